@@ -1,0 +1,1 @@
+//! The daemon's configuration: types, bounds, defaults, conflicts, messages.

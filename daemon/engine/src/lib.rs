@@ -1,0 +1,1 @@
+//! Weights, tensors, tokens, schedule, sampling.

@@ -1,0 +1,1 @@
+//! Arithmetic on plain slices: packed weights, SIMD kernels, a thread pool. Knows nothing of models.
