@@ -1,1 +1,6 @@
-//! Weights, tensors, tokens, schedule, sampling.
+//! Weights, tensors, tokens, schedule and sampling of language models, on CPU.
+//!
+//! Never knows HTTP, Kubernetes or environment variables.
+#![deny(unsafe_code)]
+
+pub mod request;
