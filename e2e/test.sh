@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Everything that must pass before a change lands. Words after the name go to `cargo test`.
+. "$(dirname "$0")/setup.sh" npm:npm
+command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked
+cargo fmt --all --check
+cargo clippy --workspace --all-targets -- -D warnings
+cargo deny --log-level error check bans licenses sources
+if cargo deny fetch db 2>/dev/null; then
+  cargo deny --log-level error check advisories
+else
+  echo "skipped: known advisories, since their database cannot be reached" >&2
+fi
+cargo build --workspace
+"$CARGO_TARGET_DIR/debug/ostro-e2e" model fetch all
+exec cargo test --workspace "$@"
