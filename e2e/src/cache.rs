@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 /// `$XDG_CACHE_HOME/ostro`, or `~/.cache/ostro`.
-pub(crate) fn root() -> Result<PathBuf> {
+pub fn root() -> Result<PathBuf> {
     if let Some(folder) = std::env::var_os("XDG_CACHE_HOME").filter(|f| !f.is_empty()) {
         return Ok(PathBuf::from(folder).join("ostro"));
     }
@@ -14,6 +14,6 @@ pub(crate) fn root() -> Result<PathBuf> {
 }
 
 /// Where a model's files are, or will be.
-pub(crate) fn model(name: &str) -> Result<PathBuf> {
+pub fn model(name: &str) -> Result<PathBuf> {
     Ok(root()?.join("models").join(name))
 }

@@ -3,13 +3,9 @@
 //! Uses Ostro's public face only: processes, HTTP, files.
 #![forbid(unsafe_code)]
 
-mod cache;
-mod download;
-mod model;
-mod quickstart;
-mod stories15m;
 
 use clap::{Parser, Subcommand};
+use ostro_e2e::{model, quickstart};
 
 #[derive(Parser)]
 #[command(name = "ostro-e2e", about = "Developer tool of Ostro: models, quick start, end-to-end runs")]

@@ -48,7 +48,7 @@ const MODELS: [Model; 3] = [
 ];
 
 /// Fetches the named models (or `all`) and prints the folder of each.
-pub(crate) fn fetch_named(names: &[String]) -> Result<()> {
+pub fn fetch_named(names: &[String]) -> Result<()> {
     for name in names {
         let chosen: Vec<_> = MODELS.iter().filter(|m| name == "all" || m.name == name).collect();
         if chosen.is_empty() {
@@ -62,7 +62,7 @@ pub(crate) fn fetch_named(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn list() -> Result<()> {
+pub fn list() -> Result<()> {
     for model in &MODELS {
         let state = if is_whole(model, &cache::model(model.name)?) { "in the cache" } else { "not fetched" };
         println!("{:<30} {} ({state})", model.name, model.about);
@@ -71,7 +71,7 @@ pub(crate) fn list() -> Result<()> {
 }
 
 /// The path that `-m` takes for the quick start's model, fetched when missing.
-pub(crate) fn ensure_smollm2() -> Result<PathBuf> {
+pub fn ensure_smollm2() -> Result<PathBuf> {
     let model = &MODELS[0];
     Ok(ensure(model)?.join(model.proof.0))
 }

@@ -20,7 +20,7 @@ use crate::{cache, model};
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
 
 #[derive(Args)]
-pub(crate) struct Options {
+pub struct Options {
     /// Port to try first on 127.0.0.1; a free one is taken when another program has it.
     #[arg(long, default_value_t = 1234)]
     port: u16,
@@ -32,7 +32,7 @@ pub(crate) struct Options {
     stop: bool,
 }
 
-pub(crate) fn run(options: &Options) -> Result<()> {
+pub fn run(options: &Options) -> Result<()> {
     if options.stop {
         return stop();
     }

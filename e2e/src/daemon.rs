@@ -1,0 +1,146 @@
+//! An `ostro serve` process for a test: started on a free port, stopped and reaped when dropped.
+
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// A running daemon.
+pub struct Daemon {
+    process: Child,
+    port: u16,
+    log: Arc<Mutex<String>>,
+}
+
+impl Daemon {
+    /// Starts `ostro serve` on `model` with further flags, and waits until the model is loaded.
+    pub fn start(model: &Path, flags: &[&str]) -> Result<Daemon> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let mut process = Command::new(binary()?)
+            .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string(), "-m"])
+            .arg(model)
+            .args(flags)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = process.stderr.take().context("standard error is piped")?;
+        let sink = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = sink.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let mut daemon = Daemon { process, port, log };
+        daemon.await_loaded(Duration::from_secs(120))?;
+        Ok(daemon)
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn base(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What the daemon has written to standard error so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+
+    /// The first listed model's id.
+    pub fn model_id(&self) -> Result<String> {
+        let models = self.models()?;
+        let id = models.first().and_then(|model| model["id"].as_str());
+        Ok(id.context("no model is listed")?.to_owned())
+    }
+
+    /// The value of a metric whose exposition line starts with `name`, summed over its label sets.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let text = ureq::get(format!("{}/metrics", self.base())).call()?.body_mut().read_to_string()?;
+        let mut values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            (rest.starts_with(['{', ' '])).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
+        });
+        let first = values.next().with_context(|| format!("no metric {name} in:\n{text}"))?;
+        Ok(values.fold(first, |sum, value| sum + value))
+    }
+
+    /// Resident memory of the process in bytes.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kib * 1024)
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.signal("TERM")?;
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if let Some(status) = self.process.try_wait()? {
+                return Ok(status);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("still running {limit:?} after SIGTERM; log:\n{}", self.log())
+    }
+
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status()?;
+        anyhow::ensure!(status.success(), "kill -{name} failed");
+        Ok(())
+    }
+
+    fn models(&self) -> Result<Vec<Value>> {
+        let list: Value = ureq::get(format!("{}/v1/models", self.base())).call()?.body_mut().read_json()?;
+        Ok(list["data"].as_array().cloned().unwrap_or_default())
+    }
+
+    fn await_loaded(&mut self, limit: Duration) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the daemon ended with {status}; log:\n{}", self.log());
+            }
+            let models = self.models().unwrap_or_default();
+            if models.iter().any(|model| model["status"] == "loaded") {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!("the model did not load within {limit:?}; log:\n{}", self.log())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The `ostro` that was built beside this program: `target/PROFILE/ostro`.
+pub fn binary() -> Result<PathBuf> {
+    let this = std::env::current_exe()?;
+    let folder = this.parent().context("the program has a folder")?;
+    let folder = if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder };
+    let binary = folder.join("ostro");
+    anyhow::ensure!(binary.is_file(), "{} is missing; run cargo build first", binary.display());
+    Ok(binary)
+}

@@ -1,0 +1,12 @@
+//! What the developer tool and the end-to-end tests share.
+//!
+//! Uses Ostro's public face only: processes, HTTP, files.
+#![forbid(unsafe_code)]
+
+pub mod cache;
+pub mod daemon;
+mod download;
+pub mod model;
+pub mod python;
+pub mod quickstart;
+mod stories15m;
