@@ -13,21 +13,21 @@ use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
 /// A package of a registry, pinned.
-pub struct Package {
-    pub registry: Registry,
-    pub name: &'static str,
-    pub version: &'static str,
-    pub sha256: &'static str,
+pub(crate) struct Package {
+    pub(crate) registry: Registry,
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    pub(crate) sha256: &'static str,
 }
 
 #[derive(Clone, Copy)]
-pub enum Registry {
+pub(crate) enum Registry {
     Python,
     Npm,
 }
 
 /// Downloads `package` into `folder` and returns the archive's path.
-pub fn fetch(package: &Package, folder: &Path) -> Result<PathBuf> {
+pub(crate) fn fetch(package: &Package, folder: &Path) -> Result<PathBuf> {
     let Package { registry, name, version, sha256 } = package;
     eprintln!("fetching {name} {version}");
     match registry {
@@ -70,7 +70,7 @@ fn only_file(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Reads the whole file, with a progress bar when it is large.
-pub fn check_sha256(path: &Path, expected: &str) -> Result<()> {
+pub(crate) fn check_sha256(path: &Path, expected: &str) -> Result<()> {
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let bar = bar(file.metadata()?.len(), "checking");
     let mut hash = Sha256::new();
@@ -90,7 +90,7 @@ pub fn check_sha256(path: &Path, expected: &str) -> Result<()> {
 }
 
 /// A byte counter on standard error; invisible when that is not a terminal.
-pub fn bar(bytes: u64, what: &'static str) -> ProgressBar {
+pub(crate) fn bar(bytes: u64, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {bar:40} {bytes}/{total_bytes} {bytes_per_sec}")
         .expect("the template is constant");
     ProgressBar::new(bytes).with_style(style).with_message(what)
