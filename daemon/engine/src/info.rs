@@ -1,0 +1,60 @@
+//! What a loaded model is, and how far a loading one has come: plain data for people and metrics.
+
+use serde::Serialize;
+
+use crate::options::CacheType;
+
+/// A loaded model.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ModelInfo {
+    /// As the file names it: `llama`, `qwen2`, `qwen3`.
+    pub architecture: String,
+    /// The model's own name, where its file has one.
+    pub name: Option<String>,
+    /// The number format of most weights, such as `Q4_1`.
+    pub weight_type: String,
+    pub parameters: u64,
+    pub layers: u32,
+    pub hidden_size: u32,
+    pub vocab_size: u32,
+    /// Most tokens of one sequence, prompt and answer together, under the engine's options.
+    pub context_len: u32,
+    /// What the model was trained for.
+    pub model_context_len: u32,
+    /// Memory of the packed weights.
+    pub weight_bytes: u64,
+    pub cache: CacheInfo,
+    pub threads: usize,
+    /// Instruction set of the kernels, such as `avx512`.
+    pub instruction_set: String,
+    pub load_seconds: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct CacheInfo {
+    pub cache_type: CacheType,
+    /// Tokens a block.
+    pub block_size: u32,
+    pub blocks: u32,
+    pub bytes: u64,
+}
+
+/// Told while a model loads; `done` and `total` are bytes of weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LoadProgress {
+    pub stage: LoadStage,
+    pub done: u64,
+    pub total: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadStage {
+    /// Headers, vocabulary, chat template.
+    Read,
+    /// Weights are packed for the kernels.
+    Pack,
+    /// The key-value cache is allocated.
+    Cache,
+    Ready,
+}

@@ -1,0 +1,99 @@
+//! What a caller chooses when it loads a model: plain data with the engine's own defaults.
+//!
+//! No configuration file, flag or environment variable is read here.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::text::TextOverrides;
+
+/// How to load and run one model. `EngineOptions::new(path)` holds the defaults.
+#[derive(Clone, Debug)]
+pub struct EngineOptions {
+    /// A GGUF file, or a directory with config.json, tokenizer.json and safetensors.
+    pub model: PathBuf,
+    /// Tokeniser and chat template in place of the model's own.
+    pub text: TextOverrides,
+    /// Threads that compute; `None` takes every CPU the process may use.
+    pub threads: Option<usize>,
+    pub cache: CacheOptions,
+    /// Most tokens of one sequence, prompt and answer; `None` takes what the model was trained for.
+    pub context_len: Option<u32>,
+    pub schedule: ScheduleOptions,
+}
+
+impl EngineOptions {
+    pub fn new(model: impl Into<PathBuf>) -> Self {
+        EngineOptions {
+            model: model.into(),
+            text: TextOverrides::default(),
+            threads: None,
+            cache: CacheOptions::default(),
+            context_len: None,
+            schedule: ScheduleOptions::default(),
+        }
+    }
+}
+
+/// The memory that holds keys and values.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CacheOptions {
+    pub cache_type: CacheType,
+    /// Tokens a block: 16, 32 or 64.
+    pub block_size: u32,
+    pub size: CacheSize,
+}
+
+impl Default for CacheOptions {
+    fn default() -> Self {
+        CacheOptions { cache_type: CacheType::F16, block_size: 32, size: CacheSize::Auto }
+    }
+}
+
+/// How a key or value is stored. f16 changes no answer in 100, bf16 changes 3 (reference: docs/numerics).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheType {
+    F32,
+    F16,
+    Bf16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum CacheSize {
+    /// One full context at least, more while memory is plentiful.
+    Auto,
+    /// Room for this many tokens of all sequences together.
+    ContextLen(u64),
+    Megabytes(u64),
+    /// Of the memory this process may use, weights not included; 0 to 1.
+    MemoryFraction(f32),
+}
+
+/// How steps are cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScheduleOptions {
+    /// Sequences that run together.
+    pub sequences_max: usize,
+    /// Sequences that wait; more are refused.
+    pub waiting_max: usize,
+    /// Rows of a step: one for each decoding sequence, the rest prompt tokens.
+    pub tokens_per_step: usize,
+    /// Prompt rows of a step that also decodes: bounds the pause that a prompt causes to running streams.
+    pub prompt_tokens_beside_decode: usize,
+    /// Prefixes that the prefix cache keeps; 0 turns it off.
+    pub prefix_cache_n: usize,
+}
+
+impl Default for ScheduleOptions {
+    fn default() -> Self {
+        ScheduleOptions {
+            sequences_max: 32,
+            waiting_max: 1024,
+            tokens_per_step: 512,
+            prompt_tokens_beside_decode: 128,
+            prefix_cache_n: 16,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Gauges and totals of one engine: copied out by its thread after every step, read by anyone at any time.
+//!
+//! The copy is made under a lock held for some 50 ns, so a reader sees all of one step.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::Serialize;
+
+/// A picture of the engine. Totals count from its start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct EngineStats {
+    pub health: EngineHealth,
+    pub sequences_running: u64,
+    pub sequences_waiting: u64,
+    pub blocks: u64,
+    /// Held by running sequences.
+    pub blocks_used: u64,
+    /// Free, with content that a prefix hit can use.
+    pub blocks_cached: u64,
+    /// Prompt tokens computed, those of preempted sequences again.
+    pub prompt_tokens_total: u64,
+    pub generated_tokens_total: u64,
+    /// Prompt tokens looked up in the prefix cache, and those found.
+    pub prefix_queries_total: u64,
+    pub prefix_hits_total: u64,
+    pub preemptions_total: u64,
+    pub steps_total: u64,
+    /// Whole steps; of these in the model, and in sampling. The rest is scheduling and delivery.
+    pub step_seconds_total: f64,
+    pub forward_seconds_total: f64,
+    pub sample_seconds_total: f64,
+    pub finished_stop_total: u64,
+    pub finished_length_total: u64,
+    /// The reader went away.
+    pub cancelled_total: u64,
+    pub failed_total: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineHealth {
+    #[default]
+    Running,
+    /// It was told to stop.
+    Stopped,
+    /// It accepts nothing any more; the text says why.
+    Failed(String),
+}
+
+/// Where the engine's thread leaves its stats for others.
+#[derive(Debug, Default)]
+pub(crate) struct StatsBoard {
+    stats: Mutex<EngineStats>,
+}
+
+impl StatsBoard {
+    /// Called by the engine's thread only; keeps the health.
+    pub(crate) fn publish(&self, stats: &EngineStats) {
+        let mut board = self.lock();
+        let health = std::mem::take(&mut board.health);
+        *board = EngineStats { health, ..stats.clone() };
+    }
+
+    pub(crate) fn set_health(&self, health: EngineHealth) {
+        self.lock().health = health;
+    }
+
+    pub(crate) fn health(&self) -> EngineHealth {
+        self.lock().health.clone()
+    }
+
+    pub(crate) fn read(&self) -> EngineStats {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, EngineStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
