@@ -7,6 +7,8 @@ pub mod engine;
 pub mod info;
 pub mod options;
 pub mod request;
+pub mod sample;
+pub mod schedule;
 pub mod stats;
 pub mod stream;
 pub mod text;

@@ -1,0 +1,27 @@
+//! Log probabilities of the chosen and the likeliest tokens.
+
+use super::select::{self, Candidate, by_value};
+use super::softmax;
+use crate::request::{TokenId, TokenLogprobs};
+
+/// Impossible tokens are not listed.
+pub(super) fn read(
+    logits: &[f32],
+    token: TokenId,
+    top: u8,
+    largest: f32,
+    candidates: &mut Vec<Candidate>,
+) -> TokenLogprobs {
+    let log_sum = softmax::log_sum_exp(logits, largest);
+    let logprob = |logit: f32| (f64::from(logit) - log_sum) as f32;
+    candidates.clear();
+    if top > 0 {
+        select::top_k(logits, usize::from(top), candidates);
+        candidates.sort_unstable_by(by_value);
+    }
+    let possible = candidates.iter().filter(|candidate| candidate.value > f32::NEG_INFINITY);
+    TokenLogprobs {
+        logprob: logprob(logits[token as usize]),
+        top: possible.map(|candidate| (candidate.token, logprob(candidate.value))).collect(),
+    }
+}

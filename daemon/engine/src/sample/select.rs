@@ -1,0 +1,116 @@
+//! Largest values without sorting a vocabulary: maximum, the `k` best, the smallest set of a given mass.
+
+use std::cmp::Ordering;
+
+use crate::request::TokenId;
+
+const LANES: usize = 16;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Candidate {
+    /// A logit or a weight, never NaN.
+    pub(super) value: f32,
+    pub(super) token: TokenId,
+}
+
+/// Best first: larger values, then lower tokens.
+pub(super) fn by_value(left: &Candidate, right: &Candidate) -> Ordering {
+    right.value.total_cmp(&left.value).then(left.token.cmp(&right.token))
+}
+
+pub(super) fn by_token(left: &Candidate, right: &Candidate) -> Ordering {
+    left.token.cmp(&right.token)
+}
+
+/// The largest value, if all are finite (and there are any).
+pub(super) fn largest_finite(values: &[f32]) -> Option<f32> {
+    let mut zeros = [0.0f32; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        // Zero for finite values, NaN otherwise; NaN stays.
+        (0..LANES).for_each(|lane| zeros[lane] += chunk[lane] * 0.0);
+    }
+    let finite = zeros.iter().chain(rest).all(|value| value.is_finite());
+    (finite && !values.is_empty()).then(|| largest(values))
+}
+
+/// The largest value; negative infinity of nothing.
+pub(super) fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        (0..LANES).for_each(|lane| lanes[lane] = larger(lanes[lane], chunk[lane]));
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
+}
+
+/// One machine instruction, unlike `f32::max`.
+fn larger(left: f32, right: f32) -> f32 {
+    if left > right { left } else { right }
+}
+
+/// The first place of a value that occurs.
+pub(super) fn first_of(values: &[f32], value: f32) -> TokenId {
+    let is_in = |chunk: &[f32]| chunk.iter().fold(false, |found, other| found | (*other == value));
+    let chunk = values.chunks(LANES).position(is_in).expect("the value occurs");
+    let first = chunk * LANES;
+    let lane = values[first..].iter().position(|other| *other == value).expect("the value occurs");
+    (first + lane) as TokenId
+}
+
+/// The `k` best values in any order, or all when there are fewer.
+pub(super) fn top_k(values: &[f32], k: usize, best: &mut Vec<Candidate>) {
+    best.clear();
+    let room = (2 * k).max(256);
+    best.reserve(room.min(values.len()) + LANES);
+    let mut threshold = f32::NEG_INFINITY;
+    for (index, chunk) in values.chunks(LANES).enumerate() {
+        // Later tokens lose ties, so only larger values can enter once there are `k`.
+        let any = best.len() < k || chunk.iter().fold(false, |any, value| any | (*value > threshold));
+        if !any {
+            continue;
+        }
+        let first = (index * LANES) as TokenId;
+        let entries = chunk.iter().zip(first..).map(|(&value, token)| Candidate { value, token });
+        best.extend(entries.filter(|entry| threshold == f32::NEG_INFINITY || entry.value > threshold));
+        if best.len() >= room {
+            keep_k(best, k);
+            threshold = best[k - 1].value;
+        }
+    }
+    keep_k(best, k);
+}
+
+fn keep_k(best: &mut Vec<Candidate>, k: usize) {
+    if best.len() > k {
+        best.select_nth_unstable_by(k - 1, by_value);
+        best.truncate(k);
+    }
+}
+
+/// In the given order, the smallest number of candidates (at least one) whose values sum up to `mass`, or all. They are
+/// moved to the front, the last of them in its place.
+pub(super) fn count_to_mass(
+    candidates: &mut [Candidate],
+    mass: f64,
+    order: fn(&Candidate, &Candidate) -> Ordering,
+) -> usize {
+    // The first `start` candidates have less than `mass`, the first `end` have it (or are all).
+    let (mut start, mut end) = (0, candidates.len());
+    let mut mass_start = 0.0;
+    while end - start > 1 {
+        let middle = start.midpoint(end);
+        candidates[start..end].select_nth_unstable_by(middle - start, order);
+        let mass_middle = mass_start + sum(&candidates[start..middle]);
+        if mass_middle >= mass {
+            end = middle;
+        } else {
+            (start, mass_start) = (middle, mass_middle);
+        }
+    }
+    end
+}
+
+pub(super) fn sum(candidates: &[Candidate]) -> f64 {
+    candidates.iter().map(|candidate| f64::from(candidate.value)).sum()
+}

@@ -1,0 +1,127 @@
+//! The pool and the index together: gives blocks to sequences, shares what is cached, takes blocks back.
+
+use super::block_hash::BlockHash;
+use super::block_pool::{BlockId, BlockPool};
+use super::prefix_index::PrefixIndex;
+use super::sequence::Sequence;
+
+#[derive(Debug)]
+pub(super) struct KvBlocks {
+    pool: BlockPool,
+    index: PrefixIndex,
+    block_size: usize,
+    dropped: Vec<(BlockHash, BlockId)>,
+}
+
+/// The cached start of a sequence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PrefixHit {
+    pub(super) blocks: usize,
+    /// Of these, blocks that are free now and would leave the free list.
+    pub(super) blocks_free: usize,
+    /// The name of the first block that is not cached, where a hit on it could be used.
+    pub(super) next: Option<BlockHash>,
+}
+
+impl KvBlocks {
+    pub(super) fn new(blocks: u32, block_size: u32, prefix_cache_n: usize) -> Self {
+        KvBlocks {
+            pool: BlockPool::new(blocks),
+            index: PrefixIndex::new(prefix_cache_n),
+            block_size: block_size as usize,
+            dropped: Vec::new(),
+        }
+    }
+
+    pub(super) fn pool(&self) -> &BlockPool {
+        &self.pool
+    }
+
+    pub(super) fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    pub(super) fn blocks_for(&self, tokens: usize) -> usize {
+        tokens.div_ceil(self.block_size)
+    }
+
+    /// Looks up the start of a sequence. The last token is never looked up: its logits are wanted.
+    pub(super) fn look_up(&self, sequence: &mut Sequence) -> PrefixHit {
+        let mut hit = PrefixHit { blocks: 0, blocks_free: 0, next: None };
+        if !self.index.is_enabled() {
+            return hit;
+        }
+        let blocks_max = (sequence.tokens().len() - 1) / self.block_size;
+        while hit.blocks < blocks_max {
+            let hash = sequence.hash(hit.blocks, self.block_size);
+            let Some(block) = self.index.find(hash) else {
+                hit.next = Some(hash);
+                break;
+            };
+            hit.blocks += 1;
+            hit.blocks_free += usize::from(self.pool.references(block) == 0);
+        }
+        hit
+    }
+
+    /// Gives a sequence without blocks the cached ones that `look_up` found.
+    pub(super) fn acquire(&mut self, sequence: &mut Sequence, hit: PrefixHit) {
+        for index in 0..hit.blocks {
+            let hash = sequence.hash(index, self.block_size);
+            let block = self.index.find(hash).expect("look_up found this block in the same step");
+            self.pool.retain(block);
+            sequence.blocks.push(block);
+        }
+        sequence.computed = hit.blocks * self.block_size;
+        sequence.published = hit.blocks;
+        sequence.published_max = sequence.published_max.max(hit.blocks);
+    }
+
+    /// Appends blocks until the sequence can hold `tokens`; says whether there were enough.
+    pub(super) fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> bool {
+        while sequence.blocks.len() * self.block_size < tokens {
+            let Some((block, evicted)) = self.pool.allocate() else {
+                return false;
+            };
+            if let Some(hash) = evicted {
+                self.index.remove(hash);
+            }
+            sequence.blocks.push(block);
+        }
+        true
+    }
+
+    /// Makes the blocks that have become full findable.
+    pub(super) fn publish(&mut self, sequence: &mut Sequence) {
+        let full = sequence.computed / self.block_size;
+        while self.index.is_enabled() && sequence.published < full {
+            let hash = sequence.hash(sequence.published, self.block_size);
+            let block = sequence.blocks[sequence.published];
+            if self.index.insert(hash, block) {
+                self.pool.name(block, hash);
+            }
+            sequence.published += 1;
+        }
+        sequence.published_max = sequence.published_max.max(sequence.published);
+    }
+
+    /// Takes all blocks from a sequence; what it has published stays findable until it is reused, its end first.
+    pub(super) fn release(&mut self, sequence: &mut Sequence) {
+        while let Some(block) = sequence.blocks.pop() {
+            self.pool.release(block);
+        }
+        (sequence.computed, sequence.published) = (0, 0);
+    }
+
+    /// Takes back an ended sequence and keeps its prefix within the bound.
+    pub(super) fn end(&mut self, mut sequence: Sequence) {
+        self.release(&mut sequence);
+        self.index.keep(sequence.into_published(), &mut self.dropped);
+        for (hash, block) in self.dropped.drain(..) {
+            if self.pool.references(block) == 0 {
+                self.index.remove(hash);
+                self.pool.forget(block);
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! Continuous batching over a fixed pool of KV blocks.
+//!
+//! A step mixes one row of every decoding sequence with chunks of prompts (`chunks`). Sequences are admitted in order of
+//! arrival, as soon as their first chunk has blocks beside what running ones still need. When blocks run out, an older
+//! sequence takes those of the newest, which waits again and is computed anew with the tokens it has; the newest itself
+//! only pauses. So the oldest sequence always advances, and whatever was accepted ends.
+
+use std::collections::VecDeque;
+
+use super::block_hash::BlockHash;
+use super::chunks::Budget;
+use super::kv_blocks::{KvBlocks, PrefixHit};
+use super::sequence::{NewSequence, OptionsError, Outcome, Sequence, SequenceId, SubmitError};
+use super::step_plan::StepPlan;
+use crate::request::TokenId;
+use crate::sample::History;
+
+#[derive(Clone, Debug)]
+pub struct SchedulerOptions {
+    /// Tokens a KV block.
+    pub block_size: u32,
+    pub blocks: u32,
+    /// Tokens of prompt and answer together.
+    pub context_len: u32,
+    /// Sequences that run together; `tokens_per_step` bounds it too.
+    pub max_seqs: usize,
+    /// Rows of a step.
+    pub tokens_per_step: usize,
+    /// Prompt rows of a step that also decodes: bounds the pause that a prompt causes to running streams.
+    pub prompt_tokens_beside_decode: usize,
+    /// Sequences that wait; more are refused.
+    pub waiting_max: usize,
+    /// See `prefix_index`; 0 shares nothing.
+    pub prefix_cache_n: usize,
+}
+
+/// Gauges, and totals since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SchedulerStats {
+    pub running: usize,
+    pub waiting: usize,
+    pub blocks: u32,
+    /// Held by running sequences.
+    pub blocks_used: u32,
+    /// Free, with content that a prefix hit can use.
+    pub blocks_cached: u32,
+    pub preemptions_total: u64,
+    /// Prompt tokens of admitted sequences, and those of them found in the prefix cache.
+    pub prompt_tokens_total: u64,
+    pub cached_tokens_total: u64,
+}
+
+#[derive(Debug)]
+pub struct Scheduler {
+    options: SchedulerOptions,
+    budget: Budget,
+    running_max: usize,
+    /// Tokens of the longest sequence that context and pool hold; the last is never computed.
+    len_max: usize,
+    kv: KvBlocks,
+    /// Both oldest first.
+    running: Vec<Sequence>,
+    waiting: VecDeque<Sequence>,
+    submitted: u64,
+    totals: SchedulerStats,
+}
+
+impl Scheduler {
+    pub fn new(options: SchedulerOptions) -> Result<Self, OptionsError> {
+        check(&options)?;
+        let pool_tokens = options.blocks as usize * options.block_size as usize;
+        Ok(Scheduler {
+            budget: Budget {
+                tokens_per_step: options.tokens_per_step,
+                prompt_tokens_beside_decode: options.prompt_tokens_beside_decode,
+            },
+            running_max: options.max_seqs.min(options.tokens_per_step),
+            len_max: (options.context_len as usize).min(pool_tokens + 1),
+            kv: KvBlocks::new(options.blocks, options.block_size, options.prefix_cache_n),
+            running: Vec::new(),
+            waiting: VecDeque::new(),
+            submitted: 0,
+            totals: SchedulerStats::default(),
+            options,
+        })
+    }
+
+    /// Queues a sequence, or says why it can never run.
+    pub fn submit(&mut self, new: NewSequence) -> Result<SequenceId, SubmitError> {
+        self.check_fits(&new)?;
+        if self.waiting.len() >= self.options.waiting_max {
+            return Err(SubmitError::QueueFull { waiting: self.waiting.len() });
+        }
+        let id = SequenceId(self.submitted);
+        self.submitted += 1;
+        self.waiting.push_back(Sequence::new(id, new, self.len_max));
+        Ok(id)
+    }
+
+    /// Forgets a sequence and frees its blocks; false when it is not known (any more).
+    /// Between `plan` and `advance` its rows may still be computed: they go to blocks that nobody reads.
+    pub fn cancel(&mut self, id: SequenceId) -> bool {
+        let waiting = || self.waiting.binary_search_by_key(&id, |sequence| sequence.id);
+        let sequence = match self.find_running(id) {
+            Some(index) => Some(self.running.remove(index)),
+            None => waiting().ok().and_then(|index| self.waiting.remove(index)),
+        };
+        let found = sequence.is_some();
+        if let Some(sequence) = sequence {
+            self.kv.end(sequence);
+        }
+        found
+    }
+
+    /// Decides the next step. The plan is empty only when no sequence is known.
+    pub fn plan(&mut self, plan: &mut StepPlan) {
+        plan.clear();
+        self.admit();
+        self.budget.divide(&mut self.running);
+        self.provide_blocks(plan);
+        self.write(plan);
+    }
+
+    /// Books a computed step: `sampled` holds one token for each of `plan.samples()`. Sequences cancelled since `plan`
+    /// are passed over. Writes to `outcomes` what became of the others that sampled.
+    pub fn advance(&mut self, plan: &StepPlan, sampled: &[TokenId], outcomes: &mut Vec<Outcome>) {
+        assert_eq!(sampled.len(), plan.samples().len(), "one sampled token for each wanted row");
+        outcomes.clear();
+        let mut samples = plan.samples().iter().zip(sampled).peekable();
+        for planned in plan.sequences() {
+            let sample = samples.next_if(|(sample, _)| sample.sequence == planned.id);
+            let Some(index) = self.find_running(planned.id) else {
+                continue;
+            };
+            let sequence = &mut self.running[index];
+            let first = plan.rows()[planned.rows.start].position as usize;
+            assert_eq!(sequence.computed, first, "a plan is booked once");
+            sequence.computed += planned.rows.len();
+            self.kv.publish(sequence);
+            let Some((_, &token)) = sample else {
+                continue;
+            };
+            let finish = sequence.push(token);
+            outcomes.push(Outcome { sequence: planned.id, token, finish });
+            if finish.is_some() {
+                let sequence = self.running.remove(index);
+                self.kv.end(sequence);
+            }
+        }
+    }
+
+    /// The tokens of a running sequence, for its sampler.
+    pub fn history(&self, id: SequenceId) -> Option<History<'_>> {
+        let sequence = &self.running[self.find_running(id)?];
+        Some(History::new(sequence.tokens(), sequence.prompt_len()))
+    }
+
+    /// Nothing runs and nothing waits.
+    pub fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Most rows of a plan.
+    pub fn rows_max(&self) -> usize {
+        self.options.tokens_per_step
+    }
+
+    /// Most sequences, and most samples, of a plan.
+    pub fn sequences_max(&self) -> usize {
+        self.running_max
+    }
+
+    /// Most tokens of one sequence, prompt and answer: what context and pool hold.
+    pub fn sequence_tokens_max(&self) -> usize {
+        self.len_max
+    }
+
+    pub fn stats(&self) -> SchedulerStats {
+        let pool = self.kv.pool();
+        SchedulerStats {
+            running: self.running.len(),
+            waiting: self.waiting.len(),
+            blocks: pool.blocks(),
+            blocks_used: pool.blocks() - pool.free(),
+            blocks_cached: pool.cached(),
+            ..self.totals
+        }
+    }
+
+    fn check_fits(&self, new: &NewSequence) -> Result<(), SubmitError> {
+        let prompt_tokens = new.prompt.len();
+        let SchedulerOptions { blocks, block_size, context_len, .. } = self.options;
+        if prompt_tokens == 0 {
+            return Err(SubmitError::EmptyPrompt);
+        }
+        if new.max_tokens == 0 {
+            return Err(SubmitError::NoTokens);
+        }
+        if prompt_tokens >= context_len as usize {
+            return Err(SubmitError::ContextExceeded { prompt_tokens, context_len });
+        }
+        let blocks_needed = self.kv.blocks_for(prompt_tokens);
+        if blocks_needed > blocks as usize {
+            return Err(SubmitError::CacheExceeded { prompt_tokens, blocks_needed, blocks, block_size });
+        }
+        Ok(())
+    }
+
+    fn find_running(&self, id: SequenceId) -> Option<usize> {
+        self.running.binary_search_by_key(&id, |sequence| sequence.id).ok()
+    }
+
+    /// Starts waiting sequences in order of arrival, passing over those whose prefix is being computed right now.
+    fn admit(&mut self) {
+        let mut index = 0;
+        // As many passed over as can run: a longer look ahead could not fill more places.
+        while self.running.len() < self.running_max && index < self.waiting.len().min(self.running_max) {
+            let hit = self.kv.look_up(&mut self.waiting[index]);
+            if hit.next.is_some_and(|hash| self.is_being_computed(hash, hit.blocks)) {
+                index += 1;
+                continue;
+            }
+            if !self.has_blocks_for(&self.waiting[index], hit) {
+                return;
+            }
+            let sequence = self.waiting.remove(index).expect("the index is below the length");
+            self.start(sequence, hit);
+        }
+    }
+
+    fn start(&mut self, mut sequence: Sequence, hit: PrefixHit) {
+        sequence.reserve(self.kv.block_size());
+        self.kv.acquire(&mut sequence, hit);
+        if !sequence.was_admitted() {
+            sequence.cached_tokens = Some(sequence.computed as u32);
+            self.totals.prompt_tokens_total += sequence.prompt_len() as u64;
+            self.totals.cached_tokens_total += sequence.computed as u64;
+        }
+        let place = self.running.partition_point(|other| other.id < sequence.id);
+        self.running.insert(place, sequence);
+    }
+
+    /// Whether a running sequence will soon publish the block `index` of this name: computing it twice is a waste.
+    /// Nobody waits for ever: running sequences reach the end of their known tokens, and a sequence with the same prefix
+    /// that arrived later waits for the same block.
+    fn is_being_computed(&mut self, hash: BlockHash, index: usize) -> bool {
+        let block_size = self.kv.block_size();
+        let end = (index + 1) * block_size;
+        self.running.iter_mut().any(|sequence| {
+            sequence.computed < end
+                && end <= sequence.tokens().len()
+                && sequence.hash(index, block_size) == hash
+        })
+    }
+
+    /// Whether a first chunk finds blocks beside those that running sequences need for the tokens they have and one each
+    /// to go on. A sequence that was preempted asks for all it had, lest it be started only to lose its blocks again.
+    fn has_blocks_for(&self, sequence: &Sequence, hit: PrefixHit) -> bool {
+        let owed = |sequence: &Sequence| {
+            (self.kv.blocks_for(sequence.tokens().len()) + 1).saturating_sub(sequence.blocks.len())
+        };
+        let reserved: usize = self.running.iter().map(owed).sum();
+        let chunk = match sequence.was_admitted() {
+            true => usize::MAX,
+            false => self.budget.prompt_tokens(self.running.len().min(self.options.tokens_per_step - 1)),
+        };
+        let first = hit.blocks * self.kv.block_size();
+        let tokens = sequence.tokens().len().min(first.saturating_add(chunk));
+        let wanted = self.kv.blocks_for(tokens) - hit.blocks + hit.blocks_free;
+        wanted + reserved <= self.kv.pool().free() as usize
+    }
+
+    /// Gives every sequence the blocks of its chunk, oldest first; shortens chunks and preempts where they run out.
+    fn provide_blocks(&mut self, plan: &mut StepPlan) {
+        let mut index = 0;
+        while index < self.running.len() {
+            let is_newest = index + 1 == self.running.len();
+            let sequence = &mut self.running[index];
+            if !self.kv.grow(sequence, sequence.computed + sequence.chunk) {
+                let room = sequence.blocks.len() * self.kv.block_size() - sequence.computed;
+                if room == 0 && !is_newest {
+                    self.preempt_newest(plan);
+                    continue;
+                }
+                sequence.chunk = sequence.chunk.min(room);
+            }
+            index += 1;
+        }
+    }
+
+    fn preempt_newest(&mut self, plan: &mut StepPlan) {
+        let mut sequence = self.running.pop().expect("the caller saw a newer sequence");
+        self.kv.release(&mut sequence);
+        self.totals.preemptions_total += 1;
+        plan.push_preempted(sequence.id);
+        let place = self.waiting.partition_point(|other| other.id < sequence.id);
+        self.waiting.insert(place, sequence);
+    }
+
+    fn write(&self, plan: &mut StepPlan) {
+        for sequence in self.running.iter().filter(|sequence| sequence.chunk > 0) {
+            let end = sequence.computed + sequence.chunk;
+            let blocks = &sequence.blocks[..self.kv.blocks_for(end)];
+            plan.push_sequence(sequence.id, sequence.cached_tokens.unwrap_or(0), blocks);
+            for position in sequence.computed..end {
+                plan.push_row(position as u32, sequence.tokens()[position], sequence.source(position));
+            }
+            if end == sequence.tokens().len() {
+                plan.push_sample(sequence.id);
+            }
+        }
+    }
+}
+
+fn check(options: &SchedulerOptions) -> Result<(), OptionsError> {
+    let counts = [
+        ("block_size", options.block_size as usize),
+        ("blocks", options.blocks as usize),
+        ("context_len", options.context_len as usize),
+        ("max_seqs", options.max_seqs),
+        ("tokens_per_step", options.tokens_per_step),
+        ("prompt_tokens_beside_decode", options.prompt_tokens_beside_decode),
+    ];
+    if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+        return Err(OptionsError::Zero { name });
+    }
+    if options.blocks == u32::MAX {
+        return Err(OptionsError::TooManyBlocks { blocks: options.blocks });
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! One step as data: the rows to compute, where their keys and values go, which rows need logits.
+//!
+//! Written by `Scheduler::plan` into buffers that the caller keeps, so a step allocates nothing once they have
+//! grown; read by the model and the sampler.
+
+use std::ops::Range;
+
+use super::sequence::SequenceId;
+use crate::request::TokenId;
+
+/// One token to compute at one position of one sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Index into `StepPlan::sequences`.
+    pub sequence: u32,
+    pub position: u32,
+    pub token: TokenId,
+    pub source: TokenSource,
+}
+
+/// Where a token came from, also when a preempted sequence is computed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    Prompt,
+    Generated,
+}
+
+/// A row whose logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// Index into `StepPlan::rows`.
+    pub row: u32,
+    pub sequence: SequenceId,
+}
+
+/// A sequence that has rows in this step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedSequence {
+    pub id: SequenceId,
+    /// Its rows, consecutive and ascending in position.
+    pub rows: Range<usize>,
+    /// Prompt tokens found in the prefix cache when it was first admitted.
+    pub cached_tokens: u32,
+    blocks: Range<usize>,
+}
+
+/// What the next step computes. Empty when nothing can run.
+#[derive(Clone, Debug, Default)]
+pub struct StepPlan {
+    rows: Vec<Row>,
+    sequences: Vec<PlannedSequence>,
+    samples: Vec<Sample>,
+    blocks: Vec<u32>,
+    preempted: Vec<SequenceId>,
+}
+
+impl StepPlan {
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Oldest first.
+    pub fn sequences(&self) -> &[PlannedSequence] {
+        &self.sequences
+    }
+
+    /// Ascending by row; `Scheduler::advance` takes one token for each.
+    pub fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
+    /// The blocks of `sequences()[sequence]`: position `p` lives in block `p / block_size`.
+    pub fn block_table(&self, sequence: usize) -> &[u32] {
+        &self.blocks[self.sequences[sequence].blocks.clone()]
+    }
+
+    /// Sequences that lost their blocks in this step and will be computed again later.
+    pub fn preempted(&self) -> &[SequenceId] {
+        &self.preempted
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.sequences.clear();
+        self.samples.clear();
+        self.blocks.clear();
+        self.preempted.clear();
+    }
+
+    pub(super) fn push_preempted(&mut self, id: SequenceId) {
+        self.preempted.push(id);
+    }
+
+    pub(super) fn push_sequence(&mut self, id: SequenceId, cached_tokens: u32, blocks: &[u32]) {
+        let first = self.blocks.len();
+        self.blocks.extend_from_slice(blocks);
+        let rows = self.rows.len()..self.rows.len();
+        self.sequences.push(PlannedSequence { id, rows, cached_tokens, blocks: first..self.blocks.len() });
+    }
+
+    /// Adds a row to the sequence pushed last.
+    pub(super) fn push_row(&mut self, position: u32, token: TokenId, source: TokenSource) {
+        let sequence = (self.sequences.len() - 1) as u32;
+        self.rows.push(Row { sequence, position, token, source });
+        self.sequences[sequence as usize].rows.end = self.rows.len();
+    }
+
+    /// Asks for the logits of the row pushed last.
+    pub(super) fn push_sample(&mut self, sequence: SequenceId) {
+        self.samples.push(Sample { row: (self.rows.len() - 1) as u32, sequence });
+    }
+}
