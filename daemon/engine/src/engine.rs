@@ -2,17 +2,25 @@
 //!
 //! The model, its cache, the scheduler and the samplers live on one thread (`step_loop`), reached by a bounded channel.
 
+mod start;
+
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crate::info::ModelInfo;
-use crate::request::{Generation, TokenId};
+use crate::info::{LoadProgress, ModelInfo};
+use crate::request::{Generation, StopRules, TokenEvent, TokenId};
+use crate::sample::{Sampler, SamplerError, SamplerOptions};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
+use crate::step_loop::panic_text;
 use crate::stream::{TokenSink, TokenStream, token_channel};
 use crate::text::TextModel;
+use start::{News, serve};
+
+pub use start::{EngineParts, LoadError};
 
 /// Cheap to clone. When the last clone is dropped the engine stops, what runs fails, and its thread is joined.
 #[derive(Clone, Debug)]
@@ -31,6 +39,8 @@ pub enum SubmitError {
     UnknownToken { token: TokenId, vocab_size: u32 },
     #[error("the prompt has {prompt_tokens} tokens, the context holds {context_len} with the answer")]
     ContextExceeded { prompt_tokens: usize, context_len: u32 },
+    #[error(transparent)]
+    Sampling(#[from] SamplerError),
     #[error("{live} sequences run or wait already")]
     QueueFull { live: usize },
     #[error("the engine does not accept work: {0}")]
@@ -57,29 +67,73 @@ pub(crate) enum Command {
     Stop,
 }
 
+/// A checked generation on its way to the engine's thread.
 #[derive(Debug)]
 pub(crate) struct Submission {
-    pub(crate) generation: Generation,
+    pub(crate) prompt: Arc<[TokenId]>,
+    pub(crate) max_tokens: u32,
+    pub(crate) end_tokens: Arc<[TokenId]>,
+    pub(crate) cache_salt: u64,
+    pub(crate) sampler: Sampler,
     pub(crate) sink: TokenSink,
+    pub(crate) place: Place,
     pub(crate) submitted: Instant,
 }
 
+/// A place among the live sequences, free again when dropped.
+#[derive(Debug)]
+pub(crate) struct Place(Arc<AtomicUsize>);
+
 impl Engine {
+    /// Builds a model on a new thread and serves it there. Waits until it is built, passing on its progress.
+    pub fn start(
+        build: impl FnOnce(&dyn Fn(LoadProgress)) -> Result<EngineParts, LoadError> + Send + 'static,
+        progress: &dyn Fn(LoadProgress),
+    ) -> Result<Engine, LoadError> {
+        let began = Instant::now();
+        let (news_sender, news) = mpsc::channel();
+        let body = move || serve(build, &news_sender);
+        let thread =
+            thread::Builder::new().name("ostro-engine".to_owned()).spawn(body).map_err(LoadError::Thread)?;
+        loop {
+            match news.recv() {
+                Ok(News::Progress(step)) => progress(step),
+                Ok(News::Ready(ready)) => {
+                    return Ok(Engine { shared: Arc::new(ready.into_shared(thread, began)) });
+                }
+                Ok(News::Failed(error)) => {
+                    let _ = thread.join();
+                    return Err(error);
+                }
+                Err(_) => {
+                    let panic = thread.join().expect_err("a thread that ends without news has panicked");
+                    return Err(LoadError::Panic(panic_text(panic.as_ref()).to_owned()));
+                }
+            }
+        }
+    }
+
     /// Queues a sequence and returns at once.
     pub fn submit(&self, generation: Generation) -> Result<TokenStream, SubmitError> {
         let shared = &self.shared;
-        let tokens_max = shared.check(&generation)?;
-        let (sink, stream) = token_channel(tokens_max, &shared.abandoned);
-        shared.enter()?;
-        let submission = Submission { generation, sink, submitted: Instant::now() };
-        // The channel has a place for every live sequence, so it is full only when nobody reads it any more.
-        match shared.commands.try_send(Command::Submit(Box::new(submission))) {
-            Ok(()) => Ok(stream),
-            Err(_) => {
-                shared.live.fetch_sub(1, Ordering::AcqRel);
-                Err(SubmitError::Unavailable("its thread has ended".to_owned()))
-            }
-        }
+        let max_tokens = shared.check(&generation)?;
+        let place = shared.enter()?;
+        let end_tokens = shared.end_tokens(&generation.stop);
+        let sampler = Sampler::new(SamplerOptions {
+            seed: generation.sampling.seed.unwrap_or_else(random_seed),
+            sampling: generation.sampling,
+            vocab_size: shared.info.vocab_size as usize,
+            end_tokens: end_tokens.clone(),
+            min_tokens: generation.stop.min_tokens,
+            logprobs: generation.logprobs,
+        })?;
+        let (sink, stream) = token_channel(max_tokens, &shared.abandoned);
+        let (prompt, cache_salt, submitted) = (generation.prompt, generation.cache_salt, Instant::now());
+        let submission =
+            Submission { prompt, max_tokens, end_tokens, cache_salt, sampler, sink, place, submitted };
+        // The channel has room for every live sequence, so it refuses only when nobody reads it any more.
+        let sent = shared.commands.try_send(Command::Submit(Box::new(submission)));
+        sent.map(|()| stream).map_err(|_| SubmitError::Unavailable("its thread has ended".to_owned()))
     }
 
     pub fn info(&self) -> &ModelInfo {
@@ -122,18 +176,23 @@ impl Shared {
     }
 
     /// Takes a place among the live sequences.
-    fn enter(&self) -> Result<(), SubmitError> {
+    fn enter(&self) -> Result<Place, SubmitError> {
         match self.board.health() {
             EngineHealth::Running => {}
             EngineHealth::Stopped => return Err(SubmitError::Unavailable("it was stopped".to_owned())),
             EngineHealth::Failed(reason) => return Err(SubmitError::Unavailable(reason)),
         }
         let live = self.live.fetch_add(1, Ordering::AcqRel);
-        if live >= self.live_max {
-            self.live.fetch_sub(1, Ordering::AcqRel);
-            return Err(SubmitError::QueueFull { live });
+        let place = Place(self.live.clone());
+        match live < self.live_max {
+            true => Ok(place),
+            false => Err(SubmitError::QueueFull { live }),
         }
-        Ok(())
+    }
+
+    fn end_tokens(&self, stop: &StopRules) -> Arc<[TokenId]> {
+        let model: &[TokenId] = if stop.ignore_eos { &[] } else { self.text.eos_ids() };
+        model.iter().chain(&stop.token_ids).copied().collect()
     }
 
     fn stop(&self) {
@@ -150,4 +209,24 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+impl Submission {
+    /// Ends it with a failure; a reader that has gone needs none.
+    pub(crate) fn refuse(self, reason: &str) {
+        let Submission { sink, place, .. } = self;
+        drop(place);
+        let _ = sink.send(TokenEvent::Failed(reason.to_owned()));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A seed for those who gave none; the standard library's own source of randomness.
+fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }

@@ -4,16 +4,19 @@
 #![deny(unsafe_code)]
 
 pub mod engine;
+pub mod forward;
 pub mod info;
 pub mod options;
 pub mod request;
 pub mod sample;
 pub mod schedule;
 pub mod stats;
+mod step_loop;
 pub mod stream;
 pub mod text;
 
-pub use engine::{Engine, SubmitError};
+pub use engine::{Engine, EngineParts, LoadError, SubmitError};
+pub use forward::{ForwardError, Logits, Model};
 pub use info::{LoadProgress, LoadStage, ModelInfo};
 pub use options::{CacheOptions, CacheSize, CacheType, EngineOptions, ScheduleOptions};
 pub use stats::{EngineHealth, EngineStats};

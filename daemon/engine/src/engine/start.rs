@@ -1,0 +1,96 @@
+//! The engine's thread from its first moment: it builds the model, reports, then runs the step loop.
+//!
+//! The model is built where it is used because the kernels' pool pins the thread that makes it.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{Sender, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Instant;
+use std::{io, sync::Mutex};
+
+use super::{Command, Shared};
+use crate::forward::Model;
+use crate::info::{LoadProgress, ModelInfo};
+use crate::schedule::{OptionsError, Scheduler, SchedulerOptions};
+use crate::stats::StatsBoard;
+use crate::step_loop::{Inbox, StepLoop};
+use crate::text::TextModel;
+
+/// What an engine is made of.
+pub struct EngineParts {
+    pub model: Box<dyn Model>,
+    pub text: Arc<TextModel>,
+    /// `context_len` is lowered to what the cache holds, `load_seconds` is filled in.
+    pub info: ModelInfo,
+    pub schedule: SchedulerOptions,
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("the engine's schedule")]
+    Schedule(#[from] OptionsError),
+    #[error("cannot start the engine's thread")]
+    Thread(#[source] io::Error),
+    #[error("loading the model failed: {0}")]
+    Panic(String),
+}
+
+/// What the thread tells whoever waits for it.
+pub(super) enum News {
+    Progress(LoadProgress),
+    Ready(Box<Ready>),
+    Failed(LoadError),
+}
+
+pub(super) struct Ready {
+    info: ModelInfo,
+    text: Arc<TextModel>,
+    commands: SyncSender<Command>,
+    board: Arc<StatsBoard>,
+    abandoned: Arc<AtomicU64>,
+    live_max: usize,
+}
+
+impl Ready {
+    pub(super) fn into_shared(self, thread: JoinHandle<()>, began: Instant) -> Shared {
+        let Ready { mut info, text, commands, board, abandoned, live_max } = self;
+        info.load_seconds = began.elapsed().as_secs_f64();
+        let (live, thread) = (Arc::default(), Mutex::new(Some(thread)));
+        Shared { info, text, commands, board, abandoned, live, live_max, thread }
+    }
+}
+
+/// The thread's body.
+pub(super) fn serve(
+    build: impl FnOnce(&dyn Fn(LoadProgress)) -> Result<EngineParts, LoadError>,
+    news: &Sender<News>,
+) {
+    // Nobody listens any more when the loader has panicked; then there is nobody to tell either.
+    let tell = |message| {
+        let _ = news.send(message);
+    };
+    let built = build(&|progress| tell(News::Progress(progress))).and_then(assemble);
+    match built {
+        Err(error) => tell(News::Failed(error)),
+        Ok((ready, step_loop)) => {
+            tell(News::Ready(Box::new(ready)));
+            step_loop.run();
+        }
+    }
+}
+
+fn assemble(parts: EngineParts) -> Result<(Ready, StepLoop), LoadError> {
+    let EngineParts { model, text, mut info, mut schedule } = parts;
+    let live_max = schedule.max_seqs.saturating_add(schedule.waiting_max);
+    // Live sequences are counted where they are submitted; the scheduler need not refuse any.
+    schedule.waiting_max = live_max;
+    let scheduler = Scheduler::new(schedule)?;
+    info.context_len = scheduler.sequence_tokens_max() as u32;
+    let (commands, receiver) = sync_channel(live_max.saturating_add(1));
+    let (board, abandoned) = (Arc::<StatsBoard>::default(), Arc::<AtomicU64>::default());
+    let inbox = Inbox { commands: receiver, abandoned: abandoned.clone(), board: board.clone() };
+    let step_loop = StepLoop::new(model, scheduler, inbox);
+    Ok((Ready { info, text, commands, board, abandoned, live_max }, step_loop))
+}

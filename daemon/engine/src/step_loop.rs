@@ -1,0 +1,260 @@
+//! The engine's thread: owns model, scheduler and samplers, and turns submissions into events, step by step.
+//!
+//! Commands come through a bounded channel; it parks on it when nothing runs. An error of one sequence fails that
+//! sequence, an error of the model fails the step's sequences, a panic fails all and ends the engine, as its health says.
+
+mod live;
+
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Instant;
+
+use crate::engine::{Command, Submission};
+use crate::forward::{ForwardError, Model};
+use crate::request::{FinishReason, TokenId};
+use crate::sample::Scratch;
+use crate::schedule::{NewSequence, Outcome, Scheduler, StepPlan, TokenSource};
+use crate::stats::{EngineHealth, EngineStats, StatsBoard};
+use crate::stream::Abandoned;
+use live::LiveSequences;
+
+/// What the thread shares with the engine's handle.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) commands: Receiver<Command>,
+    /// Streams dropped before their end, ever.
+    pub(crate) abandoned: Arc<AtomicU64>,
+    pub(crate) board: Arc<StatsBoard>,
+}
+
+pub(crate) struct StepLoop {
+    model: Box<dyn Model>,
+    scheduler: Scheduler,
+    live: LiveSequences,
+    inbox: Inbox,
+    abandoned_seen: u64,
+    stats: EngineStats,
+    plan: StepPlan,
+    sampled: Vec<TokenId>,
+    outcomes: Vec<Outcome>,
+    scratch: Scratch,
+}
+
+impl StepLoop {
+    pub(crate) fn new(model: Box<dyn Model>, scheduler: Scheduler, inbox: Inbox) -> Self {
+        let mut step_loop = StepLoop {
+            model,
+            scheduler,
+            live: LiveSequences::default(),
+            inbox,
+            abandoned_seen: 0,
+            stats: EngineStats::default(),
+            plan: StepPlan::default(),
+            sampled: Vec::new(),
+            outcomes: Vec::new(),
+            scratch: Scratch::default(),
+        };
+        step_loop.publish();
+        step_loop
+    }
+
+    /// Serves until it is told to stop or panics; every accepted sequence gets its last event.
+    pub(crate) fn run(mut self) {
+        let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
+        let (health, reason) = match served {
+            Ok(()) => (EngineHealth::Stopped, "the engine was stopped".to_owned()),
+            Err(panic) => {
+                let reason = format!("the engine failed: {}", panic_text(panic.as_ref()));
+                tracing::error!("{reason}");
+                (EngineHealth::Failed(reason.clone()), reason)
+            }
+        };
+        self.inbox.board.set_health(health);
+        self.stats.failed_total += self.live.fail_all(&reason);
+        while let Ok(command) = self.inbox.commands.try_recv() {
+            if let Command::Submit(submission) = command {
+                submission.refuse(&reason);
+                self.stats.failed_total += 1;
+            }
+        }
+        self.stats = EngineStats { sequences_running: 0, sequences_waiting: 0, blocks_used: 0, ..self.stats };
+        self.inbox.board.publish(&self.stats);
+    }
+
+    fn serve(&mut self) {
+        while self.receive().is_continue() {
+            self.drop_abandoned();
+            self.step();
+        }
+    }
+
+    /// Takes what was sent; waits for it when there is nothing else to do.
+    fn receive(&mut self) -> ControlFlow<()> {
+        if self.scheduler.is_idle() {
+            match self.inbox.commands.recv() {
+                Ok(command) => self.obey(command)?,
+                Err(_) => return ControlFlow::Break(()),
+            }
+        }
+        loop {
+            match self.inbox.commands.try_recv() {
+                Ok(command) => self.obey(command)?,
+                Err(TryRecvError::Empty) => return ControlFlow::Continue(()),
+                Err(TryRecvError::Disconnected) => return ControlFlow::Break(()),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command) -> ControlFlow<()> {
+        match command {
+            Command::Submit(submission) => self.enqueue(submission),
+            Command::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn enqueue(&mut self, submission: Box<Submission>) {
+        let new = NewSequence {
+            prompt: submission.prompt.clone(),
+            max_tokens: submission.max_tokens,
+            end_tokens: submission.end_tokens.clone(),
+            cache_salt: submission.cache_salt,
+        };
+        match self.scheduler.submit(new) {
+            Ok(id) => self.live.insert(id, submission),
+            Err(error) => {
+                self.stats.failed_total += 1;
+                submission.refuse(&error.to_string());
+            }
+        }
+        self.publish();
+    }
+
+    /// Cancels sequences that nobody reads any more, running or waiting.
+    fn drop_abandoned(&mut self) {
+        let abandoned = self.inbox.abandoned.load(Ordering::Acquire);
+        if abandoned == self.abandoned_seen {
+            return;
+        }
+        self.abandoned_seen = abandoned;
+        let (scheduler, stats) = (&mut self.scheduler, &mut self.stats);
+        self.live.retain(|id, sequence| {
+            if sequence.is_abandoned() {
+                scheduler.cancel(id);
+                stats.cancelled_total += 1;
+            }
+            !sequence.is_abandoned()
+        });
+        self.publish();
+    }
+
+    /// Plans, computes, samples, books, delivers.
+    fn step(&mut self) {
+        let began = Instant::now();
+        self.scheduler.plan(&mut self.plan);
+        if self.plan.is_empty() {
+            return;
+        }
+        self.live.note_started(&self.plan, began);
+        if let Err(error) = self.compute() {
+            self.fail_planned(&error);
+            return;
+        }
+        self.scheduler.advance(&self.plan, &self.sampled, &mut self.outcomes);
+        self.count(began);
+        self.publish();
+        self.deliver();
+    }
+
+    /// Leaves a token for each wanted row in `sampled`, and with its live sequence.
+    fn compute(&mut self) -> Result<(), ForwardError> {
+        let began = Instant::now();
+        let mut logits = self.model.forward(&self.plan)?;
+        let forwarded = Instant::now();
+        self.sampled.clear();
+        for (row, sample) in self.plan.samples().iter().enumerate() {
+            let history = self.scheduler.history(sample.sequence).expect("a planned sequence runs");
+            let sequence = self.live.get_mut(sample.sequence).expect("a planned sequence is live");
+            match sequence.sample(logits.row_mut(row), history, &mut self.scratch) {
+                Ok(token) => self.sampled.push(token),
+                Err(error) => {
+                    self.live.fail(sample.sequence, &error.to_string());
+                    self.scheduler.cancel(sample.sequence);
+                    self.stats.failed_total += 1;
+                    // `advance` passes over a cancelled sequence, whatever its token is.
+                    self.sampled.push(0);
+                }
+            }
+        }
+        self.stats.forward_seconds_total += (forwarded - began).as_secs_f64();
+        self.stats.sample_seconds_total += forwarded.elapsed().as_secs_f64();
+        Ok(())
+    }
+
+    /// The blocks that the step was to write are not published, so nobody will find half-written ones.
+    fn fail_planned(&mut self, error: &ForwardError) {
+        tracing::error!("{error}");
+        for planned in self.plan.sequences() {
+            self.scheduler.cancel(planned.id);
+            self.live.fail(planned.id, &error.to_string());
+            self.stats.failed_total += 1;
+        }
+        self.publish();
+    }
+
+    fn count(&mut self, began: Instant) {
+        let stats = &mut self.stats;
+        let rows = self.plan.rows();
+        stats.prompt_tokens_total +=
+            rows.iter().filter(|row| row.source == TokenSource::Prompt).count() as u64;
+        stats.generated_tokens_total += self.outcomes.len() as u64;
+        for finish in self.outcomes.iter().filter_map(|outcome| outcome.finish) {
+            match finish.reason {
+                FinishReason::Stop(_) => stats.finished_stop_total += 1,
+                FinishReason::Length => stats.finished_length_total += 1,
+            }
+        }
+        stats.steps_total += 1;
+        stats.step_seconds_total += began.elapsed().as_secs_f64();
+    }
+
+    /// Events go out after the stats, so whoever saw an answer end sees its blocks free.
+    fn deliver(&mut self) {
+        let now = Instant::now();
+        let mut gone = false;
+        for outcome in &self.outcomes {
+            if self.live.deliver(outcome, now) == Err(Abandoned) {
+                // A finished sequence is unknown to the scheduler and counted already.
+                if self.scheduler.cancel(outcome.sequence) {
+                    self.stats.cancelled_total += 1;
+                    gone = true;
+                }
+            }
+        }
+        if gone {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
+        let schedule = self.scheduler.stats();
+        let stats = &mut self.stats;
+        stats.sequences_running = schedule.running as u64;
+        stats.sequences_waiting = schedule.waiting as u64;
+        stats.blocks = schedule.blocks.into();
+        stats.blocks_used = schedule.blocks_used.into();
+        stats.blocks_cached = schedule.blocks_cached.into();
+        stats.preemptions_total = schedule.preemptions_total;
+        stats.prefix_queries_total = schedule.prompt_tokens_total;
+        stats.prefix_hits_total = schedule.cached_tokens_total;
+        self.inbox.board.publish(stats);
+    }
+}
+
+pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")
+}

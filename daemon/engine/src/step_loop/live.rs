@@ -1,0 +1,115 @@
+//! Sequences between their submission and their last event: sampler, reader, times.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use crate::engine::Submission;
+use crate::request::{Finished, Token, TokenEvent, TokenId, Usage};
+use crate::sample::{History, SampleError, SampleInput, Scratch};
+use crate::schedule::{Finish, Outcome, SequenceId, StepPlan};
+use crate::stream::Abandoned;
+
+#[derive(Debug, Default)]
+pub(super) struct LiveSequences {
+    sequences: HashMap<SequenceId, LiveSequence>,
+}
+
+#[derive(Debug)]
+pub(super) struct LiveSequence {
+    submission: Box<Submission>,
+    /// When the first step that ran it began.
+    started: Option<Instant>,
+    first_token: Option<Instant>,
+    /// Sampled in this step, not yet delivered.
+    token: Option<Token>,
+}
+
+impl LiveSequences {
+    pub(super) fn insert(&mut self, id: SequenceId, submission: Box<Submission>) {
+        self.sequences.insert(id, LiveSequence { submission, started: None, first_token: None, token: None });
+    }
+
+    pub(super) fn get_mut(&mut self, id: SequenceId) -> Option<&mut LiveSequence> {
+        self.sequences.get_mut(&id)
+    }
+
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(SequenceId, &LiveSequence) -> bool) {
+        self.sequences.retain(|id, sequence| keep(*id, sequence));
+    }
+
+    pub(super) fn note_started(&mut self, plan: &StepPlan, now: Instant) {
+        for planned in plan.sequences() {
+            if let Some(sequence) = self.sequences.get_mut(&planned.id) {
+                sequence.started.get_or_insert(now);
+            }
+        }
+    }
+
+    /// Sends the sampled token, and the end when it was the last.
+    pub(super) fn deliver(&mut self, outcome: &Outcome, now: Instant) -> Result<(), Abandoned> {
+        let sequence = self.sequences.get_mut(&outcome.sequence).expect("a sequence that sampled is live");
+        let token = sequence.token.take().expect("a sequence that sampled has a token");
+        sequence.first_token.get_or_insert(now);
+        let sent = sequence.submission.sink.send(TokenEvent::Token(token));
+        if outcome.finish.is_none() && sent.is_ok() {
+            return Ok(());
+        }
+        let sequence = self.sequences.remove(&outcome.sequence).expect("it was live above");
+        match outcome.finish {
+            Some(finish) => sequence.finish(&finish, now),
+            None => Err(Abandoned),
+        }
+    }
+
+    /// Ends a sequence with a failure.
+    pub(super) fn fail(&mut self, id: SequenceId, reason: &str) {
+        if let Some(sequence) = self.sequences.remove(&id) {
+            sequence.submission.refuse(reason);
+        }
+    }
+
+    /// Returns how many there were.
+    pub(super) fn fail_all(&mut self, reason: &str) -> u64 {
+        let count = self.sequences.len() as u64;
+        for (_, sequence) in self.sequences.drain() {
+            sequence.submission.refuse(reason);
+        }
+        count
+    }
+}
+
+impl LiveSequence {
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.submission.sink.is_abandoned()
+    }
+
+    pub(super) fn sample(
+        &mut self,
+        logits: &mut [f32],
+        history: History<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<TokenId, SampleError> {
+        let input = SampleInput { logits, history, allowed: None };
+        let token = self.submission.sampler.sample(input, scratch)?;
+        let id = token.id;
+        self.token = Some(token);
+        Ok(id)
+    }
+
+    fn finish(self, finish: &Finish, now: Instant) -> Result<(), Abandoned> {
+        let Submission { sink, place, submitted, .. } = *self.submission;
+        let started = self.started.unwrap_or(submitted);
+        let first_token = self.first_token.unwrap_or(now);
+        let usage = Usage {
+            prompt_tokens: finish.prompt_tokens,
+            cached_tokens: finish.cached_tokens,
+            completion_tokens: finish.completion_tokens,
+            queue_seconds: (started - submitted).as_secs_f64(),
+            prefill_seconds: (first_token - started).as_secs_f64(),
+            decode_seconds: (now - first_token).as_secs_f64(),
+        };
+        // Whoever reads the end may submit the next at once.
+        drop(place);
+        sink.send(TokenEvent::Finished(Finished { reason: finish.reason, usage }))
+    }
+}
