@@ -1,0 +1,64 @@
+//! `[models.device]`: where a model runs and what memory is planned for.
+
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bounded::{Bounded, Count};
+
+/// Where the model runs and what memory is planned for.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeviceConfig {
+    /// Run on the CPU only; the same for all models that set it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-flag" = "--cpu", "x-default" = "the best device there is"))]
+    pub cpu: Option<bool>,
+    /// Layers of each device, `DEVICE:LAYERS` each; as a flag separated by `;`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-flag" = "-n, --device-layers", "x-separator" = ";"))]
+    pub device_layers: Vec<DeviceLayers>,
+    /// Topology file (YAML): device and quantisation of each layer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-flag" = "--topology"))]
+    pub topology: Option<PathBuf>,
+    /// Directory of downloaded hub models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-flag" = "--hf-cache", "x-default" = "hub/ under HF_HOME"))]
+    pub hf_cache: Option<PathBuf>,
+    /// Longest sequence, prompt and answer, in tokens; longer requests are refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-flag" = "--max-seq-len", "x-default" = "what the model was trained for"))]
+    pub max_seq_len: Option<Count>,
+    /// Sequences of this model that run together, where less than `runtime.max_seqs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-flag" = "--max-batch-size", "x-default" = "runtime.max_seqs"))]
+    pub max_batch_size: Option<Bounded<1, 65_536>>,
+}
+
+/// Layers that one device holds, written `DEVICE:LAYERS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "String", try_from = "String")]
+#[schemars(inline, with = "String", extend("pattern" = "^[0-9]+:[0-9]+$", "x-allowed" = "texts like \"0:16\""))]
+pub struct DeviceLayers {
+    pub device: u32,
+    pub layers: u32,
+}
+
+impl TryFrom<String> for DeviceLayers {
+    type Error = &'static str;
+
+    fn try_from(value: String) -> Result<Self, &'static str> {
+        let parsed = value.split_once(':').and_then(|(device, layers)| {
+            Some(DeviceLayers { device: device.parse().ok()?, layers: layers.parse().ok()? })
+        });
+        parsed.ok_or("not DEVICE:LAYERS")
+    }
+}
+
+impl From<DeviceLayers> for String {
+    fn from(value: DeviceLayers) -> String {
+        format!("{}:{}", value.device, value.layers)
+    }
+}
