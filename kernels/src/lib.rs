@@ -1,1 +1,3 @@
 //! Arithmetic on plain slices: packed weights, SIMD kernels, a thread pool. Knows nothing of models.
+
+pub mod cpu;

@@ -1,0 +1,109 @@
+//! Which instruction set the kernels use. A value of [`Isa`] exists only for one that this processor has.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::simd::{self, Kernel};
+
+/// An instruction set that this processor has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Isa(Level);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Level {
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum IsaError {
+    #[error("unknown instruction set `{0}`: expected portable, avx2 or avx512")]
+    Unknown(String),
+    #[error("this processor lacks the instruction set `{0}`")]
+    Missing(String),
+}
+
+impl Isa {
+    /// Plain Rust, on every processor.
+    pub const PORTABLE: Self = Self(Level::Portable);
+
+    /// The widest one.
+    pub fn detect() -> Self {
+        *Self::supported().last().expect("the portable one is always there")
+    }
+
+    /// All that this processor has, the slowest first.
+    pub fn supported() -> Vec<Self> {
+        let mut found = vec![Self::PORTABLE];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if simd::avx2::available() {
+                found.push(Self(Level::Avx2));
+            }
+            if simd::avx512::available() {
+                found.push(Self(Level::Avx512));
+            }
+        }
+        found
+    }
+
+    /// By its name: `portable`, `avx2` or `avx512`.
+    pub fn from_name(name: &str) -> Result<Self, IsaError> {
+        if let Some(isa) = Self::supported().into_iter().find(|isa| isa.name() == name) {
+            return Ok(isa);
+        }
+        match name {
+            "avx2" | "avx512" => Err(IsaError::Missing(name.to_owned())),
+            _ => Err(IsaError::Unknown(name.to_owned())),
+        }
+    }
+
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            Level::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        }
+    }
+
+    /// Runs the version of `kernel` for this instruction set.
+    #[inline]
+    pub fn run<K: Kernel>(self, kernel: K) -> K::Output {
+        use simd::Simd16;
+        // SAFETY: `self` exists, so the processor has the instruction set.
+        unsafe {
+            match self.0 {
+                Level::Portable => simd::Portable::call(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx2 => simd::Avx2::call(kernel),
+                #[cfg(target_arch = "x86_64")]
+                Level::Avx512 => simd::Avx512::call(kernel),
+            }
+        }
+    }
+}
+
+impl fmt::Display for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_lead_back_to_what_is_supported() {
+        for isa in Isa::supported() {
+            assert_eq!(Isa::from_name(isa.name()), Ok(isa));
+        }
+        assert_eq!(Isa::from_name("mmx"), Err(IsaError::Unknown("mmx".into())));
+    }
+}

@@ -1,0 +1,30 @@
+//! The table of operations that a decoder is written against, one file a group: `impl Cpu` in each.
+
+use super::isa::Isa;
+use super::pool::Pool;
+
+/// A processor's threads and instruction set, with the scratch memory of the operations.
+pub struct Cpu {
+    pub(crate) isa: Isa,
+    pub(crate) pool: Pool,
+}
+
+impl Cpu {
+    /// `threads` counts the caller, who must be the same thread for good speed.
+    pub fn new(isa: Isa, threads: usize) -> Self {
+        Self { isa, pool: Pool::new(threads) }
+    }
+
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// For packing weights in parallel.
+    pub fn pool_mut(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+}

@@ -1,0 +1,126 @@
+//! Activations of a batch: rows of f32 with a fixed capacity, so that a step allocates nothing.
+
+use super::memory::{AllocError, HugeBuffer, Shared};
+
+/// `rows` rows of `width` floats, each row aligned to 64 bytes.
+#[derive(Debug)]
+pub struct Rows {
+    data: HugeBuffer<f32>,
+    capacity: usize,
+    rows: usize,
+    width: usize,
+    stride: usize,
+}
+
+impl Rows {
+    /// Zeroed; holds `capacity_rows` rows until [`Rows::set_rows`] says fewer.
+    ///
+    /// # Panics
+    /// If the memory cannot be had; [`Rows::try_new`] returns the error.
+    pub fn new(capacity_rows: usize, width: usize) -> Self {
+        Self::try_new(capacity_rows, width).expect("memory for activations")
+    }
+
+    pub fn try_new(capacity_rows: usize, width: usize) -> Result<Self, AllocError> {
+        let stride = width.checked_next_multiple_of(16).ok_or(AllocError { bytes: usize::MAX })?;
+        let len = stride.checked_mul(capacity_rows).ok_or(AllocError { bytes: usize::MAX })?;
+        let data = HugeBuffer::zeroed(len)?;
+        Ok(Self { data, capacity: capacity_rows, rows: capacity_rows, width, stride })
+    }
+
+    /// The rows in use; what lies in them stays.
+    pub fn set_rows(&mut self, rows: usize) {
+        assert!(rows <= self.capacity, "{rows} rows exceed the capacity of {}", self.capacity);
+        self.rows = rows;
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    pub fn row(&self, i: usize) -> &[f32] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        &self.data[i * self.stride..][..self.width]
+    }
+
+    pub fn row_mut(&mut self, i: usize) -> &mut [f32] {
+        assert!(i < self.rows, "row {i} of {}", self.rows);
+        &mut self.data[i * self.stride..][..self.width]
+    }
+
+    /// For writing from the threads of a region.
+    pub(crate) fn shared(&mut self) -> SharedRows {
+        SharedRows {
+            data: Shared(self.data.as_mut_ptr()),
+            stride: self.stride,
+            rows: self.rows,
+            width: self.width,
+        }
+    }
+}
+
+/// Rows that several threads write, each its own part.
+#[derive(Clone, Copy)]
+pub(crate) struct SharedRows {
+    data: Shared<f32>,
+    stride: usize,
+    rows: usize,
+    width: usize,
+}
+
+impl SharedRows {
+    /// The start of a row: `width` floats, of which a thread may touch those that no other one does
+    /// between two barriers.
+    #[inline(always)]
+    pub(crate) fn row(self, i: usize) -> *mut f32 {
+        debug_assert!(i < self.rows);
+        // Wrapping: the row index is in range, and so the pointer inside the buffer.
+        self.data.get().wrapping_add(i * self.stride)
+    }
+
+    /// A row that no other thread writes while the slice lives.
+    ///
+    /// # Safety
+    /// `i` is a row, and until a barrier no thread writes it.
+    #[inline(always)]
+    pub(crate) unsafe fn slice<'a>(self, i: usize) -> &'a [f32] {
+        // SAFETY: the row lies in the buffer; the caller answers for the rest.
+        unsafe { std::slice::from_raw_parts(self.row(i), self.width) }
+    }
+
+    /// # Safety
+    /// `i` is a row, and no other thread touches it while the slice lives.
+    #[inline(always)]
+    #[allow(clippy::mut_from_ref)]
+    pub(crate) unsafe fn slice_mut<'a>(self, i: usize) -> &'a mut [f32] {
+        // SAFETY: the row lies in the buffer; the caller answers for the rest.
+        unsafe { std::slice::from_raw_parts_mut(self.row(i), self.width) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_do_not_overlap_and_are_aligned() {
+        let mut rows = Rows::new(3, 5);
+        for i in 0..3 {
+            rows.row_mut(i).fill(i as f32);
+        }
+        for i in 0..3 {
+            assert_eq!(rows.row(i), [i as f32; 5]);
+            assert_eq!(rows.row(i).as_ptr() as usize % 64, 0);
+        }
+        rows.set_rows(1);
+        assert_eq!(rows.rows(), 1);
+    }
+}
