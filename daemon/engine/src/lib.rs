@@ -6,6 +6,7 @@
 pub mod engine;
 pub mod forward;
 pub mod info;
+pub mod memory;
 pub mod options;
 pub mod request;
 pub mod sample;

@@ -1,0 +1,131 @@
+use std::fs;
+use std::path::Path;
+
+use super::*;
+use crate::options::CacheType;
+
+const GB: u64 = 1 << 30;
+
+fn host_of(files: &[(&str, &str)]) -> HostMemory {
+    let root = tempfile::tempdir().unwrap();
+    for (path, text) in files {
+        let path = root.path().join(path);
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    HostMemory::read_at(root.path())
+}
+
+fn bytes(total: u64, available: u64) -> HostMemory {
+    HostMemory { total_bytes: Some(total), available_bytes: Some(available) }
+}
+
+const MEMINFO: (&str, &str) =
+    ("proc/meminfo", "MemTotal:       16777216 kB\nMemFree: 1 kB\nMemAvailable:    8388608 kB\n");
+
+#[test]
+fn machine_without_limits() {
+    assert_eq!(host_of(&[MEMINFO]), bytes(16 * GB, 8 * GB));
+}
+
+#[test]
+fn unreadable_system_has_no_limits() {
+    assert_eq!(host_of(&[]), HostMemory::default());
+}
+
+#[test]
+fn tightest_cgroup_of_the_path_wins() {
+    let host = host_of(&[
+        MEMINFO,
+        ("proc/self/cgroup", "0::/pod/container\n"),
+        ("sys/fs/cgroup/pod/container/memory.max", "max\n"),
+        ("sys/fs/cgroup/pod/memory.max", "4294967296\n"),
+        ("sys/fs/cgroup/pod/memory.current", "3221225472\n"),
+        ("sys/fs/cgroup/pod/memory.stat", "inactive_anon 7\ninactive_file 1073741824\n"),
+    ]);
+    assert_eq!(host, bytes(4 * GB, 2 * GB));
+}
+
+#[test]
+fn namespaced_cgroup_is_read_at_the_mount() {
+    let host = host_of(&[
+        MEMINFO,
+        ("proc/self/cgroup", "0::/../../elsewhere\n"),
+        ("sys/fs/cgroup/memory.max", "2147483648\n"),
+        ("sys/fs/cgroup/memory.current", "0\n"),
+    ]);
+    assert_eq!(host, bytes(2 * GB, 2 * GB));
+}
+
+#[test]
+fn version_1_limits_count() {
+    let host = host_of(&[
+        MEMINFO,
+        ("proc/self/cgroup", "5:cpu,cpuacct:/a\n4:memory:/a\n"),
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
+        ("sys/fs/cgroup/memory/memory.usage_in_bytes", "1\n"),
+        ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1073741824\n"),
+        ("sys/fs/cgroup/memory/a/memory.usage_in_bytes", "536870912\n"),
+        ("sys/fs/cgroup/memory/a/memory.stat", "total_inactive_file 0\n"),
+    ]);
+    assert_eq!(host, bytes(GB, GB / 2));
+}
+
+/// A block of 32 tokens takes 1 MB, a context has 1024 tokens, 8 sequences run, the model takes 1 GB.
+fn request(size: CacheSize) -> CacheRequest {
+    CacheRequest {
+        options: CacheOptions { cache_type: CacheType::F16, block_size: 32, size },
+        bytes_per_block: 1 << 20,
+        context_len: 1024,
+        sequences_max: 8,
+        model_bytes: GB,
+    }
+}
+
+#[test]
+fn size_buys_blocks() {
+    let host = bytes(16 * GB, 9 * GB);
+    let cases = [
+        (CacheSize::Auto, 256),
+        (CacheSize::ContextLen(1000), 32),
+        (CacheSize::Megabytes(100), 100),
+        (CacheSize::MemoryFraction(0.25), 4096),
+    ];
+    for (size, blocks) in cases {
+        assert_eq!(request(size).blocks(&host), Ok(blocks), "{size:?}");
+    }
+}
+
+#[test]
+fn automatic_size_shrinks_with_memory() {
+    let auto =
+        |available_mb: u64| request(CacheSize::Auto).blocks(&bytes(16 * GB, GB + (available_mb << 20)));
+    assert_eq!(auto(400), Ok(100), "a quarter");
+    assert_eq!(auto(80), Ok(32), "one context");
+    assert_eq!(auto(40), Ok(20), "half of what is left");
+    assert!(matches!(auto(1), Err(MemoryError::NoBlock { .. })));
+    assert_eq!(request(CacheSize::Auto).blocks(&HostMemory::default()), Ok(32), "unknown memory");
+}
+
+#[test]
+fn what_cannot_fit_is_refused() {
+    let host = bytes(4 * GB, 2 * GB);
+    let refused = |size| request(size).blocks(&host).unwrap_err();
+    let too_large = refused(CacheSize::Megabytes(1025));
+    assert!(matches!(too_large, MemoryError::Cache { .. }), "{too_large:?}");
+    assert_eq!(
+        too_large.to_string(),
+        "the model needs 1024 MB and the key-value cache 1025 MB, 2048 MB of memory are available; \
+         a smaller cache can be chosen by context_len, memory_mb or memory_fraction"
+    );
+    assert!(matches!(refused(CacheSize::ContextLen(u64::MAX)), MemoryError::Cache { .. }));
+    assert!(matches!(refused(CacheSize::Megabytes(0)), MemoryError::NoBlock { .. }));
+    for fraction in [0.0, -1.0, 1.5, f32::NAN] {
+        assert!(
+            matches!(refused(CacheSize::MemoryFraction(fraction)), MemoryError::Fraction { .. }),
+            "{fraction}"
+        );
+    }
+    let model = request(CacheSize::Auto).blocks(&bytes(GB, GB / 2)).unwrap_err();
+    assert!(matches!(model, MemoryError::Model { .. }), "{model:?}");
+}
