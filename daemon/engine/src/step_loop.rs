@@ -15,8 +15,8 @@ use std::time::Instant;
 use crate::engine::{Command, Submission};
 use crate::forward::{ForwardError, Model};
 use crate::request::{FinishReason, TokenId};
-use crate::sample::Scratch;
-use crate::schedule::{NewSequence, Outcome, Scheduler, StepPlan, TokenSource};
+use crate::sample::{SampleError, Scratch};
+use crate::schedule::{NewSequence, Outcome, Scheduler, SequenceId, StepPlan, TokenSource};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
 use crate::stream::Abandoned;
 use live::LiveSequences;
@@ -40,6 +40,8 @@ pub(crate) struct StepLoop {
     plan: StepPlan,
     sampled: Vec<TokenId>,
     outcomes: Vec<Outcome>,
+    /// Of this step, told after it is booked.
+    failures: Vec<(SequenceId, SampleError)>,
     scratch: Scratch,
 }
 
@@ -55,6 +57,7 @@ impl StepLoop {
             plan: StepPlan::default(),
             sampled: Vec::new(),
             outcomes: Vec::new(),
+            failures: Vec::new(),
             scratch: Scratch::default(),
         };
         step_loop.publish();
@@ -73,15 +76,17 @@ impl StepLoop {
             }
         };
         self.inbox.board.set_health(health);
-        self.stats.failed_total += self.live.fail_all(&reason);
+        let mut queued = Vec::new();
         while let Ok(command) = self.inbox.commands.try_recv() {
             if let Command::Submit(submission) = command {
-                submission.refuse(&reason);
-                self.stats.failed_total += 1;
+                queued.push(submission);
             }
         }
+        self.stats.failed_total += (self.live.len() + queued.len()) as u64;
         self.stats = EngineStats { sequences_running: 0, sequences_waiting: 0, blocks_used: 0, ..self.stats };
         self.inbox.board.publish(&self.stats);
+        self.live.fail_all(&reason);
+        queued.into_iter().for_each(|submission| submission.refuse(&reason));
     }
 
     fn serve(&mut self) {
@@ -181,9 +186,8 @@ impl StepLoop {
             match sequence.sample(logits.row_mut(row), history, &mut self.scratch) {
                 Ok(token) => self.sampled.push(token),
                 Err(error) => {
-                    self.live.fail(sample.sequence, &error.to_string());
                     self.scheduler.cancel(sample.sequence);
-                    self.stats.failed_total += 1;
+                    self.failures.push((sample.sequence, error));
                     // `advance` passes over a cancelled sequence, whatever its token is.
                     self.sampled.push(0);
                 }
@@ -199,10 +203,11 @@ impl StepLoop {
         tracing::error!("{error}");
         for planned in self.plan.sequences() {
             self.scheduler.cancel(planned.id);
-            self.live.fail(planned.id, &error.to_string());
-            self.stats.failed_total += 1;
         }
+        self.stats.failed_total += self.plan.sequences().len() as u64;
         self.publish();
+        let reason = error.to_string();
+        self.plan.sequences().iter().for_each(|planned| self.live.fail(planned.id, &reason));
     }
 
     fn count(&mut self, began: Instant) {
@@ -217,6 +222,7 @@ impl StepLoop {
                 FinishReason::Length => stats.finished_length_total += 1,
             }
         }
+        stats.failed_total += self.failures.len() as u64;
         stats.steps_total += 1;
         stats.step_seconds_total += began.elapsed().as_secs_f64();
     }
@@ -233,6 +239,9 @@ impl StepLoop {
                     gone = true;
                 }
             }
+        }
+        for (id, error) in self.failures.drain(..) {
+            self.live.fail(id, &error.to_string());
         }
         if gone {
             self.publish();

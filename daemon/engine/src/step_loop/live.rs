@@ -29,6 +29,10 @@ impl LiveSequences {
         self.sequences.insert(id, LiveSequence { submission, started: None, first_token: None, token: None });
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.sequences.len()
+    }
+
     pub(super) fn get_mut(&mut self, id: SequenceId) -> Option<&mut LiveSequence> {
         self.sequences.get_mut(&id)
     }
@@ -68,13 +72,10 @@ impl LiveSequences {
         }
     }
 
-    /// Returns how many there were.
-    pub(super) fn fail_all(&mut self, reason: &str) -> u64 {
-        let count = self.sequences.len() as u64;
+    pub(super) fn fail_all(&mut self, reason: &str) {
         for (_, sequence) in self.sequences.drain() {
             sequence.submission.refuse(reason);
         }
-        count
     }
 }
 
