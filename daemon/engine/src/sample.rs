@@ -21,3 +21,6 @@ mod token_mask;
 pub use history::History;
 pub use sampler::{SampleError, SampleInput, Sampler, SamplerError, SamplerOptions, Scratch};
 pub use token_mask::TokenMask;
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,15 @@ mod block_hash;
 mod block_pool;
 mod chunks;
 mod kv_blocks;
+mod options;
 mod prefix_index;
 mod scheduler;
 mod sequence;
 mod step_plan;
 
-pub use scheduler::{Scheduler, SchedulerOptions, SchedulerStats};
-pub use sequence::{Finish, NewSequence, OptionsError, Outcome, SequenceId, SubmitError};
+pub use options::{OptionsError, SchedulerOptions, SchedulerStats};
+pub use scheduler::Scheduler;
+pub use sequence::{Finish, NewSequence, Outcome, SequenceId, SubmitError};
 pub use step_plan::{PlannedSequence, Row, Sample, StepPlan, TokenSource};
 
 #[cfg(test)]

@@ -69,3 +69,75 @@ fn match_ends(tokens: &[TokenId], matches: &mut Vec<u32>) {
         matches[back] = length as u32;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand_chacha::ChaCha12Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// As in the source, word for word.
+    fn naive(dry: &Dry, logits: &mut [f32], tokens: &[TokenId]) {
+        let Some(&last) = tokens.last() else { return };
+        if dry.breakers.contains(&last) {
+            return;
+        }
+        let mut lengths = BTreeMap::new();
+        for index in (0..tokens.len() - 1).filter(|index| tokens[*index] == last) {
+            let next = tokens[index + 1];
+            if dry.breakers.contains(&next) {
+                continue;
+            }
+            let mut length = 1;
+            while length <= index {
+                let previous = tokens[tokens.len() - 1 - length];
+                if tokens[index - length] != previous || dry.breakers.contains(&previous) {
+                    break;
+                }
+                length += 1;
+            }
+            let longest = lengths.entry(next).or_insert(0);
+            *longest = length.max(*longest);
+        }
+        for (next, length) in lengths {
+            if length >= dry.allowed_length as usize {
+                let excess = (length - dry.allowed_length as usize) as i32;
+                logits[next as usize] -=
+                    (f64::from(dry.multiplier) * f64::from(dry.base).powi(excess)) as f32;
+            }
+        }
+    }
+
+    #[test]
+    fn random_texts_are_penalised_as_by_the_naive_search() {
+        let mut random = ChaCha12Rng::seed_from_u64(1);
+        let mut below = |n: u64| (random.next_u64() % n) as u32;
+        let mut scratch = DryScratch::default();
+        let mut penalised = 0;
+        for _ in 0..4000 {
+            let vocab_size = 2 + below(6);
+            let tokens: Vec<TokenId> = (0..below(40)).map(|_| below(vocab_size.into())).collect();
+            let breakers = (0..vocab_size).filter(|_| below(6) == 0).collect();
+            let dry = Dry { multiplier: 0.8, base: 1.75, allowed_length: below(5), breakers };
+            let mut expected = vec![1.0; vocab_size as usize];
+            let mut logits = expected.clone();
+            naive(&dry, &mut expected, &tokens);
+            apply(&dry, &mut logits, History::new(&tokens, 0), &mut scratch);
+            assert_eq!(logits, expected, "{dry:?} {tokens:?}");
+            penalised += usize::from(logits.iter().any(|logit| *logit != 1.0));
+        }
+        assert!(penalised > 1000);
+    }
+
+    #[test]
+    fn a_long_loop_gives_a_finite_penalty() {
+        let dry = Dry { multiplier: 1.0, base: 2.0, allowed_length: 2, breakers: [].into() };
+        let tokens = vec![1; 10_000];
+        let mut logits = [0.0; 3];
+        apply(&dry, &mut logits, History::new(&tokens, 5), &mut DryScratch::default());
+        assert_eq!(logits, [0.0, -1e30, 0.0]);
+    }
+}

@@ -43,7 +43,7 @@ pub enum SamplerError {
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SampleError {
-    #[error("the model's logits are not finite numbers")]
+    #[error("the logits are not finite numbers")]
     NotFinite,
     #[error("no token is allowed next")]
     NothingAllowed,
@@ -97,6 +97,10 @@ impl Sampler {
         }
         if largest == f32::NEG_INFINITY {
             return Err(SampleError::NothingAllowed);
+        }
+        // Penalties and bias are finite, their sums need not be.
+        if largest == f32::INFINITY {
+            return Err(SampleError::NotFinite);
         }
         let id = match self.options.sampling.temperature < TEMPERATURE_MIN {
             true => select::first_of(logits, largest),

@@ -114,3 +114,85 @@ pub(super) fn count_to_mass(
 pub(super) fn sum(candidates: &[Candidate]) -> f64 {
     candidates.iter().map(|candidate| f64::from(candidate.value)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha12Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// Few distinct values, so that ties are common.
+    fn values(seed: u64, len: usize) -> Vec<f32> {
+        let mut random = ChaCha12Rng::seed_from_u64(seed);
+        (0..len).map(|_| (random.next_u64() % 50) as f32 - 25.0).collect()
+    }
+
+    fn sorted(values: &[f32]) -> Vec<Candidate> {
+        let mut all: Vec<_> =
+            values.iter().zip(0..).map(|(&value, token)| Candidate { value, token }).collect();
+        all.sort_by(by_value);
+        all
+    }
+
+    #[test]
+    fn top_k_is_the_start_of_the_sorted_values() {
+        for (seed, len) in (0..).zip([1, 7, 16, 17, 300, 5000]) {
+            let mut values = values(seed, len);
+            if len > 100 {
+                values[3..90].fill(f32::NEG_INFINITY);
+            }
+            for k in [1, 2, 5, 40, 299, 3000, 6000] {
+                let mut best = Vec::new();
+                top_k(&values, k, &mut best);
+                best.sort_by(by_value);
+                assert_eq!(best, sorted(&values)[..k.min(len)], "{k} of {len}");
+            }
+        }
+    }
+
+    #[test]
+    fn count_to_mass_is_the_shortest_start_of_the_sorted_values() {
+        for (seed, len) in (0..).zip([1, 2, 3, 50, 1000]) {
+            let values: Vec<f32> = values(seed, len).iter().map(|value| value + 26.0).collect();
+            let sorted = sorted(&values);
+            for part in [0.0, 0.1, 0.5, 0.9, 0.999, 1.0, 1.1] {
+                let mass = part * sum(&sorted);
+                let expected = (1..len).find(|count| sum(&sorted[..*count]) >= mass).unwrap_or(len);
+                let mut candidates = sorted.clone();
+                candidates.sort_by(by_token);
+                assert_eq!(count_to_mass(&mut candidates, mass, by_value), expected);
+                assert_eq!(candidates[expected - 1], sorted[expected - 1]);
+                candidates[..expected].sort_by(by_value);
+                assert_eq!(candidates[..expected], sorted[..expected]);
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equal_largest_values_is_found_anywhere() {
+        for len in [1, 15, 16, 17, 100] {
+            for place in 0..len {
+                let mut values = vec![-3.0; len];
+                values[place..].fill(2.5);
+                assert_eq!(largest(&values), 2.5);
+                assert_eq!(first_of(&values, 2.5), place as TokenId);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_is_found_anywhere() {
+        for len in [1, 16, 17, 40] {
+            assert_eq!(largest_finite(&vec![-1e30; len]), Some(-1e30));
+            for place in 0..len {
+                for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                    let mut values = vec![1.0; len];
+                    values[place] = bad;
+                    assert_eq!(largest_finite(&values), None, "{bad} at {place} of {len}");
+                }
+            }
+        }
+        assert_eq!(largest_finite(&[]), None);
+    }
+}

@@ -79,3 +79,44 @@ fn find_in_block(weights: &[f32], mass: f64) -> Option<usize> {
         running > mass
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_close_and_exact_at_its_ends() {
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(f32::MIN), 0.0);
+        for step in 0..870_000 {
+            let x = step as f32 * -1e-4;
+            let expected = f64::from(x).exp();
+            let error = (f64::from(exp(x)) - expected).abs() / expected;
+            assert!(error < 3e-7, "e^{x}: {error}");
+        }
+    }
+
+    #[test]
+    fn log_sum_exp_equals_the_sum_in_f64() {
+        for len in [1, 15, 16, 255, 256, 257, 1000] {
+            let values: Vec<f32> = (0..len).map(|i| (i as f32 * 0.77).sin() * 9.0).collect();
+            let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let expected = values.iter().map(|value| f64::from(*value).exp()).sum::<f64>().ln();
+            assert!((log_sum_exp(&values, largest) - expected).abs() < 1e-6, "{len}");
+        }
+    }
+
+    #[test]
+    fn find_mass_is_the_inverse_of_the_running_sum() {
+        let weights: Vec<f32> = (0..700).map(|i| (i % 5) as f32 * 0.25).collect();
+        let mut before = 0.0;
+        for (index, weight) in weights.iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
+            assert_eq!(find_mass(&weights, before), index);
+            assert_eq!(find_mass(&weights, before + 0.99 * f64::from(*weight)), index);
+            before += f64::from(*weight);
+        }
+        assert_eq!(find_mass(&weights, before), 699, "rounding never leads past the last possible token");
+    }
+}

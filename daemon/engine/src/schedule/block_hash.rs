@@ -32,3 +32,24 @@ fn digest(hasher: Sha256) -> BlockHash {
     half.copy_from_slice(&bytes[..16]);
     BlockHash(u128::from_le_bytes(half))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn salt_tokens_and_ancestors_all_matter() {
+        let chain = |salt, blocks: &[&[u32]]| blocks.iter().fold(BlockHash::root(salt), |h, b| h.child(b));
+        let hash = chain(1, &[&[1, 2], &[3, 4]]);
+        assert_eq!(hash, chain(1, &[&[1, 2], &[3, 4]]));
+        for other in [
+            chain(2, &[&[1, 2], &[3, 4]]),
+            chain(1, &[&[2, 1], &[3, 4]]),
+            chain(1, &[&[1, 2], &[3, 5]]),
+            chain(1, &[&[3, 4]]),
+            chain(1, &[&[1, 2, 3, 4]]),
+        ] {
+            assert_ne!(hash, other);
+        }
+    }
+}

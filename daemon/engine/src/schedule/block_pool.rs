@@ -149,3 +149,74 @@ impl BlockPool {
         }
     }
 }
+
+#[cfg(test)]
+impl BlockPool {
+    /// In the order of reuse.
+    pub(super) fn free_list(&self) -> Vec<BlockId> {
+        let next = |block: &BlockId| self.blocks[*block as usize].next;
+        let at = |block| (block != NONE).then_some(block);
+        std::iter::successors(at(self.first), |block| at(next(block))).collect()
+    }
+
+    pub(super) fn hash(&self, block: BlockId) -> Option<BlockHash> {
+        self.blocks[block as usize].hash
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(value: u64) -> BlockHash {
+        BlockHash::root(value)
+    }
+
+    #[test]
+    fn every_block_is_handed_out_once() {
+        let mut pool = BlockPool::new(3);
+        let blocks: Vec<_> = std::iter::from_fn(|| pool.allocate()).collect();
+        assert_eq!(blocks, [(0, None), (1, None), (2, None)]);
+        assert_eq!((pool.free(), pool.cached()), (0, 0));
+    }
+
+    #[test]
+    fn a_block_is_free_when_its_last_reference_goes() {
+        let mut pool = BlockPool::new(1);
+        let (block, _) = pool.allocate().unwrap();
+        pool.retain(block);
+        pool.release(block);
+        assert_eq!(pool.allocate(), None);
+        pool.release(block);
+        assert_eq!(pool.allocate(), Some((block, None)));
+    }
+
+    #[test]
+    fn the_least_recently_used_content_goes_first_and_empty_blocks_before_it() {
+        let mut pool = BlockPool::new(4);
+        while pool.allocate().is_some() {}
+        for block in [2, 0, 3] {
+            pool.name(block, hash(block.into()));
+            pool.release(block);
+        }
+        pool.release(1);
+        pool.retain(2);
+        pool.release(2);
+        assert_eq!(pool.free_list(), [1, 0, 3, 2]);
+        assert_eq!(pool.cached(), 3);
+        pool.forget(3);
+        assert_eq!(pool.free_list(), [3, 1, 0, 2]);
+        assert_eq!(pool.allocate(), Some((3, None)));
+        assert_eq!(pool.allocate(), Some((1, None)));
+        assert_eq!(pool.allocate(), Some((0, Some(hash(0)))));
+    }
+
+    #[test]
+    #[should_panic(expected = "released more often")]
+    fn releasing_twice_is_noticed() {
+        let mut pool = BlockPool::new(1);
+        let (block, _) = pool.allocate().unwrap();
+        pool.release(block);
+        pool.release(block);
+    }
+}

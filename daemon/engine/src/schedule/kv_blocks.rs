@@ -125,3 +125,15 @@ impl KvBlocks {
         }
     }
 }
+
+#[cfg(test)]
+impl KvBlocks {
+    pub(super) fn assert_index_consistent(&self) {
+        self.index.assert_consistent();
+        for (hash, block) in self.index.entries() {
+            assert_eq!(self.pool.hash(block), Some(hash), "a findable block is named");
+        }
+        let named = (0..self.pool.blocks()).filter(|block| self.pool.hash(*block).is_some()).count();
+        assert_eq!(named, self.index.entries().count(), "a named block is findable");
+    }
+}

@@ -115,3 +115,87 @@ impl Hasher for FirstBits {
         self.0 = value as u64;
     }
 }
+
+#[cfg(test)]
+impl PrefixIndex {
+    pub(super) fn entries(&self) -> impl Iterator<Item = (BlockHash, BlockId)> {
+        self.blocks.iter().map(|(hash, block)| (*hash, *block))
+    }
+
+    pub(super) fn assert_consistent(&self) {
+        assert!(self.prefixes.len() <= self.prefixes_max, "no more prefixes than allowed are kept");
+        let mut kept = HashMap::default();
+        self.prefixes.iter().flatten().for_each(|hash| *kept.entry(*hash).or_insert(0) += 1);
+        assert_eq!(self.kept, kept, "kept blocks are counted");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(tokens: &[u32]) -> Vec<BlockHash> {
+        let mut hash = BlockHash::root(0);
+        let mut next = |token: &u32| {
+            hash = hash.child(&[*token]);
+            hash
+        };
+        tokens.iter().map(&mut next).collect()
+    }
+
+    /// An index in which the blocks of `prefixes` are findable; block numbers are tokens.
+    fn check(prefix_cache_n: usize, prefixes: &[&[u32]], dropped_expected: &[u32]) {
+        let mut index = PrefixIndex::new(prefix_cache_n);
+        let mut dropped = Vec::new();
+        for prefix in prefixes {
+            let hashes = chain(prefix);
+            for (hash, token) in hashes.iter().zip(*prefix) {
+                index.insert(*hash, *token);
+            }
+            index.keep(hashes, &mut dropped);
+            index.assert_consistent();
+        }
+        let dropped: Vec<_> = dropped.into_iter().map(|(_, block)| block).collect();
+        assert_eq!(dropped, dropped_expected, "{prefixes:?}");
+    }
+
+    #[test]
+    fn the_oldest_prefix_beyond_the_bound_is_dropped_end_first() {
+        check(2, &[&[1, 2], &[3], &[4]], &[2, 1]);
+    }
+
+    #[test]
+    fn blocks_of_another_kept_prefix_stay() {
+        check(2, &[&[1, 2], &[1, 3], &[4]], &[2]);
+    }
+
+    #[test]
+    fn a_continued_prefix_counts_once() {
+        check(2, &[&[1], &[1, 2], &[1, 2, 3], &[4]], &[]);
+    }
+
+    #[test]
+    fn a_repeated_or_shorter_prefix_renews_the_longer_one() {
+        check(2, &[&[1, 2], &[3], &[1], &[4]], &[3]);
+        check(2, &[&[1, 2], &[3], &[1, 2], &[4]], &[3]);
+    }
+
+    #[test]
+    fn a_bound_of_zero_finds_nothing() {
+        let mut index = PrefixIndex::new(0);
+        let hash = BlockHash::root(0);
+        assert!(!index.insert(hash, 1));
+        assert_eq!(index.find(hash), None);
+    }
+
+    #[test]
+    fn the_first_block_with_a_content_is_the_one_found() {
+        let mut index = PrefixIndex::new(1);
+        let hash = BlockHash::root(0);
+        assert!(index.insert(hash, 1));
+        assert!(!index.insert(hash, 2));
+        assert_eq!(index.find(hash), Some(1));
+        assert_eq!(index.remove(hash), Some(1));
+        assert_eq!(index.find(hash), None);
+    }
+}

@@ -5,50 +5,19 @@
 //! sequence takes those of the newest, which waits again and is computed anew with the tokens it has; the newest itself
 //! only pauses. So the oldest sequence always advances, and whatever was accepted ends.
 
+#[cfg(test)]
+mod invariants;
+
 use std::collections::VecDeque;
 
 use super::block_hash::BlockHash;
 use super::chunks::Budget;
 use super::kv_blocks::{KvBlocks, PrefixHit};
-use super::sequence::{NewSequence, OptionsError, Outcome, Sequence, SequenceId, SubmitError};
+use super::options::{OptionsError, SchedulerOptions, SchedulerStats};
+use super::sequence::{NewSequence, Outcome, Sequence, SequenceId, SubmitError};
 use super::step_plan::StepPlan;
 use crate::request::TokenId;
 use crate::sample::History;
-
-#[derive(Clone, Debug)]
-pub struct SchedulerOptions {
-    /// Tokens a KV block.
-    pub block_size: u32,
-    pub blocks: u32,
-    /// Tokens of prompt and answer together.
-    pub context_len: u32,
-    /// Sequences that run together; `tokens_per_step` bounds it too.
-    pub max_seqs: usize,
-    /// Rows of a step.
-    pub tokens_per_step: usize,
-    /// Prompt rows of a step that also decodes: bounds the pause that a prompt causes to running streams.
-    pub prompt_tokens_beside_decode: usize,
-    /// Sequences that wait; more are refused.
-    pub waiting_max: usize,
-    /// See `prefix_index`; 0 shares nothing.
-    pub prefix_cache_n: usize,
-}
-
-/// Gauges, and totals since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SchedulerStats {
-    pub running: usize,
-    pub waiting: usize,
-    pub blocks: u32,
-    /// Held by running sequences.
-    pub blocks_used: u32,
-    /// Free, with content that a prefix hit can use.
-    pub blocks_cached: u32,
-    pub preemptions_total: u64,
-    /// Prompt tokens of admitted sequences, and those of them found in the prefix cache.
-    pub prompt_tokens_total: u64,
-    pub cached_tokens_total: u64,
-}
 
 #[derive(Debug)]
 pub struct Scheduler {
@@ -67,7 +36,7 @@ pub struct Scheduler {
 
 impl Scheduler {
     pub fn new(options: SchedulerOptions) -> Result<Self, OptionsError> {
-        check(&options)?;
+        options.check()?;
         let pool_tokens = options.blocks as usize * options.block_size as usize;
         Ok(Scheduler {
             budget: Budget {
@@ -310,22 +279,4 @@ impl Scheduler {
             }
         }
     }
-}
-
-fn check(options: &SchedulerOptions) -> Result<(), OptionsError> {
-    let counts = [
-        ("block_size", options.block_size as usize),
-        ("blocks", options.blocks as usize),
-        ("context_len", options.context_len as usize),
-        ("max_seqs", options.max_seqs),
-        ("tokens_per_step", options.tokens_per_step),
-        ("prompt_tokens_beside_decode", options.prompt_tokens_beside_decode),
-    ];
-    if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
-        return Err(OptionsError::Zero { name });
-    }
-    if options.blocks == u32::MAX {
-        return Err(OptionsError::TooManyBlocks { blocks: options.blocks });
-    }
-    Ok(())
 }

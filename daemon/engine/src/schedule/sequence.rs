@@ -38,14 +38,6 @@ pub enum SubmitError {
     QueueFull { waiting: usize },
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum OptionsError {
-    #[error("{name} must be at least 1")]
-    Zero { name: &'static str },
-    #[error("{blocks} blocks are more than can be numbered")]
-    TooManyBlocks { blocks: u32 },
-}
-
 /// What `Scheduler::advance` did with one sampled token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {

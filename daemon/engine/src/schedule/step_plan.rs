@@ -114,3 +114,10 @@ impl StepPlan {
         self.samples.push(Sample { row: (self.rows.len() - 1) as u32, sequence });
     }
 }
+
+#[cfg(test)]
+impl StepPlan {
+    pub(super) fn capacities(&self) -> [usize; 4] {
+        [self.rows.capacity(), self.sequences.capacity(), self.samples.capacity(), self.blocks.capacity()]
+    }
+}
