@@ -78,3 +78,6 @@ fn unfinished_bytes(bytes: &[u8]) -> usize {
         None => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;

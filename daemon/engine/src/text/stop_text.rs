@@ -180,3 +180,6 @@ impl StopText {
         std::mem::take(&mut self.held)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ impl TokenBytes {
         for id in 0..count as TokenId {
             match added.get(&id) {
                 Some(token) if token.special => table.push_special(&token.content),
-                Some(token) => table.push(&token.content, Spelling::Plain),
+                Some(token) => table.push(&token.content, spelling),
                 None => table.push(&tokenizer.id_to_token(id).unwrap_or_default(), spelling),
             }
         }
@@ -118,12 +118,17 @@ pub(super) fn byte_token(token: &str) -> Option<u8> {
     if digits.len() != 2 { None } else { u8::from_str_radix(digits, 16).ok() }
 }
 
-/// A character outside the byte alphabet (an added token spelt as text) stands for itself.
+/// A token with a character outside the byte alphabet is an added one, spelt as text.
 fn push_byte_level(token: &str, bytes: &mut Vec<u8>) {
+    let begin = bytes.len();
     for character in token.chars() {
         match BYTE_OF_CHARACTER.get(character as usize).copied().flatten() {
             Some(byte) => bytes.push(byte),
-            None => bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            None => {
+                bytes.truncate(begin);
+                bytes.extend_from_slice(token.as_bytes());
+                return;
+            }
         }
     }
 }

@@ -51,5 +51,5 @@ fn spell(vocabulary: &GgufVocabulary, id: usize, token: &str) -> String {
 fn is_uncased(vocabulary: &GgufVocabulary) -> bool {
     let words = vocabulary.tokens.iter().enumerate();
     let mut words = words.filter(|(id, _)| vocabulary.token_type(*id) == TokenType::Normal);
-    !words.any(|(_, token)| token.chars().any(char::is_uppercase))
+    !words.any(|(_, token)| token.bytes().any(|byte| byte.is_ascii_uppercase()))
 }

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, Utc};
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, Value, escape_formatter};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use thiserror::Error;
@@ -40,6 +41,9 @@ pub(super) fn environment() -> Environment<'static> {
     environment.set_unknown_method_callback(call_method);
     environment.add_function("raise_exception", raise_exception);
     environment.add_filter("tojson", json::to_json);
+    // As in Jinja2, none is neither; both are asked of an absent `tools`.
+    environment.add_test("iterable", |value: &Value| has_items(value) || value.is_undefined());
+    environment.add_test("sequence", |value: &Value| has_items(value) && value.len().is_some());
     environment
 }
 
@@ -91,6 +95,10 @@ fn format_bounded(output: &mut Output, state: &mut State, value: &Value) -> Resu
         return Err(too_long());
     }
     escape_formatter(output, state, value)
+}
+
+fn has_items(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Iterable)
 }
 
 fn too_long() -> Error {

@@ -1,0 +1,92 @@
+//! Every chat template of llama.cpp's collection parses, and renders simple conversations or refuses
+//! them by its own `raise_exception`.
+//!
+//! Read from `models/vocabularies/templates` in Ostro's cache folder (from the PyPI sdist of
+//! `llama-cpp-python` 0.3.36, `vendor/llama.cpp/models/templates`); skipped where they are not there.
+
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use anyhow::{Result, ensure};
+use ostro_engine::text::chat_template::TemplateTokens;
+use ostro_engine::text::{ChatPrompt, ChatTemplate, TemplateError};
+use serde_json::{Value, json};
+
+/// They append to a list when a tool was called; the sandbox of `transformers` refuses that too.
+const CHANGE_LISTS: [&str; 2] = ["Kimi-K2-Instruct.jinja", "Kimi-K2-Thinking.jinja"];
+
+fn folder() -> Option<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    let folder = cache?.join("ostro/models/vocabularies/templates");
+    let found = folder.is_dir();
+    if !found {
+        println!("skipped: {} is not there", folder.display());
+    }
+    Some(folder).filter(|_| found)
+}
+
+/// Each with the texts that a template which accepts it must show.
+fn conversations() -> Vec<(Value, Value)> {
+    let tool = json!({ "type": "function", "function": {
+        "name": "weather", "description": "Tells the weather.",
+        "parameters": { "type": "object", "properties": { "city": { "type": "string", "description": "where" } }, "required": ["city"] },
+    }});
+    let call = json!({ "role": "assistant", "content": "", "tool_calls": [{
+        "id": "call12345", "type": "function",
+        "function": { "name": "weather", "arguments": "{\"city\": \"Ostrava\"}" },
+    }]});
+    let result = json!({ "role": "tool", "tool_call_id": "call12345", "name": "weather", "content": "rain" });
+    let system = json!({ "role": "system", "content": "Be brief." });
+    let user = json!({ "role": "user", "content": "Hello there" });
+    let assistant = json!({ "role": "assistant", "content": "Hi!" });
+    vec![
+        (json!([user]), json!([])),
+        (json!([user, assistant, user]), json!([])),
+        (json!([system, user]), json!([])),
+        (json!([user]), json!([tool])),
+        (json!([user, call, result]), json!([tool])),
+    ]
+}
+
+fn check(path: &Path) -> Result<()> {
+    let tokens = TemplateTokens { bos: Some("<s>".into()), eos: Some("</s>".into()), ..Default::default() };
+    let template = ChatTemplate::single(&std::fs::read_to_string(path)?, tokens)?;
+    // Firefunction takes its tools under this name.
+    let arguments = json!({ "functions": "[]", "datetime": "2024-07-26" });
+    for (messages, tools) in conversations() {
+        let prompt = ChatPrompt {
+            messages: messages.as_array().expect("an array"),
+            tools: tools.as_array().expect("an array"),
+            add_generation_prompt: true,
+            arguments: arguments.as_object().expect("an object"),
+            now: UNIX_EPOCH,
+        };
+        match template.render(&prompt) {
+            Ok(text) => ensure!(text.contains("Hello there"), "the message is missing: {text}"),
+            Err(TemplateError::Raised { .. }) => {}
+            Err(error) if error.to_string().contains("no method named append") => {
+                ensure!(CHANGE_LISTS.iter().any(|name| path.ends_with(name)), "{error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn every_template_renders_or_refuses_by_itself() -> Result<()> {
+    let Some(folder) = folder() else { return Ok(()) };
+    let mut failures = Vec::new();
+    let mut checked = 0;
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "jinja") {
+            checked += 1;
+            failures.extend(check(&path).err().map(|error| format!("{}: {error:#}", path.display())));
+        }
+    }
+    ensure!(failures.is_empty(), "{}", failures.join("\n"));
+    ensure!(checked > 0, "{} has no templates", folder.display());
+    Ok(())
+}
