@@ -15,6 +15,8 @@ pub mod stats;
 mod step_loop;
 pub mod stream;
 pub mod text;
+pub mod tiny;
+pub mod weights;
 
 pub use engine::{Engine, EngineParts, LoadError, SubmitError};
 pub use forward::{ForwardError, Logits, Model};
