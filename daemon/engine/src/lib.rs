@@ -7,6 +7,7 @@ pub mod engine;
 pub mod forward;
 pub mod info;
 pub mod memory;
+pub mod model;
 pub mod options;
 pub mod request;
 pub mod sample;
