@@ -1,10 +1,17 @@
 //! The processor's kernels: each is written once over 16 lanes (`simd`) and compiled for every
 //! instruction set; all of them give the same bits.
 
+pub mod activation;
+pub mod attention;
 pub mod block;
+mod exp;
 pub mod isa;
+pub mod kv_cache;
 pub mod memory;
+mod norm;
 pub mod ops;
 pub mod pool;
+pub mod reduce;
+pub mod rotary;
 pub mod rows;
 pub mod simd;

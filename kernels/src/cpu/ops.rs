@@ -1,5 +1,10 @@
 //! The table of operations that a decoder is written against, one file a group: `impl Cpu` in each.
 
+pub mod attention;
+pub mod norm;
+pub mod reduce;
+pub mod rotary;
+
 use super::isa::Isa;
 use super::pool::Pool;
 
@@ -7,12 +12,13 @@ use super::pool::Pool;
 pub struct Cpu {
     pub(crate) isa: Isa,
     pub(crate) pool: Pool,
+    attention: attention::AttentionScratch,
 }
 
 impl Cpu {
     /// `threads` counts the caller, who must be the same thread for good speed.
     pub fn new(isa: Isa, threads: usize) -> Self {
-        Self { isa, pool: Pool::new(threads) }
+        Self { isa, pool: Pool::new(threads), attention: attention::AttentionScratch::default() }
     }
 
     pub fn isa(&self) -> Isa {

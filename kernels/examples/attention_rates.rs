@@ -1,0 +1,161 @@
+//! Rates of attention for the shape of SmolLM2-135M (30 layers, 9/3 heads of 64, f16 cache): decode in
+//! microseconds a token and GB/s beside a plain read of the same bytes, prompts in GFLOPS (the causal
+//! half counted). `cargo run --release -p ostro-kernels --example attention_rates [ISA]`.
+//! On a shared machine only the ratio to the plain read, taken in turn with it, means something.
+
+use ostro_kernels::cpu::attention::{BatchView, HeadShape, RowPlace};
+use ostro_kernels::cpu::isa::Isa;
+use ostro_kernels::cpu::kv_cache::{CacheType, KvCache, KvCacheShape};
+use ostro_kernels::cpu::memory::HugeBuffer;
+use ostro_kernels::cpu::ops::Cpu;
+use ostro_kernels::cpu::ops::attention::AttentionInput;
+use ostro_kernels::cpu::ops::rotary::RotaryStore;
+use ostro_kernels::cpu::pool::Pool;
+use ostro_kernels::cpu::rotary::{RotaryStyle, RotaryTable};
+use ostro_kernels::cpu::rows::Rows;
+use std::hint::black_box;
+use std::time::Instant;
+
+const LAYERS: usize = 30;
+const BLOCK_SIZE: usize = 32;
+const SHAPE: HeadShape = HeadShape { query_heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125 };
+
+fn main() {
+    let isa = std::env::args()
+        .nth(1)
+        .map_or_else(Isa::detect, |name| Isa::from_name(&name).unwrap_or_else(|error| panic!("{error}")));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    for threads in [1, processors] {
+        println!("{isa:?}, {threads} threads");
+        let mut cpu = Cpu::new(isa, threads);
+        [128, 1024, 4096].into_iter().for_each(|depth| decode(&mut cpu, threads, depth));
+        [512, 2048].into_iter().for_each(|prompt| prefill(&mut cpu, prompt));
+    }
+}
+
+/// A sequence in the cache, in shuffled blocks.
+struct Context {
+    cache: KvCache,
+    blocks: Vec<u32>,
+}
+
+/// Stores `tokens` rows in all layers; seconds a token over all layers.
+fn context(cpu: &mut Cpu, tokens: usize, layers: usize) -> (Context, f64) {
+    let blocks = tokens.div_ceil(BLOCK_SIZE);
+    let cache_type = CacheType::F16;
+    let shape = KvCacheShape {
+        layers,
+        blocks,
+        block_size: BLOCK_SIZE,
+        kv_heads: SHAPE.kv_heads,
+        head_dim: SHAPE.head_dim,
+        cache_type,
+    };
+    let mut cache = KvCache::new(shape).expect("memory for the cache");
+    let mut blocks: Vec<u32> = (0..blocks as u32).collect();
+    blocks.sort_by_key(|b| b.wrapping_mul(2_654_435_761));
+    let inverse_frequencies: Vec<f64> = (0..32).map(|i| 1e5f64.powf(-f64::from(i) / 32.0)).collect();
+    let rotary = RotaryTable::new(&inverse_frequencies, RotaryStyle::HalfSplit, 1.0, 8192);
+    let places: Vec<RowPlace> =
+        (0..tokens as u32).map(|position| RowPlace { sequence: 0, position }).collect();
+    let batch = BatchView { rows: &places, block_tables: &[&blocks] };
+    let mut qkv = random_rows(tokens);
+    // The first round pays for fresh memory.
+    let rounds = [(); 2].map(|()| {
+        let start = Instant::now();
+        for layer in 0..layers {
+            let how = RotaryStore { batch: &batch, shape: &SHAPE, rotary: &rotary, layer };
+            cpu.rotary_and_store(&mut qkv, &how, &mut cache);
+        }
+        start.elapsed().as_secs_f64() / tokens as f64 * LAYERS as f64 / layers as f64
+    });
+    (Context { cache, blocks }, rounds[1])
+}
+
+fn random_rows(rows: usize) -> Rows {
+    let mut qkv = Rows::new(rows, SHAPE.qkv_width());
+    qkv.set_rows(rows);
+    let mut state = 1u32;
+    for row in 0..rows {
+        for x in qkv.row_mut(row) {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            *x = (state >> 8) as f32 / (1 << 23) as f32 - 1.0;
+        }
+    }
+    qkv
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+fn decode(cpu: &mut Cpu, threads: usize, depth: usize) {
+    let (Context { cache, blocks }, _) = context(cpu, depth, LAYERS);
+    let places = [RowPlace { sequence: 0, position: depth as u32 - 1 }];
+    let batch = BatchView { rows: &places, block_tables: &[&blocks] };
+    let qkv = random_rows(1);
+    let mut out = Rows::new(1, SHAPE.out_width());
+    out.set_rows(1);
+    let bytes = cache.bytes_per_block() * blocks.len();
+    let mut plain = HugeBuffer::<u64>::zeroed(bytes / 8).expect("memory to read");
+    plain.fill(1);
+    let mut pool = Pool::new(threads);
+    let (mut times, mut reads) = (Vec::new(), Vec::new());
+    for _ in 0..41 {
+        let start = Instant::now();
+        for layer in 0..LAYERS {
+            let input = AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache: &cache, layer };
+            cpu.attention(&input, &mut out);
+        }
+        times.push(start.elapsed().as_secs_f64());
+        reads.push(read(&mut pool, &plain));
+    }
+    let (time, read) = (median(times), median(reads));
+    println!(
+        "  decode at {depth:4}: {:6.0} us a token, {:5.1} GB/s; plain read {:6.0} us, {:5.1} GB/s; share {:3.0} %",
+        time * 1e6,
+        bytes as f64 / time / 1e9,
+        read * 1e6,
+        bytes as f64 / read / 1e9,
+        read / time * 100.0
+    );
+}
+
+/// Seconds to read `data` with all threads.
+fn read(pool: &mut Pool, data: &[u64]) -> f64 {
+    let start = Instant::now();
+    pool.run(&|team| {
+        let part = &data[team.share(data.len())];
+        let sums = part.chunks_exact(64).fold([0u64; 64], |mut sums, line| {
+            sums.iter_mut().zip(line).for_each(|(sum, x)| *sum ^= x);
+            sums
+        });
+        black_box(sums);
+    });
+    start.elapsed().as_secs_f64()
+}
+
+fn prefill(cpu: &mut Cpu, prompt: usize) {
+    let (Context { cache, blocks }, stored) = context(cpu, prompt, 4);
+    let places: Vec<RowPlace> =
+        (0..prompt as u32).map(|position| RowPlace { sequence: 0, position }).collect();
+    let batch = BatchView { rows: &places, block_tables: &[&blocks] };
+    let qkv = random_rows(prompt);
+    let mut out = Rows::new(prompt, SHAPE.out_width());
+    out.set_rows(prompt);
+    let times = (0..9).map(|_| {
+        let start = Instant::now();
+        let input = AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache: &cache, layer: 0 };
+        cpu.attention(&input, &mut out);
+        start.elapsed().as_secs_f64()
+    });
+    let time = median(times.collect());
+    let operations = (SHAPE.query_heads * prompt * prompt / 2 * SHAPE.head_dim * 4) as f64;
+    println!(
+        "  prompt of {prompt:4}: {:5.0} GFLOPS, {:5.1} us a token over {LAYERS} layers; rotary and store {:4.1} us",
+        operations / time / 1e9,
+        time * LAYERS as f64 * 1e6 / prompt as f64,
+        stored * 1e6
+    );
+}

@@ -1,0 +1,255 @@
+//! Cuts a batch into units of work. Pure: knows positions and shapes, touches no numbers.
+//!
+//! A sequence with many rows (a prompt) becomes tiles of rows that each run over all their keys; one
+//! with few rows (decode) becomes parts of its keys, so that a lone request keeps all threads busy,
+//! and its rows are merged afterwards. Nothing of this shows in the result.
+
+use super::{BatchView, HeadShape, PART};
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Query rows (tokens x heads that share a key head) of a unit, unless one token alone has more.
+const UNIT_ROWS: usize = 96;
+/// Sequences with at most this many rows are cut by parts.
+const FEW_TOKENS: usize = 8;
+
+/// The fewest rows that a part is cut into: fewer cost almost as much, since reading and converting the
+/// keys and values is most of their work (measured: three rows in two pieces were slower on two threads).
+const PIECE_ROWS: usize = 4;
+
+/// Query rows of one sequence and key head. Row `r` of a unit is token `(row + r) / group` of the
+/// sequence's rows in this batch, query head `(row + r) % group` of the key head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unit {
+    pub(crate) run: Run,
+    pub(crate) kv_head: usize,
+    pub(crate) row: usize,
+    pub(crate) rows: usize,
+    pub(crate) keys: Keys,
+}
+
+/// The keys of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// All that the rows see; the unit writes the output.
+    All,
+    /// One part of several of a cut sequence; the unit leaves partial results.
+    Part { part: usize, cut: usize },
+}
+
+/// The rows of one sequence in the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) sequence: usize,
+    /// Its first row in the batch, and that row's position.
+    pub(crate) batch_row: usize,
+    pub(crate) position: usize,
+    pub(crate) tokens: usize,
+}
+
+impl Run {
+    /// Keys that its last row sees.
+    pub(crate) fn keys(&self) -> usize {
+        self.position + self.tokens
+    }
+}
+
+/// A sequence that was cut by parts. Its partial results lie in the order `[token][query head][part]`
+/// from `slot` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    pub(crate) run: Run,
+    pub(crate) parts: usize,
+    pub(crate) slot: usize,
+}
+
+impl Cut {
+    /// Where the partial results of a row start.
+    pub(crate) fn row_slot(&self, token: usize, query_head: usize, shape: &HeadShape) -> usize {
+        self.slot + (token * shape.query_heads + query_head) * self.parts
+    }
+}
+
+/// The work of one attention call. Kept between calls for its memory.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) units: Vec<Unit>,
+    pub(crate) cuts: Vec<Cut>,
+    /// Partial results of all cuts.
+    pub(crate) slots: usize,
+    /// The first units, which are to be taken one at a time; the others are short.
+    pub(crate) tiles: usize,
+}
+
+impl Plan {
+    pub(crate) fn build(&mut self, batch: &BatchView<'_>, shape: &HeadShape, threads: usize) {
+        self.units.clear();
+        self.cuts.clear();
+        self.slots = 0;
+        for run in runs(batch) {
+            if run.tokens > FEW_TOKENS {
+                self.push_tiles(run, shape, threads);
+            } else {
+                let parts = run.keys().div_ceil(PART);
+                self.cuts.push(Cut { run, parts, slot: self.slots });
+                // A single part needs no merging.
+                self.slots += if parts > 1 { run.tokens * shape.query_heads * parts } else { 0 };
+            }
+        }
+        // The longest first: what is left at the end is short.
+        self.units
+            .sort_unstable_by_key(|unit| Reverse((unit.run.position + unit.row / shape.group()) * unit.rows));
+        self.tiles = self.units.len();
+        self.push_cuts(shape, threads);
+    }
+
+    /// The units that a thread does next, empty when all are taken: a tile, or as many neighbouring parts
+    /// as leave every thread enough to end together; neighbours prefetch for each other.
+    pub(crate) fn take(&self, next: &AtomicUsize, threads: usize) -> Range<usize> {
+        let mut first = next.load(Ordering::Relaxed);
+        while first < self.units.len() {
+            let rest = self.units.len() - first;
+            let end = first + if first < self.tiles { 1 } else { (rest / (2 * threads)).max(1) };
+            match next.compare_exchange_weak(first, end, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return first..end,
+                Err(now) => first = now,
+            }
+        }
+        0..0
+    }
+
+    fn push_tiles(&mut self, run: Run, shape: &HeadShape, threads: usize) {
+        let group = shape.group();
+        let fair = run.tokens * shape.kv_heads / (4 * threads);
+        let tokens_max = fair.max(FEW_TOKENS).min(rows_max(group) / group);
+        for first in (0..run.tokens).step_by(tokens_max) {
+            let rows = tokens_max.min(run.tokens - first) * group;
+            for kv_head in 0..shape.kv_heads {
+                self.units.push(Unit { run, kv_head, row: first * group, rows, keys: Keys::All });
+            }
+        }
+    }
+
+    fn push_cuts(&mut self, shape: &HeadShape, threads: usize) {
+        let parts: usize = self.cuts.iter().map(|cut| cut.parts).sum();
+        let units = self.units.len() + parts * shape.kv_heads;
+        // Too few parts for the threads: the heads that share a key head are separated too.
+        let pieces = (2 * threads).div_ceil(units.max(1));
+        for (index, cut) in self.cuts.iter().enumerate() {
+            let rows = cut.run.tokens * shape.group();
+            let piece = rows.div_ceil(pieces).max(PIECE_ROWS).min(rows_max(shape.group()));
+            for kv_head in 0..shape.kv_heads {
+                for part in 0..cut.parts {
+                    for row in (0..rows).step_by(piece) {
+                        let keys = if cut.parts > 1 { Keys::Part { part, cut: index } } else { Keys::All };
+                        let rows = piece.min(rows - row);
+                        self.units.push(Unit { run: cut.run, kv_head, row, rows, keys });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The most rows a unit has.
+pub(crate) fn rows_max(group: usize) -> usize {
+    UNIT_ROWS.max(group)
+}
+
+/// The sequences of a batch, in order. Panics when a sequence's rows are not consecutive positions.
+pub(crate) fn runs<'a>(batch: &'a BatchView<'_>) -> impl Iterator<Item = Run> + 'a {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        let first = batch.rows.get(next)?;
+        let (batch_row, position) = (next, first.position as usize);
+        while batch.rows.get(next).is_some_and(|row| row.sequence == first.sequence) {
+            let expected = position + next - batch_row;
+            assert_eq!(
+                batch.rows[next].position as usize, expected,
+                "rows of a sequence must be consecutive"
+            );
+            next += 1;
+        }
+        Some(Run { sequence: first.sequence as usize, batch_row, position, tokens: next - batch_row })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::attention::RowPlace;
+    use std::collections::HashMap;
+
+    fn rows(sequence: u32, positions: Range<u32>) -> Vec<RowPlace> {
+        positions.map(|position| RowPlace { sequence, position }).collect()
+    }
+
+    fn check(rows: &[RowPlace], shape: &HeadShape, threads: usize) {
+        let mut plan = Plan::default();
+        plan.build(&BatchView { rows, block_tables: &[] }, shape, threads);
+        // (batch row, query head, part) -> how often
+        let mut done = HashMap::new();
+        for unit in &plan.units {
+            assert!(unit.rows > 0 && unit.rows <= rows_max(shape.group()));
+            for r in unit.row..unit.row + unit.rows {
+                let batch_row = unit.run.batch_row + r / shape.group();
+                let head = unit.kv_head * shape.group() + r % shape.group();
+                let parts = match unit.keys {
+                    Keys::All => 0..(rows[batch_row].position as usize + 1).div_ceil(PART),
+                    Keys::Part { part, .. } => part..part + 1,
+                };
+                parts.for_each(|part| *done.entry((batch_row, head, part)).or_insert(0) += 1);
+            }
+        }
+        for (batch_row, place) in rows.iter().enumerate() {
+            for head in 0..shape.query_heads {
+                for part in 0..(place.position as usize + 1).div_ceil(PART) {
+                    assert_eq!(done.get(&(batch_row, head, part)), Some(&1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_head_and_part_is_done_once() {
+        let batches = [
+            rows(0, 0..1),
+            rows(0, 1023..1024),
+            rows(0, 0..700),
+            rows(0, 250..259),
+            [rows(0, 255..256), rows(1, 0..100), rows(2, 256..260), rows(3, 900..1000)].concat(),
+        ];
+        for (query_heads, kv_heads) in [(9, 3), (8, 8), (7, 1), (14, 2), (120, 1)] {
+            let shape = HeadShape { query_heads, kv_heads, head_dim: 64, scale: 1.0 };
+            for threads in [1, 2, 7] {
+                batches.iter().for_each(|batch| check(batch, &shape, threads));
+            }
+        }
+    }
+
+    #[test]
+    fn a_lone_short_row_is_cut_only_where_the_pieces_are_worth_it() {
+        for (query_heads, kv_heads, units) in [(9, 3, 3), (16, 1, 4), (14, 2, 4)] {
+            let shape = HeadShape { query_heads, kv_heads, head_dim: 64, scale: 1.0 };
+            let mut plan = Plan::default();
+            plan.build(&BatchView { rows: &rows(0, 100..101), block_tables: &[] }, &shape, 2);
+            assert_eq!(plan.units.len(), units);
+        }
+    }
+
+    #[test]
+    fn threads_take_every_unit_once_and_the_last_ones_singly() {
+        let mut plan = Plan::default();
+        let shape = HeadShape { query_heads: 9, kv_heads: 3, head_dim: 64, scale: 1.0 };
+        let batch = [rows(0, 0..100), rows(1, 4095..4096)].concat();
+        plan.build(&BatchView { rows: &batch, block_tables: &[] }, &shape, 2);
+        let next = AtomicUsize::new(0);
+        let taken: Vec<_> =
+            std::iter::from_fn(|| Some(plan.take(&next, 2)).filter(|r| !r.is_empty())).collect();
+        assert!(taken.iter().flat_map(|range| range.clone()).eq(0..plan.units.len()));
+        assert!(taken[..plan.tiles].iter().all(|range| range.len() == 1));
+        assert_eq!(taken[plan.tiles].len(), 12);
+        assert_eq!(taken.last().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,262 @@
+//! The arithmetic of attention: a few query rows against 64 keys. Every path ends here, so a row's
+//! bits cannot depend on the path.
+//!
+//! For one row: scores are sequential fused multiply-adds over the dimensions, a lane is a key; the
+//! running maximum of the part may grow, then sum and output shrink by 2^(old - new); weights are
+//! 2^(score - maximum); the sum keeps 16 lanes, vector after vector; the output takes the keys one
+//! after the other. Keys a row may not see are masked in the scores and never read as values, so
+//! that memory nobody has written yet cannot matter.
+
+// The loops index several small arrays by compile-time counts and must unroll: iterators hide both.
+#![allow(clippy::needless_range_loop)]
+
+use super::element::Element;
+use crate::cpu::exp::exp2;
+use crate::cpu::simd::{LANES, Simd16};
+
+/// Keys of a step.
+pub(crate) const STEP: usize = 64;
+/// From one query row to the next: a constant, so that addresses need no registers, and odd in cache
+/// lines, so that rows do not fall into the same sets.
+pub(crate) const QUERY_STRIDE: usize = 256 + LANES;
+/// Vectors of keys in a step.
+const VECTORS: usize = STEP / LANES;
+
+/// Where the 64 keys lie: 16 after 16, so that pages may be small. Pointers of absent keys repeat
+/// those of present ones.
+pub(crate) struct StepKeys<B> {
+    /// Keys, transposed: dimension `d` of 16 keys at `k[j] + d * k_stride`.
+    pub(crate) k: [*const B; VECTORS],
+    /// Values: token `t` of 16 at `v[j] + t * v_stride`.
+    pub(crate) v: [*const B; VECTORS],
+    pub(crate) k_stride: usize,
+    pub(crate) v_stride: usize,
+    /// The same for the step after this one, to be prefetched; never read.
+    pub(crate) k_ahead: [*const B; VECTORS],
+    pub(crate) v_ahead: [*const B; VECTORS],
+}
+
+/// State of query rows within a part, one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct RowState {
+    /// `QUERY_STRIDE` floats a row, already scaled.
+    pub(crate) q: *const f32,
+    /// `width` floats a row.
+    pub(crate) o: *mut f32,
+    /// One a row.
+    pub(crate) max: *mut f32,
+    /// 16 lanes a row.
+    pub(crate) sum: *mut f32,
+    /// Head dimension.
+    pub(crate) dims: usize,
+    /// Head dimension rounded up to whole vectors.
+    pub(crate) width: usize,
+}
+
+impl RowState {
+    /// The rows from `row` on.
+    ///
+    /// # Safety
+    /// The state has more than `row` rows.
+    #[inline(always)]
+    pub(crate) unsafe fn from(self, row: usize) -> Self {
+        // SAFETY: inside the buffers by the caller's promise.
+        unsafe {
+            Self {
+                q: self.q.add(row * QUERY_STRIDE),
+                o: self.o.add(row * self.width),
+                max: self.max.add(row),
+                sum: self.sum.add(row * LANES),
+                ..self
+            }
+        }
+    }
+}
+
+#[repr(align(64))]
+struct Weights<const M: usize>(#[allow(dead_code)] [[f32; STEP]; M]);
+
+/// Takes `M` rows over 64 keys; row `r` sees the first `counts[r]`.
+///
+/// # Safety
+/// `rows` has `M` rows; `keys` can be read for `dims` dimensions (padded to `width` in the values);
+/// no count exceeds 64, and the values of counted keys have been written; the processor has the
+/// instruction set of `S`.
+#[inline(always)]
+pub(crate) unsafe fn step<S: Simd16, E: Element, const M: usize>(
+    rows: RowState,
+    counts: &[usize; M],
+    keys: &StepKeys<E::Bits>,
+) {
+    let mut weights = std::mem::MaybeUninit::<Weights<M>>::uninit();
+    let p = weights.as_mut_ptr().cast::<f32>();
+    // SAFETY: the caller's promises; `scores` writes all of `p` before `soften` and `values` read it.
+    unsafe {
+        if S::REGISTERS >= 32 {
+            scores::<S, E, M, 4>(rows, keys, 0, p);
+        } else {
+            for j in 0..VECTORS {
+                scores::<S, E, M, 1>(rows, keys, j, p.add(j * LANES));
+            }
+        }
+        let mut shrink = [S::splat(1.0); M];
+        for r in 0..M {
+            if counts[r] > 0 {
+                shrink[r] = soften::<S>(p.add(r * STEP), counts[r], rows.max.add(r), rows.sum.add(r * LANES));
+            }
+        }
+        let mut d = 0;
+        if S::REGISTERS >= 32 {
+            while d + 4 * LANES <= rows.width {
+                values::<S, E, M, 4>(rows, counts, keys, (p, &shrink, d));
+                d += 4 * LANES;
+            }
+            if d + 2 * LANES <= rows.width {
+                values::<S, E, M, 2>(rows, counts, keys, (p, &shrink, d));
+                d += 2 * LANES;
+            }
+        }
+        while d < rows.width {
+            values::<S, E, M, 1>(rows, counts, keys, (p, &shrink, d));
+            d += LANES;
+        }
+    }
+}
+
+/// Scores of `M` rows against the `N` vectors of keys from `first` on.
+#[inline(always)]
+unsafe fn scores<S: Simd16, E: Element, const M: usize, const N: usize>(
+    rows: RowState,
+    keys: &StepKeys<E::Bits>,
+    first: usize,
+    out: *mut f32,
+) {
+    // SAFETY: the promises of `step`; a prefetch never faults.
+    unsafe {
+        let mut s = [[S::zero(); N]; M];
+        let alone = lines_are_separate::<E>(keys.k_stride);
+        for d in 0..rows.dims {
+            let mut k = [S::zero(); N];
+            for j in 0..N {
+                k[j] = E::load::<S>(keys.k[first + j].add(d * keys.k_stride));
+            }
+            if E::PREFETCH {
+                for j in 0..N {
+                    if alone || j % 2 == 0 {
+                        S::prefetch(keys.k_ahead[first + j].wrapping_add(d * keys.k_stride).cast());
+                    }
+                }
+            }
+            for r in 0..M {
+                let q = S::splat(*rows.q.add(r * QUERY_STRIDE + d));
+                for j in 0..N {
+                    s[r][j] = S::fma(k[j], q, s[r][j]);
+                }
+            }
+        }
+        for r in 0..M {
+            for j in 0..N {
+                S::store(out.add(r * STEP + j * LANES), s[r][j]);
+            }
+        }
+    }
+}
+
+/// Whether neighbouring vectors of keys lie in different cache lines.
+#[inline(always)]
+fn lines_are_separate<E: Element>(k_stride: usize) -> bool {
+    size_of::<E::Bits>() == 4 || k_stride == LANES
+}
+
+/// Turns one row's scores into weights; updates its maximum and sum and returns by what its output
+/// shrinks.
+#[inline(always)]
+unsafe fn soften<S: Simd16>(p: *mut f32, count: usize, max: *mut f32, sum: *mut f32) -> S::F {
+    // SAFETY: the promises of `step`: 64 floats at `p`, one at `max`, 16 at `sum`.
+    unsafe {
+        let mut s = [S::zero(); VECTORS];
+        for j in 0..VECTORS {
+            s[j] = S::load(p.add(j * LANES));
+        }
+        if count < STEP {
+            let masked = S::splat(f32::NEG_INFINITY);
+            for j in 0..VECTORS {
+                s[j] = S::first_lanes(count.saturating_sub(j * LANES).min(LANES), s[j], masked);
+            }
+        }
+        let top = S::reduce_max(S::max(S::max(s[0], s[1]), S::max(s[2], s[3])));
+        let mut total = S::load(sum);
+        let mut shrink = S::splat(1.0);
+        if top > *max {
+            shrink = exp2::<S>(S::splat(*max - top));
+            *max = top;
+            total = S::mul(total, shrink);
+        }
+        let m = S::splat(*max);
+        for j in 0..VECTORS {
+            let e = exp2::<S>(S::sub(s[j], m));
+            total = S::add(total, e);
+            S::store(p.add(j * LANES), e);
+        }
+        S::store(sum, total);
+        shrink
+    }
+}
+
+/// Adds the weighted values in `N` vectors of dimensions from `d` on; `of` is weights, shrinks, `d`.
+#[inline(always)]
+unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
+    rows: RowState,
+    counts: &[usize; M],
+    keys: &StepKeys<E::Bits>,
+    of: (*const f32, &[S::F; M], usize),
+) {
+    let (p, shrink, d) = of;
+    // SAFETY: the promises of `step`; a prefetch never faults.
+    unsafe {
+        let o = rows.o.add(d);
+        let mut acc = [[S::zero(); N]; M];
+        for r in 0..M {
+            for j in 0..N {
+                acc[r][j] = S::mul(S::load(o.add(r * rows.width + j * LANES)), shrink[r]);
+            }
+        }
+        let mut common = counts[0];
+        for r in 1..M {
+            common = common.min(counts[r]);
+        }
+        for g in 0..VECTORS {
+            let v = keys.v[g].add(d);
+            let ahead = keys.v_ahead[g].wrapping_add(d);
+            for t in 0..common.saturating_sub(g * LANES).min(LANES) {
+                let mut x = [S::zero(); N];
+                for j in 0..N {
+                    x[j] = E::load::<S>(v.add(t * keys.v_stride + j * LANES));
+                }
+                if E::PREFETCH {
+                    for j in (0..N).step_by(4 / size_of::<E::Bits>()) {
+                        S::prefetch(ahead.wrapping_add(t * keys.v_stride + j * LANES).cast());
+                    }
+                }
+                for r in 0..M {
+                    let p = S::splat(*p.add(r * STEP + g * LANES + t));
+                    for j in 0..N {
+                        acc[r][j] = S::fma(x[j], p, acc[r][j]);
+                    }
+                }
+            }
+        }
+        for r in 0..M {
+            for t in common..counts[r] {
+                let p = S::splat(*p.add(r * STEP + t));
+                let v = keys.v[t / LANES].add(d + t % LANES * keys.v_stride);
+                for j in 0..N {
+                    acc[r][j] = S::fma(E::load::<S>(v.add(j * LANES)), p, acc[r][j]);
+                }
+            }
+            for j in 0..N {
+                S::store(o.add(r * rows.width + j * LANES), acc[r][j]);
+            }
+        }
+    }
+}
