@@ -1,51 +1,43 @@
-//! The block formats of GGUF files: how many weights and bytes a block has, and what its bytes mean.
+//! The weight formats of GGUF and safetensors: their blocks, and what number each weight is.
 //!
-//! Source of the formats: ggml's `ggml-common.h` and its reference dequantisation. Every format is read as
-//! integers with one scale and one offset a group: w = scale * q + offset. Both are exact in f32.
+//! A block-wise weight is `d * (q - offset)` or `d * q + m`, with `q` an unsigned integer and `d`, `m`
+//! shared by a group of 16 or 32; the K types derive them from integers and two f16 a block of 256.
+//! Source: ggml-quants.c and gguf-py/gguf/quants.py; a golden file from the latter pins every type.
+
+use std::fmt;
 
 use half::{bf16, f16};
 
-/// How the weights of a tensor are stored.
+mod decode;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use decode::Block;
+
+/// How the weights of a tensor are stored; the discriminants are ggml's type numbers.
+#[allow(non_camel_case_types)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(non_camel_case_types)] // the names that files and people use
+#[repr(u32)]
 pub enum WeightType {
-    F32,
-    F16,
-    BF16,
-    Q4_0,
-    Q4_1,
-    Q5_0,
-    Q5_1,
-    Q8_0,
-    Q2_K,
-    Q3_K,
-    Q4_K,
-    Q5_K,
-    Q6_K,
-}
-
-/// Weights of a "K" super-block.
-pub const SUPER_BLOCK: usize = 256;
-
-/// The integers of one block: w\[i\] = scale\[i / group\] * q\[i\] + offset\[i / group\].
-#[derive(Clone, Debug)]
-pub struct Quants {
-    pub q: [i8; SUPER_BLOCK],
-    pub scale: [f32; 16],
-    pub offset: [f32; 16],
-}
-
-impl Default for Quants {
-    fn default() -> Self {
-        Quants { q: [0; SUPER_BLOCK], scale: [0.0; 16], offset: [0.0; 16] }
-    }
+    F32 = 0,
+    F16 = 1,
+    Q4_0 = 2,
+    Q4_1 = 3,
+    Q5_0 = 6,
+    Q5_1 = 7,
+    Q8_0 = 8,
+    Q2_K = 10,
+    Q3_K = 11,
+    Q4_K = 12,
+    Q5_K = 13,
+    Q6_K = 14,
+    BF16 = 30,
 }
 
 impl WeightType {
-    pub const ALL: [WeightType; 13] = [
+    pub const ALL: [Self; 13] = [
         Self::F32,
         Self::F16,
-        Self::BF16,
         Self::Q4_0,
         Self::Q4_1,
         Self::Q5_0,
@@ -56,225 +48,164 @@ impl WeightType {
         Self::Q4_K,
         Self::Q5_K,
         Self::Q6_K,
+        Self::BF16,
     ];
 
     /// The type's number in GGUF files.
-    pub fn ggml_id(self) -> u32 {
-        self.facts().0
+    pub const fn ggml_id(self) -> u32 {
+        self as u32
     }
 
     pub fn from_ggml_id(id: u32) -> Option<Self> {
-        Self::ALL.into_iter().find(|weight_type| weight_type.ggml_id() == id)
+        Self::ALL.into_iter().find(|t| t.ggml_id() == id)
     }
 
-    /// Weights of a block; 1 for floats.
-    pub fn block_elements(self) -> usize {
-        self.facts().1
-    }
-
-    pub fn block_bytes(self) -> usize {
-        self.facts().2
-    }
-
-    /// Weights that share a scale; `None` for floats.
-    pub fn group_elements(self) -> Option<usize> {
+    /// ggml's name.
+    pub const fn name(self) -> &'static str {
         match self {
-            Self::F32 | Self::F16 | Self::BF16 => None,
-            Self::Q2_K | Self::Q3_K | Self::Q6_K => Some(16),
-            _ => Some(32),
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
+            Self::Q8_0 => "Q8_0",
+            Self::Q2_K => "Q2_K",
+            Self::Q3_K => "Q3_K",
+            Self::Q4_K => "Q4_K",
+            Self::Q5_K => "Q5_K",
+            Self::Q6_K => "Q6_K",
+            Self::BF16 => "BF16",
         }
     }
 
-    pub fn name(self) -> &'static str {
-        self.facts().3
-    }
-
-    /// GGUF number, weights and bytes of a block, name.
-    fn facts(self) -> (u32, usize, usize, &'static str) {
-        match self {
-            Self::F32 => (0, 1, 4, "F32"),
-            Self::F16 => (1, 1, 2, "F16"),
-            Self::BF16 => (30, 1, 2, "BF16"),
-            Self::Q4_0 => (2, 32, 18, "Q4_0"),
-            Self::Q4_1 => (3, 32, 20, "Q4_1"),
-            Self::Q5_0 => (6, 32, 22, "Q5_0"),
-            Self::Q5_1 => (7, 32, 24, "Q5_1"),
-            Self::Q8_0 => (8, 32, 34, "Q8_0"),
-            Self::Q2_K => (10, 256, 84, "Q2_K"),
-            Self::Q3_K => (11, 256, 110, "Q3_K"),
-            Self::Q4_K => (12, 256, 144, "Q4_K"),
-            Self::Q5_K => (13, 256, 176, "Q5_K"),
-            Self::Q6_K => (14, 256, 210, "Q6_K"),
+    /// Consecutive weights of a row that share a block; a row is whole blocks.
+    pub const fn block_elements(self) -> usize {
+        match BlockFormat::of(self) {
+            None => 1,
+            Some(format) => format.subs * 32,
         }
     }
 
-    /// The integers, scales and offsets of one block of `block_bytes` bytes; not for floats.
-    pub fn quants(self, block: &[u8], out: &mut Quants) {
-        assert_eq!(block.len(), self.block_bytes(), "{self} block");
+    pub const fn block_bytes(self) -> usize {
         match self {
-            Self::F32 | Self::F16 | Self::BF16 => panic!("{self} has no blocks of integers"),
-            Self::Q4_0 => small(block, Small { high_bits: None, offset: Offset::Steps(-8.0) }, out),
-            Self::Q4_1 => small(block, Small { high_bits: None, offset: Offset::Stored }, out),
-            Self::Q5_0 => small(block, Small { high_bits: Some(2), offset: Offset::Steps(-16.0) }, out),
-            Self::Q5_1 => small(block, Small { high_bits: Some(4), offset: Offset::Stored }, out),
-            Self::Q8_0 => q8_0(block, out),
-            Self::Q2_K => q2_k(block, out),
-            Self::Q3_K => q3_k(block, out),
-            Self::Q4_K => q45_k(block, None, out),
-            Self::Q5_K => q45_k(block, Some(&block[16..48]), out),
-            Self::Q6_K => q6_k(block, out),
+            Self::F32 => 4,
+            Self::F16 | Self::BF16 => 2,
+            Self::Q4_0 => 18,
+            Self::Q4_1 => 20,
+            Self::Q5_0 => 22,
+            Self::Q5_1 => 24,
+            Self::Q8_0 => 34,
+            Self::Q2_K => 84,
+            Self::Q3_K => 110,
+            Self::Q4_K => 144,
+            Self::Q5_K => 176,
+            Self::Q6_K => 210,
         }
     }
 
-    /// The weights as f32: `out.len()` of them, whole blocks.
+    /// Bytes of `elements` weights; `None` if they are not whole blocks, or too many.
+    pub fn bytes_of(self, elements: usize) -> Option<usize> {
+        if !elements.is_multiple_of(self.block_elements()) {
+            return None;
+        }
+        (elements / self.block_elements()).checked_mul(self.block_bytes())
+    }
+
+    /// The numbers that the weights in `bytes` are, as ggml computes them in f32.
+    ///
+    /// # Panics
+    /// If `bytes` are not the blocks of `out.len()` weights.
     pub fn dequantise(self, bytes: &[u8], out: &mut [f32]) {
-        let (elements, size) = (self.block_elements(), self.block_bytes());
-        assert!(
-            out.len() % elements == 0 && bytes.len() == out.len() / elements * size,
-            "{} bytes of {self} are not {} weights",
-            bytes.len(),
-            out.len()
-        );
-        let Some(group) = self.group_elements() else { return self.floats(bytes, out) };
-        let mut quants = Quants::default();
-        for (block, out) in bytes.chunks_exact(size).zip(out.chunks_exact_mut(elements)) {
-            self.quants(block, &mut quants);
-            for (i, (out, q)) in out.iter_mut().zip(quants.q).enumerate() {
-                *out = quants.scale[i / group] * f32::from(q) + quants.offset[i / group];
+        assert_eq!(self.bytes_of(out.len()), Some(bytes.len()), "bytes of {} {self} weights", out.len());
+        let Some(format) = BlockFormat::of(self) else {
+            for (bytes, out) in bytes.chunks_exact(self.block_bytes()).zip(out) {
+                *out = self.dense_weight(bytes);
+            }
+            return;
+        };
+        let blocks = bytes.chunks_exact(self.block_bytes());
+        for (bytes, out) in blocks.zip(out.chunks_exact_mut(self.block_elements())) {
+            let block = Block::decode(self, bytes);
+            for (group, out) in out.chunks_exact_mut(format.group_elements()).enumerate() {
+                let first = group * format.group_elements();
+                let (d, m) = block.scales_of(format, group);
+                for (q, out) in block.quants[first..].iter().zip(out) {
+                    *out = format.weight(*q, d, m);
+                }
             }
         }
     }
 
-    fn floats(self, bytes: &[u8], out: &mut [f32]) {
-        let pairs = || bytes.as_chunks::<2>().0.iter();
+    /// One weight of a dense type.
+    pub(crate) fn dense_weight(self, bytes: &[u8]) -> f32 {
         match self {
-            Self::F16 => out.iter_mut().zip(pairs()).for_each(|(o, b)| *o = f16::from_le_bytes(*b).to_f32()),
-            Self::BF16 => {
-                out.iter_mut().zip(pairs()).for_each(|(o, b)| *o = bf16::from_le_bytes(*b).to_f32())
-            }
-            _ => {
-                let quads = bytes.as_chunks::<4>().0.iter();
-                out.iter_mut().zip(quads).for_each(|(o, b)| *o = f32::from_le_bytes(*b));
-            }
+            Self::F16 => f16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
+            Self::BF16 => bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
+            _ => f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
         }
     }
 }
 
-impl std::fmt::Display for WeightType {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for WeightType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
 }
 
-fn half(bytes: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]]).to_f32()
+/// What the block formats have in common.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockFormat {
+    /// Of a quant.
+    pub(crate) bits: usize,
+    /// Groups with a scale of their own in 32 weights: 1 or 2.
+    pub(crate) groups: usize,
+    /// Runs of 32 weights in a block: 1, or 8 for the K types, whose groups have integer scales.
+    pub(crate) subs: usize,
+    pub(crate) zero: Zero,
 }
 
-/// Where the offset of a 4- or 5-bit block comes from.
-enum Offset {
-    /// This many times the scale.
-    Steps(f32),
-    /// The second f16 of the block.
-    Stored,
+/// What makes a weight from an unsigned quant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Zero {
+    /// d * (q - 2^shift)
+    Offset { shift: u32 },
+    /// d * q + m
+    Minimum,
 }
 
-struct Small {
-    /// Where the 32 fifth bits are.
-    high_bits: Option<usize>,
-    offset: Offset,
-}
-
-/// Q4_0, Q4_1, Q5_0, Q5_1: nibble j is weight j (low) and j + 16 (high), at the block's end.
-fn small(block: &[u8], format: Small, out: &mut Quants) {
-    let d = half(block, 0);
-    out.scale[0] = d;
-    out.offset[0] = match format.offset {
-        Offset::Steps(steps) => steps * d,
-        Offset::Stored => half(block, 2),
-    };
-    let high = format
-        .high_bits
-        .map_or(0, |at| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]));
-    let nibbles = &block[block.len() - 16..];
-    for j in 0..16 {
-        out.q[j] = (nibbles[j] & 15 | ((high >> j & 1) << 4) as u8) as i8;
-        out.q[j + 16] = (nibbles[j] >> 4 | ((high >> (j + 16) & 1) << 4) as u8) as i8;
-    }
-}
-
-fn q8_0(block: &[u8], out: &mut Quants) {
-    out.scale[0] = half(block, 0);
-    out.offset[0] = 0.0;
-    for (q, byte) in out.q.iter_mut().zip(&block[2..]) {
-        *q = *byte as i8;
-    }
-}
-
-/// 16 bytes of (4-bit scale, 4-bit minimum), 64 of 2-bit integers, f16 d, f16 dmin.
-fn q2_k(block: &[u8], out: &mut Quants) {
-    let (d, dmin) = (half(block, 80), half(block, 82));
-    for (group, byte) in block[..16].iter().enumerate() {
-        out.scale[group] = d * f32::from(byte & 15);
-        out.offset[group] = -(dmin * f32::from(byte >> 4));
-    }
-    for (i, q) in out.q.iter_mut().enumerate() {
-        let (half, plane, at) = (i / 128, i % 128 / 32, i % 32);
-        *q = (block[16 + half * 32 + at] >> (plane * 2) & 3) as i8;
-    }
-}
-
-/// 32 bytes of third bits (set: do not subtract 4), 64 of 2-bit integers, 12 of 6-bit scales, f16 d.
-fn q3_k(block: &[u8], out: &mut Quants) {
-    let d = half(block, 108);
-    let scales = &block[96..108];
-    for group in 0..16 {
-        let low = scales[group % 8] >> (group / 8 * 4) & 15;
-        let high = scales[8 + group % 4] >> (group / 4 * 2) & 3;
-        out.scale[group] = d * (f32::from(low | high << 4) - 32.0);
-        out.offset[group] = 0.0;
-    }
-    for (i, q) in out.q.iter_mut().enumerate() {
-        let (half, plane, at) = (i / 128, i % 128 / 32, i % 32);
-        let low = (block[32 + half * 32 + at] >> (plane * 2) & 3) as i8;
-        let third = (block[at] >> (i / 32) & 1) as i8;
-        *q = low - 4 * (1 - third);
-    }
-}
-
-/// f16 d, f16 dmin, 12 bytes of 6-bit scales and minima, (32 bytes of fifth bits,) 128 of nibbles.
-fn q45_k(block: &[u8], fifth_bits: Option<&[u8]>, out: &mut Quants) {
-    let (d, dmin) = (half(block, 0), half(block, 2));
-    let packed = &block[4..16];
-    for group in 0..8 {
-        let (scale, min) = if group < 4 {
-            (packed[group] & 63, packed[group + 4] & 63)
-        } else {
-            let high = |at: usize| (packed[at] >> 6) << 4;
-            (packed[group + 4] & 15 | high(group - 4), packed[group + 4] >> 4 | high(group))
+impl BlockFormat {
+    /// `None` for the dense types.
+    pub(crate) const fn of(weight_type: WeightType) -> Option<Self> {
+        let (bits, groups, subs, zero) = match weight_type {
+            WeightType::F32 | WeightType::F16 | WeightType::BF16 => return None,
+            WeightType::Q4_0 => (4, 1, 1, Zero::Offset { shift: 3 }),
+            WeightType::Q4_1 => (4, 1, 1, Zero::Minimum),
+            WeightType::Q5_0 => (5, 1, 1, Zero::Offset { shift: 4 }),
+            WeightType::Q5_1 => (5, 1, 1, Zero::Minimum),
+            WeightType::Q8_0 => (8, 1, 1, Zero::Offset { shift: 7 }),
+            WeightType::Q2_K => (2, 2, 8, Zero::Minimum),
+            WeightType::Q3_K => (3, 2, 8, Zero::Offset { shift: 2 }),
+            WeightType::Q4_K => (4, 1, 8, Zero::Minimum),
+            WeightType::Q5_K => (5, 1, 8, Zero::Minimum),
+            WeightType::Q6_K => (6, 2, 8, Zero::Offset { shift: 5 }),
         };
-        out.scale[group] = d * f32::from(scale);
-        out.offset[group] = -(dmin * f32::from(min));
+        Some(Self { bits, groups, subs, zero })
     }
-    let nibbles = &block[block.len() - 128..];
-    for (i, q) in out.q.iter_mut().enumerate() {
-        let (pair, is_high, at) = (i / 64, i % 64 / 32, i % 32);
-        let low = nibbles[pair * 32 + at] >> (is_high * 4) & 15;
-        let fifth = fifth_bits.map_or(0, |bits| bits[at] >> (i / 32) & 1);
-        *q = (low | fifth << 4) as i8;
-    }
-}
 
-/// 128 bytes of low nibbles, 64 of high 2-bit pairs, 16 i8 scales, f16 d.
-fn q6_k(block: &[u8], out: &mut Quants) {
-    let d = half(block, 208);
-    for group in 0..16 {
-        out.scale[group] = d * f32::from(block[192 + group] as i8);
-        out.offset[group] = 0.0;
+    pub(crate) const fn group_elements(self) -> usize {
+        32 / self.groups
     }
-    for (i, q) in out.q.iter_mut().enumerate() {
-        let (half, quarter, at) = (i / 128, i % 128 / 32, i % 32);
-        let low = block[half * 64 + quarter % 2 * 32 + at] >> (quarter / 2 * 4) & 15;
-        let high = block[128 + half * 32 + at] >> (quarter * 2) & 3;
-        *q = (low | high << 4) as i8 - 32;
+
+    pub(crate) const fn has_minimum(self) -> bool {
+        matches!(self.zero, Zero::Minimum)
+    }
+
+    /// ggml multiplies, rounds, and then adds.
+    pub(crate) fn weight(self, q: u8, d: f32, m: f32) -> f32 {
+        match self.zero {
+            Zero::Offset { shift } => d * (i32::from(q) - (1 << shift)) as f32,
+            Zero::Minimum => d * f32::from(q) + m,
+        }
     }
 }
