@@ -1,0 +1,173 @@
+//! Chat messages as clients send them.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, IgnoredAny, SeqAccess, Visitor};
+use utoipa::ToSchema;
+
+use super::list::List;
+
+/// Messages a request may hold.
+pub const MESSAGES_MAX: usize = 16_384;
+/// Parts a message may hold.
+pub const PARTS_MAX: usize = 4096;
+
+#[derive(Clone, Debug, Deserialize, PartialEq, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    pub role: Role,
+    /// A string, or text parts that are joined in order.
+    pub content: Option<Content>,
+    pub name: Option<String>,
+    /// An assistant's earlier reasoning, for templates that show it.
+    #[serde(alias = "reasoning")]
+    pub reasoning_content: Option<String>,
+    #[schema(ignore)]
+    pub tool_calls: Option<List<Anything, 1024>>,
+    #[schema(ignore)]
+    pub function_call: Option<Anything>,
+    #[schema(ignore)]
+    pub tool_call_id: Option<String>,
+    #[schema(ignore)]
+    pub audio: Option<Anything>,
+    /// Sent back by clients with an earlier answer of the assistant.
+    pub refusal: Option<String>,
+    #[schema(ignore)]
+    pub annotations: Option<List<Anything, 1024>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    System,
+    /// Treated as `system`.
+    Developer,
+    User,
+    Assistant,
+    Tool,
+    Function,
+}
+
+/// Any JSON; it is skipped, not kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Anything;
+
+impl<'de> Deserialize<'de> for Anything {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        IgnoredAny::deserialize(deserializer).map(|_| Anything)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, ToSchema)]
+#[schema(description = "A string or an array of parts.")]
+pub enum Content {
+    #[schema(title = "text")]
+    Text(String),
+    #[schema(title = "parts", value_type = Vec<Part>)]
+    Parts(Vec<Part>),
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    #[serde(rename = "type")]
+    pub kind: PartKind,
+    pub text: Option<String>,
+    #[schema(ignore)]
+    pub refusal: Option<String>,
+    #[schema(ignore)]
+    pub image_url: Option<Anything>,
+    #[schema(ignore)]
+    pub input_audio: Option<Anything>,
+    #[schema(ignore)]
+    pub audio_url: Option<Anything>,
+    #[schema(ignore)]
+    pub video_url: Option<Anything>,
+    #[schema(ignore)]
+    pub file: Option<Anything>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PartKind {
+    Text,
+    Refusal,
+    ImageUrl,
+    InputAudio,
+    AudioUrl,
+    VideoUrl,
+    File,
+}
+
+impl<'de> Deserialize<'de> for Content {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ContentVisitor)
+    }
+}
+
+struct ContentVisitor;
+
+impl<'de> Visitor<'de> for ContentVisitor {
+    type Value = Content;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string or an array of content parts")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Content, E> {
+        Ok(Content::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, parts: A) -> Result<Content, A::Error> {
+        let parts =
+            List::<Part, PARTS_MAX>::deserialize(serde::de::value::SeqAccessDeserializer::new(parts))?;
+        Ok(Content::Parts(parts.0))
+    }
+}
+
+/// The messages of a request; one string is one message of the user.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Messages(pub Vec<Message>);
+
+impl<'de> Deserialize<'de> for Messages {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(MessagesVisitor)
+    }
+}
+
+struct MessagesVisitor;
+
+impl<'de> Visitor<'de> for MessagesVisitor {
+    type Value = Messages;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "an array of at most {MESSAGES_MAX} messages, or a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Messages, E> {
+        Ok(Messages(vec![Message::user(text)]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, messages: A) -> Result<Messages, A::Error> {
+        let messages = serde::de::value::SeqAccessDeserializer::new(messages);
+        List::<Message, MESSAGES_MAX>::deserialize(messages).map(|list| Messages(list.0))
+    }
+}
+
+impl Message {
+    pub fn user(text: &str) -> Message {
+        Message {
+            role: Role::User,
+            content: Some(Content::Text(text.to_owned())),
+            name: None,
+            reasoning_content: None,
+            tool_calls: None,
+            function_call: None,
+            tool_call_id: None,
+            audio: None,
+            refusal: None,
+            annotations: None,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Chat messages: which can be put through a template, and in what form templates get them.
+
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+use crate::openai::message::{Content, Message, Messages, Part, PartKind, Role};
+
+/// Turns wire messages into what chat templates read: objects with `role` and `content` as strings.
+///
+/// # Errors
+/// No message, content that is missing, or something other than text; the error names the message.
+pub fn messages(messages: Option<Messages>) -> Result<Vec<Value>, ApiError> {
+    let messages = messages.ok_or_else(|| ApiError::invalid("messages", "messages is missing"))?.0;
+    if messages.is_empty() {
+        return Err(ApiError::invalid("messages", "messages must hold at least one message"));
+    }
+    messages.into_iter().enumerate().map(|(index, message)| templated(index, message)).collect()
+}
+
+fn templated(index: usize, message: Message) -> Result<Value, ApiError> {
+    let at = |field: &str| format!("messages[{index}].{field}");
+    refuse_tools(&at, &message)?;
+    let Some(content) = message.content else {
+        return Err(ApiError::invalid(at("content"), "a message needs content: a string or text parts"));
+    };
+    let mut object = Map::new();
+    object.insert("role".into(), role(message.role).into());
+    object.insert("content".into(), text(&at("content"), content)?.into());
+    for (name, value) in [("name", message.name), ("reasoning_content", message.reasoning_content)] {
+        if let Some(value) = value {
+            object.insert(name.into(), value.into());
+        }
+    }
+    Ok(Value::Object(object))
+}
+
+fn refuse_tools(at: &dyn Fn(&str) -> String, message: &Message) -> Result<(), ApiError> {
+    let unsupported = |field: &str, what: &str| {
+        Err(ApiError::unsupported(at(field), format!("{what} are not supported by this build")))
+    };
+    match message {
+        Message { role: Role::Tool | Role::Function, .. } => unsupported("role", "messages of tools"),
+        Message { tool_calls: Some(calls), .. } if !calls.0.is_empty() => {
+            unsupported("tool_calls", "tool calls")
+        }
+        Message { function_call: Some(_), .. } => unsupported("function_call", "function calls"),
+        Message { tool_call_id: Some(_), .. } => unsupported("tool_call_id", "tool calls"),
+        Message { audio: Some(_), .. } => unsupported("audio", "audio answers"),
+        _ => Ok(()),
+    }
+}
+
+/// `developer` is OpenAI's newer word for `system`, which is what templates know.
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::System | Role::Developer => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool | Role::Function => "tool",
+    }
+}
+
+fn text(param: &str, content: Content) -> Result<String, ApiError> {
+    let parts = match content {
+        Content::Text(text) => return Ok(text),
+        Content::Parts(parts) => parts,
+    };
+    let mut text = String::new();
+    for (index, part) in parts.into_iter().enumerate() {
+        text.push_str(&part_text(&format!("{param}[{index}]"), part)?);
+    }
+    Ok(text)
+}
+
+fn part_text(param: &str, part: Part) -> Result<String, ApiError> {
+    match part.kind {
+        PartKind::Text => {
+            part.text.ok_or_else(|| ApiError::invalid(format!("{param}.text"), "a text part needs text"))
+        }
+        PartKind::Refusal => part
+            .refusal
+            .ok_or_else(|| ApiError::invalid(format!("{param}.refusal"), "a refusal part needs refusal")),
+        kind => {
+            let kind = match kind {
+                PartKind::ImageUrl => "images",
+                PartKind::VideoUrl => "videos",
+                PartKind::File => "files",
+                _ => "audio",
+            };
+            Err(ApiError::unsupported(param, format!("{kind} in messages are not supported by this build")))
+        }
+    }
+}
+
+/// The text of a templated message, for logs and tests.
+pub fn text_of(message: &Value) -> &str {
+    message["content"].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(value: Value) -> Result<Vec<Value>, ApiError> {
+        messages(Some(serde_json::from_value(value).unwrap()))
+    }
+
+    #[test]
+    fn parts_keep_their_order_and_nothing_is_put_between() {
+        let parts = json!([{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]);
+        let read = read(json!([{"role": "developer", "content": parts}])).unwrap();
+        assert_eq!(read, [json!({"role": "system", "content": "a b"})]);
+    }
+
+    #[test]
+    fn a_string_is_one_message_of_the_user() {
+        assert_eq!(read(json!("Hi")).unwrap(), [json!({"role": "user", "content": "Hi"})]);
+    }
+
+    #[test]
+    fn an_answer_can_be_sent_back_as_it_came() {
+        let answer = json!({"role": "assistant", "content": "Hi", "refusal": null, "tool_calls": null,
+            "function_call": null, "audio": null, "annotations": [], "reasoning_content": "hm"});
+        let expected = json!({"role": "assistant", "content": "Hi", "reasoning_content": "hm"});
+        assert_eq!(read(json!([answer])).unwrap(), [expected]);
+    }
+
+    #[test]
+    fn what_is_not_text_is_refused_by_its_place() {
+        let cases = [
+            (
+                json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]),
+                "[0].content[0]",
+            ),
+            (json!([{"role": "user", "content": "x"}, {"role": "tool", "content": "x"}]), "[1].role"),
+            (json!([{"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}]), "[0].tool_calls"),
+            (json!([{"role": "user"}]), "[0].content"),
+            (json!([{"role": "user", "content": [{"type": "text"}]}]), "[0].content[0].text"),
+        ];
+        for (value, place) in cases {
+            let (ApiError::Unsupported { param, .. } | ApiError::Invalid { param: Some(param), .. }) =
+                read(value.clone()).unwrap_err()
+            else {
+                panic!("{value}")
+            };
+            assert_eq!(param, format!("messages{place}"));
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Request fields that OpenAI or other servers know and this build does not serve.
+//!
+//! A value that asks for nothing is accepted, since clients send their defaults; any other is refused by name.
+
+use serde_json::Value;
+
+use crate::error::ApiError;
+
+/// A known field and the values of it that change nothing here, as JSON. `null` always is one.
+struct Field {
+    name: &'static str,
+    harmless: Harmless,
+}
+
+enum Harmless {
+    Values(&'static [&'static str]),
+    /// The field informs OpenAI's own service and never changes an answer.
+    Any,
+}
+
+const fn only(name: &'static str, values: &'static [&'static str]) -> Field {
+    Field { name, harmless: Harmless::Values(values) }
+}
+
+const fn any(name: &'static str) -> Field {
+    Field { name, harmless: Harmless::Any }
+}
+
+const FIELDS: &[Field] = &[
+    // OpenAI: no effect on an answer.
+    any("user"),
+    any("metadata"),
+    any("safety_identifier"),
+    any("prompt_cache_key"),
+    any("prompt_cache_retention"),
+    only("store", &["false"]),
+    only("service_tier", &[r#""auto""#, r#""default""#]),
+    // OpenAI: tools. Without tools the other fields choose nothing.
+    only("tools", &["[]"]),
+    only("tool_choice", &[r#""none""#, r#""auto""#]),
+    only("parallel_tool_calls", &["true", "false"]),
+    only("functions", &["[]"]),
+    only("function_call", &[r#""none""#, r#""auto""#]),
+    only("web_search_options", &[]),
+    // OpenAI: forms of output.
+    only("response_format", &[r#"{"type":"text"}"#]),
+    only("modalities", &[r#"["text"]"#]),
+    only("verbosity", &[r#""medium""#]),
+    only("audio", &[]),
+    only("prediction", &[]),
+    only("moderation", &[]),
+    only("suffix", &[r#""""#]),
+    // Other servers: constrained output.
+    only("grammar", &[]),
+    only("structured_outputs", &[]),
+    only("guided_json", &[]),
+    only("guided_regex", &[]),
+    only("guided_choice", &[]),
+    only("guided_grammar", &[]),
+    only("json_schema", &[]),
+    // Other servers: choosing tokens.
+    only("use_beam_search", &["false"]),
+    only("length_penalty", &["1"]),
+    only("early_stopping", &["false"]),
+    only("typical_p", &["1"]),
+    only("xtc_probability", &["0"]),
+    only("xtc_threshold", &[]),
+    only("mirostat", &["0"]),
+    only("bad_words", &["[]"]),
+    only("allowed_token_ids", &[]),
+    only("logits_processors", &["[]"]),
+    only("thinking_token_budget", &[]),
+    only("prompt_logprobs", &["false"]),
+    // Other servers: text and template.
+    only("skip_special_tokens", &["true"]),
+    only("spaces_between_special_tokens", &["true"]),
+    only("include_stop_str_in_output", &["false"]),
+    only("return_tokens_as_token_ids", &["false"]),
+    only("truncate_prompt_tokens", &[]),
+    only("truncate_sequence", &["false"]),
+    only("add_special_tokens", &[]),
+    only("add_generation_prompt", &["true"]),
+    only("continue_final_message", &["false"]),
+    only("chat_template", &[]),
+    only("documents", &["[]"]),
+    only("priority", &["0"]),
+    only("request_id", &[]),
+    only("mm_processor_kwargs", &[]),
+    // Other servers: adapters, agents and their files.
+    only("adapter", &[]),
+    only("session_id", &[]),
+    only("files", &["[]"]),
+    only("enable_shell", &["false"]),
+    only("enable_code_execution", &["false"]),
+    only("agent_permission", &[]),
+    only("code_execution_permission", &[]),
+    only("max_tool_rounds", &[]),
+];
+
+/// Longest value that is compared with the harmless ones, in bytes.
+const HARMLESS_BYTES_MAX: usize = 256;
+
+pub(super) fn is_known(name: &str) -> bool {
+    FIELDS.iter().any(|field| field.name == name)
+}
+
+/// Decides over a field that the route does not read. `known` are the names it does.
+pub(super) fn check(name: &str, value: &str, known: &[&str]) -> Result<(), ApiError> {
+    let Some(field) = FIELDS.iter().find(|field| field.name == name) else {
+        return Err(unknown(name, known));
+    };
+    if is_harmless(field, value) {
+        return Ok(());
+    }
+    let shown: String = value.chars().take(80).collect();
+    let dots = if shown.len() < value.len() { "…" } else { "" };
+    Err(ApiError::unsupported(name, format!("{name} = {shown}{dots} is not supported by this build")))
+}
+
+fn is_harmless(field: &Field, value: &str) -> bool {
+    let Harmless::Values(values) = field.harmless else { return true };
+    if value.len() > HARMLESS_BYTES_MAX {
+        return false;
+    }
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok().map(with_float_numbers);
+    let value = parse(value);
+    value == Some(Value::Null) || values.iter().any(|harmless| value.is_some() && parse(harmless) == value)
+}
+
+/// `1` and `1.0` are the same value.
+fn with_float_numbers(value: Value) -> Value {
+    match value.as_f64() {
+        Some(number) => Value::from(number),
+        None => value,
+    }
+}
+
+fn unknown(name: &str, known: &[&str]) -> ApiError {
+    let short = name.len() <= 64;
+    let nearest = known.iter().filter(|_| short).min_by_key(|known| strsim::damerau_levenshtein(name, known));
+    let near = nearest.filter(|known| strsim::damerau_levenshtein(name, known) <= 1 + name.len() / 4);
+    let name: String = name.chars().take(64).collect();
+    let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
+    ApiError::invalid(name.as_str(), format!("unknown field {name:?}{hint}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_that_clients_send_pass_and_wishes_are_refused() {
+        let cases = [
+            ("tools", "[]", "[{}]"),
+            ("tool_choice", "\"none\"", "\"required\""),
+            ("parallel_tool_calls", "false", "1"),
+            ("response_format", r#"{ "type" : "text" }"#, r#"{"type":"json_object"}"#),
+            ("store", "false", "true"),
+            ("service_tier", "\"auto\"", "\"priority\""),
+            ("length_penalty", "1.0", "0.5"),
+            ("suffix", "\"\"", "\"end\""),
+            ("audio", "null", "{}"),
+        ];
+        for (name, harmless, wish) in cases {
+            assert_eq!(check(name, harmless, &[]), Ok(()), "{name} = {harmless}");
+            assert_eq!(check(name, "null", &[]), Ok(()), "{name} = null");
+            let Err(ApiError::Unsupported { param, message }) = check(name, wish, &[]) else {
+                panic!("{name} = {wish} passed")
+            };
+            assert_eq!(param, name);
+            assert!(message.contains(name) && message.contains("not supported"), "{message}");
+        }
+        assert_eq!(check("metadata", r#"{"a":"b"}"#, &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_far_name_gets_no_suggestion() {
+        let Err(ApiError::Invalid { message, .. }) = check("colour", "1", &["seed"]) else { panic!() };
+        assert_eq!(message, "unknown field \"colour\"");
+    }
+}
