@@ -3,6 +3,25 @@
 //! Knows HTTP, wire types, downloads and wiring. Never knows Kubernetes; never reads the environment.
 #![forbid(unsafe_code)]
 
+pub mod access_log;
+pub mod admission;
 pub mod error;
+pub mod metrics;
+pub mod models;
 pub mod openai;
+pub mod options;
 pub mod validate;
+
+mod answer;
+mod builder;
+mod choice;
+mod http;
+mod payload_log;
+mod prompt;
+mod serve;
+
+pub use builder::{BuildError, EngineBuilder, RouterBuilder};
+pub use http::{RouterError, document as openapi_document};
+pub use models::{LoadFailure, ModelSource, Models, Progress};
+pub use options::{RouterOptions, ServerOptions};
+pub use serve::{ServeError, Server, serve};

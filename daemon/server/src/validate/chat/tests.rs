@@ -89,6 +89,7 @@ fn hostile_bodies_are_refused_in_few_words() {
     let stops = with("stop", &format!("[{}]", vec!["\"xxxxxxxxxx\""; 100_000].join(",")));
     let stop = with("stop", &format!("\"{}\"", "x".repeat(1 << 20)));
     let keys: String = (0..100_000).map(|i| format!(r#""k{i}":1,"#)).collect();
+    let keys = format!("{{{keys}}}");
     let bodies: [&[u8]; 14] = [
         b"",
         b"hello",

@@ -1,0 +1,110 @@
+//! Decides over a request before any costly work: is there room for it?
+//!
+//! Two bounds: requests being templated and tokenised here, and sequences waiting in the engine, which is the
+//! hard one (`EngineOptions::schedule.waiting_max`). Pure counting: no clock, no queue of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::error::ApiError;
+
+const RETRY_SECONDS_MAX: u64 = 60;
+
+#[derive(Clone, Debug)]
+pub struct Admission {
+    gate: Arc<Gate>,
+}
+
+#[derive(Debug)]
+struct Gate {
+    preparing: AtomicUsize,
+    preparing_max: usize,
+    closed: AtomicBool,
+}
+
+/// A place among the requests being prepared; given up when dropped.
+#[derive(Debug)]
+pub struct Permit {
+    gate: Arc<Gate>,
+}
+
+/// What an engine has to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    pub running: u64,
+    pub waiting: u64,
+}
+
+impl Admission {
+    pub fn new(preparing_max: usize) -> Admission {
+        let gate = Gate { preparing: AtomicUsize::new(0), preparing_max, closed: AtomicBool::new(false) };
+        Admission { gate: Arc::new(gate) }
+    }
+
+    /// # Errors
+    /// Too many requests are being prepared, or the server shuts down.
+    pub fn try_enter(&self, load: Load) -> Result<Permit, ApiError> {
+        if self.gate.closed.load(Ordering::Acquire) {
+            return Err(ApiError::ShuttingDown);
+        }
+        // The permit is made first, so that a refusal gives the place back by dropping it.
+        let permit = Permit { gate: self.gate.clone() };
+        if self.gate.preparing.fetch_add(1, Ordering::AcqRel) >= self.gate.preparing_max {
+            return Err(busy(load));
+        }
+        Ok(permit)
+    }
+
+    /// Refuses all further requests.
+    pub fn close(&self) {
+        self.gate.closed.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.preparing.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// The refusal of a full queue. A client is told to come back when about half of those before it have left,
+/// at some two sequences a second for each that runs.
+pub fn busy(load: Load) -> ApiError {
+    let seconds = load.waiting / (4 * load.running.max(1));
+    ApiError::Busy { retry_after: Duration::from_secs(seconds.clamp(1, RETRY_SECONDS_MAX)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_and_come_back() {
+        let admission = Admission::new(2);
+        let enter = || admission.try_enter(Load::default());
+        let first = enter().unwrap();
+        let _second = enter().unwrap();
+        for _ in 0..3 {
+            assert_eq!(enter().unwrap_err(), ApiError::Busy { retry_after: Duration::from_secs(1) });
+        }
+        drop(first);
+        assert!(enter().is_ok());
+    }
+
+    #[test]
+    fn a_closed_gate_refuses() {
+        let admission = Admission::new(2);
+        admission.close();
+        assert_eq!(admission.try_enter(Load::default()).unwrap_err(), ApiError::ShuttingDown);
+    }
+
+    #[test]
+    fn the_wait_grows_with_the_queue_and_is_bounded() {
+        let seconds = |running, waiting| match busy(Load { running, waiting }) {
+            ApiError::Busy { retry_after } => retry_after.as_secs(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((seconds(32, 10), seconds(32, 1024), seconds(1, 1 << 20)), (1, 8, 60));
+    }
+}

@@ -1,0 +1,239 @@
+//! The running choices of one request, read as one sequence of pieces. Dropping it cancels what still runs.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use ostro_engine::request::{Dry, Generation, Sampling, TokenEvent, TokenId};
+use ostro_engine::text::{Special, StopStrings, TextModel};
+use ostro_engine::{Engine, SubmitError, TokenStream};
+
+use crate::admission::{Load, Permit, busy};
+use crate::choice::{ChoiceRules, ChoiceText, Piece};
+use crate::error::ApiError;
+use crate::metrics::Observer;
+use crate::models::LoadedModel;
+use crate::openai::usage::Usage;
+use crate::prompt::{self, PreparedPrompt};
+use crate::validate::ValidGeneration;
+
+const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub prompts: Vec<PreparedPrompt>,
+    choices: Vec<Choice>,
+    observer: Observer,
+    arrived: Instant,
+    usage: Usage,
+    /// Where the next look begins, so that no choice is read before all others every time.
+    next: usize,
+}
+
+#[derive(Debug)]
+struct Choice {
+    text: ChoiceText,
+    /// `None` once it has ended.
+    stream: Option<TokenStream>,
+    prompt_tokens: usize,
+    last_token: Option<Instant>,
+}
+
+/// What the request and the server say of an answer beside its prompts.
+pub(crate) struct Order<'a> {
+    pub model: &'a LoadedModel,
+    pub generation: &'a ValidGeneration,
+    pub observer: Observer,
+    pub arrived: Instant,
+}
+
+impl Answer {
+    /// Submits `n` sequences for each prompt; choices count over prompts first.
+    ///
+    /// # Errors
+    /// A field that the model cannot honour, or an engine that is full or gone; then nothing runs on.
+    pub(crate) fn submit(
+        order: Order<'_>,
+        prompts: Vec<PreparedPrompt>,
+        permit: Permit,
+    ) -> Result<Answer, ApiError> {
+        let Order { model, generation, observer, arrived } = order;
+        let engine = &model.engine;
+        prompt::check_vocabulary(engine, "logit_bias", generation.logit_bias().map(|(token, _)| token))?;
+        prompt::check_vocabulary(engine, "stop_token_ids", generation.stop.token_ids.iter().copied())?;
+        let rules = rules(engine.text(), generation);
+        let dry = dry(engine.text(), generation)?;
+        let mut choices = Vec::with_capacity(prompts.len() * generation.n);
+        for prompt in &prompts {
+            for _ in 0..generation.n {
+                let sampling = generation.sampling(choices.len(), &model.defaults);
+                let sampling = Sampling { dry: dry.clone(), ..sampling };
+                let stream = submit(engine, generation, sampling, &prompt.tokens)?;
+                let text = ChoiceText::new(rules.clone());
+                let prompt_tokens = prompt.tokens.len();
+                choices.push(Choice { text, stream: Some(stream), prompt_tokens, last_token: None });
+            }
+        }
+        drop(permit);
+        // A prompt counts once, however many choices continue it.
+        let prompt_tokens = prompts.iter().map(|prompt| prompt.tokens.len() as u64).sum();
+        let usage = Usage::new(prompt_tokens, 0, 0);
+        Ok(Answer { prompts, choices, observer, arrived, usage, next: 0 })
+    }
+
+    pub(crate) fn choices(&self) -> usize {
+        self.choices.len()
+    }
+
+    /// The prompt that choice `index` continues.
+    pub(crate) fn prompt_of(&self, index: usize) -> &PreparedPrompt {
+        &self.prompts[index * self.prompts.len() / self.choices.len()]
+    }
+
+    /// Tokens counted so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// The next piece of any choice, and `None` after all have ended.
+    ///
+    /// # Errors
+    /// The engine failed; the answer is of no further use.
+    pub(crate) async fn next(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
+        std::future::poll_fn(|context| self.poll_next(context)).await
+    }
+
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<(usize, Piece), ApiError>>> {
+        let count = self.choices.len();
+        for offset in 0..count {
+            let index = (self.next + offset) % count;
+            if let Poll::Ready(piece) = self.poll_choice(index, context) {
+                self.next = (index + 1) % count;
+                return Poll::Ready(Some(piece.map(|piece| (index, piece))));
+            }
+        }
+        match self.choices.iter().all(|choice| choice.stream.is_none()) {
+            true => Poll::Ready(None),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Ready with a piece that has something in it.
+    fn poll_choice(&mut self, index: usize, context: &mut Context<'_>) -> Poll<Result<Piece, ApiError>> {
+        let choice = &mut self.choices[index];
+        while let Some(stream) = &mut choice.stream {
+            let event = match stream.poll_next(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(event) => event,
+            };
+            match event {
+                Some(TokenEvent::Token(token)) => {
+                    let now = Instant::now();
+                    match choice.last_token.replace(now) {
+                        None => self.observer.first_token((now - self.arrived).as_secs_f64()),
+                        Some(last) => self.observer.next_token((now - last).as_secs_f64()),
+                    }
+                    let Some(piece) = choice.text.push(token) else { continue };
+                    if piece.finish.is_some() {
+                        self.stopped_by_text(index);
+                    }
+                    return Poll::Ready(Ok(piece));
+                }
+                Some(TokenEvent::Finished(finished)) => {
+                    choice.stream = None;
+                    let piece = choice.text.finish(finished.reason);
+                    self.observer.finished(&finished.usage, self.arrived.elapsed().as_secs_f64());
+                    self.count(index, u64::from(finished.usage.cached_tokens));
+                    return Poll::Ready(Ok(piece));
+                }
+                Some(TokenEvent::Failed(reason)) => return Poll::Ready(Err(ApiError::Engine(reason))),
+                None => return Poll::Ready(Err(ApiError::Engine("the answer ended early".into()))),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The engine would go on: dropping the stream tells it not to.
+    fn stopped_by_text(&mut self, index: usize) {
+        let choice = &mut self.choices[index];
+        choice.stream = None;
+        let (prompt_tokens, tokens) = (choice.prompt_tokens as u64, u64::from(choice.text.tokens()));
+        self.observer.counted(prompt_tokens, tokens, self.arrived.elapsed().as_secs_f64());
+        self.count(index, 0);
+    }
+
+    fn count(&mut self, index: usize, cached_tokens: u64) {
+        let usage = &self.usage;
+        // Of the choices that share a prompt, the later ones always find it: only the first says what was saved.
+        let choices_per_prompt = self.choices.len() / self.prompts.len();
+        let cached = if index.is_multiple_of(choices_per_prompt) { cached_tokens } else { 0 };
+        self.usage = Usage::new(
+            usage.prompt_tokens,
+            usage.completion_tokens + u64::from(self.choices[index].text.tokens()),
+            usage.prompt_tokens_details.cached_tokens + cached,
+        );
+    }
+}
+
+fn submit(
+    engine: &Engine,
+    request: &ValidGeneration,
+    sampling: Sampling,
+    prompt: &Arc<[TokenId]>,
+) -> Result<TokenStream, ApiError> {
+    let generation = Generation {
+        prompt: prompt.clone(),
+        sampling,
+        stop: request.stop.clone(),
+        logprobs: request.logprobs,
+        cache_salt: request.cache_salt,
+    };
+    engine.submit(generation).map_err(|error| match error {
+        SubmitError::QueueFull { .. } => {
+            let stats = engine.stats();
+            busy(Load { running: stats.sequences_running, waiting: stats.sequences_waiting })
+        }
+        SubmitError::ContextExceeded { .. } => {
+            ApiError::ContextLength { param: "messages", message: error.to_string() }
+        }
+        error => ApiError::Engine(error.to_string()),
+    })
+}
+
+fn rules(text: &Arc<TextModel>, generation: &ValidGeneration) -> ChoiceRules {
+    let mut end_tokens = generation.stop.token_ids.clone();
+    if !generation.stop.ignore_eos {
+        end_tokens.extend_from_slice(text.eos_ids());
+    }
+    end_tokens.sort_unstable();
+    ChoiceRules {
+        text: text.clone(),
+        stop_strings: Arc::new(StopStrings::new(&generation.stop_strings)),
+        min_tokens: generation.stop.min_tokens,
+        end_tokens: end_tokens.into(),
+        return_token_ids: generation.delivery.return_token_ids,
+    }
+}
+
+/// DRY looks at tokens: a breaker text is stood for by the last token of its spelling, as the sampler's source does.
+fn dry(text: &TextModel, generation: &ValidGeneration) -> Result<Option<Dry>, ApiError> {
+    let Some(fields) = generation.dry() else { return Ok(None) };
+    let usual = DRY_BREAKERS.map(str::to_owned);
+    let mut breakers = Vec::new();
+    for breaker in fields.breakers.unwrap_or(&usual) {
+        let tokens = prompt::encode(text, &format!("a{breaker}"), Special::Text, "dry_sequence_breakers")?;
+        breakers.extend(tokens.last());
+    }
+    breakers.sort_unstable();
+    breakers.dedup();
+    let breakers = breakers.into();
+    Ok(Some(Dry {
+        multiplier: fields.multiplier,
+        base: fields.base,
+        allowed_length: fields.allowed_length,
+        breakers,
+    }))
+}

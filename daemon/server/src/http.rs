@@ -1,0 +1,77 @@
+//! Routes, and what surrounds them.
+
+mod body;
+mod chat;
+mod completions;
+mod docs;
+mod error;
+mod health;
+mod metrics;
+mod models;
+mod openapi;
+mod request_id;
+mod router;
+mod stream;
+mod tokenize;
+mod track;
+
+use std::sync::Arc;
+
+use crate::admission::{Admission, Load, Permit};
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::models::{LoadedModel, Model, Models};
+use crate::options::RouterOptions;
+use crate::payload_log::PayloadLog;
+
+pub use openapi::document;
+pub use router::RouterError;
+pub(crate) use router::router;
+use track::Tracked;
+
+/// Sent with every answer.
+const SYSTEM_FINGERPRINT: &str = concat!("ostro-", env!("CARGO_PKG_VERSION"));
+
+/// What every handler shares.
+pub(crate) struct AppState {
+    pub models: Models,
+    pub admission: Admission,
+    pub metrics: Metrics,
+    pub options: RouterOptions,
+    pub payload_log: Option<PayloadLog>,
+}
+
+pub(crate) type App = Arc<AppState>;
+
+impl AppState {
+    /// The model that a request names, once it is loaded, and a place to prepare the request in.
+    async fn enter(&self, name: Option<&str>, tracked: &Tracked) -> Result<(LoadedModel, Permit), ApiError> {
+        let model = self.resolve(name, tracked)?;
+        let entered = match model.ready(self.options.load_wait).await {
+            Ok(loaded) => {
+                let stats = loaded.engine.stats();
+                let load = Load { running: stats.sequences_running, waiting: stats.sequences_waiting };
+                self.admission.try_enter(load).map(|permit| (loaded, permit))
+            }
+            Err(error) => Err(error),
+        };
+        entered.inspect_err(|error| self.count_rejection(&model.id, error))
+    }
+
+    fn resolve(&self, name: Option<&str>, tracked: &Tracked) -> Result<&Arc<Model>, ApiError> {
+        let model = self.models.resolve(name);
+        tracked.set_model(model.as_ref().map_or(track::UNKNOWN_MODEL, |model| &model.id));
+        model
+    }
+
+    fn count_rejection(&self, model: &str, error: &ApiError) {
+        let reason = match error {
+            ApiError::Busy { .. } => "queue_full",
+            ApiError::Loading { .. } => "loading",
+            ApiError::LoadFailed { .. } => "load_failed",
+            ApiError::ShuttingDown => "shutting_down",
+            _ => return,
+        };
+        self.metrics.reject(model, reason);
+    }
+}

@@ -1,0 +1,134 @@
+//! `POST /v1/completions`.
+
+use axum::extract::State;
+use axum::response::Response;
+
+use super::body::JsonBody;
+use super::stream::{Delivering, Form, Head};
+use super::track::Tracked;
+use super::{App, SYSTEM_FINGERPRINT};
+use crate::answer::{Answer, Order};
+use crate::choice::Piece;
+use crate::error::ApiError;
+use crate::openai::completion::{Completion, CompletionChoice};
+use crate::openai::error::ErrorEnvelope;
+use crate::openai::logprobs::{CompletionLogprobs, TokenLogprob, TopByText, completion_token_text};
+use crate::openai::usage::Usage;
+use crate::{prompt, validate};
+
+/// Continue texts
+#[utoipa::path(
+    post, path = "/v1/completions", tag = "OpenAI",
+    request_body = super::openapi::CompletionBody,
+    responses(
+        (status = 200, description = "The continuations", content(
+            (Completion = "application/json"), (Completion = "text/event-stream"),
+        )),
+        (status = "4XX", description = "The request cannot be served", body = ErrorEnvelope),
+        (status = "5XX", description = "The server cannot serve it now", body = ErrorEnvelope),
+    ),
+)]
+pub(super) async fn completions(
+    State(app): State<App>,
+    tracked: Tracked,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let completion = validate::completion(&body.0)?;
+    let generation = &completion.generation;
+    let (model, permit) = app.enter(generation.model.as_deref(), &tracked).await?;
+    let mut prompts = Vec::with_capacity(completion.prompts.len());
+    for prompt in completion.prompts {
+        prompts.push(prompt::completion(&model.engine, prompt, completion.echo).await?);
+    }
+    let observer = app.metrics.latencies.of(&model.id);
+    let order = Order { model: &model, generation, observer, arrived: tracked.started() };
+    let answer = Answer::submit(order, prompts, permit)?;
+    let delivery = generation.delivery;
+    let form = CompletionForm {
+        head: Head::new("cmpl", &model.id, delivery),
+        begun: vec![false; answer.choices()],
+        logprobs: generation.logprobs.is_some(),
+        characters: vec![0; answer.choices()],
+    };
+    Delivering { answer, form, delivery, keep_alive: app.options.keep_alive, tracked }.reply().await
+}
+
+struct CompletionForm {
+    head: Head,
+    /// Choices whose first event was sent.
+    begun: Vec<bool>,
+    logprobs: bool,
+    /// Of the tokens of each choice so far, for `text_offset`.
+    characters: Vec<usize>,
+}
+
+impl CompletionForm {
+    fn choice(&mut self, index: usize, piece: Piece, answer: &Answer) -> CompletionChoice {
+        let first = !std::mem::replace(&mut self.begun[index], true);
+        let prompt = answer.prompt_of(index);
+        let ids = self.head.delivery.return_token_ids;
+        let text = match &prompt.echo {
+            Some(echo) if first => format!("{echo}{}", piece.text),
+            _ => piece.text,
+        };
+        CompletionChoice {
+            index,
+            text,
+            logprobs: self.logprobs.then(|| self.logprobs_of(index, piece.logprobs)),
+            finish_reason: piece.finish,
+            prompt_token_ids: (ids && first).then(|| prompt.tokens.clone()),
+            token_ids: ids.then_some(piece.token_ids),
+        }
+    }
+
+    fn logprobs_of(&mut self, index: usize, tokens: Vec<TokenLogprob>) -> CompletionLogprobs {
+        let mut logprobs = CompletionLogprobs::default();
+        for token in tokens {
+            let mut top: Vec<(String, f32)> = Vec::with_capacity(token.top_logprobs.len());
+            for candidate in &token.top_logprobs {
+                let text = completion_token_text(&candidate.bytes);
+                if top.iter().all(|(other, _)| *other != text) {
+                    top.push((text, candidate.logprob));
+                }
+            }
+            logprobs.tokens.push(completion_token_text(&token.bytes));
+            logprobs.token_logprobs.push(Some(token.logprob));
+            logprobs.top_logprobs.push(TopByText(top));
+            logprobs.text_offset.push(self.characters[index]);
+            self.characters[index] += token.token.chars().count();
+        }
+        logprobs
+    }
+
+    fn completion(&self, choices: Vec<CompletionChoice>, usage: Option<Option<Usage>>) -> Completion {
+        Completion {
+            id: self.head.id.clone(),
+            object: "text_completion",
+            created: self.head.created,
+            model: self.head.model.clone(),
+            system_fingerprint: SYSTEM_FINGERPRINT,
+            choices,
+            usage,
+        }
+    }
+}
+
+impl Form for CompletionForm {
+    type Event = Completion;
+    type Whole = Completion;
+
+    fn event(&mut self, index: usize, piece: Piece, answer: &Answer) -> Completion {
+        let choice = self.choice(index, piece, answer);
+        self.completion(vec![choice], self.head.no_usage())
+    }
+
+    fn usage_event(&self, usage: Usage) -> Completion {
+        self.completion(Vec::new(), Some(Some(usage)))
+    }
+
+    fn whole(mut self, pieces: Vec<Piece>, answer: &Answer) -> Completion {
+        let pieces = pieces.into_iter().enumerate();
+        let choices = pieces.map(|(index, piece)| self.choice(index, piece, answer)).collect();
+        self.completion(choices, Some(Some(answer.usage())))
+    }
+}

@@ -1,0 +1,90 @@
+//! `POST /tokenize` and `POST /detokenize`.
+
+use axum::Json;
+use axum::extract::State;
+use ostro_engine::text::{Special, SpecialTokens, TextModel};
+use serde_json::Map;
+
+use super::App;
+use super::body::JsonBody;
+use super::track::Tracked;
+use crate::error::ApiError;
+use crate::openai::error::ErrorEnvelope;
+use crate::openai::tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
+use crate::prompt::{self, GenerationPrompt};
+use crate::validate;
+
+/// Turn a text or a conversation into token ids
+#[utoipa::path(
+    post, path = "/tokenize", tag = "Tokens",
+    request_body = TokenizeRequest,
+    responses(
+        (status = 200, body = TokenizeResponse),
+        (status = "4XX", description = "The request cannot be served", body = ErrorEnvelope),
+        (status = "5XX", description = "The server cannot serve it now", body = ErrorEnvelope),
+    ),
+)]
+pub(super) async fn tokenize(
+    State(app): State<App>,
+    tracked: Tracked,
+    body: JsonBody,
+) -> Result<Json<TokenizeResponse>, ApiError> {
+    let request: TokenizeRequest = validate::read(&body.0)?;
+    let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
+    let text = model.engine.text().clone();
+    let return_strings = request.return_token_strs.unwrap_or(false);
+    let (tokens, token_strs) = prompt::run(body.0.len(), move || {
+        let tokens = tokens_of(&text, request)?;
+        let string = |token: &u32| String::from_utf8_lossy(text.token_bytes(*token)).into_owned();
+        let strings = return_strings.then(|| tokens.iter().map(string).collect());
+        Ok((tokens, strings))
+    })
+    .await?;
+    let max_model_len = model.engine.info().context_len;
+    Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs }))
+}
+
+fn tokens_of(text: &TextModel, request: TokenizeRequest) -> Result<Vec<u32>, ApiError> {
+    let special = |added_by_default: bool| match request.add_special_tokens.unwrap_or(added_by_default) {
+        true => Special::Add,
+        false => Special::Keep,
+    };
+    match (request.prompt, request.messages) {
+        (Some(prompt), None) => prompt::encode(text, &prompt, special(true), "prompt"),
+        (None, Some(messages)) => {
+            let messages = validate::messages(Some(messages))?;
+            let head = match request.add_generation_prompt.unwrap_or(true) {
+                true => GenerationPrompt::Add,
+                false => GenerationPrompt::Omit,
+            };
+            let templated = prompt::apply_template(text, &messages, &Map::new(), head)?;
+            prompt::encode(text, &templated, special(false), "messages")
+        }
+        (Some(_), Some(_)) => Err(ApiError::invalid("prompt", "give either prompt or messages, not both")),
+        (None, None) => Err(ApiError::invalid("prompt", "prompt or messages is missing")),
+    }
+}
+
+/// Turn token ids into text, special tokens included
+#[utoipa::path(
+    post, path = "/detokenize", tag = "Tokens",
+    request_body = DetokenizeRequest,
+    responses(
+        (status = 200, body = DetokenizeResponse),
+        (status = "4XX", description = "The request cannot be served", body = ErrorEnvelope),
+        (status = "5XX", description = "The server cannot serve it now", body = ErrorEnvelope),
+    ),
+)]
+pub(super) async fn detokenize(
+    State(app): State<App>,
+    tracked: Tracked,
+    body: JsonBody,
+) -> Result<Json<DetokenizeResponse>, ApiError> {
+    let request: DetokenizeRequest = validate::read(&body.0)?;
+    let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
+    let tokens = request.tokens.0;
+    prompt::check_vocabulary(&model.engine, "tokens", tokens.iter().copied())?;
+    let text = model.engine.text().clone();
+    let prompt = prompt::run(tokens.len(), move || Ok(text.decode(&tokens, SpecialTokens::Show))).await?;
+    Ok(Json(DetokenizeResponse { prompt }))
+}

@@ -1,0 +1,243 @@
+//! One record a request: its id, model, sizes and end; from it come the metrics, the access log, the payload log.
+//!
+//! A request ends when its last byte is sent or its client is gone, which only the answer's body can tell.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::body::{Body, HttpBody};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use super::{App, request_id};
+use crate::access_log::{self, End, Entry};
+use crate::error::ApiError;
+use crate::metrics::{HttpMetrics, RequestLabels, RouteLabels};
+use crate::openai::usage::Usage;
+use crate::payload_log::{PayloadKind, PayloadLog};
+
+const UNMATCHED: &str = "<unmatched>";
+/// The `model` label of requests that name none that exists.
+const NO_MODEL: &str = "none";
+pub(super) const UNKNOWN_MODEL: &str = "unknown";
+/// What proxies log when the client left first; never sent.
+const CLIENT_CLOSED: u16 = 499;
+/// Routes that machines call all day.
+const HOUSEKEEPING: [&str; 5] = ["/", "/health", "/metrics", "/docs", "/openapi.json"];
+
+/// A request while it is answered. Cheap to clone; handlers get it as an argument.
+#[derive(Clone)]
+pub(super) struct Tracked(Arc<Record>);
+
+struct Record {
+    id: Arc<str>,
+    method: &'static str,
+    route: String,
+    path: String,
+    started: Instant,
+    labels: Mutex<RouteLabels>,
+    body_bytes: AtomicU64,
+    usage: Mutex<Option<Usage>>,
+    failed: AtomicBool,
+    payload_log: Option<PayloadLog>,
+}
+
+impl Tracked {
+    pub(super) fn started(&self) -> Instant {
+        self.0.started
+    }
+
+    /// From now on the request counts for this model, which must be one of the ledger or `UNKNOWN_MODEL`.
+    pub(super) fn set_model(&self, model: &str) {
+        let mut labels = self.0.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        labels.model = model.to_owned();
+        labels.model_name = model.to_owned();
+    }
+
+    pub(super) fn set_body(&self, body: &Bytes) {
+        self.0.body_bytes.store(body.len() as u64, Ordering::Relaxed);
+        self.log_payload(PayloadKind::Request, body);
+    }
+
+    pub(super) fn set_usage(&self, usage: Usage) {
+        *self.0.usage.lock().unwrap_or_else(PoisonError::into_inner) = Some(usage);
+    }
+
+    /// The answer's status said success and then it broke.
+    pub(super) fn set_failed(&self) {
+        self.0.failed.store(true, Ordering::Relaxed);
+    }
+
+    fn log_payload(&self, kind: PayloadKind, body: &Bytes) {
+        if let Some(log) = &self.0.payload_log {
+            log.record(&self.0.id, kind, body.clone());
+        }
+    }
+
+    fn labels(&self) -> RouteLabels {
+        self.0.labels.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Tracked {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Tracked, ApiError> {
+        parts.extensions.get().cloned().ok_or_else(|| ApiError::Engine("the request is not tracked".into()))
+    }
+}
+
+/// The middleware around all routes.
+pub(super) async fn track(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let id = request_id::of(request.headers());
+    let echo = app.options.request_id_header.then(|| HeaderValue::from_str(&id).ok()).flatten();
+    let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, |path| path.as_str()).to_owned();
+    let own_route = route.strip_prefix(app.options.base_path.as_str()).unwrap_or(&route);
+    let housekeeping = HOUSEKEEPING.contains(&own_route) || request.method() == Method::OPTIONS;
+    let method = method(request.method());
+    let model = NO_MODEL.to_owned();
+    let labels = RouteLabels { method, path: route.clone(), model: model.clone(), model_name: model };
+    let record = Record {
+        id,
+        method,
+        path: request.uri().path().chars().take(256).collect(),
+        route,
+        started: Instant::now(),
+        labels: Mutex::new(labels),
+        body_bytes: AtomicU64::new(0),
+        usage: Mutex::new(None),
+        failed: AtomicBool::new(false),
+        payload_log: app.payload_log.clone(),
+    };
+    let tracked = Tracked(Arc::new(record));
+    request.extensions_mut().insert(tracked.clone());
+    let counted = (app.options.metrics && !housekeeping).then(|| app.metrics.http.clone());
+    let logged = app.options.access_log && (app.options.access_log_health || !housekeeping);
+    let mut ending = Ending::begin(tracked.clone(), counted, logged);
+    let mut response = next.run(request).await;
+    ending.status = response.status().as_u16();
+    if let Some(id) = echo {
+        response.headers_mut().insert(request_id::HEADER, id);
+    }
+    response.map(|body| Body::new(TrackedBody { body, ending }))
+}
+
+/// A label's values are bounded, a client's methods are not.
+fn method(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "OPTIONS" => "OPTIONS",
+        "PATCH" => "PATCH",
+        _ => "other",
+    }
+}
+
+/// Records the end when dropped, however it comes.
+struct Ending {
+    tracked: Tracked,
+    http: Option<HttpMetrics>,
+    logged: bool,
+    status: u16,
+    complete: bool,
+    /// In which the request is counted as in flight.
+    flight: RouteLabels,
+}
+
+impl Ending {
+    fn begin(tracked: Tracked, http: Option<HttpMetrics>, logged: bool) -> Ending {
+        let flight = tracked.labels();
+        if let Some(http) = &http {
+            http.in_flight.get_or_create(&flight).inc();
+        }
+        if logged {
+            access_log::started(&tracked.0.id, tracked.0.method, &tracked.0.path);
+        }
+        Ending { tracked, http, logged, status: CLIENT_CLOSED, complete: false, flight }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let record = &self.tracked.0;
+        let labels = self.tracked.labels();
+        let seconds = record.started.elapsed().as_secs_f64();
+        if let Some(http) = &self.http {
+            let request = RequestLabels {
+                method: labels.method,
+                path: labels.path.clone(),
+                model: labels.model.clone(),
+                model_name: labels.model_name.clone(),
+                status: self.status,
+            };
+            http.in_flight.get_or_create(&self.flight).dec();
+            http.requests.get_or_create(&request).inc();
+            http.seconds.get_or_create(&request).observe(seconds);
+            let bytes = record.body_bytes.load(Ordering::Relaxed);
+            http.body_bytes.get_or_create(&labels).observe(bytes as f64);
+        }
+        if self.logged {
+            let end = match (self.complete, record.failed.load(Ordering::Relaxed) || self.status >= 500) {
+                (_, true) => End::Error,
+                (true, false) => End::Completed,
+                (false, false) => End::ClientDisconnected,
+            };
+            access_log::completed(&Entry {
+                request_id: &record.id,
+                method: record.method,
+                route: &record.route,
+                path: &record.path,
+                model: &labels.model,
+                status: self.status,
+                milliseconds: seconds * 1e3,
+                end,
+                usage: *record.usage.lock().unwrap_or_else(PoisonError::into_inner),
+            });
+        }
+    }
+}
+
+struct TrackedBody {
+    body: Body,
+    ending: Ending,
+}
+
+impl HttpBody for TrackedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+            self.ending.tracked.log_payload(PayloadKind::Response, data);
+        }
+        self.ending.complete = match &frame {
+            None => true,
+            Some(Ok(_)) => self.body.is_end_stream(),
+            Some(Err(_)) => false,
+        };
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,86 @@
+//! Sampling defaults from a model directory's `generation_config.json`.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::validate::SamplingDefaults;
+
+const BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DefaultsError {
+    #[error("cannot read {path}")]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{path} is not a generation configuration")]
+    Parse { path: PathBuf, source: serde_json::Error },
+    #[error("{path}: {name} = {value} is out of range")]
+    Range { path: PathBuf, name: &'static str, value: f64 },
+}
+
+#[derive(Deserialize)]
+struct GenerationConfig {
+    temperature: Option<f64>,
+    top_p: Option<f64>,
+    top_k: Option<f64>,
+    min_p: Option<f64>,
+    repetition_penalty: Option<f64>,
+}
+
+/// Reads the defaults beside the weights; a GGUF file or a directory without the file has none.
+///
+/// # Errors
+/// The file is there and cannot be used.
+pub fn read(model: &Path) -> Result<SamplingDefaults, DefaultsError> {
+    let path = model.join("generation_config.json");
+    let failed = |source| DefaultsError::Read { path: path.clone(), source };
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Ok(SamplingDefaults::default());
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let mut text = Vec::new();
+    file.take(BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
+    let config: GenerationConfig = serde_json::from_slice(&text)
+        .map_err(|source| DefaultsError::Parse { path: path.clone(), source })?;
+    let within = |name, value: Option<f64>, low: f64, high: f64| match value {
+        Some(value) if !(low..=high).contains(&value) => {
+            Err(DefaultsError::Range { path: path.clone(), name, value })
+        }
+        value => Ok(value.map(|value| value as f32)),
+    };
+    Ok(SamplingDefaults {
+        temperature: within("temperature", config.temperature, 0.0, 2.0)?,
+        // Some files say 0 where they mean off.
+        top_p: within("top_p", config.top_p, 0.0, 1.0)?.filter(|&p| p > 0.0),
+        top_k: within("top_k", config.top_k, -1.0, 1e6)?.map(|k| k as u32).filter(|&k| k > 0),
+        min_p: within("min_p", config.min_p, 0.0, 1.0)?,
+        repetition_penalty: within("repetition_penalty", config.repetition_penalty, 0.01, 10.0)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gives_defaults_and_its_absence_none() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path()).unwrap(), SamplingDefaults::default());
+        assert_eq!(read(&folder.path().join("model.gguf")).unwrap(), SamplingDefaults::default());
+        let path = folder.path().join("generation_config.json");
+        std::fs::write(&path, r#"{"temperature":0.6,"top_k":20,"eos_token_id":[1,2],"do_sample":true}"#)
+            .unwrap();
+        let expected =
+            SamplingDefaults { temperature: Some(0.6), top_k: Some(20), ..SamplingDefaults::default() };
+        assert_eq!(read(folder.path()).unwrap(), expected);
+        std::fs::write(&path, r#"{"temperature":-1}"#).unwrap();
+        assert!(matches!(read(folder.path()), Err(DefaultsError::Range { name: "temperature", .. })));
+        std::fs::write(&path, "[").unwrap();
+        assert!(matches!(read(folder.path()), Err(DefaultsError::Parse { .. })));
+    }
+}

@@ -1,0 +1,136 @@
+//! Every request and answer in full, as JSON lines in a file.
+//!
+//! A thread of its own writes; requests only hand over their bytes. When the file is too slow, entries are dropped
+//! and counted: the log never makes a request wait and never grows in memory.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use prometheus_client::metrics::counter::Counter;
+use serde_json::json;
+
+const ENTRIES_MAX: usize = 4096;
+const BYTES_MAX: usize = 64 << 20;
+
+/// Cheap to clone. The file is complete once the last clone is dropped and its thread has ended.
+#[derive(Clone, Debug)]
+pub(crate) struct PayloadLog {
+    entries: SyncSender<Entry>,
+    bytes_queued: Arc<AtomicUsize>,
+    dropped: Counter,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PayloadKind {
+    Request,
+    /// A piece of the answer: all of it, or one event of a stream.
+    Response,
+}
+
+#[derive(Debug)]
+struct Entry {
+    time: SystemTime,
+    request_id: Arc<str>,
+    kind: PayloadKind,
+    body: Bytes,
+}
+
+impl PayloadLog {
+    /// Opens `path` to append and starts the writing thread. `dropped` counts lost entries.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or no thread started.
+    pub(crate) fn open(path: &Path, dropped: Counter) -> io::Result<PayloadLog> {
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let (sender, receiver) = sync_channel(ENTRIES_MAX);
+        let bytes_queued = Arc::new(AtomicUsize::new(0));
+        let log = PayloadLog { entries: sender, bytes_queued: bytes_queued.clone(), dropped };
+        let lost = log.dropped.clone();
+        std::thread::Builder::new()
+            .name("ostro-payloads".into())
+            .spawn(move || write_all(file, &receiver, &bytes_queued, &lost))?;
+        Ok(log)
+    }
+
+    /// Never waits.
+    pub(crate) fn record(&self, request_id: &Arc<str>, kind: PayloadKind, body: Bytes) {
+        let size = body.len();
+        let fits = self.bytes_queued.fetch_add(size, Ordering::AcqRel) + size <= BYTES_MAX;
+        let entry = Entry { time: SystemTime::now(), request_id: request_id.clone(), kind, body };
+        if !fits || self.entries.try_send(entry).is_err() {
+            self.bytes_queued.fetch_sub(size, Ordering::AcqRel);
+            self.dropped.inc();
+        }
+    }
+}
+
+/// Ends when the last sender is gone. A failed write loses that entry only: the disk may have room again later.
+fn write_all(file: File, entries: &Receiver<Entry>, bytes_queued: &AtomicUsize, lost: &Counter) {
+    let mut writer = BufWriter::new(file);
+    while let Ok(first) = entries.recv() {
+        let mut batch_failed = false;
+        for entry in std::iter::once(first).chain(entries.try_iter()) {
+            bytes_queued.fetch_sub(entry.body.len(), Ordering::AcqRel);
+            if let Err(error) = write_entry(&mut writer, &entry) {
+                lost.inc();
+                batch_failed |= report(&error, batch_failed);
+            }
+        }
+        if let Err(error) = writer.flush() {
+            report(&error, batch_failed);
+        }
+    }
+}
+
+/// Says so once a batch.
+fn report(error: &io::Error, said: bool) -> bool {
+    if !said {
+        tracing::warn!(%error, "the payload log could not be written");
+    }
+    true
+}
+
+fn write_entry(writer: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    let time = entry.time.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+    let kind = match entry.kind {
+        PayloadKind::Request => "request",
+        PayloadKind::Response => "response",
+    };
+    let body = String::from_utf8_lossy(&entry.body);
+    let line = json!({"time": time, "request_id": entry.request_id.as_ref(), "kind": kind, "body": body});
+    writeln!(writer, "{line}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_json_lines_and_too_many_bytes_are_counted_as_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("payloads.jsonl");
+        let dropped = Counter::default();
+        let log = PayloadLog::open(&path, dropped.clone()).unwrap();
+        let id: Arc<str> = "req_1".into();
+        log.record(&id, PayloadKind::Request, Bytes::from_static(b"{\"a\":\"\n\"}"));
+        log.record(&id, PayloadKind::Response, Bytes::from(vec![b'x'; BYTES_MAX + 1]));
+        log.record(&id, PayloadKind::Response, Bytes::from_static(b"data: {}\n\n"));
+        drop(log);
+        let lines = || std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+        while lines().len() < 2 {
+            std::thread::yield_now();
+        }
+        let read: Vec<serde_json::Value> =
+            lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&read[0]["kind"], &read[0]["body"]), (&json!("request"), &json!("{\"a\":\"\n\"}")));
+        assert_eq!((&read[1]["kind"], &read[1]["body"]), (&json!("response"), &json!("data: {}\n\n")));
+        assert_eq!(read[0]["request_id"], "req_1");
+        assert_eq!(dropped.get(), 1);
+    }
+}

@@ -1,0 +1,155 @@
+//! Messages or text to prompt tokens, by the model's own template and tokeniser.
+//!
+//! Long texts are worked on away from the threads that drive connections.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use ostro_engine::Engine;
+use ostro_engine::request::TokenId;
+use ostro_engine::text::{ChatPrompt, Special, SpecialTokens, TemplateError, TextModel};
+use serde_json::{Map, Value};
+
+use crate::error::ApiError;
+use crate::openai::completion::Prompt;
+
+/// About a millisecond of work.
+const INLINE_BYTES_MAX: usize = 4096;
+
+/// Tokens to continue, and their text when the answer is to begin with it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct PreparedPrompt {
+    pub tokens: Arc<[TokenId]>,
+    pub echo: Option<String>,
+}
+
+/// Templates and tokenises a conversation.
+///
+/// # Errors
+/// The template refuses the messages, or the prompt leaves no room for an answer.
+pub(crate) async fn chat(
+    engine: &Engine,
+    messages: Vec<Value>,
+    variables: Map<String, Value>,
+) -> Result<PreparedPrompt, ApiError> {
+    let bytes = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
+    let text = engine.text().clone();
+    let tokens = run(bytes, move || {
+        let templated = apply_template(&text, &messages, &variables, GenerationPrompt::Add)?;
+        encode(&text, &templated, Special::Keep, "messages")
+    })
+    .await?;
+    fits(engine, &tokens, "messages")?;
+    Ok(PreparedPrompt { tokens: tokens.into(), echo: None })
+}
+
+/// Tokenises the prompt of a completion; token ids are taken as they are.
+///
+/// # Errors
+/// A token outside the vocabulary, or a prompt that leaves no room for an answer.
+pub(crate) async fn completion(
+    engine: &Engine,
+    prompt: Prompt,
+    echo: bool,
+) -> Result<PreparedPrompt, ApiError> {
+    let text = engine.text().clone();
+    let (tokens, echo) = match prompt {
+        Prompt::Text(prompt) => {
+            let echoed = echo.then(|| prompt.clone());
+            let tokens = run(prompt.len(), move || encode(&text, &prompt, Special::Add, "prompt")).await?;
+            (tokens, echoed)
+        }
+        Prompt::Tokens(tokens) => {
+            check_vocabulary(engine, "prompt", tokens.iter().copied())?;
+            let echoed = echo.then(|| text.decode(&tokens, SpecialTokens::Skip));
+            (tokens, echoed)
+        }
+    };
+    if tokens.is_empty() {
+        return Err(ApiError::invalid("prompt", "the prompt has no tokens"));
+    }
+    fits(engine, &tokens, "prompt")?;
+    Ok(PreparedPrompt { tokens: tokens.into(), echo })
+}
+
+/// Whether the text ends with the head of the assistant's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GenerationPrompt {
+    Add,
+    Omit,
+}
+
+/// The prompt text of a conversation.
+///
+/// # Errors
+/// The model has no template, or it refuses the messages.
+pub(crate) fn apply_template(
+    text: &TextModel,
+    messages: &[Value],
+    arguments: &Map<String, Value>,
+    head: GenerationPrompt,
+) -> Result<String, ApiError> {
+    let prompt = ChatPrompt {
+        messages,
+        tools: &[],
+        add_generation_prompt: head == GenerationPrompt::Add,
+        arguments,
+        now: SystemTime::now(),
+    };
+    text.apply_chat_template(&prompt).map_err(|error| match error {
+        TemplateError::Missing => ApiError::unsupported("messages", format!("{error}; use /v1/completions")),
+        error => ApiError::invalid("messages", error.to_string()),
+    })
+}
+
+pub(crate) fn encode(
+    text: &TextModel,
+    prompt: &str,
+    special: Special,
+    param: &str,
+) -> Result<Vec<TokenId>, ApiError> {
+    text.encode(prompt, special).map_err(|error| ApiError::invalid(param, error.to_string()))
+}
+
+/// # Errors
+/// A token that the model does not have; the error names `param`.
+pub(crate) fn check_vocabulary(
+    engine: &Engine,
+    param: &str,
+    tokens: impl IntoIterator<Item = TokenId>,
+) -> Result<(), ApiError> {
+    let vocabulary = engine.info().vocab_size;
+    match tokens.into_iter().find(|&token| token >= vocabulary) {
+        Some(token) => Err(ApiError::invalid(
+            param,
+            format!("token {token} is outside the vocabulary of {vocabulary} tokens"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Runs `work` here when it is short, else on a thread that may compute.
+pub(crate) async fn run<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    if bytes <= INLINE_BYTES_MAX {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(ApiError::Engine("preparing the prompt failed; the log has more".into())),
+    }
+}
+
+fn fits(engine: &Engine, tokens: &[TokenId], param: &'static str) -> Result<(), ApiError> {
+    let context = engine.info().context_len as usize;
+    if tokens.len() < context {
+        return Ok(());
+    }
+    let message = format!(
+        "the prompt has {} tokens; the model's context holds {context} tokens, answer included",
+        tokens.len()
+    );
+    Err(ApiError::ContextLength { param, message })
+}
