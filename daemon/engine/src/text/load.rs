@@ -197,3 +197,6 @@ fn read_file(path: &Path) -> Result<Vec<u8>, TextError> {
     }
     fs::read(path).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests;

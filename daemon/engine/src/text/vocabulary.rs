@@ -3,6 +3,8 @@
 //! Everything in the file is hostile until checked here: lengths agree, ids are in range, merges
 //! name tokens that exist. Field meanings: the GGUF specification, section "Tokenizer".
 
+mod metadata;
+
 use std::collections::HashMap;
 
 use thiserror::Error;
@@ -252,3 +254,6 @@ pub(super) struct TokenizerParts {
     pub(super) leading_space: token_bytes::LeadingSpace,
     pub(super) frame: Frame,
 }
+
+#[cfg(test)]
+mod tests;

@@ -72,7 +72,11 @@ impl Settings<'_> {
             Some(head_dim) => head_dim,
             None if heads > 0 && hidden.is_multiple_of(heads) => hidden / heads,
             None => {
-                return Err(self.range_error("attention.head_count", heads, format!("a divisor of {hidden}")));
+                return Err(self.range_error(
+                    "attention.head_count",
+                    heads,
+                    format!("a divisor of {hidden}"),
+                ));
             }
         };
         match self.optional("attention.value_length")? {

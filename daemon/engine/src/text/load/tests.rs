@@ -1,0 +1,152 @@
+use std::fs;
+
+use serde_json::{Map, json};
+
+use super::*;
+use crate::tiny::{TinyFamily, TinyModel};
+use crate::weights::gguf::GgufFile;
+
+const TEXT: &str = "Hello, wörld! 123\n<|im_end|> 🦙";
+
+fn directory() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    TinyModel::new(TinyFamily::Llama).write_directory(folder.path()).unwrap();
+    folder
+}
+
+fn gguf() -> GgufVocabulary {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    TinyModel::new(TinyFamily::Llama).write_gguf(&path).unwrap();
+    GgufVocabulary::read(GgufFile::open(&path).unwrap().metadata()).unwrap()
+}
+
+fn from_dir(folder: &tempfile::TempDir) -> Result<TextModel, TextError> {
+    TextModel::from_dir(folder.path(), &TextOverrides::default())
+}
+
+fn chat(model: &TextModel) -> Result<String, TemplateError> {
+    model.apply_chat_template(&ChatPrompt {
+        messages: &[json!({ "role": "user", "content": "hi" })],
+        tools: &[],
+        add_generation_prompt: true,
+        arguments: &Map::new(),
+        now: std::time::UNIX_EPOCH,
+    })
+}
+
+#[test]
+fn both_forms_of_a_model_agree() {
+    let directory = from_dir(&directory()).unwrap();
+    let gguf = TextModel::from_gguf(&gguf(), &TextOverrides::default()).unwrap();
+    for special in [Special::Add, Special::Keep, Special::Text] {
+        assert_eq!(
+            directory.encode(TEXT, special).unwrap(),
+            gguf.encode(TEXT, special).unwrap(),
+            "{special:?}"
+        );
+    }
+    let ids = directory.encode(TEXT, Special::Text).unwrap();
+    assert_eq!(directory.decode(&ids, SpecialTokens::Skip), TEXT);
+    assert_eq!(gguf.decode(&ids, SpecialTokens::Skip), TEXT);
+    assert_eq!(directory.vocab_size(), gguf.vocab_size());
+    // `<|endoftext|>` ends a text too; only a GGUF file needs that to be guessed.
+    assert_eq!((directory.eos_ids(), gguf.eos_ids()), (&[2][..], &[0, 2][..]));
+    assert_eq!(directory.bos(), gguf.bos());
+    assert_eq!(chat(&directory), chat(&gguf));
+    assert!(chat(&directory).unwrap().contains("hi"));
+    for id in 0..directory.vocab_size() as TokenId {
+        assert_eq!(directory.token_bytes(id), gguf.token_bytes(id), "{id}");
+    }
+}
+
+#[test]
+fn the_strongest_source_of_a_template_wins() {
+    let folder = directory();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let mut config: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path().join("tokenizer_config.json")).unwrap()).unwrap();
+    config["chat_template"] = json!(null);
+    write("tokenizer_config.json", &config.to_string());
+    assert_eq!(chat(&from_dir(&folder).unwrap()), Err(TemplateError::Missing));
+    write("chat_template.json", r#"{"chat_template": "from chat_template.json"}"#);
+    assert_eq!(chat(&from_dir(&folder).unwrap()).unwrap(), "from chat_template.json");
+    config["chat_template"] = json!([
+        { "name": "tool_use", "template": "tools" },
+        { "name": "default", "template": "from the list" },
+    ]);
+    write("tokenizer_config.json", &config.to_string());
+    assert_eq!(chat(&from_dir(&folder).unwrap()).unwrap(), "from the list");
+    write("chat_template.jinja", "from chat_template.jinja");
+    assert_eq!(chat(&from_dir(&folder).unwrap()).unwrap(), "from chat_template.jinja");
+
+    write("mine.json", r#"{"chat_template": "from the operator"}"#);
+    write("explicit.jinja", "from the operator, explicitly");
+    let mut overrides =
+        TextOverrides { chat_template: Some(folder.path().join("mine.json")), ..Default::default() };
+    let overridden =
+        |overrides: &TextOverrides| chat(&TextModel::from_dir(folder.path(), overrides).unwrap()).unwrap();
+    assert_eq!(overridden(&overrides), "from the operator");
+    assert_eq!(chat(&TextModel::from_gguf(&gguf(), &overrides).unwrap()).unwrap(), "from the operator");
+    overrides.jinja_explicit = Some(folder.path().join("explicit.jinja"));
+    assert_eq!(overridden(&overrides), "from the operator, explicitly");
+}
+
+#[test]
+fn end_tokens_come_from_all_that_name_them() {
+    let folder = directory();
+    let end = from_dir(&folder).unwrap().eos_ids().to_vec();
+    fs::write(folder.path().join("generation_config.json"), r#"{"eos_token_id": [7, 5]}"#).unwrap();
+    let mut expected = [&[5, 7], end.as_slice()].concat();
+    expected.sort_unstable();
+    assert_eq!(from_dir(&folder).unwrap().eos_ids(), expected);
+}
+
+#[test]
+fn broken_files_are_errors_that_name_the_file() {
+    let broken = |name: &str, content: &str| {
+        let folder = directory();
+        fs::write(folder.path().join(name), content).unwrap();
+        from_dir(&folder).unwrap_err().to_string().replace(&folder.path().display().to_string(), "MODEL")
+    };
+    assert_eq!(broken("tokenizer_config.json", "{"), "MODEL/tokenizer_config.json is not valid JSON");
+    assert_eq!(broken("config.json", "[]"), "MODEL/config.json: the file is not a JSON object");
+    assert_eq!(
+        broken("chat_template.jinja", "{% if %}").split(':').next(),
+        Some("chat template \"default\" line 1")
+    );
+    assert!(broken("tokenizer.json", "{}").starts_with("cannot load the tokenizer MODEL/tokenizer.json: "));
+    let deep = format!("{{\"a\": {}", "[".repeat(100_000));
+    assert_eq!(broken("generation_config.json", &deep), "MODEL/generation_config.json is not valid JSON");
+}
+
+#[test]
+fn a_tokenizer_whose_merges_outgrow_its_tokens_is_an_error() {
+    let folder = directory();
+    let file = folder.path().join("tokenizer.json");
+    let tokenizer = json!({
+        "version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": null,
+        "post_processor": null, "decoder": null,
+        "model": { "type": "BPE", "vocab": { "aa": 0, "bb": 1 }, "merges": [["aa", "bb"]] },
+    });
+    fs::write(&file, tokenizer.to_string()).unwrap();
+    assert!(matches!(from_dir(&folder), Err(TextError::Tokenizer { .. })));
+    fs::remove_file(&file).unwrap();
+    fs::write(folder.path().join("tokenizer.model"), "x").unwrap();
+    let message = from_dir(&folder).unwrap_err().to_string();
+    assert!(
+        message.ends_with("(tokenizer.model, tekken.json and vocab files alone are not supported)"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_streamed_answer_equals_the_decoded_one() {
+    let model = std::sync::Arc::new(from_dir(&directory()).unwrap());
+    let ids = model.encode(TEXT, Special::Keep).unwrap();
+    for special in [SpecialTokens::Skip, SpecialTokens::Show] {
+        let mut stream = crate::text::Detokenizer::new(model.clone(), special);
+        let pieces: String = ids.iter().map(|id| stream.push(*id)).collect();
+        assert_eq!(pieces + &stream.finish(), model.decode(&ids, special));
+    }
+}
