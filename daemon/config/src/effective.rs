@@ -1,0 +1,77 @@
+//! The values in force and where each comes from, for `ostro config show`.
+
+use std::fmt::Write;
+
+use toml::Value;
+
+use crate::check::Loaded;
+use crate::keys::{Key, keys, split, tables, without_indices};
+use crate::problem::Place;
+use crate::validate::Values;
+
+/// One key of one table, with the value in force.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Effective {
+    /// As in `models[0].dtype`.
+    pub path: String,
+    /// `None`: absent, which means `meaning`.
+    pub value: Option<Value>,
+    pub meaning: Option<String>,
+    pub place: Place,
+}
+
+impl Loaded {
+    /// Every key, in the order of the file; those of models once for each model.
+    pub fn effective(&self) -> Vec<Effective> {
+        let values = Values::of(&self.config);
+        let mut effective = Vec::new();
+        for table in tables() {
+            for instance in values.instances(&table.path) {
+                let keys = keys().iter().filter(|key| split(&key.path).0 == table.path);
+                effective.extend(keys.map(|key| self.effective_key(&values, &instance, key)));
+            }
+        }
+        effective
+    }
+
+    fn effective_key(&self, values: &Values, table: &str, key: &Key) -> Effective {
+        let path = crate::keys::join(table, split(&key.path).1);
+        let value = match path.as_str() {
+            "global.token_source" => Some(Value::from(self.config.global.token_source.masked())),
+            path => values.get(path).cloned(),
+        };
+        let place = self.document.written.get(&path).map_or(Place::Default, |written| written.place.clone());
+        Effective { path, value, meaning: key.default_text.clone(), place }
+    }
+
+    /// The configuration in force as a TOML file that says of each value where it comes from.
+    pub fn to_toml(&self) -> String {
+        let mut text = String::new();
+        let mut current = String::new();
+        let mut effective = self.effective();
+        // All tables of one model stand together.
+        effective.sort_by_key(|entry| model_index(&entry.path));
+        for entry in effective {
+            let (table, name) = split(&entry.path);
+            if table != current {
+                let plain = without_indices(table);
+                let header = if plain == "models" { "[[models]]".to_owned() } else { format!("[{plain}]") };
+                // Writing to a String cannot fail.
+                let _ = writeln!(text, "\n{header}");
+                current = table.to_owned();
+            }
+            let _ = match (entry.value, entry.meaning) {
+                (Some(value), _) => writeln!(text, "{name} = {value}  # {}", entry.place),
+                (None, Some(meaning)) => writeln!(text, "# {name}: {meaning}"),
+                (None, None) => writeln!(text, "# {name}: not set"),
+            };
+        }
+        text
+    }
+}
+
+/// 0 outside of models, else the model's number from 1.
+fn model_index(path: &str) -> usize {
+    let index = path.strip_prefix("models[").and_then(|rest| rest.split_once(']'));
+    index.and_then(|(index, _)| index.parse().ok()).map_or(0, |index: usize| index + 1)
+}

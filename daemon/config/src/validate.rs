@@ -1,0 +1,174 @@
+//! The rules between keys, beyond what the types hold. Also for configurations that come from no file.
+
+use std::collections::BTreeSet;
+
+use toml::Value;
+
+use crate::keys::{Key, key, keys};
+use crate::problem::Violation;
+use crate::{Command, DaemonConfig, ModelConfig, ModelKind};
+
+impl DaemonConfig {
+    /// Every rule that is broken.
+    pub fn validate(&self) -> Vec<Violation> {
+        let mut violations = Vec::new();
+        self.check_models(&mut violations);
+        self.check_cpu(&mut violations);
+        self.check_ports(&mut violations);
+        self.check_adapter(&mut violations);
+        for (index, model) in self.models.iter().enumerate() {
+            check_model_adapters(index, model, &mut violations);
+        }
+        let values = Values::of(self);
+        for key in keys() {
+            for path in values.instances(&key.path) {
+                check_partners(&values, key, &path, &mut violations);
+                check_command(self.command, &values, key, &path, &mut violations);
+            }
+        }
+        violations
+    }
+
+    fn check_models(&self, violations: &mut Vec<Violation>) {
+        if self.models.is_empty() {
+            violations.push(Violation::new("models", "is missing: at least one [[models]] entry is needed"));
+        }
+        let mut names = BTreeSet::new();
+        for (index, model) in self.models.iter().enumerate() {
+            if !names.insert(&model.model_id) {
+                let message = "is the id of an earlier model; each model needs its own";
+                violations.push(Violation::new(format!("models[{index}].model_id"), message));
+            }
+        }
+        if self.default_model_id.as_ref().is_some_and(|id| !names.contains(id)) {
+            let names: Vec<String> = names.iter().map(|name| format!("{:?}", name.as_str())).collect();
+            let message = format!("must be the model_id of a [[models]] entry: {}", names.join(", "));
+            violations.push(Violation::new("default_model_id", message));
+        }
+        if self.command == Command::Run && self.models.len() > 1 {
+            violations
+                .push(Violation::new("models[1]", "is one model too many: command = \"run\" takes one"));
+        }
+    }
+
+    fn check_cpu(&self, violations: &mut Vec<Violation>) {
+        let set = |model: &ModelConfig| model.device.cpu;
+        let first = self.models.iter().find_map(set);
+        for (index, model) in self.models.iter().enumerate() {
+            if let (Some(cpu), Some(first)) = (set(model), first)
+                && cpu != first
+            {
+                let message = format!("must be the same for all models, and an earlier one says {first}");
+                violations.push(Violation::new(format!("models[{index}].device.cpu"), message));
+            }
+        }
+    }
+
+    fn check_ports(&self, violations: &mut Vec<Violation>) {
+        if self.server.mcp_port.is_some_and(|port| port.get() == self.server.port.get()) {
+            violations.push(Violation::new("server.mcp_port", "must differ from server.port"));
+        }
+    }
+
+    fn check_adapter(&self, violations: &mut Vec<Violation>) {
+        let Some(adapter) = &self.adapter else { return };
+        let loaded = self.models.iter().flat_map(|model| &model.adapter.lora);
+        if !loaded.into_iter().any(|lora| lora.alias == *adapter) {
+            violations
+                .push(Violation::new("adapter", "must be the alias of an entry of models.adapter.lora"));
+        }
+    }
+}
+
+fn check_model_adapters(index: usize, model: &ModelConfig, violations: &mut Vec<Violation>) {
+    let path = format!("models[{index}].adapter");
+    let mut aliases = BTreeSet::new();
+    for lora in &model.adapter.lora {
+        if lora.alias.as_str().len() > 256 {
+            violations.push(Violation::new(format!("{path}.lora"), "has an alias longer than 256 bytes"));
+        }
+        if !aliases.insert(&lora.alias) {
+            let message = format!("has the alias {:?} twice", lora.alias.as_str());
+            violations.push(Violation::new(format!("{path}.lora"), message));
+        }
+    }
+    let fixed = [("legacy_lora", &model.adapter.legacy_lora), ("xlora", &model.adapter.xlora)];
+    for (name, _) in fixed.iter().filter(|(_, value)| value.is_some() && model.kind == ModelKind::Multimodal)
+    {
+        let message = "is not for multimodal models; use models.adapter.lora";
+        violations.push(Violation::new(format!("{path}.{name}"), message));
+    }
+}
+
+fn check_partners(values: &Values, key: &Key, path: &str, violations: &mut Vec<Violation>) {
+    if !values.is_set(path) {
+        return;
+    }
+    let set = |partner: &String| values.is_set(&beside(path, partner));
+    if !key.requires.is_empty() && !key.requires.iter().any(set) {
+        let partners: Vec<String> = key.requires.iter().map(|partner| named(partner)).collect();
+        violations.push(Violation::new(path, format!("requires {}", partners.join(" or "))));
+    }
+    for partner in key.conflicts.iter().filter(|partner| set(partner)) {
+        violations.push(Violation::new(path, format!("conflicts with {}", named(partner))));
+    }
+}
+
+/// A key of one command only must not be set for the other, where nothing would read it.
+fn check_command(command: Command, values: &Values, key: &Key, path: &str, violations: &mut Vec<Violation>) {
+    let Some(only) = key.command.filter(|only| *only != command) else { return };
+    if values.get(path).is_some_and(|value| key.default.as_ref() != Some(value)) {
+        let only = match only {
+            Command::Serve => "serve",
+            Command::Run => "run",
+        };
+        violations.push(Violation::new(path, format!("applies to command = \"{only}\" only")));
+    }
+}
+
+/// The partner in the same model, where both stand in a model.
+fn beside(path: &str, partner: &str) -> String {
+    match (path.split_once(']'), partner.strip_prefix("models.")) {
+        (Some((model, _)), Some(rest)) => format!("{model}].{rest}"),
+        _ => partner.to_owned(),
+    }
+}
+
+fn named(path: &str) -> String {
+    match key(path).and_then(|key| key.flag.as_ref()) {
+        Some(flag) => format!("{path} (--{})", flag.long),
+        None => path.to_owned(),
+    }
+}
+
+/// The configuration as a tree of values.
+pub(crate) struct Values(Value);
+
+impl Values {
+    pub(crate) fn of(config: &DaemonConfig) -> Values {
+        // Every type of the configuration has a TOML form: the round trip test walks them all.
+        Values(Value::try_from(config).unwrap_or(Value::Table(toml::Table::new())))
+    }
+
+    /// The paths of a key or table: one, or one for each model.
+    pub(crate) fn instances(&self, path: &str) -> Vec<String> {
+        match path.strip_prefix("models") {
+            Some(rest) if rest.is_empty() || rest.starts_with('.') => {
+                let models = self.0.get("models").and_then(Value::as_array).map_or(0, Vec::len);
+                (0..models).map(|index| format!("models[{index}]{rest}")).collect()
+            }
+            _ => vec![path.to_owned()],
+        }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Option<&Value> {
+        path.split('.').try_fold(&self.0, |value, name| match name.split_once('[') {
+            None => value.get(name),
+            Some((name, index)) => value.get(name)?.get(index.trim_end_matches(']').parse::<usize>().ok()?),
+        })
+    }
+
+    fn is_set(&self, path: &str) -> bool {
+        self.get(path).is_some_and(|value| *value != Value::Boolean(false))
+    }
+}
