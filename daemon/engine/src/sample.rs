@@ -8,6 +8,7 @@
 //! A sampler draws from its own ChaCha12 stream, one draw a token, so the same seed gives the same tokens whatever else
 //! runs. Knows logits and token ids, never text, schedules or devices.
 
+mod buckets;
 mod draw;
 mod dry;
 mod history;

@@ -1,5 +1,5 @@
-//! Temperature, the cuts, and the draw. Tokens stay in the order of their ids, so a draw does not depend on how the cuts
-//! were found.
+//! Temperature, the cuts, and the draw. A draw looks at tokens in the order of their ids, so it does not depend on how
+//! the cuts were found: among the candidates that top-k leaves, else in the whole vocabulary.
 
 use super::sampler::Scratch;
 use super::select::{self, Candidate, by_token, by_value, count_to_mass};
@@ -11,49 +11,47 @@ pub(super) struct Cuts {
     pub(super) top_k: usize,
     pub(super) top_p: f32,
     pub(super) min_p: f32,
-    /// The largest logit.
+    /// The largest logit; its weight is 1.
     pub(super) largest: f32,
 }
 
 /// The token at `uniform` (0 to 1) of the distribution that the cuts leave.
 pub(super) fn draw(logits: &[f32], cuts: &Cuts, uniform: f64, scratch: &mut Scratch) -> TokenId {
-    let Scratch { candidates, weights, .. } = scratch;
     let scale = 1.0 / cuts.temperature;
-    let mut total;
     if cuts.top_k < logits.len() {
+        let candidates = &mut scratch.candidates;
         select::top_k(logits, cuts.top_k, candidates);
         for candidate in candidates.iter_mut() {
             candidate.value = softmax::exp((candidate.value - cuts.largest) * scale);
         }
-        total = select::sum(candidates);
-    } else {
-        total = softmax::weights(logits, cuts.largest, scale, weights);
-        if cuts.top_p >= 1.0 && cuts.min_p == 0.0 {
-            return softmax::find_mass(weights, uniform * total) as TokenId;
-        }
-        // All tokens below this together have less than half of the mass that top-p cuts off.
-        let floor = (1.0 - f64::from(cuts.top_p)) * total / (2 * logits.len()) as f64;
-        let floor = if cuts.top_p < 1.0 { floor as f32 } else { cuts.min_p };
-        select_at_least(weights, floor, candidates);
+        return draw_from_few(candidates, cuts, uniform);
     }
+    let mut total = softmax::weights(logits, cuts.largest, scale, &mut scratch.weights);
     if cuts.top_p < 1.0 {
-        let kept = count_to_mass(candidates, f64::from(cuts.top_p) * total, by_value);
+        total = cut_top_p(f64::from(cuts.top_p) * total, scratch);
+    }
+    if cuts.min_p > 0.0 {
+        total = softmax::keep_at_least(&mut scratch.weights, cuts.min_p);
+    }
+    softmax::find_mass(&scratch.weights, uniform * total) as TokenId
+}
+
+fn draw_from_few(candidates: &mut Vec<Candidate>, cuts: &Cuts, uniform: f64) -> TokenId {
+    if cuts.top_p < 1.0 {
+        let mass = f64::from(cuts.top_p) * select::sum(candidates);
+        let kept = count_to_mass(candidates, mass, by_value);
         candidates.truncate(kept);
     }
-    // The likeliest token has weight 1.
     candidates.retain(|candidate| candidate.value >= cuts.min_p && candidate.value > 0.0);
-    total = select::sum(candidates);
-    let end = count_to_mass(candidates, uniform * total, by_token);
+    let mass = uniform * select::sum(candidates);
+    let end = count_to_mass(candidates, mass, by_token);
     candidates[end - 1].token
 }
 
-fn select_at_least(weights: &[f32], floor: f32, candidates: &mut Vec<Candidate>) {
-    candidates.clear();
-    for (index, chunk) in weights.chunks(16).enumerate() {
-        if chunk.iter().fold(false, |any, weight| any | (*weight >= floor)) {
-            let entries = chunk.iter().zip((index * 16) as TokenId..);
-            let entries = entries.map(|(&value, token)| Candidate { value, token });
-            candidates.extend(entries.filter(|entry| entry.value >= floor));
-        }
-    }
+/// Makes all weights 0 but the largest that together have at least `mass`, and returns their sum.
+fn cut_top_p(mass: f64, scratch: &mut Scratch) -> f64 {
+    let last = scratch.buckets.last_in_mass(&scratch.weights, mass, &mut scratch.candidates);
+    let (before, after) = scratch.weights.split_at_mut(last.token as usize + 1);
+    // Of equal weights the lower tokens are kept.
+    softmax::keep_at_least(before, last.value) + softmax::keep_at_least(after, last.value.next_up())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
+use super::buckets::Buckets;
 use super::draw::{self, Cuts};
 use super::dry::{self, DryScratch};
 use super::history::History;
@@ -56,6 +57,7 @@ pub enum SampleError {
 pub struct Scratch {
     pub(super) candidates: Vec<Candidate>,
     pub(super) weights: Vec<f32>,
+    pub(super) buckets: Buckets,
     pub(super) dry: DryScratch,
 }
 

@@ -26,9 +26,15 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// Writes e^((x - largest) * scale) and returns the sum.
 pub(super) fn weights(values: &[f32], largest: f32, scale: f32, out: &mut Vec<f32>) -> f64 {
-    out.clear();
-    out.extend(values.iter().map(|value| exp((value - largest) * scale)));
-    out.chunks(BLOCK).map(block_sum).sum()
+    out.resize(values.len(), 0.0);
+    let mut sum = 0.0;
+    for (out, values) in out.chunks_mut(BLOCK).zip(values.chunks(BLOCK)) {
+        for (out, value) in out.iter_mut().zip(values) {
+            *out = exp((value - largest) * scale);
+        }
+        sum += block_sum(out);
+    }
+    sum
 }
 
 /// ln of the sum of e^x.
@@ -42,6 +48,18 @@ pub(super) fn log_sum_exp(values: &[f32], largest: f32) -> f64 {
         sum += block_sum(&buffer[..block.len()]);
     }
     f64::from(largest) + sum.ln()
+}
+
+/// Makes smaller weights 0 and returns the sum of the others.
+pub(super) fn keep_at_least(weights: &mut [f32], least: f32) -> f64 {
+    let mut sum = 0.0;
+    for block in weights.chunks_mut(BLOCK) {
+        for weight in block.iter_mut() {
+            *weight = if *weight >= least { *weight } else { 0.0 };
+        }
+        sum += block_sum(block);
+    }
+    sum
 }
 
 /// In a fixed order that vectors keep.
