@@ -39,12 +39,13 @@ pub(super) fn read(config: &Config, architecture: &str) -> Result<DecoderSpec, F
 
 /// Fails when some layer attends to fewer than all earlier positions.
 pub(super) fn refuse_sliding_window(config: &Config) -> Result<(), FamilyError> {
-    if let Some(window) = config.uint("sliding_window")? {
-        if window < required(config, "max_position_embeddings")? as u64 {
-            return Err(unsupported(format!("a sliding attention window of {window} positions")));
+    let context_length = required(config, "max_position_embeddings")? as u64;
+    match config.uint("sliding_window")? {
+        Some(window) if window < context_length => {
+            Err(unsupported(format!("a sliding attention window of {window} positions")))
         }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn refuse_other_designs(config: &Config) -> Result<(), FamilyError> {
@@ -56,12 +57,11 @@ fn refuse_other_designs(config: &Config) -> Result<(), FamilyError> {
     if config.bool("mlp_bias")? == Some(true) {
         return Err(unsupported("mlp_bias = true"));
     }
-    if let Some(kinds) = config.strings("layer_types")? {
-        if let Some(kind) = kinds.iter().find(|&&kind| kind != "full_attention") {
-            return Err(unsupported(format!("the layer type {kind:?}")));
-        }
+    let kinds = config.strings("layer_types")?.unwrap_or_default();
+    match kinds.iter().find(|&&kind| kind != "full_attention") {
+        Some(kind) => Err(unsupported(format!("the layer type {kind:?}"))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn required(config: &Config, key: &str) -> Result<usize, FamilyError> {
