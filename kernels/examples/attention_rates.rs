@@ -26,9 +26,9 @@ fn main() {
         .map_or_else(Isa::detect, |name| Isa::from_name(&name).unwrap_or_else(|error| panic!("{error}")));
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     for threads in [1, processors] {
-        println!("{isa:?}, {threads} threads");
+        println!("{isa}, {threads} threads");
         let mut cpu = Cpu::new(isa, threads);
-        [128, 1024, 4096].into_iter().for_each(|depth| decode(&mut cpu, threads, depth));
+        [128, 1024, 4096].into_iter().for_each(|depth| decode(&mut cpu, depth));
         [512, 2048].into_iter().for_each(|prompt| prefill(&mut cpu, prompt));
     }
 }
@@ -90,7 +90,7 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-fn decode(cpu: &mut Cpu, threads: usize, depth: usize) {
+fn decode(cpu: &mut Cpu, depth: usize) {
     let (Context { cache, blocks }, _) = context(cpu, depth, LAYERS);
     let places = [RowPlace { sequence: 0, position: depth as u32 - 1 }];
     let batch = BatchView { rows: &places, block_tables: &[&blocks] };
@@ -100,7 +100,6 @@ fn decode(cpu: &mut Cpu, threads: usize, depth: usize) {
     let bytes = cache.bytes_per_block() * blocks.len();
     let mut plain = HugeBuffer::<u64>::zeroed(bytes / 8).expect("memory to read");
     plain.fill(1);
-    let mut pool = Pool::new(threads);
     let (mut times, mut reads) = (Vec::new(), Vec::new());
     for _ in 0..41 {
         let start = Instant::now();
@@ -109,7 +108,7 @@ fn decode(cpu: &mut Cpu, threads: usize, depth: usize) {
             cpu.attention(&input, &mut out);
         }
         times.push(start.elapsed().as_secs_f64());
-        reads.push(read(&mut pool, &plain));
+        reads.push(read(cpu.pool_mut(), &plain));
     }
     let (time, read) = (median(times), median(reads));
     println!(

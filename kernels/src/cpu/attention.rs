@@ -7,10 +7,12 @@
 //! heads and parts are grouped into units of work (`plan`) is free, since no unit's result depends on
 //! another's.
 
+pub(crate) mod buffers;
 pub(crate) mod element;
-pub(crate) mod merge;
+mod merge;
+mod part;
 pub(crate) mod plan;
-pub(crate) mod step;
+mod step;
 pub(crate) mod unit;
 
 /// Keys of a part.

@@ -141,3 +141,43 @@ impl LayerPages {
         unsafe { self.start.get().add(index * self.shape.page_bytes()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(blocks: usize) -> KvCacheShape {
+        KvCacheShape {
+            layers: 30,
+            blocks,
+            block_size: 32,
+            kv_heads: 3,
+            head_dim: 64,
+            cache_type: CacheType::F16,
+        }
+    }
+
+    #[test]
+    fn a_block_takes_keys_and_values_of_all_layers() {
+        assert_eq!(shape(1).bytes_per_block(), 30 * 3 * 32 * 2 * 64 * 2);
+        assert_eq!(KvCacheShape { head_dim: 72, ..shape(1) }.bytes_per_block(), 30 * 3 * 32 * (72 + 80) * 2);
+    }
+
+    #[test]
+    fn pages_fill_the_mapping_without_overlap() {
+        let mut cache = KvCache::new(shape(5)).unwrap();
+        let page_bytes = shape(5).bytes_per_block() / 90;
+        let start = cache.layer_mut(0).start.get() as usize;
+        for (layer, block, head, index) in [(0, 0, 1, 1), (0, 1, 0, 3), (1, 0, 0, 15), (29, 4, 2, 449)] {
+            // SAFETY: the cache has these blocks and heads.
+            let page = unsafe { cache.layer_mut(layer).page(block, head) };
+            assert_eq!(page as usize, start + index * page_bytes);
+        }
+    }
+
+    #[test]
+    fn absurd_sizes_are_errors() {
+        assert!(KvCache::new(shape(usize::MAX / 1000)).is_err());
+        assert!(KvCache::new(shape(usize::MAX / shape(1).bytes_per_block())).is_err());
+    }
+}

@@ -1,6 +1,6 @@
 //! Merging the parts of a row, in order, and the end of a row.
 
-use crate::cpu::exp::exp2;
+use crate::cpu::exp::exp2_negative;
 use crate::cpu::simd::{LANES, Simd16};
 
 /// One row's unnormalised result over some keys: `width` floats at `o`, the maximum score, and the sum
@@ -31,7 +31,7 @@ impl Merged {
         let (large, small) = if part.max > self.max { (part, so_far) } else { (so_far, part) };
         // SAFETY: the caller's promises.
         unsafe {
-            let weight = exp2::<S>(S::splat(small.max - large.max));
+            let weight = exp2_negative::<S>(S::splat(small.max - large.max));
             self.max = large.max;
             self.sum = large.sum + small.sum * S::first(weight);
             for d in (0..width).step_by(LANES) {

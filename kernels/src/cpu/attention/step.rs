@@ -11,7 +11,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::element::Element;
-use crate::cpu::exp::exp2;
+use crate::cpu::exp::exp2_negative;
 use crate::cpu::simd::{LANES, Simd16};
 
 /// Keys of a step.
@@ -143,7 +143,7 @@ unsafe fn scores<S: Simd16, E: Element, const M: usize, const N: usize>(
             if E::PREFETCH {
                 for j in 0..N {
                     if alone || j % 2 == 0 {
-                        S::prefetch(keys.k_ahead[first + j].wrapping_add(d * keys.k_stride).cast());
+                        S::prefetch_second(keys.k_ahead[first + j].wrapping_add(d * keys.k_stride).cast());
                     }
                 }
             }
@@ -185,16 +185,14 @@ unsafe fn soften<S: Simd16>(p: *mut f32, count: usize, max: *mut f32, sum: *mut 
             }
         }
         let top = S::reduce_max(S::max(S::max(s[0], s[1]), S::max(s[2], s[3])));
-        let mut total = S::load(sum);
-        let mut shrink = S::splat(1.0);
-        if top > *max {
-            shrink = exp2::<S>(S::splat(*max - top));
-            *max = top;
-            total = S::mul(total, shrink);
-        }
-        let m = S::splat(*max);
+        let new = if top > *max { top } else { *max };
+        // 1 exactly where the maximum stays: cheaper than a branch that nobody can predict.
+        let shrink = exp2_negative::<S>(S::splat(*max - new));
+        *max = new;
+        let mut total = S::mul(S::load(sum), shrink);
+        let m = S::splat(new);
         for j in 0..VECTORS {
-            let e = exp2::<S>(S::sub(s[j], m));
+            let e = exp2_negative::<S>(S::sub(s[j], m));
             total = S::add(total, e);
             S::store(p.add(j * LANES), e);
         }
@@ -235,7 +233,7 @@ unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
                 }
                 if E::PREFETCH {
                     for j in (0..N).step_by(4 / size_of::<E::Bits>()) {
-                        S::prefetch(ahead.wrapping_add(t * keys.v_stride + j * LANES).cast());
+                        S::prefetch_second(ahead.wrapping_add(t * keys.v_stride + j * LANES).cast());
                     }
                 }
                 for r in 0..M {
@@ -247,15 +245,19 @@ unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
             }
         }
         for r in 0..M {
+            for j in 0..N {
+                S::store(o.add(r * rows.width + j * LANES), acc[r][j]);
+            }
+        }
+        // On the diagonal a row may see a few keys more than the one before it.
+        for r in 0..M {
             for t in common..counts[r] {
                 let p = S::splat(*p.add(r * STEP + t));
                 let v = keys.v[t / LANES].add(d + t % LANES * keys.v_stride);
                 for j in 0..N {
-                    acc[r][j] = S::fma(E::load::<S>(v.add(j * LANES)), p, acc[r][j]);
+                    let o = o.add(r * rows.width + j * LANES);
+                    S::store(o, S::fma(E::load::<S>(v.add(j * LANES)), p, S::load(o)));
                 }
-            }
-            for j in 0..N {
-                S::store(o.add(r * rows.width + j * LANES), acc[r][j]);
             }
         }
     }

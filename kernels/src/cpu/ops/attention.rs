@@ -1,8 +1,9 @@
 //! Attention of a batch, in one parallel region.
 
 use super::Cpu;
+use crate::cpu::attention::buffers::{Buffers, Line};
 use crate::cpu::attention::plan::{Cut, Plan, runs};
-use crate::cpu::attention::unit::{Buffers, Call, Line, merge_row, run_unit, slot_floats};
+use crate::cpu::attention::unit::{Call, merge_row, run_unit, slot_floats};
 use crate::cpu::attention::{BatchView, HeadShape};
 use crate::cpu::kv_cache::KvCache;
 use crate::cpu::memory::Shared;

@@ -103,3 +103,61 @@ impl Kernel for NormHeads<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::isa::Isa;
+
+    fn rows(rows: usize, width: usize) -> Rows {
+        let mut x = Rows::new(rows, width);
+        for row in 0..rows {
+            for (i, x) in x.row_mut(row).iter_mut().enumerate() {
+                *x = ((row * 31 + i * 17) % 29) as f32 - 13.0;
+            }
+        }
+        x
+    }
+
+    /// The norm of each stretch of `weight.len()` floats, in f64.
+    fn check(x: &[f32], weight: &[f32], got: &[f32]) {
+        for (x, got) in x.chunks(weight.len()).zip(got.chunks(weight.len())) {
+            let squares = x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+            let scale = 1.0 / (squares / x.len() as f64 + 1e-6).sqrt();
+            for ((x, w), got) in x.iter().zip(weight).zip(got) {
+                assert!((f64::from(x * w) * scale - f64::from(*got)).abs() < 1e-5);
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_is_normalised_whatever_the_threads() {
+        let weight: Vec<f32> = (0..40).map(|i| 1.0 + i as f32 / 40.0).collect();
+        for (threads, count) in [(1, 1), (2, 2), (2, 7), (3, 7)] {
+            let x = rows(count, 40);
+            let mut out = Rows::new(10, 40);
+            Cpu::new(Isa::detect(), threads).rms_norm(&x, &weight, 1e-6, &mut out);
+            assert_eq!(out.rows(), count);
+            (0..count).for_each(|row| check(x.row(row), &weight, out.row(row)));
+        }
+    }
+
+    #[test]
+    fn heads_are_normalised_one_by_one_and_values_stay() {
+        let shape = HeadShape { query_heads: 4, kv_heads: 2, head_dim: 24, scale: 1.0 };
+        let query_weight: Vec<f32> = (0..24).map(|i| 1.0 + i as f32).collect();
+        let key_weight: Vec<f32> = (0..24).map(|i| 0.1 * i as f32).collect();
+        let norm = HeadNorm { query_weight: &query_weight, key_weight: &key_weight, eps: 1e-6 };
+        for count in [1, 5] {
+            let before = rows(count, shape.qkv_width());
+            let mut qkv = rows(count, shape.qkv_width());
+            Cpu::new(Isa::detect(), 2).head_norm(&mut qkv, &shape, &norm);
+            for row in 0..count {
+                let (before, after) = (before.row(row), qkv.row(row));
+                check(&before[..96], &query_weight, &after[..96]);
+                check(&before[96..144], &key_weight, &after[96..144]);
+                assert_eq!(before[144..], after[144..]);
+            }
+        }
+    }
+}

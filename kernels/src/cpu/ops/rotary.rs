@@ -136,3 +136,71 @@ unsafe fn store<S: Simd16, E: Element>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::attention::RowPlace;
+    use crate::cpu::isa::Isa;
+    use crate::cpu::kv_cache::KvCacheShape;
+    use crate::cpu::rotary::RotaryStyle;
+    use half::{bf16, f16};
+
+    const SHAPE: HeadShape = HeadShape { query_heads: 2, kv_heads: 2, head_dim: 24, scale: 1.0 };
+
+    /// Element `index` of a page, as f32.
+    fn element(cache: &KvCache, block: u32, head: usize, index: usize) -> f32 {
+        let pages = cache.layer(1);
+        // SAFETY: the tests ask for elements inside pages that exist.
+        unsafe {
+            let page = pages.page(block, head).cast_const();
+            match pages.shape.cache_type {
+                CacheType::F32 => *page.cast::<f32>().add(index),
+                CacheType::F16 => f16::from_bits(*page.cast::<u16>().add(index)).to_f32(),
+                CacheType::Bf16 => bf16::from_bits(*page.cast::<u16>().add(index)).to_f32(),
+            }
+        }
+    }
+
+    fn check(cache_type: CacheType, round: fn(f32) -> f32) {
+        let shape =
+            KvCacheShape { layers: 2, blocks: 3, block_size: 16, kv_heads: 2, head_dim: 24, cache_type };
+        let mut cache = KvCache::new(shape).unwrap();
+        let rotary = RotaryTable::new(&[0.5, 0.1], RotaryStyle::Interleaved, 1.0, 100);
+        let places: Vec<RowPlace> = (14..20).map(|position| RowPlace { sequence: 0, position }).collect();
+        let batch = BatchView { rows: &places, block_tables: &[&[2, 0]] };
+        let mut qkv = Rows::new(places.len(), SHAPE.qkv_width());
+        for row in 0..places.len() {
+            for (i, x) in qkv.row_mut(row).iter_mut().enumerate() {
+                *x = 1.0 / (3.0 + (row * 144 + i) as f32);
+            }
+        }
+        qkv.row_mut(0)[143] = 1e9;
+        let how = RotaryStore { batch: &batch, shape: &SHAPE, rotary: &rotary, layer: 1 };
+        Cpu::new(Isa::detect(), 2).rotary_and_store(&mut qkv, &how, &mut cache);
+        for (row, place) in places.iter().enumerate() {
+            let (block, slot) = if place.position < 16 { (2, place.position as usize) } else { (0, row - 2) };
+            for head in 0..2 {
+                for d in 0..24 {
+                    let (key, value) = (qkv.row(row)[48 + head * 24 + d], qkv.row(row)[96 + head * 24 + d]);
+                    assert_eq!(element(&cache, block, head, d * 16 + slot), round(key));
+                    assert_eq!(element(&cache, block, head, 24 * 16 + slot * 32 + d), round(value));
+                }
+            }
+        }
+        let (a, b) = (1.0f32 / 51.0, 1.0f32 / 52.0);
+        let (c, s) = ((14.0f64 * 0.5).cos() as f32, (14.0f64 * 0.5).sin() as f32);
+        assert_eq!(qkv.row(0)[48..50], [a * c - b * s, b * c + a * s], "the first pair of the first key");
+    }
+
+    #[test]
+    fn rotated_keys_and_values_lie_where_attention_reads_them() {
+        check(CacheType::F32, |x| x);
+        check(CacheType::Bf16, |x| bf16::from_f32(x).to_f32());
+    }
+
+    #[test]
+    fn values_beyond_f16_saturate() {
+        check(CacheType::F16, |x| f16::from_f32(x.min(65504.0)).to_f32());
+    }
+}

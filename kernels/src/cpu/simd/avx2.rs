@@ -164,6 +164,11 @@ impl Simd16 for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_second(at: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F {
         both!(_mm256_add_ps(a, b))
     }

@@ -101,6 +101,11 @@ impl Simd16 for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch_second(at: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn add(a: __m512, b: __m512) -> __m512 {
         unsafe { _mm512_add_ps(a, b) }
     }
