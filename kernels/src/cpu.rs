@@ -10,6 +10,7 @@ pub mod kv_cache;
 pub mod memory;
 mod norm;
 pub mod ops;
+pub mod plain;
 pub mod pool;
 pub mod reduce;
 pub mod rotary;

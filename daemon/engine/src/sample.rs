@@ -18,6 +18,7 @@ mod sampler;
 mod select;
 mod softmax;
 mod token_mask;
+mod weights;
 
 pub use history::History;
 pub use sampler::{SampleError, SampleInput, Sampler, SamplerError, SamplerOptions, Scratch};

@@ -20,20 +20,23 @@ pub(super) fn draw(logits: &[f32], cuts: &Cuts, uniform: f64, scratch: &mut Scra
     let scale = 1.0 / cuts.temperature;
     if cuts.top_k < logits.len() {
         let candidates = &mut scratch.candidates;
-        select::top_k(logits, cuts.top_k, candidates);
+        select::top_k(scratch.isa, logits, cuts.top_k, candidates);
         for candidate in candidates.iter_mut() {
             candidate.value = softmax::exp((candidate.value - cuts.largest) * scale);
         }
         return draw_from_few(candidates, cuts, uniform);
     }
-    let mut total = softmax::weights(logits, cuts.largest, scale, &mut scratch.weights);
+    let Scratch { isa, candidates, weights, buckets, .. } = scratch;
+    weights.fill(*isa, logits, cuts.largest, scale);
     if cuts.top_p < 1.0 {
-        total = cut_top_p(f64::from(cuts.top_p) * total, scratch);
+        let mass = f64::from(cuts.top_p) * weights.total();
+        let last = buckets.last_in_mass(weights.values(), mass, candidates);
+        weights.keep_up_to(*isa, last);
     }
     if cuts.min_p > 0.0 {
-        total = softmax::keep_at_least(&mut scratch.weights, cuts.min_p);
+        weights.keep_at_least(*isa, cuts.min_p);
     }
-    softmax::find_mass(&scratch.weights, uniform * total) as TokenId
+    weights.find(uniform * weights.total()) as TokenId
 }
 
 fn draw_from_few(candidates: &mut Vec<Candidate>, cuts: &Cuts, uniform: f64) -> TokenId {
@@ -46,12 +49,4 @@ fn draw_from_few(candidates: &mut Vec<Candidate>, cuts: &Cuts, uniform: f64) -> 
     let mass = uniform * select::sum(candidates);
     let end = count_to_mass(candidates, mass, by_token);
     candidates[end - 1].token
-}
-
-/// Makes all weights 0 but the largest that together have at least `mass`, and returns their sum.
-fn cut_top_p(mass: f64, scratch: &mut Scratch) -> f64 {
-    let last = scratch.buckets.last_in_mass(&scratch.weights, mass, &mut scratch.candidates);
-    let (before, after) = scratch.weights.split_at_mut(last.token as usize + 1);
-    // Of equal weights the lower tokens are kept.
-    softmax::keep_at_least(before, last.value) + softmax::keep_at_least(after, last.value.next_up())
 }

@@ -1,6 +1,7 @@
 //! Log probabilities of the chosen and the likeliest tokens.
 
-use super::select::{self, Candidate, by_value};
+use super::sampler::Scratch;
+use super::select::{self, by_value};
 use super::softmax;
 use crate::request::{TokenId, TokenLogprobs};
 
@@ -10,13 +11,14 @@ pub(super) fn read(
     token: TokenId,
     top: u8,
     largest: f32,
-    candidates: &mut Vec<Candidate>,
+    scratch: &mut Scratch,
 ) -> TokenLogprobs {
-    let log_sum = softmax::log_sum_exp(logits, largest);
+    let log_sum = softmax::log_sum_exp(scratch.isa, logits, largest);
     let logprob = |logit: f32| (f64::from(logit) - log_sum) as f32;
+    let candidates = &mut scratch.candidates;
     candidates.clear();
     if top > 0 {
-        select::top_k(logits, usize::from(top), candidates);
+        select::top_k(scratch.isa, logits, usize::from(top), candidates);
         candidates.sort_unstable_by(by_value);
     }
     let possible = candidates.iter().filter(|candidate| candidate.value > f32::NEG_INFINITY);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ostro_kernels::cpu::isa::Isa;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
@@ -13,6 +14,7 @@ use super::logprobs;
 use super::penalties::Penalties;
 use super::select::{self, Candidate};
 use super::token_mask::TokenMask;
+use super::weights::Weights;
 use crate::request::{Sampling, Token, TokenId};
 
 /// Below this the largest logit is taken: its quotients would overflow.
@@ -53,12 +55,32 @@ pub enum SampleError {
 }
 
 /// Buffers that samplers on one thread share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scratch {
+    /// Changes the speed, not the tokens.
+    pub(super) isa: Isa,
     pub(super) candidates: Vec<Candidate>,
-    pub(super) weights: Vec<f32>,
+    pub(super) weights: Weights,
     pub(super) buckets: Buckets,
     pub(super) dry: DryScratch,
+}
+
+impl Scratch {
+    pub fn new(isa: Isa) -> Self {
+        Scratch {
+            isa,
+            candidates: Vec::new(),
+            weights: Weights::default(),
+            buckets: Buckets::default(),
+            dry: DryScratch::default(),
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch::new(Isa::detect())
+    }
 }
 
 /// What one token is sampled from.
@@ -93,9 +115,9 @@ impl Sampler {
         if logits.len() != vocab_size {
             return Err(SampleError::LogitsLength { found: logits.len(), vocab_size });
         }
-        let mut largest = select::largest_finite(logits).ok_or(SampleError::NotFinite)?;
+        let mut largest = select::largest_finite(scratch.isa, logits).ok_or(SampleError::NotFinite)?;
         if self.adjust(logits, history, scratch) | self.mask(logits, history, allowed) {
-            largest = select::largest(logits);
+            largest = select::largest(scratch.isa, logits);
         }
         if largest == f32::NEG_INFINITY {
             return Err(SampleError::NothingAllowed);
@@ -105,10 +127,10 @@ impl Sampler {
             return Err(SampleError::NotFinite);
         }
         let id = match self.options.sampling.temperature < TEMPERATURE_MIN {
-            true => select::first_of(logits, largest),
+            true => select::first_of(scratch.isa, logits, largest),
             false => self.draw(logits, largest, scratch),
         };
-        let read = |top| logprobs::read(logits, id, top, largest, &mut scratch.candidates);
+        let read = |top| logprobs::read(logits, id, top, largest, scratch);
         Ok(Token { id, logprobs: self.options.logprobs.map(read) })
     }
 

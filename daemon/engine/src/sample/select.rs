@@ -2,6 +2,9 @@
 
 use std::cmp::Ordering;
 
+use ostro_kernels::cpu::isa::Isa;
+use ostro_kernels::cpu::plain::PlainKernel;
+
 use crate::request::TokenId;
 
 const LANES: usize = 16;
@@ -23,62 +26,122 @@ pub(super) fn by_token(left: &Candidate, right: &Candidate) -> Ordering {
 }
 
 /// The largest value, if all are finite (and there are any).
-pub(super) fn largest_finite(values: &[f32]) -> Option<f32> {
-    let mut zeros = [0.0f32; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        // Zero for finite values, NaN otherwise; NaN stays.
-        (0..LANES).for_each(|lane| zeros[lane] += chunk[lane] * 0.0);
+pub(super) fn largest_finite(isa: Isa, values: &[f32]) -> Option<f32> {
+    isa.run_plain(LargestFinite(values))
+}
+
+struct LargestFinite<'a>(&'a [f32]);
+
+impl PlainKernel for LargestFinite<'_> {
+    type Output = Option<f32>;
+
+    #[inline(always)]
+    fn run(self) -> Option<f32> {
+        let mut zeros = [0.0f32; LANES];
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (chunks, rest) = self.0.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                // Zero for finite values, NaN otherwise; NaN stays.
+                zeros[lane] += chunk[lane] * 0.0;
+                lanes[lane] = larger(lanes[lane], chunk[lane]);
+            }
+        }
+        let finite = zeros.iter().chain(rest).all(|value| value.is_finite());
+        let largest = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger);
+        (finite && !self.0.is_empty()).then_some(largest)
     }
-    let finite = zeros.iter().chain(rest).all(|value| value.is_finite());
-    (finite && !values.is_empty()).then(|| largest(values))
 }
 
 /// The largest value; negative infinity of nothing.
-pub(super) fn largest(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        (0..LANES).for_each(|lane| lanes[lane] = larger(lanes[lane], chunk[lane]));
+pub(super) fn largest(isa: Isa, values: &[f32]) -> f32 {
+    isa.run_plain(Largest(values))
+}
+
+struct Largest<'a>(&'a [f32]);
+
+impl PlainKernel for Largest<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run(self) -> f32 {
+        let mut lanes = [f32::NEG_INFINITY; LANES];
+        let (chunks, rest) = self.0.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                lanes[lane] = larger(lanes[lane], chunk[lane]);
+            }
+        }
+        lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
     }
-    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
 }
 
 /// One machine instruction, unlike `f32::max`.
+#[inline(always)]
 fn larger(left: f32, right: f32) -> f32 {
     if left > right { left } else { right }
 }
 
 /// The first place of a value that occurs.
-pub(super) fn first_of(values: &[f32], value: f32) -> TokenId {
-    let is_in = |chunk: &[f32]| chunk.iter().fold(false, |found, other| found | (*other == value));
-    let chunk = values.chunks(LANES).position(is_in).expect("the value occurs");
-    let first = chunk * LANES;
-    let lane = values[first..].iter().position(|other| *other == value).expect("the value occurs");
-    (first + lane) as TokenId
+pub(super) fn first_of(isa: Isa, values: &[f32], value: f32) -> TokenId {
+    isa.run_plain(FirstOf { values, value }) as TokenId
+}
+
+struct FirstOf<'a> {
+    values: &'a [f32],
+    value: f32,
+}
+
+impl PlainKernel for FirstOf<'_> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run(self) -> usize {
+        let FirstOf { values, value } = self;
+        let is_in = |chunk: &[f32]| chunk.iter().fold(false, |found, other| found | (*other == value));
+        let chunk = values.chunks(8 * LANES).position(is_in).expect("the value occurs");
+        let first = chunk * 8 * LANES;
+        first + values[first..].iter().position(|other| *other == value).expect("the value occurs")
+    }
 }
 
 /// The `k` best values in any order, or all when there are fewer.
-pub(super) fn top_k(values: &[f32], k: usize, best: &mut Vec<Candidate>) {
-    best.clear();
-    let room = (2 * k).max(256);
-    best.reserve(room.min(values.len()) + LANES);
-    let mut threshold = f32::NEG_INFINITY;
-    for (index, chunk) in values.chunks(LANES).enumerate() {
-        // Later tokens lose ties, so only larger values can enter once there are `k`.
-        let any = best.len() < k || chunk.iter().fold(false, |any, value| any | (*value > threshold));
-        if !any {
-            continue;
+pub(super) fn top_k(isa: Isa, values: &[f32], k: usize, best: &mut Vec<Candidate>) {
+    isa.run_plain(TopK { values, k, best });
+}
+
+struct TopK<'a> {
+    values: &'a [f32],
+    k: usize,
+    best: &'a mut Vec<Candidate>,
+}
+
+impl PlainKernel for TopK<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let TopK { values, k, best } = self;
+        let room = (2 * k).max(256);
+        best.clear();
+        best.reserve(room.min(values.len()) + LANES);
+        let mut threshold = f32::NEG_INFINITY;
+        for (index, chunk) in values.chunks(LANES).enumerate() {
+            // Later tokens lose ties, so only larger values can enter once there are `k`.
+            let any = chunk.iter().fold(false, |any, value| any | (*value > threshold));
+            if best.len() >= k && !any {
+                continue;
+            }
+            let entries = chunk.iter().zip((index * LANES) as TokenId..);
+            let entries = entries.map(|(&value, token)| Candidate { value, token });
+            best.extend(entries.filter(|entry| threshold == f32::NEG_INFINITY || entry.value > threshold));
+            if best.len() >= room {
+                keep_k(best, k);
+                threshold = best[k - 1].value;
+            }
         }
-        let first = (index * LANES) as TokenId;
-        let entries = chunk.iter().zip(first..).map(|(&value, token)| Candidate { value, token });
-        best.extend(entries.filter(|entry| threshold == f32::NEG_INFINITY || entry.value > threshold));
-        if best.len() >= room {
-            keep_k(best, k);
-            threshold = best[k - 1].value;
-        }
+        keep_k(best, k);
     }
-    keep_k(best, k);
 }
 
 fn keep_k(best: &mut Vec<Candidate>, k: usize) {
@@ -144,7 +207,7 @@ mod tests {
             }
             for k in [1, 2, 5, 40, 299, 3000, 6000] {
                 let mut best = Vec::new();
-                top_k(&values, k, &mut best);
+                top_k(Isa::detect(), &values, k, &mut best);
                 best.sort_by(by_value);
                 assert_eq!(best, sorted(&values)[..k.min(len)], "{k} of {len}");
             }
@@ -175,8 +238,8 @@ mod tests {
             for place in 0..len {
                 let mut values = vec![-3.0; len];
                 values[place..].fill(2.5);
-                assert_eq!(largest(&values), 2.5);
-                assert_eq!(first_of(&values, 2.5), place as TokenId);
+                assert_eq!(largest(Isa::detect(), &values), 2.5);
+                assert_eq!(first_of(Isa::detect(), &values, 2.5), place as TokenId);
             }
         }
     }
@@ -184,15 +247,15 @@ mod tests {
     #[test]
     fn a_value_that_is_not_finite_is_found_anywhere() {
         for len in [1, 16, 17, 40] {
-            assert_eq!(largest_finite(&vec![-1e30; len]), Some(-1e30));
+            assert_eq!(largest_finite(Isa::detect(), &vec![-1e30; len]), Some(-1e30));
             for place in 0..len {
                 for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                     let mut values = vec![1.0; len];
                     values[place] = bad;
-                    assert_eq!(largest_finite(&values), None, "{bad} at {place} of {len}");
+                    assert_eq!(largest_finite(Isa::detect(), &values), None, "{bad} at {place} of {len}");
                 }
             }
         }
-        assert_eq!(largest_finite(&[]), None);
+        assert_eq!(largest_finite(Isa::detect(), &[]), None);
     }
 }
