@@ -11,6 +11,9 @@ mod mapped_file;
 pub mod safetensors;
 mod tensor;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 
 pub use config::{Config, ConfigError};

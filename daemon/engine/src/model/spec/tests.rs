@@ -56,17 +56,18 @@ fn llama3_scaling_keeps_high_frequencies_and_divides_low_ones() {
     let found = rotary(500_000.0, 64, RotaryScaling::Llama3(llama3())).frequencies();
     let expected = [
         (0, 1.0),
-        (1, 0.663_601_24),
-        (12, 0.007_292_664_7),
-        (14, 0.003_211_446),
-        (15, 0.001_290_547_9),
-        (16, 0.000_429_556_8),
-        (17, 9.708_288e-5),
-        (18, 1.946_163_8e-5),
-        (31, 9.418_307e-8),
+        (1, 0.663_601_237_7),
+        (12, 0.007_292_664_737),
+        (14, 0.003_211_445_995),
+        (15, 0.001_290_547_928),
+        (16, 0.000_429_556_797),
+        (17, 9.708_287_80e-5),
+        (18, 1.946_163_82e-5),
+        (31, 9.418_306_73e-8),
     ];
     for (pair, frequency) in expected {
-        assert!((found[pair] / frequency - 1.0f32).abs() < 1e-6, "{pair}: {} for {frequency}", found[pair]);
+        let error: f64 = f64::from(found[pair]) / frequency - 1.0;
+        assert!(error.abs() < 1e-7, "{pair}: {} for {frequency}", found[pair]);
     }
 }
 
