@@ -4,12 +4,15 @@
 pub mod activation;
 pub mod attention;
 pub mod block;
+pub(crate) mod digits;
 mod exp;
 pub mod isa;
 pub mod kv_cache;
+pub(crate) mod linear;
 pub mod memory;
 mod norm;
 pub mod ops;
+pub mod pack;
 pub mod plain;
 pub mod pool;
 pub mod reduce;

@@ -126,14 +126,7 @@ impl WeightType {
         };
         let blocks = bytes.chunks_exact(self.block_bytes());
         for (bytes, out) in blocks.zip(out.chunks_exact_mut(self.block_elements())) {
-            let block = Block::decode(self, bytes);
-            for (group, out) in out.chunks_exact_mut(format.group_elements()).enumerate() {
-                let first = group * format.group_elements();
-                let (d, m) = block.scales_of(format, group);
-                for (q, out) in block.quants[first..].iter().zip(out) {
-                    *out = format.weight(*q, d, m);
-                }
-            }
+            Block::decode(self, bytes).weights(format, out);
         }
     }
 

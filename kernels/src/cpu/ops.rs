@@ -1,10 +1,13 @@
 //! The table of operations that a decoder is written against, one file a group: `impl Cpu` in each.
 
 pub mod attention;
+pub mod embed;
+pub mod linear;
 pub mod norm;
 pub mod reduce;
 pub mod rotary;
 
+use super::digits::Activations;
 use super::isa::Isa;
 use super::pool::Pool;
 
@@ -12,13 +15,19 @@ use super::pool::Pool;
 pub struct Cpu {
     pub(crate) isa: Isa,
     pub(crate) pool: Pool,
+    activations: Activations,
     attention: attention::AttentionScratch,
 }
 
 impl Cpu {
     /// `threads` counts the caller, who must be the same thread for good speed.
     pub fn new(isa: Isa, threads: usize) -> Self {
-        Self { isa, pool: Pool::new(threads), attention: attention::AttentionScratch::default() }
+        Self {
+            isa,
+            pool: Pool::new(threads),
+            activations: Activations::new(),
+            attention: attention::AttentionScratch::default(),
+        }
     }
 
     pub fn isa(&self) -> Isa {

@@ -86,16 +86,8 @@ impl SharedRows {
         self.data.get().wrapping_add(i * self.stride)
     }
 
-    /// A row that no other thread writes while the slice lives.
+    /// A row as a slice.
     ///
-    /// # Safety
-    /// `i` is a row, and until a barrier no thread writes it.
-    #[inline(always)]
-    pub(crate) unsafe fn slice<'a>(self, i: usize) -> &'a [f32] {
-        // SAFETY: the row lies in the buffer; the caller answers for the rest.
-        unsafe { std::slice::from_raw_parts(self.row(i), self.width) }
-    }
-
     /// # Safety
     /// `i` is a row, and no other thread touches it while the slice lives.
     #[inline(always)]

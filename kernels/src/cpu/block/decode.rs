@@ -25,7 +25,7 @@ fn u16_at(bytes: &[u8], at: usize) -> u16 {
 impl Block {
     /// `bytes` are one block of a block-wise type.
     pub(crate) fn decode(weight_type: WeightType, bytes: &[u8]) -> Self {
-        let mut block = Self { d: 0, m: 0, scales: [0; 16], mins: [0; 16], quants: [0; 256] };
+        let mut block = Self::EMPTY;
         match weight_type {
             WeightType::Q4_0 => block.q4_0(bytes),
             WeightType::Q4_1 => block.q4_1(bytes),
@@ -44,8 +44,21 @@ impl Block {
         block
     }
 
+    pub(crate) const EMPTY: Self = Self { d: 0, m: 0, scales: [0; 16], mins: [0; 16], quants: [0; 256] };
+
+    /// The numbers that the block's weights are.
+    pub(crate) fn weights(&self, format: BlockFormat, out: &mut [f32]) {
+        let group_elements = format.group_elements();
+        for (group, out) in out.chunks_exact_mut(group_elements).enumerate() {
+            let (d, m) = self.scales_of(format, group);
+            for (q, out) in self.quants[group * group_elements..].iter().zip(out) {
+                *out = format.weight(*q, d, m);
+            }
+        }
+    }
+
     /// (d, m) of a group, exact in f32: an f16 times 6 or 8 bits.
-    pub(crate) fn scales_of(&self, format: BlockFormat, group: usize) -> (f32, f32) {
+    fn scales_of(&self, format: BlockFormat, group: usize) -> (f32, f32) {
         let (d, m) = (f16::from_bits(self.d).to_f32(), f16::from_bits(self.m).to_f32());
         if format.subs == 1 {
             return (d, m);

@@ -1,0 +1,16 @@
+//! Packed matrices times rows of activations.
+//!
+//! The contract, the same on every instruction set, for any batch, threads and tiling: for every group of
+//! columns that shares a scale, in order,
+//! ```text
+//! I = sum of (q - offset) X    exact in i32
+//! y = fma(f32(I), d * s, y)
+//! y = fma(m, s * sum X, y)     formats with a minimum
+//! ```
+//! and for dense weights y = fma(w, x, y) for each column. Bias, activation and residual come after.
+
+mod block_tile;
+mod dense_tile;
+pub(crate) mod finish;
+pub(crate) mod multiply;
+pub(crate) mod tile;

@@ -1,0 +1,215 @@
+//! A tile of a block-wise type: the weights are unpacked once for all rows.
+#![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
+
+use super::tile::{AHEAD, Results, Strided};
+use crate::cpu::block::{BlockFormat, WeightType, Zero};
+use crate::cpu::digits::DigitBlock;
+use crate::cpu::pack::PANEL_ROWS;
+use crate::cpu::pack::layout::Plane;
+use crate::cpu::simd::{Kernel, LANES, Simd16};
+
+/// `M` rows times a panel of a block-wise type, whose ggml id is `TYPE`.
+pub(crate) struct BlockTile<const TYPE: u32, const M: usize> {
+    pub(crate) panel: *const u8,
+    /// Columns / 32.
+    pub(crate) blocks: usize,
+    pub(crate) x: Strided<DigitBlock>,
+    /// `M` rows of 32 results.
+    pub(crate) out: *mut f32,
+}
+
+impl<const TYPE: u32, const M: usize> BlockTile<TYPE, M> {
+    const FORMAT: BlockFormat = format_of(TYPE);
+}
+
+const fn format_of(id: u32) -> BlockFormat {
+    let mut i = 0;
+    while i < WeightType::ALL.len() {
+        if WeightType::ALL[i].ggml_id() == id
+            && let Some(format) = BlockFormat::of(WeightType::ALL[i])
+        {
+            return format;
+        }
+        i += 1;
+    }
+    panic!("not a block-wise type");
+}
+
+/// Integer sums of `M` rows, two halves of a panel, two digits.
+type Sums<S, const M: usize> = [[[<S as Simd16>::I; 2]; 2]; M];
+
+// The panel has `blocks` sub-blocks in the layout of `TYPE`, every row of `x` as many blocks of digits,
+// `out` room for M * 32: whoever makes the tile answers for that.
+impl<const TYPE: u32, const M: usize> Kernel for BlockTile<TYPE, M> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) {
+        // SAFETY: see above; the instruction set is the caller's promise.
+        unsafe {
+            let format = Self::FORMAT;
+            let mut y = [[S::zero(); 2]; M];
+            let mut at = self.panel;
+            let mut block = 0;
+            while block < self.blocks {
+                let head = at.add(format.head_at());
+                for _ in 0..format.subs {
+                    for line in 0..format.sub_bytes().div_ceil(64) {
+                        S::prefetch(at.wrapping_add(AHEAD + line * 64));
+                    }
+                    for group in 0..format.groups {
+                        self.add_group::<S>((at, head), (block, group), &mut y);
+                    }
+                    at = at.add(format.sub_bytes());
+                    block += 1;
+                }
+                for line in 0..(format.panel_block_bytes() - format.head_at()) / 64 {
+                    S::prefetch(at.wrapping_add(AHEAD + line * 64));
+                }
+                at = at.add(format.panel_block_bytes() - format.head_at());
+            }
+            for m in 0..M {
+                for half in 0..2 {
+                    S::store(self.out.add(m * PANEL_ROWS + half * LANES), y[m][half]);
+                }
+            }
+        }
+    }
+}
+
+impl<const TYPE: u32, const M: usize> BlockTile<TYPE, M> {
+    /// One group of columns: exact sums, then the float steps of the contract.
+    #[inline(always)]
+    unsafe fn add_group<S: Simd16>(
+        &self,
+        (sub, head): (*const u8, *const u8),
+        (block, group): (usize, usize),
+        y: &mut Results<S, M>,
+    ) {
+        // SAFETY: as in `run`.
+        unsafe {
+            let format = Self::FORMAT;
+            let which = if format.groups == 1 { 0 } else { 1 + group };
+            let mut sums: Sums<S, M> = [[[S::zero_i(); 2]; 2]; M];
+            if let Zero::Offset { shift } = format.zero {
+                for m in 0..M {
+                    let start = S::shl_i(S::splat_i((*self.x.row(m).add(block)).negative[which]), shift);
+                    sums[m][0][1] = start;
+                    sums[m][1][1] = start;
+                }
+            }
+            if format.groups == 1 || group == 0 {
+                self.add_step::<S, 0>(sub, block, &mut sums);
+                self.add_step::<S, 1>(sub, block, &mut sums);
+                self.add_step::<S, 2>(sub, block, &mut sums);
+                self.add_step::<S, 3>(sub, block, &mut sums);
+            }
+            if format.groups == 1 || group == 1 {
+                self.add_step::<S, 4>(sub, block, &mut sums);
+                self.add_step::<S, 5>(sub, block, &mut sums);
+                self.add_step::<S, 6>(sub, block, &mut sums);
+                self.add_step::<S, 7>(sub, block, &mut sums);
+            }
+            for half in 0..2 {
+                let (d, minimum) = scales::<S>(format, (sub, head), (group, half));
+                for m in 0..M {
+                    let x = self.x.row(m).add(block);
+                    let [hi, lo] = sums[m][half];
+                    let whole = S::to_f(S::add_i(S::shl_i(hi, 8), lo));
+                    y[m][half] = S::fma(whole, S::mul(d, S::splat((*x).scale)), y[m][half]);
+                    if format.has_minimum() {
+                        y[m][half] = S::fma(minimum, S::splat((*x).sums[which]), y[m][half]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Four columns of all rows: the step's weights, unpacked, times the digits.
+    #[inline(always)]
+    unsafe fn add_step<S: Simd16, const STEP: usize>(
+        &self,
+        sub: *const u8,
+        block: usize,
+        sums: &mut Sums<S, M>,
+    ) {
+        // SAFETY: as in `run`.
+        unsafe {
+            let format = Self::FORMAT;
+            let w = [quants::<S>(format, sub, STEP), quants::<S>(format, sub.add(format.half_bytes()), STEP)];
+            for m in 0..M {
+                let x = self.x.row(m).add(block);
+                for digit in 0..2 {
+                    let a = (&raw const (*x).digits[digit][STEP * 4]).cast::<i32>().read();
+                    for half in 0..2 {
+                        let sum = sums[m][half][digit];
+                        sums[m][half][digit] = if format.bits < 8 {
+                            S::dot_narrow(sum, w[half], a)
+                        } else {
+                            S::dot(sum, w[half], a)
+                        };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// d and m of a group for 16 rows; m is 0 for formats without.
+#[inline(always)]
+unsafe fn scales<S: Simd16>(
+    format: BlockFormat,
+    (sub, head): (*const u8, *const u8),
+    (group, half): (usize, usize),
+) -> (S::F, S::F) {
+    // SAFETY: as in `BlockTile::run`.
+    unsafe {
+        let d = S::load_f16(head.add(half * 32).cast());
+        let m = if format.has_minimum() { S::load_f16(head.add(64 + half * 32).cast()) } else { S::zero() };
+        if format.subs == 1 {
+            return (d, m);
+        }
+        let at = group * PANEL_ROWS + half * LANES;
+        let d = S::mul(d, S::to_f(S::load_i8(sub.add(format.scales_at() + at).cast())));
+        if !format.has_minimum() {
+            return (d, m);
+        }
+        let minima = S::to_f(S::load_u8(sub.add(format.minima_at() + at)));
+        (d, S::mul(S::sub(S::zero(), m), minima))
+    }
+}
+
+/// The quants of 16 rows and the four columns of a step, a byte each.
+#[inline(always)]
+unsafe fn quants<S: Simd16>(format: BlockFormat, half: *const u8, step: usize) -> S::I {
+    // SAFETY: as in `BlockTile::run`.
+    unsafe {
+        let [low, high] = format.planes();
+        let q = plane_bits::<S>(low, half, step);
+        if high.width == 0 {
+            return q;
+        }
+        S::or_i(q, plane_bits::<S>(high, half.add(low.width * 64), step))
+    }
+}
+
+/// A plane's bits of a step, at their place in the quants.
+#[inline(always)]
+unsafe fn plane_bits<S: Simd16>(plane: Plane, lines: *const u8, step: usize) -> S::I {
+    // SAFETY: as in `BlockTile::run`.
+    unsafe {
+        let (line, shift) = plane.place(step);
+        let bits = S::load_i(lines.add(line * 64));
+        if plane.width == 8 {
+            return bits;
+        }
+        let moved = if shift > plane.position {
+            S::shr_i(bits, (shift - plane.position) as u32)
+        } else if shift < plane.position {
+            S::shl_i(bits, (plane.position - shift) as u32)
+        } else {
+            bits
+        };
+        S::and_i(moved, S::splat_i((plane.mask() << plane.position) as i32))
+    }
+}

@@ -1,0 +1,62 @@
+//! A tile of dense weights.
+#![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
+
+use super::tile::{AHEAD, Results, Strided};
+use crate::cpu::block::WeightType;
+use crate::cpu::pack::PANEL_ROWS;
+use crate::cpu::simd::{Kernel, LANES, Simd16};
+
+/// `M` rows times a panel of dense weights.
+pub(crate) struct DenseTile<const TYPE: u32, const M: usize> {
+    pub(crate) panel: *const u8,
+    pub(crate) columns: usize,
+    pub(crate) x: Strided<f32>,
+    /// `M` rows of 32 results.
+    pub(crate) out: *mut f32,
+}
+
+// The panel has 32 rows of `columns` weights, every row of `x` as many floats, `out` room for M * 32: whoever
+// makes the tile answers for that.
+impl<const TYPE: u32, const M: usize> Kernel for DenseTile<TYPE, M> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) {
+        // SAFETY: see above; the instruction set is the caller's promise.
+        unsafe {
+            let mut y: Results<S, M> = [[S::zero(); 2]; M];
+            let size = if TYPE == WeightType::F32.ggml_id() { 4 } else { 2 };
+            for k in 0..self.columns {
+                let at = self.panel.add(k * PANEL_ROWS * size);
+                for line in 0..PANEL_ROWS * size / 64 {
+                    S::prefetch(at.wrapping_add(AHEAD + line * 64));
+                }
+                let w = [dense::<S, TYPE>(at), dense::<S, TYPE>(at.add(LANES * size))];
+                for m in 0..M {
+                    let x = S::splat(*self.x.row(m).add(k));
+                    y[m][0] = S::fma(w[0], x, y[m][0]);
+                    y[m][1] = S::fma(w[1], x, y[m][1]);
+                }
+            }
+            for m in 0..M {
+                for half in 0..2 {
+                    S::store(self.out.add(m * PANEL_ROWS + half * LANES), y[m][half]);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dense<S: Simd16, const TYPE: u32>(at: *const u8) -> S::F {
+    // SAFETY: 16 weights lie there, says `DenseTile::run`.
+    unsafe {
+        if TYPE == WeightType::F32.ggml_id() {
+            S::load(at.cast())
+        } else if TYPE == WeightType::F16.ggml_id() {
+            S::load_f16(at.cast())
+        } else {
+            S::load_bf16(at.cast())
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! One thread's part of a product: its own contiguous panels of weights, all rows of activations.
+//!
+//! Rows are taken in blocks whose digits stay in the second cache while the panels pass; inside a block,
+//! tile by tile, the panel stays in the first.
+
+use std::ops::Range;
+
+use super::block_tile::BlockTile;
+use super::dense_tile::DenseTile;
+use super::finish::{Store, store, store_gated};
+use super::tile::Strided;
+use crate::cpu::activation::Activation;
+use crate::cpu::block::WeightType;
+use crate::cpu::digits::DigitBlock;
+use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
+use crate::cpu::rows::SharedRows;
+use crate::cpu::simd::{Kernel, Simd16};
+
+/// Rows of a block: with 1536 columns their digits are 576 KiB.
+const ROW_BLOCK: usize = 128;
+/// Rows of the largest tile.
+const TILE_ROWS: usize = 4;
+
+/// What the activations are multiplied with.
+#[derive(Clone, Copy)]
+pub(crate) enum Weights<'a> {
+    /// Matrices whose outputs stand side by side.
+    Stack { parts: &'a [&'a PackedMatrix], bias: Option<&'a [f32]>, mode: Store },
+    /// activation(gate x) * (up x), for two matrices of the same shape.
+    Gated { gate: &'a PackedMatrix, up: &'a PackedMatrix, activation: Activation },
+}
+
+/// A thread's part.
+pub(crate) struct Multiply<'a> {
+    pub(crate) weights: Weights<'a>,
+    pub(crate) rows: usize,
+    /// Prepared rows, for block-wise weights and for dense ones; not read for what is not there.
+    pub(crate) digits: Strided<DigitBlock>,
+    pub(crate) floats: Strided<f32>,
+    pub(crate) out: SharedRows,
+    /// This thread's number, and that of all.
+    pub(crate) thread: (usize, usize),
+}
+
+/// Results of a tile.
+#[repr(align(64))]
+struct Buffer([f32; TILE_ROWS * PANEL_ROWS]);
+
+impl Buffer {
+    const fn new() -> Self {
+        Self([0.0; TILE_ROWS * PANEL_ROWS])
+    }
+}
+
+// The inputs have `rows` prepared rows in the forms that the weights need, the output as many rows of their
+// outputs, and no other thread has the same number: whoever makes the part answers for that.
+impl Kernel for Multiply<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) {
+        // SAFETY: see above.
+        unsafe {
+            for first in (0..self.rows).step_by(ROW_BLOCK) {
+                let rows = first..self.rows.min(first + ROW_BLOCK);
+                match self.weights {
+                    Weights::Stack { parts, bias, mode } => {
+                        self.stack::<S>(rows, (parts, bias), mode);
+                    }
+                    Weights::Gated { gate, up, activation } => {
+                        self.gated::<S>(rows, (gate, up), activation);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Multiply<'_> {
+    #[inline(always)]
+    unsafe fn stack<S: Simd16>(
+        &self,
+        rows: Range<usize>,
+        (parts, bias): (&[&PackedMatrix], Option<&[f32]>),
+        mode: Store,
+    ) {
+        // SAFETY: as in `run`; a panel's results lie inside the matrix' rows, where no other thread writes.
+        unsafe {
+            let total: usize = parts.iter().map(|part| part.bytes()).sum();
+            let mine = self.share(total);
+            let mut bytes_before = 0;
+            let mut column = 0;
+            for part in parts {
+                let size = part.panel_bytes();
+                for panel in starts_in(&mine, bytes_before, size, part.panels()) {
+                    let (first, count) = outputs(part, panel);
+                    let bias = bias.map(|bias| bias[column + first..][..count].as_ptr());
+                    let mut row = rows.start;
+                    while row < rows.end {
+                        let mut y = Buffer::new();
+                        let tile = tile_rows::<S>(rows.end - row);
+                        self.tile::<S>(part, panel, (row, tile), &mut y);
+                        for m in 0..tile {
+                            let out = self.out.row(row + m).add(column + first);
+                            store::<S>(y.0.as_ptr().add(m * PANEL_ROWS), count, bias, mode, out);
+                        }
+                        row += tile;
+                    }
+                }
+                bytes_before += part.bytes();
+                column += part.rows();
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn gated<S: Simd16>(
+        &self,
+        rows: Range<usize>,
+        (gate, up): (&PackedMatrix, &PackedMatrix),
+        activation: Activation,
+    ) {
+        // SAFETY: as in `stack`.
+        unsafe {
+            for panel in self.share(gate.panels()) {
+                let (first, count) = outputs(gate, panel);
+                let mut row = rows.start;
+                while row < rows.end {
+                    let (mut g, mut u) = (Buffer::new(), Buffer::new());
+                    let tile = tile_rows::<S>(rows.end - row);
+                    self.tile::<S>(gate, panel, (row, tile), &mut g);
+                    self.tile::<S>(up, panel, (row, tile), &mut u);
+                    for m in 0..tile {
+                        let at = m * PANEL_ROWS;
+                        let results = (g.0.as_ptr().add(at), u.0.as_ptr().add(at));
+                        store_gated::<S>(activation, results, count, self.out.row(row + m).add(first));
+                    }
+                    row += tile;
+                }
+            }
+        }
+    }
+
+    /// This thread's contiguous share of `0..total`.
+    fn share(&self, total: usize) -> Range<usize> {
+        let (id, threads) = self.thread;
+        total * id / threads..total * (id + 1) / threads
+    }
+
+    /// `count` rows from `row` on times a panel.
+    #[inline(always)]
+    unsafe fn tile<S: Simd16>(
+        &self,
+        matrix: &PackedMatrix,
+        panel: usize,
+        (row, count): (usize, usize),
+        out: &mut Buffer,
+    ) {
+        // SAFETY: as in `run`.
+        unsafe {
+            let digits = Strided { start: self.digits.row(row), stride: self.digits.stride };
+            let floats = Strided { start: self.floats.row(row), stride: self.floats.stride };
+            /// One arm a type: its number becomes a constant of the tile's code.
+            macro_rules! by_type {
+                (blocks: $($block:ident)*; dense: $($dense:ident)*) => {
+                    match matrix.weight_type() {
+                        $(WeightType::$block => {
+                            blocks::<S, { WeightType::$block.ggml_id() }>(matrix, panel, count, digits, out)
+                        })*
+                        $(WeightType::$dense => {
+                            dense::<S, { WeightType::$dense.ggml_id() }>(matrix, panel, count, floats, out)
+                        })*
+                    }
+                };
+            }
+            by_type! {
+                blocks: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K;
+                dense: F32 F16 BF16
+            }
+        }
+    }
+}
+
+/// Rows of the next tile when `left` are left: 4, 2 or 1, as the registers hold.
+#[inline(always)]
+const fn tile_rows<S: Simd16>(left: usize) -> usize {
+    match left {
+        1 => 1,
+        4.. if S::REGISTERS >= 32 => TILE_ROWS,
+        _ => 2,
+    }
+}
+
+/// The first output of a panel, and how many it has.
+fn outputs(matrix: &PackedMatrix, panel: usize) -> (usize, usize) {
+    let first = panel * PANEL_ROWS;
+    (first, (matrix.rows() - first).min(PANEL_ROWS))
+}
+
+/// The panels of a part whose first byte lies in `mine`, when the part starts at byte `before`.
+fn starts_in(mine: &Range<usize>, before: usize, panel_bytes: usize, panels: usize) -> Range<usize> {
+    let panel = |byte: usize| byte.saturating_sub(before).div_ceil(panel_bytes).min(panels);
+    panel(mine.start)..panel(mine.end)
+}
+
+#[inline(always)]
+unsafe fn blocks<S: Simd16, const TYPE: u32>(
+    matrix: &PackedMatrix,
+    panel: usize,
+    rows: usize,
+    x: Strided<DigitBlock>,
+    out: &mut Buffer,
+) {
+    let (panel, blocks, out) = (matrix.panel(panel), matrix.columns() / 32, out.0.as_mut_ptr());
+    // SAFETY: as in `Multiply::run`; `out` has room for the rows of every tile.
+    unsafe {
+        if rows == 1 {
+            S::call(BlockTile::<TYPE, 1> { panel, blocks, x, out });
+        } else if rows == 2 {
+            S::call(BlockTile::<TYPE, 2> { panel, blocks, x, out });
+        } else if S::REGISTERS >= 32 {
+            S::call(BlockTile::<TYPE, 4> { panel, blocks, x, out });
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn dense<S: Simd16, const TYPE: u32>(
+    matrix: &PackedMatrix,
+    panel: usize,
+    rows: usize,
+    x: Strided<f32>,
+    out: &mut Buffer,
+) {
+    let (panel, columns, out) = (matrix.panel(panel), matrix.columns(), out.0.as_mut_ptr());
+    // SAFETY: as in `blocks`.
+    unsafe {
+        if rows == 1 {
+            S::call(DenseTile::<TYPE, 1> { panel, columns, x, out });
+        } else if rows == 2 {
+            S::call(DenseTile::<TYPE, 2> { panel, columns, x, out });
+        } else if S::REGISTERS >= 32 {
+            S::call(DenseTile::<TYPE, 4> { panel, columns, x, out });
+        }
+    }
+}

@@ -1,0 +1,267 @@
+use super::*;
+use crate::cpu::block::WeightType;
+use crate::cpu::block::tests::Random;
+use crate::cpu::digits::LARGEST;
+use crate::cpu::isa::Isa;
+
+/// A matrix, packed and as numbers.
+struct Matrix {
+    packed: PackedMatrix,
+    weights: Vec<f32>,
+}
+
+impl Matrix {
+    fn random(weight_type: WeightType, rows: usize, columns: usize, seed: u64) -> Self {
+        let bytes = Random(seed).weights(weight_type, rows * columns);
+        let mut weights = vec![0.0; rows * columns];
+        weight_type.dequantise(&bytes, &mut weights);
+        let mut pool = crate::cpu::pool::Pool::new(1);
+        let packed = PackedMatrix::pack(weight_type, rows, columns, &bytes, &mut pool).unwrap();
+        Self { packed, weights }
+    }
+}
+
+fn random_rows(rows: usize, width: usize, seed: u64) -> Rows {
+    let mut random = Random(seed);
+    let mut out = Rows::new(rows, width);
+    for i in 0..rows {
+        out.row_mut(i).fill_with(|| random.activation());
+    }
+    out
+}
+
+fn first_rows(x: &Rows, rows: usize) -> Rows {
+    let mut out = Rows::new(rows, x.width());
+    for i in 0..rows {
+        out.row_mut(i).copy_from_slice(x.row(i));
+    }
+    out
+}
+
+fn bits(row: &[f32]) -> Vec<u32> {
+    row.iter().map(|x| x.to_bits()).collect()
+}
+
+fn product(cpu: &mut Cpu, x: &Rows, parts: &[&PackedMatrix]) -> Rows {
+    let mut out = Rows::new(x.rows(), parts.iter().map(|part| part.rows()).sum());
+    let weights = LinearWeights { parts, bias: None };
+    cpu.linear(LinearInput { x, norm: None }, weights, &mut out, Store::Replace);
+    out
+}
+
+/// Shapes with whole blocks of the type, most of them odd.
+fn shapes(weight_type: WeightType) -> &'static [(usize, usize)] {
+    match weight_type.block_elements() {
+        1 => &[(1, 1), (31, 7), (64, 33), (100, 288), (33, 576)],
+        32 => &[(1, 32), (31, 64), (33, 288), (100, 576), (96, 896), (40, 1536), (35, 4864)],
+        _ => &[(1, 256), (33, 768), (100, 512), (40, 4864)],
+    }
+}
+
+#[test]
+fn bits_depend_on_neither_instructions_nor_batch_nor_threads() {
+    const ROWS: usize = 9;
+    for weight_type in WeightType::ALL {
+        for &(outputs, columns) in shapes(weight_type) {
+            let matrix = Matrix::random(weight_type, outputs, columns, 11);
+            let x = random_rows(ROWS, columns, 12);
+            let mut portable = Cpu::new(Isa::PORTABLE, 1);
+            let want: Vec<_> = (0..ROWS)
+                .map(|i| {
+                    let mut one = Rows::new(1, columns);
+                    one.row_mut(0).copy_from_slice(x.row(i));
+                    bits(product(&mut portable, &one, &[&matrix.packed]).row(0))
+                })
+                .collect();
+            for isa in Isa::supported() {
+                for threads in [1, 3] {
+                    let mut cpu = Cpu::new(isa, threads);
+                    for rows in [1, 2, 3, 4, 6, ROWS] {
+                        let got = product(&mut cpu, &first_rows(&x, rows), &[&matrix.packed]);
+                        for (i, want) in want.iter().enumerate().take(rows) {
+                            assert!(
+                                bits(got.row(i)) == *want,
+                                "{weight_type} {outputs} x {columns}, {isa}, {threads} threads, row {i} of {rows}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What two digits may be off: half a step a weight, and the f32 roundings of the terms.
+fn bound(weight_type: WeightType, weights: &[f32], x: &[f32]) -> f64 {
+    let abs = |x: f32| f64::from(x.abs());
+    if weight_type.block_elements() == 1 {
+        let size: f64 = weights.iter().zip(x).map(|(w, x)| abs(*w) * abs(*x)).sum();
+        return size * f64::from(f32::EPSILON) * (x.len() as f64 + 2.0);
+    }
+    let blocks = || weights.chunks(32).zip(x.chunks(32));
+    let quantising: f64 = blocks()
+        .map(|(w, x)| {
+            let largest = x.iter().fold(0.0, |a: f64, x| a.max(abs(*x)));
+            largest / f64::from(LARGEST) * 0.506 * w.iter().map(|w| abs(*w)).sum::<f64>()
+        })
+        .sum();
+    // d * q and m partly cancel: four times the largest weight covers the sizes of both.
+    let sizes: f64 = blocks()
+        .map(|(w, x)| {
+            let largest = w.iter().fold(0.0, |a: f64, w| a.max(abs(*w)));
+            4.0 * largest * x.iter().map(|x| abs(*x)).sum::<f64>()
+        })
+        .sum();
+    quantising + sizes * f64::from(f32::EPSILON) * (x.len() as f64 / 16.0 + 4.0)
+}
+
+#[test]
+fn results_keep_the_proven_bound_against_f64() {
+    for weight_type in WeightType::ALL {
+        for &(outputs, columns) in shapes(weight_type) {
+            let matrix = Matrix::random(weight_type, outputs, columns, 21);
+            let x = random_rows(5, columns, 22);
+            let mut worst: f64 = 0.0;
+            let got = product(&mut Cpu::new(Isa::detect(), 2), &x, &[&matrix.packed]);
+            for i in 0..x.rows() {
+                for (w, got) in matrix.weights.chunks(columns).zip(got.row(i)) {
+                    let want: f64 = w.iter().zip(x.row(i)).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
+                    let error = (f64::from(*got) - want).abs();
+                    worst = worst.max(error / bound(weight_type, w, x.row(i)).max(1e-30));
+                }
+            }
+            assert!(worst <= 1.0, "{weight_type} {outputs} x {columns}: {worst} of the bound");
+        }
+    }
+}
+
+#[test]
+fn stacked_parts_are_each_part_alone() {
+    let x = random_rows(6, 512, 31);
+    let types =
+        [(WeightType::Q4_K, 100), (WeightType::Q6_K, 33), (WeightType::F16, 7), (WeightType::Q8_0, 64)];
+    let parts: Vec<_> = types.iter().map(|(t, rows)| Matrix::random(*t, *rows, 512, 32).packed).collect();
+    for threads in [1, 2, 5] {
+        let mut cpu = Cpu::new(Isa::detect(), threads);
+        let together = product(&mut cpu, &x, &parts.iter().collect::<Vec<_>>());
+        let mut column = 0;
+        for part in &parts {
+            let alone = product(&mut cpu, &x, &[part]);
+            for i in 0..x.rows() {
+                assert_eq!(bits(&together.row(i)[column..][..part.rows()]), bits(alone.row(i)));
+            }
+            column += part.rows();
+        }
+    }
+}
+
+#[test]
+fn norm_bias_and_residual_are_those_done_apart() {
+    for (weight_type, rows) in [(WeightType::Q4_1, 1), (WeightType::Q4_1, 7), (WeightType::BF16, 2)] {
+        let matrix = Matrix::random(weight_type, 70, 288, 41).packed;
+        let x = random_rows(rows, 288, 42);
+        let weight: Vec<f32> = random_rows(1, 288, 43).row(0).to_vec();
+        let bias: Vec<f32> = random_rows(1, 70, 44).row(0).to_vec();
+        let residual = random_rows(rows, 70, 45);
+        let mut cpu = Cpu::new(Isa::detect(), 2);
+        let mut normed = Rows::new(rows, 288);
+        cpu.rms_norm(&x, &weight, 1e-5, &mut normed);
+        let plain = product(&mut cpu, &normed, &[&matrix]);
+        let mut got = first_rows(&residual, rows);
+        let input = LinearInput { x: &x, norm: Some(Norm { weight: &weight, eps: 1e-5 }) };
+        let weights = LinearWeights { parts: &[&matrix], bias: Some(&bias) };
+        cpu.linear(input, weights, &mut got, Store::Accumulate);
+        for i in 0..rows {
+            let want: Vec<f32> = (0..70).map(|k| residual.row(i)[k] + (plain.row(i)[k] + bias[k])).collect();
+            assert_eq!(bits(got.row(i)), bits(&want), "{weight_type}, row {i}");
+        }
+    }
+}
+
+#[test]
+fn listed_rows_are_those_rows_of_the_whole() {
+    let matrix = Matrix::random(WeightType::Q8_0, 50, 96, 51).packed;
+    let x = random_rows(20, 96, 52);
+    let mut cpu = Cpu::new(Isa::detect(), 2);
+    let whole = product(&mut cpu, &x, &[&matrix]);
+    for list in [&[19, 3][..], &[0, 5, 6, 7, 8, 19], &[]] {
+        let mut out = Rows::new(8, 50);
+        let weights = LinearWeights { parts: &[&matrix], bias: None };
+        cpu.linear_rows(LinearInput { x: &x, norm: None }, list, weights, &mut out);
+        assert_eq!(out.rows(), list.len());
+        for (i, row) in list.iter().enumerate() {
+            assert_eq!(bits(out.row(i)), bits(whole.row(*row as usize)));
+        }
+    }
+}
+
+#[test]
+fn rows_beyond_a_row_block_are_like_the_first() {
+    let matrix = Matrix::random(WeightType::Q4_0, 65, 64, 61).packed;
+    let x = random_rows(300, 64, 62);
+    let mut cpu = Cpu::new(Isa::detect(), 2);
+    let whole = product(&mut cpu, &x, &[&matrix]);
+    for i in [0, 127, 128, 255, 256, 299] {
+        let mut one = Rows::new(1, 64);
+        one.row_mut(0).copy_from_slice(x.row(i));
+        assert_eq!(bits(product(&mut cpu, &one, &[&matrix]).row(0)), bits(whole.row(i)));
+    }
+}
+
+#[test]
+fn the_gated_layer_is_its_two_products_with_the_activation() {
+    let gate = Matrix::random(WeightType::Q4_K, 71, 256, 71).packed;
+    let up = Matrix::random(WeightType::Q6_K, 71, 256, 72).packed;
+    let x = random_rows(5, 256, 73);
+    let mut want: Vec<Vec<u32>> = Vec::new();
+    for isa in Isa::supported() {
+        for threads in [1, 3] {
+            let mut cpu = Cpu::new(isa, threads);
+            let mut out = Rows::new(5, 71);
+            let weights = GatedWeights { gate: &gate, up: &up, activation: Activation::Silu };
+            cpu.gated_linear(LinearInput { x: &x, norm: None }, weights, &mut out);
+            let got: Vec<_> = (0..5).map(|i| bits(out.row(i))).collect();
+            let (g, u) = (product(&mut cpu, &x, &[&gate]), product(&mut cpu, &x, &[&up]));
+            for i in 0..5 {
+                for (k, out) in out.row(i).iter().enumerate() {
+                    let (g, u) = (f64::from(g.row(i)[k]), f64::from(u.row(i)[k]));
+                    let exact = g / (1.0 + (-g).exp()) * u;
+                    assert!(
+                        (f64::from(*out) - exact).abs() <= 1e-6 * exact.abs() + 1e-30,
+                        "{out} for {exact}"
+                    );
+                }
+            }
+            if want.is_empty() {
+                want.clone_from(&got);
+            }
+            assert!(got == want, "{isa}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn an_activation_that_is_not_finite_shows_in_the_result() {
+    let matrix = Matrix::random(WeightType::Q4_1, 32, 64, 81).packed;
+    let mut x = random_rows(2, 64, 82);
+    x.row_mut(1)[40] = f32::INFINITY;
+    let out = product(&mut Cpu::new(Isa::detect(), 1), &x, &[&matrix]);
+    assert!(out.row(0).iter().all(|y| y.is_finite()));
+    assert!(out.row(1).iter().all(|y| y.is_nan()));
+}
+
+#[test]
+fn embeddings_are_the_tables_rows() {
+    for weight_type in [WeightType::Q8_0, WeightType::F16] {
+        let table = Matrix::random(weight_type, 40, 96, 91);
+        let mut cpu = Cpu::new(Isa::detect(), 2);
+        for tokens in [&[39, 0, 7][..], &[1, 2, 3, 4, 5, 5, 39]] {
+            let mut out = Rows::new(10, 96);
+            cpu.embed(&table.packed, tokens, &mut out);
+            assert_eq!(out.rows(), tokens.len());
+            for (i, token) in tokens.iter().enumerate() {
+                assert_eq!(out.row(i), &table.weights[*token as usize * 96..][..96]);
+            }
+        }
+    }
+}

@@ -1,0 +1,53 @@
+use super::*;
+use crate::cpu::block::tests::Random;
+
+#[test]
+fn packing_loses_nothing() {
+    let mut random = Random(3);
+    let mut pool = Pool::new(2);
+    for weight_type in WeightType::ALL {
+        let wide = weight_type.block_elements();
+        for (rows, columns) in [(1, wide), (32, 2 * wide), (33, 3 * wide), (95, 5 * wide), (128, wide)] {
+            let bytes = random.weights(weight_type, rows * columns);
+            let packed = PackedMatrix::pack(weight_type, rows, columns, &bytes, &mut pool).unwrap();
+            let mut want = vec![0.0; rows * columns];
+            weight_type.dequantise(&bytes, &mut want);
+            let mut got = vec![0.0; columns];
+            for (row, want) in want.chunks(columns).enumerate() {
+                packed.dequantise_row(row, &mut got);
+                assert_eq!(got, want, "{weight_type}, row {row} of {rows} x {columns}");
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_take_the_bits_of_the_file() {
+    let mut pool = Pool::new(1);
+    for weight_type in WeightType::ALL {
+        let bytes = vec![0; weight_type.bytes_of(64 * 512).unwrap()];
+        let packed = PackedMatrix::pack(weight_type, 64, 512, &bytes, &mut pool).unwrap();
+        let more = packed.bytes() as f64 / bytes.len() as f64;
+        // The K types' scales of 4 or 6 bits become bytes.
+        let expected = match weight_type {
+            WeightType::Q2_K => 1.0..1.2,
+            WeightType::Q3_K => 1.0..1.04,
+            WeightType::Q4_K | WeightType::Q5_K => 1.0..1.03,
+            _ => 1.0..1.0001,
+        };
+        assert!(expected.contains(&more), "{weight_type}: {more}");
+    }
+}
+
+#[test]
+fn wrong_sizes_are_errors() {
+    let mut pool = Pool::new(1);
+    let mut pack = |rows, columns, bytes: usize| {
+        PackedMatrix::pack(WeightType::Q4_0, rows, columns, &vec![0; bytes], &mut pool).map(|_| ())
+    };
+    assert_eq!(pack(2, 64, 72), Ok(()));
+    assert!(matches!(pack(2, 64, 71), Err(PackError::Bytes { .. })));
+    assert!(matches!(pack(2, 48, 54), Err(PackError::Columns { .. })));
+    assert!(matches!(pack(0, 64, 0), Err(PackError::Empty { .. })));
+    assert!(matches!(pack(usize::MAX, 64, 72), Err(PackError::Bytes { .. })));
+}
