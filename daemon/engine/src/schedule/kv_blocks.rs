@@ -27,7 +27,7 @@ impl KvBlocks {
     pub(super) fn new(blocks: u32, block_size: u32, prefix_cache_n: usize) -> Self {
         KvBlocks {
             pool: BlockPool::new(blocks),
-            index: PrefixIndex::new(prefix_cache_n),
+            index: PrefixIndex::new(prefix_cache_n, blocks),
             block_size: block_size as usize,
             dropped: Vec::new(),
         }

@@ -21,9 +21,11 @@ pub(super) struct PrefixIndex {
 }
 
 impl PrefixIndex {
-    pub(super) fn new(prefix_cache_n: usize) -> Self {
+    /// At most `blocks` are findable: publishing one never allocates.
+    pub(super) fn new(prefix_cache_n: usize, blocks: u32) -> Self {
+        let capacity = if prefix_cache_n == 0 { 0 } else { blocks as usize };
         PrefixIndex {
-            blocks: HashMap::default(),
+            blocks: HashMap::with_capacity_and_hasher(capacity, BuildHasherDefault::default()),
             prefixes_max: prefix_cache_n,
             prefixes: VecDeque::new(),
             kept: HashMap::default(),
@@ -145,7 +147,7 @@ mod tests {
 
     /// An index in which the blocks of `prefixes` are findable; block numbers are tokens.
     fn check(prefix_cache_n: usize, prefixes: &[&[u32]], dropped_expected: &[u32]) {
-        let mut index = PrefixIndex::new(prefix_cache_n);
+        let mut index = PrefixIndex::new(prefix_cache_n, 8);
         let mut dropped = Vec::new();
         for prefix in prefixes {
             let hashes = chain(prefix);
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_bound_of_zero_finds_nothing() {
-        let mut index = PrefixIndex::new(0);
+        let mut index = PrefixIndex::new(0, 8);
         let hash = BlockHash::root(0);
         assert!(!index.insert(hash, 1));
         assert_eq!(index.find(hash), None);
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_first_block_with_a_content_is_the_one_found() {
-        let mut index = PrefixIndex::new(1);
+        let mut index = PrefixIndex::new(1, 8);
         let hash = BlockHash::root(0);
         assert!(index.insert(hash, 1));
         assert!(!index.insert(hash, 2));
