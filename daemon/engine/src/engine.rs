@@ -12,6 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crate::info::{LoadProgress, ModelInfo};
+use crate::load;
+use crate::options::EngineOptions;
 use crate::request::{Generation, StopRules, TokenEvent, TokenId};
 use crate::sample::{Sampler, SamplerError, SamplerOptions};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
@@ -85,6 +87,11 @@ pub(crate) struct Submission {
 pub(crate) struct Place(Arc<AtomicUsize>);
 
 impl Engine {
+    /// Loads a model and serves it. Blocks until it is loaded; `progress` is called on this thread.
+    pub fn load(options: EngineOptions, progress: &dyn Fn(LoadProgress)) -> Result<Engine, LoadError> {
+        Engine::start(move |report| load::load(&options, report), progress)
+    }
+
     /// Builds a model on a new thread and serves it there. Waits until it is built, passing on its progress.
     pub fn start(
         build: impl FnOnce(&dyn Fn(LoadProgress)) -> Result<EngineParts, LoadError> + Send + 'static,

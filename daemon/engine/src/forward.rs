@@ -15,21 +15,31 @@ pub trait Model {
 pub struct Logits<'a> {
     values: &'a mut [f32],
     vocab_size: usize,
+    /// From the start of a row to the start of the next.
+    stride: usize,
 }
 
 impl<'a> Logits<'a> {
     /// `values` are rows of `vocab_size`, one after another.
     pub fn new(values: &'a mut [f32], vocab_size: usize) -> Self {
-        assert!(vocab_size > 0 && values.len().is_multiple_of(vocab_size), "logits come in whole rows");
-        Logits { values, vocab_size }
+        Self::strided(values, vocab_size, vocab_size)
+    }
+
+    /// A row of `vocab_size` logits begins every `stride`.
+    pub fn strided(values: &'a mut [f32], vocab_size: usize, stride: usize) -> Self {
+        assert!(
+            (1..=stride).contains(&vocab_size) && values.len().is_multiple_of(stride),
+            "logits come in whole rows"
+        );
+        Logits { values, vocab_size, stride }
     }
 
     pub fn rows(&self) -> usize {
-        self.values.len() / self.vocab_size
+        self.values.len() / self.stride
     }
 
     pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
-        &mut self.values[row * self.vocab_size..][..self.vocab_size]
+        &mut self.values[row * self.stride..][..self.vocab_size]
     }
 }
 

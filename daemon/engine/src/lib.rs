@@ -3,9 +3,12 @@
 //! Never knows HTTP, Kubernetes or environment variables.
 #![deny(unsafe_code)]
 
+pub mod backend;
+pub mod bench;
 pub mod engine;
 pub mod forward;
 pub mod info;
+pub mod load;
 pub mod memory;
 pub mod model;
 pub mod options;
@@ -22,6 +25,8 @@ pub mod weights;
 pub use engine::{Engine, EngineParts, LoadError, SubmitError};
 pub use forward::{ForwardError, Logits, Model};
 pub use info::{LoadProgress, LoadStage, ModelInfo};
+pub use load::OptionError;
 pub use options::{CacheOptions, CacheSize, CacheType, EngineOptions, ScheduleOptions};
+pub use ostro_kernels::cpu::isa::Isa;
 pub use stats::{EngineHealth, EngineStats};
 pub use stream::TokenStream;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::text::TextOverrides;
+use ostro_kernels::cpu::isa::Isa;
 
 /// How to load and run one model. `EngineOptions::new(path)` holds the defaults.
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ pub struct EngineOptions {
     pub text: TextOverrides,
     /// Threads that compute; `None` takes every CPU the process may use.
     pub threads: Option<usize>,
+    /// Instruction set of the kernels; `None` takes the best that this processor has. Answers do not depend on it.
+    pub isa: Option<Isa>,
     pub cache: CacheOptions,
     /// Most tokens of one sequence, prompt and answer; `None` takes what the model was trained for.
     pub context_len: Option<u32>,
@@ -29,6 +32,7 @@ impl EngineOptions {
             model: model.into(),
             text: TextOverrides::default(),
             threads: None,
+            isa: None,
             cache: CacheOptions::default(),
             context_len: None,
             schedule: ScheduleOptions::default(),

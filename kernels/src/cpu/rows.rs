@@ -56,6 +56,16 @@ impl Rows {
         &mut self.data[i * self.stride..][..self.width]
     }
 
+    /// Floats from the start of a row to the start of the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// All rows in use with what pads them, a row every [`Rows::stride`].
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.data[..self.rows * self.stride]
+    }
+
     /// For writing from the threads of a region.
     pub(crate) fn shared(&mut self) -> SharedRows {
         SharedRows {

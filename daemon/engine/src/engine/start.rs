@@ -10,12 +10,20 @@ use std::time::Instant;
 use std::{io, sync::Mutex};
 
 use super::{Command, Shared};
+use crate::backend::BackendError;
 use crate::forward::Model;
 use crate::info::{LoadProgress, ModelInfo};
+use crate::load::OptionError;
+use crate::memory::MemoryError;
+use crate::model::decoder::WeightsError;
+use crate::model::families::FamilyError;
+use crate::model::roles::RoleError;
 use crate::schedule::{OptionsError, Scheduler, SchedulerOptions};
 use crate::stats::StatsBoard;
 use crate::step_loop::{Inbox, StepLoop};
-use crate::text::TextModel;
+use crate::text::{TextError, TextModel};
+use crate::weights::OpenError;
+use crate::weights::gguf::MetadataError;
 
 /// What an engine is made of.
 pub struct EngineParts {
@@ -29,6 +37,24 @@ pub struct EngineParts {
 /// Why an engine did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Family(#[from] FamilyError),
+    #[error("the tokenizer's metadata")]
+    Vocabulary(#[from] MetadataError),
+    #[error(transparent)]
+    Text(#[from] TextError),
+    #[error("the model's tensors")]
+    Roles(#[from] RoleError),
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error(transparent)]
+    Backend(#[from] BackendError),
     #[error("the engine's schedule")]
     Schedule(#[from] OptionsError),
     #[error("cannot start the engine's thread")]

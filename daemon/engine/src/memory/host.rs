@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::MemoryError;
+
 /// In bytes; `None` where the system does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HostMemory {
@@ -15,6 +17,16 @@ pub struct HostMemory {
 impl HostMemory {
     pub fn read() -> Self {
         Self::read_at(Path::new("/"))
+    }
+
+    /// Before anything is read: whether so many bytes fit at all.
+    pub fn check_holds(&self, model_bytes: u64) -> Result<(), MemoryError> {
+        match self.available_bytes {
+            Some(available_bytes) if model_bytes > available_bytes => {
+                Err(MemoryError::Model { model_bytes, available_bytes })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `root` stands for `/`.

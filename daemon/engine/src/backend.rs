@@ -1,0 +1,126 @@
+//! The seam between the decoder and a device: about fifteen operations on opaque buffers.
+//!
+//! Operations of a step may be queued by a device and fail later: `read` waits for them and reports. Every
+//! implementation keeps the rule that a row's arithmetic never depends on the other rows of the batch.
+
+pub mod cpu;
+
+pub use ostro_kernels::cpu::attention::{HeadShape, RowPlace};
+pub use ostro_kernels::cpu::kv_cache::KvCacheShape;
+
+use crate::forward::{ForwardError, Logits};
+use crate::model::spec::{Activation, Rotary};
+use crate::request::TokenId;
+use crate::weights::TensorView;
+
+pub trait Backend {
+    /// A weight matrix in the layout that the device's kernels want; without loss.
+    type Matrix;
+    /// A norm's weight or a bias, f32.
+    type Vector;
+    /// Activations, one row a token, f32.
+    type Rows;
+    /// Angles of all positions.
+    type Rotary;
+    /// Keys and values of all layers, in blocks.
+    type Cache;
+
+    /// Such as `avx512`.
+    fn instruction_set(&self) -> String;
+    fn threads(&self) -> usize;
+
+    fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<Self::Matrix, BackendError>;
+    fn matrix_bytes(&self, matrix: &Self::Matrix) -> u64;
+    fn load_vector(&mut self, values: Vec<f32>) -> Result<Self::Vector, BackendError>;
+    fn load_rotary(&mut self, rotary: &Rotary, positions: usize) -> Result<Self::Rotary, BackendError>;
+    fn allocate_rows(&mut self, rows: usize, width: usize) -> Result<Self::Rows, BackendError>;
+    fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<Self::Cache, BackendError>;
+
+    /// A row of `table` for every token; sets the number of rows of `out`, as all operations do.
+    fn embed(&mut self, table: &Self::Matrix, batch: &Batch<'_>, out: &mut Self::Rows);
+    fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut Self::Rows);
+    /// Adds to `out`.
+    fn linear_add(&mut self, x: &Self::Rows, projection: &Projection<'_, Self>, out: &mut Self::Rows);
+    /// `activation(gate x) * (up x)`
+    fn gated_linear(&mut self, input: Normed<'_, Self>, gated: &Gated<'_, Self>, out: &mut Self::Rows);
+    /// RMS norm of every query and key head, in place.
+    fn norm_heads(&mut self, qkv: &mut Self::Rows, shape: &HeadShape, norms: &HeadNorms<'_, Self>);
+    /// Turns queries and keys by their positions, in place, and writes keys and values to the cache.
+    fn rotary_and_store(
+        &mut self,
+        qkv: &mut Self::Rows,
+        place: &LayerPlace<'_, Self>,
+        cache: &mut Self::Cache,
+    );
+    fn attention(
+        &mut self,
+        qkv: &Self::Rows,
+        place: &LayerPlace<'_, Self>,
+        cache: &Self::Cache,
+        out: &mut Self::Rows,
+    );
+    /// Logits of the batch's sampled rows, in their order.
+    fn logits(
+        &mut self,
+        input: Normed<'_, Self>,
+        head: &Self::Matrix,
+        batch: &Batch<'_>,
+        out: &mut Self::Rows,
+    );
+    /// Waits for what was queued and gives the logits.
+    fn read<'a>(&mut self, logits: &'a mut Self::Rows) -> Result<Logits<'a>, ForwardError>;
+}
+
+/// The rows of a step.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    pub tokens: &'a [TokenId],
+    /// Rows of a sequence are consecutive and ascending.
+    pub places: &'a [RowPlace],
+    /// By sequence: position `p` lives in block `p / block_size`.
+    pub block_tables: &'a [&'a [u32]],
+    /// Rows whose logits are wanted.
+    pub sampled: &'a [u32],
+}
+
+/// Rows, normalised on the way into a product.
+pub struct Normed<'a, B: Backend + ?Sized> {
+    pub x: &'a B::Rows,
+    pub weight: &'a B::Vector,
+    pub eps: f32,
+}
+
+/// Matrices with the same input, their outputs side by side.
+pub struct Projection<'a, B: Backend + ?Sized> {
+    pub parts: &'a [&'a B::Matrix],
+    pub bias: Option<&'a B::Vector>,
+}
+
+pub struct Gated<'a, B: Backend + ?Sized> {
+    pub gate: &'a B::Matrix,
+    pub up: &'a B::Matrix,
+    pub activation: Activation,
+}
+
+pub struct HeadNorms<'a, B: Backend + ?Sized> {
+    pub query: &'a B::Vector,
+    pub key: &'a B::Vector,
+    pub eps: f32,
+}
+
+/// Where and how a layer attends.
+pub struct LayerPlace<'a, B: Backend + ?Sized> {
+    pub batch: &'a Batch<'a>,
+    pub shape: &'a HeadShape,
+    pub rotary: &'a B::Rotary,
+    pub layer: usize,
+}
+
+/// The device cannot hold something.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    #[error("cannot allocate {what}")]
+    Allocate { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("cannot pack tensor {name:?}")]
+    Pack { name: String, source: Box<dyn std::error::Error + Send + Sync> },
+}

@@ -1,0 +1,149 @@
+//! The CPU as a backend: `ostro_kernels::cpu::ops::Cpu` behind the seam.
+
+use ostro_kernels::cpu::attention::BatchView;
+use ostro_kernels::cpu::isa::Isa;
+use ostro_kernels::cpu::kv_cache::KvCache;
+use ostro_kernels::cpu::ops::attention::AttentionInput;
+use ostro_kernels::cpu::ops::linear::{GatedWeights, LinearInput, LinearWeights, Norm, Store};
+use ostro_kernels::cpu::ops::norm::HeadNorm;
+use ostro_kernels::cpu::ops::rotary::RotaryStore;
+use ostro_kernels::cpu::ops::{Cpu, linear};
+use ostro_kernels::cpu::pack::PackedMatrix;
+use ostro_kernels::cpu::rotary::{self, RotaryTable};
+use ostro_kernels::cpu::rows::Rows;
+
+use super::{
+    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Projection,
+};
+use crate::forward::{ForwardError, Logits};
+use crate::model::spec::{Activation, Rotary, RotaryStyle};
+use crate::weights::TensorView;
+
+/// Must be made on the thread that will use it: its pool pins that thread.
+pub struct CpuBackend {
+    cpu: Cpu,
+}
+
+impl CpuBackend {
+    pub fn new(isa: Isa, threads: usize) -> Self {
+        CpuBackend { cpu: Cpu::new(isa, threads) }
+    }
+}
+
+impl Backend for CpuBackend {
+    type Matrix = PackedMatrix;
+    type Vector = Vec<f32>;
+    type Rows = Rows;
+    type Rotary = RotaryTable;
+    type Cache = KvCache;
+
+    fn instruction_set(&self) -> String {
+        self.cpu.isa().name().to_owned()
+    }
+
+    fn threads(&self) -> usize {
+        self.cpu.threads()
+    }
+
+    fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
+        let &[rows, columns] = tensor.shape.as_slice() else {
+            unreachable!("`DecoderTensors` checked that matrices have two dimensions");
+        };
+        PackedMatrix::pack(tensor.dtype, rows, columns, tensor.bytes, self.cpu.pool_mut())
+            .map_err(|source| BackendError::Pack { name: tensor.name.to_owned(), source: source.into() })
+    }
+
+    fn matrix_bytes(&self, matrix: &PackedMatrix) -> u64 {
+        matrix.bytes() as u64
+    }
+
+    fn load_vector(&mut self, values: Vec<f32>) -> Result<Vec<f32>, BackendError> {
+        Ok(values)
+    }
+
+    fn load_rotary(&mut self, rotary: &Rotary, positions: usize) -> Result<RotaryTable, BackendError> {
+        let style = match rotary.style {
+            RotaryStyle::Halves => rotary::RotaryStyle::HalfSplit,
+            RotaryStyle::Interleaved => rotary::RotaryStyle::Interleaved,
+        };
+        let frequencies: Vec<f64> = rotary.frequencies().into_iter().map(f64::from).collect();
+        Ok(RotaryTable::new(&frequencies, style, 1.0, positions))
+    }
+
+    fn allocate_rows(&mut self, rows: usize, width: usize) -> Result<Rows, BackendError> {
+        Rows::try_new(rows, width)
+            .map_err(|source| BackendError::Allocate { what: "activations", source: source.into() })
+    }
+
+    fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<KvCache, BackendError> {
+        KvCache::new(*shape)
+            .map_err(|source| BackendError::Allocate { what: "the key-value cache", source: source.into() })
+    }
+
+    fn embed(&mut self, table: &PackedMatrix, batch: &Batch<'_>, out: &mut Rows) {
+        self.cpu.embed(table, batch.tokens, out);
+    }
+
+    fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut Rows) {
+        self.cpu.linear(normed(&input), weights(projection), out, Store::Replace);
+    }
+
+    fn linear_add(&mut self, x: &Rows, projection: &Projection<'_, Self>, out: &mut Rows) {
+        self.cpu.linear(LinearInput { x, norm: None }, weights(projection), out, Store::Accumulate);
+    }
+
+    fn gated_linear(&mut self, input: Normed<'_, Self>, gated: &Gated<'_, Self>, out: &mut Rows) {
+        let activation = match gated.activation {
+            Activation::Silu => linear::Activation::Silu,
+            Activation::Gelu => linear::Activation::Gelu,
+            Activation::GeluTanh => linear::Activation::GeluTanh,
+            Activation::Relu => linear::Activation::Relu,
+        };
+        self.cpu.gated_linear(
+            normed(&input),
+            GatedWeights { gate: gated.gate, up: gated.up, activation },
+            out,
+        );
+    }
+
+    fn norm_heads(&mut self, qkv: &mut Rows, shape: &HeadShape, norms: &HeadNorms<'_, Self>) {
+        let norm = HeadNorm { query_weight: norms.query, key_weight: norms.key, eps: norms.eps };
+        self.cpu.head_norm(qkv, shape, &norm);
+    }
+
+    fn rotary_and_store(&mut self, qkv: &mut Rows, place: &LayerPlace<'_, Self>, cache: &mut KvCache) {
+        let LayerPlace { batch, shape, rotary, layer } = *place;
+        self.cpu.rotary_and_store(qkv, &RotaryStore { batch: &view(batch), shape, rotary, layer }, cache);
+    }
+
+    fn attention(&mut self, qkv: &Rows, place: &LayerPlace<'_, Self>, cache: &KvCache, out: &mut Rows) {
+        let LayerPlace { batch, shape, layer, .. } = *place;
+        out.set_rows(batch.places.len());
+        self.cpu.attention(&AttentionInput { qkv, batch: &view(batch), shape, cache, layer }, out);
+    }
+
+    fn logits(&mut self, input: Normed<'_, Self>, head: &PackedMatrix, batch: &Batch<'_>, out: &mut Rows) {
+        let head = LinearWeights { parts: &[head], bias: None };
+        match batch.sampled {
+            [] => out.set_rows(0),
+            sampled => self.cpu.linear_rows(normed(&input), sampled, head, out),
+        }
+    }
+
+    fn read<'a>(&mut self, logits: &'a mut Rows) -> Result<Logits<'a>, ForwardError> {
+        let (width, stride) = (logits.width(), logits.stride());
+        Ok(Logits::strided(logits.as_mut_slice(), width, stride))
+    }
+}
+
+fn normed<'a>(input: &Normed<'a, CpuBackend>) -> LinearInput<'a> {
+    LinearInput { x: input.x, norm: Some(Norm { weight: input.weight, eps: input.eps }) }
+}
+
+fn weights<'a>(projection: &Projection<'a, CpuBackend>) -> LinearWeights<'a> {
+    LinearWeights { parts: projection.parts, bias: projection.bias.map(Vec::as_slice) }
+}
+
+fn view<'a>(batch: &Batch<'a>) -> BatchView<'a> {
+    BatchView { rows: batch.places, block_tables: batch.block_tables }
+}

@@ -1,0 +1,188 @@
+//! From files to a model that runs: open, read the spec, pack the weights, size and allocate the cache.
+//!
+//! Runs on the engine's thread. The files are closed again once the weights are packed.
+
+mod about;
+
+use std::sync::Arc;
+
+use ostro_kernels::cpu::isa::Isa;
+use ostro_kernels::cpu::kv_cache;
+
+use crate::backend::cpu::CpuBackend;
+use crate::backend::{Backend, KvCacheShape};
+use crate::engine::{EngineParts, LoadError};
+use crate::info::{CacheInfo, LoadProgress, LoadStage, ModelInfo};
+use crate::memory::{CacheRequest, HostMemory, MemoryError};
+use crate::model::decoder::{Decoder, DecoderLimits, DecoderWeights};
+use crate::model::families::read_spec;
+use crate::model::roles::DecoderTensors;
+use crate::model::spec::DecoderSpec;
+use crate::options::{CacheType, EngineOptions, ScheduleOptions};
+use crate::schedule::SchedulerOptions;
+use crate::text::{GgufVocabulary, TextModel};
+use crate::weights::ModelFiles;
+use about::About;
+
+/// More are surely a mistake.
+const THREADS_MAX: usize = 1024;
+const STEP_MAX: usize = 1 << 16;
+const WAITING_MAX: usize = 1 << 20;
+
+/// Loads a model for the CPU.
+pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<EngineParts, LoadError> {
+    let tell = |stage, done, total| report(LoadProgress { stage, done, total });
+    tell(LoadStage::Read, 0, 0);
+    let threads = check(options)?;
+    let files = ModelFiles::open(&options.model)?;
+    let (family, spec) = read_spec(&files)?;
+    let context_len = context_len(options, &spec)?;
+    let text = load_text(&files, options)?;
+    let tensors = DecoderTensors::find(&files, family, &spec)?;
+    let about = About::read(&files, &tensors);
+    let host = HostMemory::read();
+    host.check_holds(about.bytes)?;
+
+    let mut backend = CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads);
+    let mut packed = |done| tell(LoadStage::Pack, done, about.bytes);
+    let weights = DecoderWeights::load(&mut backend, &tensors, &mut packed)?;
+    drop(tensors);
+    drop(files);
+
+    tell(LoadStage::Cache, about.bytes, about.bytes);
+    let limits = limits(&options.schedule, context_len);
+    let weight_bytes = weights.bytes(&backend);
+    let model_bytes = weight_bytes + Decoder::<CpuBackend>::buffer_bytes(&spec, limits);
+    let shape = size_cache(options, &spec, context_len, model_bytes, &host)?;
+    let cache = cache_info(options, &shape);
+    let (threads, instruction_set) = (backend.threads(), backend.instruction_set());
+    let info =
+        ModelInfo { weight_bytes, threads, instruction_set, ..about.into_info(&spec, context_len, cache) };
+    let model = Decoder::new(backend, spec, weights, &shape, limits)?;
+    tell(LoadStage::Ready, 0, 0);
+    let schedule = schedule(&options.schedule, &cache, context_len);
+    Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule })
+}
+
+/// What is wrong with the options alone.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name} is {value}, allowed is {allowed}")]
+pub struct OptionError {
+    pub name: &'static str,
+    pub value: u64,
+    pub allowed: String,
+}
+
+/// The number of threads, once all else is allowed too.
+fn check(options: &EngineOptions) -> Result<usize, OptionError> {
+    let refuse = |name, value: usize, allowed: &str| {
+        Err(OptionError { name, value: value as u64, allowed: allowed.to_owned() })
+    };
+    let available = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+    let threads = options.threads.unwrap_or(available);
+    if !(1..=THREADS_MAX).contains(&threads) {
+        return refuse("threads", threads, &format!("1 to {THREADS_MAX}"));
+    }
+    let block_size = options.cache.block_size;
+    if ![16, 32, 64].contains(&block_size) {
+        return refuse("block_size", block_size as usize, "16, 32 or 64");
+    }
+    for (name, value) in [
+        ("max_seqs", options.schedule.sequences_max),
+        ("tokens_per_step", options.schedule.tokens_per_step),
+        ("prompt_tokens_beside_decode", options.schedule.prompt_tokens_beside_decode),
+    ] {
+        if !(1..=STEP_MAX).contains(&value) {
+            return refuse(name, value, &format!("1 to {STEP_MAX}"));
+        }
+    }
+    if options.schedule.waiting_max > WAITING_MAX {
+        return refuse("waiting_max", options.schedule.waiting_max, &format!("at most {WAITING_MAX}"));
+    }
+    Ok(threads)
+}
+
+fn load_text(files: &ModelFiles, options: &EngineOptions) -> Result<TextModel, LoadError> {
+    match files {
+        ModelFiles::Gguf(file) => {
+            let vocabulary = GgufVocabulary::read(file.metadata())?;
+            Ok(TextModel::from_gguf(&vocabulary, &options.text)?)
+        }
+        ModelFiles::Safetensors(directory) => Ok(TextModel::from_dir(directory.path(), &options.text)?),
+    }
+}
+
+fn context_len(options: &EngineOptions, spec: &DecoderSpec) -> Result<u32, OptionError> {
+    let trained = spec.context_length as u32;
+    match options.context_len {
+        None => Ok(trained),
+        Some(chosen) if (2..=trained).contains(&chosen) => Ok(chosen),
+        Some(chosen) => {
+            let (value, allowed) = (chosen.into(), format!("2 to {trained}, what the model was trained for"));
+            Err(OptionError { name: "context_len", value, allowed })
+        }
+    }
+}
+
+fn size_cache(
+    options: &EngineOptions,
+    spec: &DecoderSpec,
+    context_len: u32,
+    model_bytes: u64,
+    host: &HostMemory,
+) -> Result<KvCacheShape, MemoryError> {
+    let shape = KvCacheShape {
+        layers: spec.layers,
+        blocks: 1,
+        block_size: options.cache.block_size as usize,
+        kv_heads: spec.kv_heads,
+        head_dim: spec.head_dim,
+        cache_type: match options.cache.cache_type {
+            CacheType::F32 => kv_cache::CacheType::F32,
+            CacheType::F16 => kv_cache::CacheType::F16,
+            CacheType::Bf16 => kv_cache::CacheType::Bf16,
+        },
+    };
+    let request = CacheRequest {
+        options: options.cache,
+        bytes_per_block: shape.bytes_per_block() as u64,
+        context_len,
+        sequences_max: options.schedule.sequences_max,
+        model_bytes,
+    };
+    Ok(KvCacheShape { blocks: request.blocks(host)? as usize, ..shape })
+}
+
+fn cache_info(options: &EngineOptions, shape: &KvCacheShape) -> CacheInfo {
+    CacheInfo {
+        cache_type: options.cache.cache_type,
+        block_size: options.cache.block_size,
+        blocks: shape.blocks as u32,
+        bytes: shape.blocks as u64 * shape.bytes_per_block() as u64,
+    }
+}
+
+fn limits(options: &ScheduleOptions, context_len: u32) -> DecoderLimits {
+    let rows = options.tokens_per_step;
+    DecoderLimits { rows, sampled: options.sequences_max.min(rows), positions: context_len as usize }
+}
+
+fn schedule(options: &ScheduleOptions, cache: &CacheInfo, context_len: u32) -> SchedulerOptions {
+    let ScheduleOptions {
+        sequences_max,
+        waiting_max,
+        tokens_per_step,
+        prompt_tokens_beside_decode,
+        prefix_cache_n,
+    } = *options;
+    SchedulerOptions {
+        block_size: cache.block_size,
+        blocks: cache.blocks,
+        context_len,
+        max_seqs: sequences_max,
+        tokens_per_step,
+        prompt_tokens_beside_decode,
+        waiting_max,
+        prefix_cache_n,
+    }
+}

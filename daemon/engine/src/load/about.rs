@@ -1,0 +1,71 @@
+//! What a model's files say about it, for people: name, size, number format.
+
+use std::collections::BTreeMap;
+
+use crate::info::{CacheInfo, ModelInfo};
+use crate::model::roles::DecoderTensors;
+use crate::model::spec::DecoderSpec;
+use crate::weights::{ModelFiles, TensorView};
+
+pub(super) struct About {
+    name: Option<String>,
+    /// Of the decoder's tensors in the file.
+    pub(super) bytes: u64,
+    parameters: u64,
+    /// The type of most parameters.
+    weight_type: String,
+}
+
+impl About {
+    pub(super) fn read(files: &ModelFiles, tensors: &DecoderTensors<'_>) -> Self {
+        let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
+        let (mut bytes, mut parameters) = (0, 0);
+        for tensor in all(tensors) {
+            bytes += tensor.bytes.len() as u64;
+            parameters += tensor.elements() as u64;
+            *by_type.entry(tensor.dtype.to_string()).or_default() += tensor.elements() as u64;
+        }
+        let most = by_type.into_iter().max_by_key(|(_, elements)| *elements);
+        let weight_type = most.map(|(name, _)| name).unwrap_or_default();
+        About { name: name(files), bytes, parameters, weight_type }
+    }
+
+    /// Without what only the backend knows.
+    pub(super) fn into_info(self, spec: &DecoderSpec, context_len: u32, cache: CacheInfo) -> ModelInfo {
+        ModelInfo {
+            architecture: spec.architecture.clone(),
+            name: self.name,
+            weight_type: self.weight_type,
+            parameters: self.parameters,
+            layers: spec.layers as u32,
+            hidden_size: spec.hidden as u32,
+            vocab_size: spec.vocab as u32,
+            context_len,
+            model_context_len: spec.context_length as u32,
+            weight_bytes: self.bytes,
+            cache,
+            threads: 0,
+            instruction_set: String::new(),
+            load_seconds: 0.0,
+        }
+    }
+}
+
+fn all<'t, 'a>(tensors: &'t DecoderTensors<'a>) -> impl Iterator<Item = &'t TensorView<'a>> {
+    let layers = tensors.layers.iter().flat_map(|layer| {
+        let projections = [&layer.query, &layer.key, &layer.value, &layer.output];
+        let biases = projections.into_iter().filter_map(|projection| projection.bias.as_ref());
+        let norms = [&layer.query_norm, &layer.key_norm].into_iter().flatten();
+        let others = [&layer.attention_norm, &layer.mlp_norm, &layer.gate, &layer.up, &layer.down];
+        projections.map(|projection| &projection.weight).into_iter().chain(biases).chain(norms).chain(others)
+    });
+    [&tensors.embedding, &tensors.final_norm].into_iter().chain(&tensors.head).chain(layers)
+}
+
+fn name(files: &ModelFiles) -> Option<String> {
+    let found = match files {
+        ModelFiles::Gguf(file) => file.metadata().str("general.name").ok()?,
+        ModelFiles::Safetensors(directory) => directory.config().str("_name_or_path").ok()?,
+    };
+    found.filter(|name| !name.is_empty()).map(str::to_owned)
+}

@@ -1,0 +1,144 @@
+//! The one decoder: runs any `DecoderSpec` on any backend. Reads top to bottom, as the arithmetic goes.
+//!
+//! Weights and buffers are made once, at load; a step allocates nothing.
+
+mod step_rows;
+mod weights;
+
+use crate::backend::{
+    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Projection,
+};
+use crate::forward::{ForwardError, Logits, Model};
+use crate::model::spec::DecoderSpec;
+use crate::schedule::StepPlan;
+use step_rows::StepRows;
+
+pub use weights::{DecoderWeights, LayerWeights, WeightsError};
+
+pub struct Decoder<B: Backend> {
+    backend: B,
+    spec: DecoderSpec,
+    shape: HeadShape,
+    weights: DecoderWeights<B>,
+    rotary: B::Rotary,
+    cache: B::Cache,
+    buffers: Buffers<B>,
+    step: StepRows,
+}
+
+/// The largest step, and the longest sequence.
+#[derive(Clone, Copy, Debug)]
+pub struct DecoderLimits {
+    pub rows: usize,
+    pub sampled: usize,
+    pub positions: usize,
+}
+
+/// Activations of a step, one row a token.
+struct Buffers<B: Backend> {
+    /// The residual stream.
+    hidden: B::Rows,
+    /// Queries, keys and values side by side.
+    qkv: B::Rows,
+    attended: B::Rows,
+    gated: B::Rows,
+    logits: B::Rows,
+}
+
+impl<B: Backend> Decoder<B> {
+    pub fn new(
+        mut backend: B,
+        spec: DecoderSpec,
+        weights: DecoderWeights<B>,
+        cache: &KvCacheShape,
+        limits: DecoderLimits,
+    ) -> Result<Self, BackendError> {
+        let shape = head_shape(&spec);
+        Ok(Decoder {
+            rotary: backend.load_rotary(&spec.rotary, limits.positions)?,
+            cache: backend.allocate_cache(cache)?,
+            buffers: Buffers {
+                hidden: backend.allocate_rows(limits.rows, spec.hidden)?,
+                qkv: backend.allocate_rows(limits.rows, shape.qkv_width())?,
+                attended: backend.allocate_rows(limits.rows, shape.out_width())?,
+                gated: backend.allocate_rows(limits.rows, spec.intermediate)?,
+                logits: backend.allocate_rows(limits.sampled, spec.vocab)?,
+            },
+            step: StepRows::default(),
+            backend,
+            spec,
+            shape,
+            weights,
+        })
+    }
+
+    /// Bytes of the activations that `new` allocates.
+    pub fn buffer_bytes(spec: &DecoderSpec, limits: DecoderLimits) -> u64 {
+        let shape = head_shape(spec);
+        let row = spec.hidden + shape.qkv_width() + shape.out_width() + spec.intermediate;
+        let floats =
+            limits.rows.saturating_mul(row).saturating_add(limits.sampled.saturating_mul(spec.vocab));
+        floats as u64 * 4
+    }
+
+    fn run(&mut self, batch: &Batch<'_>) {
+        self.backend.embed(&self.weights.embedding, batch, &mut self.buffers.hidden);
+        for layer in 0..self.weights.layers.len() {
+            self.attend(layer, batch);
+            self.transform(layer);
+        }
+        let input =
+            Normed { x: &self.buffers.hidden, weight: &self.weights.final_norm, eps: self.spec.norm_eps };
+        let head = self.weights.head.as_ref().unwrap_or(&self.weights.embedding);
+        self.backend.logits(input, head, batch, &mut self.buffers.logits);
+    }
+
+    /// Norm, query-key-value, rotary, cache, attention, output projection onto the residual stream.
+    fn attend(&mut self, layer: usize, batch: &Batch<'_>) {
+        let Decoder { backend, buffers, cache, shape, .. } = self;
+        let weights = &self.weights.layers[layer];
+        let eps = self.spec.norm_eps;
+
+        let input = Normed { x: &buffers.hidden, weight: &weights.attention_norm, eps };
+        let parts = [&weights.query, &weights.key, &weights.value];
+        let bias = weights.qkv_bias.as_ref();
+        backend.linear(input, &Projection { parts: &parts, bias }, &mut buffers.qkv);
+        if let Some((query, key)) = &weights.head_norms {
+            backend.norm_heads(&mut buffers.qkv, shape, &HeadNorms { query, key, eps });
+        }
+        let place = LayerPlace { batch, shape, rotary: &self.rotary, layer };
+        backend.rotary_and_store(&mut buffers.qkv, &place, cache);
+        backend.attention(&buffers.qkv, &place, cache, &mut buffers.attended);
+        let output = Projection { parts: &[&weights.output], bias: weights.output_bias.as_ref() };
+        backend.linear_add(&buffers.attended, &output, &mut buffers.hidden);
+    }
+
+    /// Norm, gated MLP, down projection onto the residual stream.
+    fn transform(&mut self, layer: usize) {
+        let Decoder { backend, buffers, .. } = self;
+        let weights = &self.weights.layers[layer];
+        let input = Normed { x: &buffers.hidden, weight: &weights.mlp_norm, eps: self.spec.norm_eps };
+        let gated = Gated { gate: &weights.gate, up: &weights.up, activation: self.spec.activation };
+        backend.gated_linear(input, &gated, &mut buffers.gated);
+        let down = Projection { parts: &[&weights.down], bias: None };
+        backend.linear_add(&buffers.gated, &down, &mut buffers.hidden);
+    }
+}
+
+impl<B: Backend> Model for Decoder<B> {
+    fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
+        let mut step = std::mem::take(&mut self.step);
+        step.with_batch(plan, |batch| self.run(batch));
+        self.step = step;
+        self.backend.read(&mut self.buffers.logits)
+    }
+}
+
+fn head_shape(spec: &DecoderSpec) -> HeadShape {
+    HeadShape {
+        query_heads: spec.heads,
+        kv_heads: spec.kv_heads,
+        head_dim: spec.head_dim,
+        scale: spec.attention_scale,
+    }
+}

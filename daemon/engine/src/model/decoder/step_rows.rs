@@ -1,0 +1,54 @@
+//! A step plan as the backend wants it, in vectors that are kept from step to step.
+
+use crate::backend::{Batch, RowPlace};
+use crate::request::TokenId;
+use crate::schedule::StepPlan;
+
+#[derive(Debug, Default)]
+pub(super) struct StepRows {
+    tokens: Vec<TokenId>,
+    places: Vec<RowPlace>,
+    sampled: Vec<u32>,
+    /// Empty between steps; only its memory is kept.
+    block_tables: Vec<&'static [u32]>,
+}
+
+impl StepRows {
+    pub(super) fn with_batch(&mut self, plan: &StepPlan, run: impl FnOnce(&Batch<'_>)) {
+        self.tokens.clear();
+        self.tokens.extend(plan.rows().iter().map(|row| row.token));
+        self.places.clear();
+        let place = |row: &crate::schedule::Row| RowPlace { sequence: row.sequence, position: row.position };
+        self.places.extend(plan.rows().iter().map(place));
+        self.sampled.clear();
+        self.sampled.extend(plan.samples().iter().map(|sample| sample.row));
+        let mut block_tables = emptied(std::mem::take(&mut self.block_tables));
+        block_tables.extend((0..plan.sequences().len()).map(|sequence| plan.block_table(sequence)));
+        run(&Batch {
+            tokens: &self.tokens,
+            places: &self.places,
+            block_tables: &block_tables,
+            sampled: &self.sampled,
+        });
+        self.block_tables = emptied(block_tables);
+    }
+}
+
+/// The vector's memory for slices of another lifetime: collecting in place reuses it.
+fn emptied<'to>(mut slices: Vec<&[u32]>) -> Vec<&'to [u32]> {
+    slices.clear();
+    slices.into_iter().map(|_| -> &[u32] { &[] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emptied_vector_keeps_its_memory() {
+        let slices: Vec<&[u32]> = vec![&[1], &[2], &[3]];
+        let (place, capacity) = (slices.as_ptr() as usize, slices.capacity());
+        let empty: Vec<&'static [u32]> = emptied(slices);
+        assert_eq!((empty.len(), empty.as_ptr() as usize, empty.capacity()), (0, place, capacity));
+    }
+}

@@ -1,0 +1,136 @@
+//! The decoder's weights on their device, packed one tensor after another from the model's files.
+
+use crate::backend::{Backend, BackendError};
+use crate::model::roles::{self, DecoderTensors, LayerTensors};
+use crate::weights::TensorView;
+
+pub struct DecoderWeights<B: Backend> {
+    pub embedding: B::Matrix,
+    pub layers: Vec<LayerWeights<B>>,
+    pub final_norm: B::Vector,
+    /// `None`: the embedding serves.
+    pub head: Option<B::Matrix>,
+}
+
+pub struct LayerWeights<B: Backend> {
+    pub attention_norm: B::Vector,
+    pub query: B::Matrix,
+    pub key: B::Matrix,
+    pub value: B::Matrix,
+    /// Of query, key and value, one after another.
+    pub qkv_bias: Option<B::Vector>,
+    pub head_norms: Option<(B::Vector, B::Vector)>,
+    pub output: B::Matrix,
+    pub output_bias: Option<B::Vector>,
+    pub mlp_norm: B::Vector,
+    pub gate: B::Matrix,
+    pub up: B::Matrix,
+    pub down: B::Matrix,
+}
+
+/// Why weights cannot be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    #[error("tensor {name:?} holds a number that is not finite, at byte {offset}")]
+    NotFinite { name: String, offset: usize },
+    #[error("cannot place the weights")]
+    Backend(#[from] BackendError),
+}
+
+impl<B: Backend> DecoderWeights<B> {
+    /// Tells `report` how many bytes of the file are packed.
+    pub fn load(
+        backend: &mut B,
+        tensors: &DecoderTensors<'_>,
+        report: &mut dyn FnMut(u64),
+    ) -> Result<Self, WeightsError> {
+        let mut loader = Loader { backend, report, done: 0 };
+        Ok(DecoderWeights {
+            embedding: loader.matrix(&tensors.embedding)?,
+            layers: tensors.layers.iter().map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?,
+            final_norm: loader.vector(&tensors.final_norm)?,
+            head: tensors.head.as_ref().map(|head| loader.matrix(head)).transpose()?,
+        })
+    }
+
+    /// Of the packed matrices.
+    pub fn bytes(&self, backend: &B) -> u64 {
+        let layer = |layer: &LayerWeights<B>| {
+            let LayerWeights { query, key, value, output, gate, up, down, .. } = layer;
+            [query, key, value, output, gate, up, down]
+                .map(|matrix| backend.matrix_bytes(matrix))
+                .iter()
+                .sum::<u64>()
+        };
+        let head = self.head.as_ref().map_or(0, |head| backend.matrix_bytes(head));
+        backend.matrix_bytes(&self.embedding) + head + self.layers.iter().map(layer).sum::<u64>()
+    }
+}
+
+struct Loader<'a, B: Backend> {
+    backend: &'a mut B,
+    report: &'a mut dyn FnMut(u64),
+    done: u64,
+}
+
+impl<B: Backend> Loader<'_, B> {
+    fn layer(&mut self, tensors: &LayerTensors<'_>) -> Result<LayerWeights<B>, WeightsError> {
+        let LayerTensors { query, key, value, output, .. } = tensors;
+        Ok(LayerWeights {
+            attention_norm: self.vector(&tensors.attention_norm)?,
+            query: self.matrix(&query.weight)?,
+            key: self.matrix(&key.weight)?,
+            value: self.matrix(&value.weight)?,
+            qkv_bias: self.bias(&[query, key, value])?,
+            head_norms: match (&tensors.query_norm, &tensors.key_norm) {
+                (Some(query), Some(key)) => Some((self.vector(query)?, self.vector(key)?)),
+                _ => None,
+            },
+            output: self.matrix(&output.weight)?,
+            output_bias: self.bias(&[output])?,
+            mlp_norm: self.vector(&tensors.mlp_norm)?,
+            gate: self.matrix(&tensors.gate)?,
+            up: self.matrix(&tensors.up)?,
+            down: self.matrix(&tensors.down)?,
+        })
+    }
+
+    fn matrix(&mut self, tensor: &TensorView<'_>) -> Result<B::Matrix, WeightsError> {
+        check_finite(tensor)?;
+        let matrix = self.backend.load_matrix(tensor)?;
+        self.count(tensor);
+        Ok(matrix)
+    }
+
+    fn vector(&mut self, tensor: &TensorView<'_>) -> Result<B::Vector, WeightsError> {
+        check_finite(tensor)?;
+        self.count(tensor);
+        Ok(self.backend.load_vector(tensor.to_f32())?)
+    }
+
+    /// The biases of projections whose outputs lie side by side; all have one or none has.
+    fn bias(&mut self, projections: &[&roles::Projection<'_>]) -> Result<Option<B::Vector>, WeightsError> {
+        let mut values = Vec::new();
+        for tensor in projections.iter().filter_map(|projection| projection.bias.as_ref()) {
+            check_finite(tensor)?;
+            self.count(tensor);
+            values.extend(tensor.to_f32());
+        }
+        match values.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(self.backend.load_vector(values)?)),
+        }
+    }
+
+    fn count(&mut self, tensor: &TensorView<'_>) {
+        self.done += tensor.bytes.len() as u64;
+        (self.report)(self.done);
+    }
+}
+
+fn check_finite(tensor: &TensorView<'_>) -> Result<(), WeightsError> {
+    match tensor.first_non_finite() {
+        None => Ok(()),
+        Some(offset) => Err(WeightsError::NotFinite { name: tensor.name.to_owned(), offset }),
+    }
+}
