@@ -11,6 +11,7 @@ pub mod models;
 pub mod openai;
 pub mod options;
 pub mod validate;
+pub mod weights;
 
 mod answer;
 mod builder;

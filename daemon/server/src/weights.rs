@@ -1,0 +1,139 @@
+//! Finds a model's files: a local file, a local directory, or a repository of a model hub, downloaded
+//! into the hub's usual cache, which other tools read and fill too.
+//!
+//! Blocks the calling thread. Address, cache, token and mode are options; of the environment only the
+//! proxy variables count, which the HTTP client reads.
+//! `hf-hub` asks the hub about a repository. Files are transferred here, because that crate (1.0.0)
+//! starts an interrupted file again from its beginning, waits for a silent server without limit and
+//! does not look at the status of a download.
+
+mod cache;
+mod download;
+mod error;
+mod hub;
+mod local;
+mod names;
+mod select;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use error::WeightsError;
+
+pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
+const DEFAULT_REVISION: &str = "main";
+
+/// Which model is meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModelReference {
+    /// A file, a directory, or `owner/name` on the hub.
+    pub model: String,
+    /// The GGUF file of a directory or repository that has several.
+    pub quantized_file: Option<String>,
+    /// Branch, tag or commit on the hub; absent is `main`.
+    pub revision: Option<String>,
+}
+
+/// How the hub is reached.
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    pub endpoint: String,
+    /// `HF_HOME`: holds the token file and, unless `cache` is given, the cache.
+    pub home: PathBuf,
+    /// `HF_HUB_CACHE`: `hub` under `home` when absent.
+    pub cache: Option<PathBuf>,
+    pub mode: HubMode,
+    pub token: HubToken,
+    /// Failures in a row, without a byte of progress between them, before a download gives up.
+    pub retries: u32,
+    /// Waited before the first retry; doubles with each further one.
+    pub retry_delay: Duration,
+    /// Longest silence of the server.
+    pub idle_timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HubMode {
+    Online,
+    /// Only what is in the cache.
+    Offline,
+}
+
+/// Where the token for private and gated repositories comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum HubToken {
+    None,
+    /// The file `token` under `home`, if there is one.
+    Cached,
+    Literal(String),
+    File(PathBuf),
+}
+
+impl fmt::Debug for HubToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HubToken::None => f.write_str("None"),
+            HubToken::Cached => f.write_str("Cached"),
+            HubToken::Literal(_) => f.write_str("Literal(***)"),
+            HubToken::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+impl HubOptions {
+    pub fn new(home: impl Into<PathBuf>) -> Self {
+        HubOptions {
+            endpoint: DEFAULT_ENDPOINT.to_owned(),
+            home: home.into(),
+            cache: None,
+            mode: HubMode::Online,
+            token: HubToken::Cached,
+            retries: 5,
+            retry_delay: Duration::from_millis(500),
+            idle_timeout: Duration::from_secs(60),
+        }
+    }
+
+    fn cache_folder(&self) -> PathBuf {
+        self.cache.clone().unwrap_or_else(|| self.home.join("hub"))
+    }
+}
+
+/// How far a download has come, in bytes of all files of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DownloadProgress {
+    /// The file that is being transferred.
+    pub file: String,
+    pub done: u64,
+    pub total: u64,
+}
+
+/// A model on this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedModel {
+    /// A GGUF file, or a directory with `config.json`.
+    pub path: PathBuf,
+    /// The hub's commit, for models from the hub.
+    pub commit: Option<String>,
+}
+
+/// Finds the model and downloads what is missing. What exists as a path is taken as one.
+pub fn resolve_model(
+    reference: &ModelReference,
+    options: &HubOptions,
+    progress: &dyn Fn(DownloadProgress),
+) -> Result<ResolvedModel, WeightsError> {
+    let file = reference.quantized_file.as_deref();
+    let path = Path::new(&reference.model);
+    if path.exists() {
+        return Ok(ResolvedModel { path: local::model_in(path, file)?, commit: None });
+    }
+    if names::looks_like_path(&reference.model) {
+        return Err(WeightsError::LocalNotFound(path.to_owned()));
+    }
+    if !names::is_repository_id(&reference.model) {
+        return Err(WeightsError::InvalidId(reference.model.clone()));
+    }
+    hub::resolve(reference, options, progress)
+}

@@ -1,0 +1,71 @@
+//! Names from users and from the hub, checked before they become paths.
+
+use std::path::{Component, Path};
+
+/// Written like a path, so that a mistyped path is not looked for on the hub.
+pub(super) fn looks_like_path(model: &str) -> bool {
+    let path = Path::new(model);
+    path.is_absolute()
+        || model.starts_with(['.', '~'])
+        || model.contains('\\')
+        || model.ends_with('/')
+        || model.matches('/').count() > 1
+        || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+/// `name` or `owner/name` in the hub's alphabet.
+pub(super) fn is_repository_id(id: &str) -> bool {
+    let is_name = |name: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        (1..=96).contains(&name.len())
+            && name.bytes().all(plain)
+            && !name.starts_with('.')
+            && !name.contains("..")
+    };
+    id.matches('/').count() <= 1 && id.split('/').all(is_name)
+}
+
+/// A file of a repository: relative, and inside it.
+pub(super) fn is_inside(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    !name.is_empty() && !name.contains(['\\', '\0']) && parts.all(|part| matches!(part, Component::Normal(_)))
+}
+
+/// A commit or content id: it becomes a file name.
+pub(super) fn is_content_id(id: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=128).contains(&id.len()) && id.bytes().all(plain)
+}
+
+pub(super) fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_and_ids_are_told_apart() {
+        for path in ["/a/b", "./a", "../a", "~/a", "a/b/c", "a\\b", "a/", "model.gguf", "a/model.GGUF"] {
+            assert!(looks_like_path(path), "{path}");
+        }
+        for id in ["gpt2", "Qwen/Qwen2.5-0.5B", "a_b/c-d.e"] {
+            assert!(!looks_like_path(id) && is_repository_id(id), "{id}");
+        }
+        for id in ["", "/", "a/", "/a", "a b", "a/..", "a/.b", "a/b?c", "a/b%2f", &"a".repeat(97)] {
+            assert!(!is_repository_id(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn names_that_leave_the_repository_are_refused() {
+        assert!(is_inside("model.safetensors") && is_inside("Q4/model.gguf"));
+        for name in ["", "/etc/passwd", "../x", "a/../../x", "a\\..\\x", "./x", "a\0b"] {
+            assert!(!is_inside(name), "{name}");
+        }
+        for id in ["", "../x", "a/b", ".", &"a".repeat(129)] {
+            assert!(!is_content_id(id), "{id}");
+        }
+    }
+}

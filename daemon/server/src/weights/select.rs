@@ -1,0 +1,142 @@
+//! Which files of a listing make up the model. Pure.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::WeightsError;
+use super::names::is_inside;
+
+pub(super) const INDEX: &str = "model.safetensors.index.json";
+const WEIGHTS: &str = "model.safetensors";
+pub(super) const CONFIG: &str = "config.json";
+/// Taken along where they exist.
+const BESIDE: [&str; 6] = [
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+];
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Selection {
+    Gguf(String),
+    /// With the index, the shards it names belong to it too.
+    Directory(Vec<String>),
+}
+
+impl Selection {
+    pub(super) fn files(&self) -> &[String] {
+        match self {
+            Selection::Gguf(file) => std::slice::from_ref(file),
+            Selection::Directory(files) => files,
+        }
+    }
+}
+
+/// `file` is what the user asked for. Without it, safetensors win over GGUF.
+pub(super) fn select(model: &str, names: &[String], file: Option<&str>) -> Result<Selection, WeightsError> {
+    if let Some(file) = file {
+        return match names.iter().any(|name| name == file) {
+            true => Ok(Selection::Gguf(file.to_owned())),
+            false => Err(WeightsError::FileNotFound {
+                model: model.to_owned(),
+                file: file.to_owned(),
+                candidates: gguf_files(names),
+            }),
+        };
+    }
+    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+    let weights = [INDEX, WEIGHTS].into_iter().find(|name| has(name));
+    if let (true, Some(weights)) = (has(CONFIG), weights) {
+        let beside = BESIDE.into_iter().filter(|name| has(name));
+        let files = [CONFIG].into_iter().chain(beside).chain([weights]);
+        return Ok(Selection::Directory(files.map(str::to_owned).collect()));
+    }
+    let candidates = gguf_files(names);
+    match candidates.as_slice() {
+        [] => Err(WeightsError::NoWeights { model: model.to_owned() }),
+        [only] => Ok(Selection::Gguf(only.clone())),
+        _ => Err(WeightsError::AmbiguousFile { model: model.to_owned(), candidates }),
+    }
+}
+
+/// Projectors of vision models are not models.
+fn gguf_files(names: &[String]) -> Vec<String> {
+    let is_model = |name: &&String| {
+        let name = name.to_ascii_lowercase();
+        name.ends_with(".gguf") && !name.contains("mmproj")
+    };
+    let mut files: Vec<String> = names.iter().filter(is_model).cloned().collect();
+    files.sort();
+    files
+}
+
+/// The files that a safetensors index names, each once.
+pub(super) fn shards(model: &str, index: &[u8]) -> Result<Vec<String>, WeightsError> {
+    let malformed = |what: String| WeightsError::Malformed { model: model.to_owned(), what };
+    let index: Value =
+        serde_json::from_slice(index).map_err(|error| malformed(format!("{INDEX} is not JSON: {error}")))?;
+    let map =
+        index["weight_map"].as_object().ok_or_else(|| malformed(format!("{INDEX} has no weight_map")))?;
+    let mut files = BTreeSet::new();
+    for file in map.values() {
+        let file = file.as_str().filter(|file| is_inside(file) && file.ends_with(".safetensors"));
+        let file =
+            file.ok_or_else(|| malformed(format!("{INDEX} names a file that is not a weight file")))?;
+        files.insert(file.to_owned());
+    }
+    Ok(files.into_iter().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(names: &[&str], file: Option<&str>) -> Result<Selection, WeightsError> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        select("o/m", &names, file)
+    }
+
+    #[test]
+    fn the_only_gguf_file_is_taken() {
+        let names = ["README.md", "m-Q4_0.gguf", "mmproj-m-f16.gguf"];
+        assert_eq!(chosen(&names, None).unwrap(), Selection::Gguf("m-Q4_0.gguf".into()));
+    }
+
+    #[test]
+    fn of_several_gguf_files_one_must_be_named() {
+        let names = ["b.gguf", "a.gguf", "config.json"];
+        let message = chosen(&names, None).unwrap_err().to_string();
+        assert_eq!(message, "o/m has several GGUF files; name one by quantized_file: a.gguf, b.gguf");
+        assert_eq!(chosen(&names, Some("b.gguf")).unwrap(), Selection::Gguf("b.gguf".into()));
+        let message = chosen(&names, Some("c.gguf")).unwrap_err().to_string();
+        assert_eq!(message, "o/m has no file c.gguf; it has: a.gguf, b.gguf");
+    }
+
+    #[test]
+    fn a_directory_brings_what_lies_beside_its_weights() {
+        let names = ["config.json", "model.safetensors", "tokenizer.json", "pytorch_model.bin", "x.gguf"];
+        let expected = ["config.json", "tokenizer.json", "model.safetensors"].map(str::to_owned).to_vec();
+        assert_eq!(chosen(&names, None).unwrap(), Selection::Directory(expected));
+        let sharded = ["config.json", INDEX, "model-00001-of-00002.safetensors"];
+        let expected = ["config.json", INDEX].map(str::to_owned).to_vec();
+        assert_eq!(chosen(&sharded, None).unwrap(), Selection::Directory(expected));
+        assert!(matches!(
+            chosen(&["config.json", "pytorch_model.bin"], None),
+            Err(WeightsError::NoWeights { .. })
+        ));
+    }
+
+    #[test]
+    fn an_index_cannot_name_files_elsewhere() {
+        let index = |file: &str| format!(r#"{{"weight_map": {{"a": "{file}", "b": "{file}"}}}}"#);
+        assert_eq!(shards("o/m", index("m-1.safetensors").as_bytes()).unwrap(), ["m-1.safetensors"]);
+        for file in ["../m.safetensors", "/m.safetensors", "m.py", ""] {
+            assert!(shards("o/m", index(file).as_bytes()).is_err(), "{file}");
+        }
+        assert!(shards("o/m", b"{}").is_err() && shards("o/m", b"{").is_err());
+    }
+}
