@@ -1,9 +1,11 @@
 //! For embedding: an engine builder that loads models, a router builder that serves them inside another axum
 //! application.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::Router;
+use ostro_engine::EngineOptions;
 
 use crate::error::ApiError;
 use crate::http::{RouterError, router};
@@ -33,6 +35,19 @@ pub struct EngineBuilder {
 impl EngineBuilder {
     pub fn new() -> EngineBuilder {
         EngineBuilder::default()
+    }
+
+    /// A GGUF file or a model directory, under the name of its file.
+    pub fn model(self, path: impl Into<PathBuf>) -> EngineBuilder {
+        let path = path.into();
+        let name =
+            path.file_stem().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned());
+        self.model_with(name, EngineOptions::new(path))
+    }
+
+    /// A model under a name and with options of its own.
+    pub fn model_with(self, id: impl Into<String>, options: EngineOptions) -> EngineBuilder {
+        self.source(ModelSource::from_options(id, options))
     }
 
     pub fn source(mut self, source: ModelSource) -> EngineBuilder {

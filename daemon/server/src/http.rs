@@ -47,31 +47,16 @@ impl AppState {
     /// The model that a request names, once it is loaded, and a place to prepare the request in.
     async fn enter(&self, name: Option<&str>, tracked: &Tracked) -> Result<(LoadedModel, Permit), ApiError> {
         let model = self.resolve(name, tracked)?;
-        let entered = match model.ready(self.options.load_wait).await {
-            Ok(loaded) => {
-                let stats = loaded.engine.stats();
-                let load = Load { running: stats.sequences_running, waiting: stats.sequences_waiting };
-                self.admission.try_enter(load).map(|permit| (loaded, permit))
-            }
-            Err(error) => Err(error),
-        };
-        entered.inspect_err(|error| self.count_rejection(&model.id, error))
+        let loaded = model.ready(self.options.load_wait).await?;
+        let stats = loaded.engine.stats();
+        let load = Load { running: stats.sequences_running, waiting: stats.sequences_waiting };
+        let permit = self.admission.try_enter(load)?;
+        Ok((loaded, permit))
     }
 
     fn resolve(&self, name: Option<&str>, tracked: &Tracked) -> Result<&Arc<Model>, ApiError> {
         let model = self.models.resolve(name);
         tracked.set_model(model.as_ref().map_or(track::UNKNOWN_MODEL, |model| &model.id));
         model
-    }
-
-    fn count_rejection(&self, model: &str, error: &ApiError) {
-        let reason = match error {
-            ApiError::Busy { .. } => "queue_full",
-            ApiError::Loading { .. } => "loading",
-            ApiError::LoadFailed { .. } => "load_failed",
-            ApiError::ShuttingDown => "shutting_down",
-            _ => return,
-        };
-        self.metrics.reject(model, reason);
     }
 }

@@ -93,7 +93,9 @@ impl Server {
                 grace_s = options.grace.as_secs_f64(),
                 "the grace period is over, cancelling answers"
             );
-            app.models.shutdown();
+            // Waits for the engines' threads, which finish their step first.
+            let engines = app.models.clone();
+            let _ = tokio::task::spawn_blocking(move || engines.shutdown()).await;
             let _ = tokio::time::timeout(CANCEL_TIME, drained).await;
         }
         tracing::info!("stopped");

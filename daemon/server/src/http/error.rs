@@ -12,6 +12,10 @@ use crate::openai::error::{ErrorBody, ErrorEnvelope};
 const INVALID: &str = "invalid_request_error";
 const SERVER: &str = "server_error";
 
+/// Travels with a refusal to the metrics: why the request was not let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rejection(pub(super) &'static str);
+
 impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
@@ -59,6 +63,16 @@ impl ApiError {
         ErrorEnvelope { error: ErrorBody { message: self.to_string(), kind, param, code } }
     }
 
+    fn rejection(&self) -> Option<Rejection> {
+        match self {
+            ApiError::Busy { .. } => Some(Rejection("queue_full")),
+            ApiError::Loading { .. } => Some(Rejection("loading")),
+            ApiError::LoadFailed { .. } => Some(Rejection("load_failed")),
+            ApiError::ShuttingDown => Some(Rejection("shutting_down")),
+            _ => None,
+        }
+    }
+
     fn retry_after(&self) -> Option<Duration> {
         match self {
             ApiError::Busy { retry_after } | ApiError::Loading { retry_after, .. } => Some(*retry_after),
@@ -75,6 +89,9 @@ impl IntoResponse for ApiError {
             tracing::error!(reason, "a request failed in the engine");
         }
         let mut response = (self.status(), Json(self.envelope())).into_response();
+        if let Some(rejection) = self.rejection() {
+            response.extensions_mut().insert(rejection);
+        }
         if let Some(wait) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
         }

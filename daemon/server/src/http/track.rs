@@ -17,6 +17,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
+use super::error::Rejection;
 use super::{App, request_id};
 use crate::access_log::{self, End, Entry};
 use crate::error::ApiError;
@@ -124,6 +125,9 @@ pub(super) async fn track(State(app): State<App>, mut request: Request, next: Ne
     let mut ending = Ending::begin(tracked.clone(), counted, logged);
     let mut response = next.run(request).await;
     ending.status = response.status().as_u16();
+    if let Some(Rejection(reason)) = response.extensions().get() {
+        app.metrics.reject(&tracked.labels().model, reason);
+    }
     if let Some(id) = echo {
         response.headers_mut().insert(request_id::HEADER, id);
     }

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-use ostro_engine::{Engine, LoadProgress, LoadStage};
+use ostro_engine::{Engine, EngineOptions, LoadProgress, LoadStage};
+
+use super::defaults;
 
 use crate::validate::SamplingDefaults;
 
@@ -27,6 +29,15 @@ impl ModelSource {
         load: impl FnOnce(&dyn Fn(Progress)) -> Result<Loaded, LoadFailure> + Send + 'static,
     ) -> ModelSource {
         ModelSource { id: id.into(), aliases: Vec::new(), load: Box::new(load) }
+    }
+
+    /// A model on this machine's disk.
+    pub fn from_options(id: impl Into<String>, options: EngineOptions) -> ModelSource {
+        ModelSource::new(id, move |report| {
+            let defaults = defaults::read(&options.model)?;
+            let engine = Engine::load(options, &|progress| report(progress.into()))?;
+            Ok(Loaded { engine, defaults })
+        })
     }
 
     /// Adds a name that requests may use.

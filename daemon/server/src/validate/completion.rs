@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn refusals_name_the_field() {
-        let many = format!(r#"{{"prompt":[{}],"n":128}}"#, vec!["\"x\""; 3].join(","));
+        let many = format!(r#"{{"prompt":[{}],"n":128}}"#, ["\"x\""; 3].join(","));
         let cases = [
             ("{}", "prompt"),
             (r#"{"prompt":""}"#, "prompt"),

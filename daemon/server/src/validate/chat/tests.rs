@@ -91,7 +91,7 @@ fn hostile_bodies_are_refused_in_few_words() {
     let keys: String = (0..100_000).map(|i| format!(r#""k{i}":1,"#)).collect();
     let keys = format!("{{{keys}}}");
     let bodies: [&[u8]; 14] = [
-        b"",
+        b"" as &[u8],
         b"hello",
         b"\"string\"",
         b"null",

@@ -1,0 +1,210 @@
+//! Input to status, `param` and message; and bytes that no honest client sends.
+
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use ostro_server::models::Loaded;
+use ostro_server::{ModelSource, Models, RouterBuilder, RouterOptions};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::fixture::{Answer, CONTEXT, Fixture, chat, post};
+
+fn error(answer: &Answer) -> Value {
+    let body = answer.json();
+    assert_eq!(body.as_object().unwrap().len(), 1, "{body}");
+    let error = body["error"].clone();
+    let keys: Vec<&String> = error.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["message", "type", "param", "code"]);
+    assert!(!error["message"].as_str().unwrap().is_empty());
+    assert!(answer.text.len() < 2048, "the error repeats the input");
+    error
+}
+
+#[tokio::test]
+async fn refusals_have_the_envelope_and_name_the_field() {
+    let server = Fixture::new().await;
+    let words = "x".repeat(CONTEXT as usize);
+    let cases = [
+        ("/v1/chat/completions", json!({"model": "nope"}), 404, "model", "model_not_found"),
+        ("/v1/chat/completions", json!({"temperature": 3}), 400, "temperature", ""),
+        ("/v1/chat/completions", json!({"tools": [{}]}), 400, "tools", "unsupported"),
+        ("/v1/chat/completions", json!({"messages": words}), 400, "messages", "context_length_exceeded"),
+        ("/v1/chat/completions", json!({"messages": "raise"}), 400, "messages", ""),
+        ("/v1/chat/completions", json!({"logit_bias": {"258": 1}}), 400, "logit_bias", ""),
+        ("/v1/chat/completions", json!({"stop_token_ids": [258]}), 400, "stop_token_ids", ""),
+        ("/v1/completions", json!({"messages": null, "prompt": [258]}), 400, "messages", ""),
+        ("/v1/completions", json!({"prompt": "x", "suffix": "y"}), 400, "messages", ""),
+        ("/tokenize", json!({"messages": [], "temperature": null}), 400, "temperature", ""),
+    ];
+    for (path, fields, status, param, code) in cases {
+        let answer = server.post(path, &chat(fields.clone())).await;
+        let error = error(&answer);
+        assert_eq!(
+            (answer.status.as_u16(), &error["param"]),
+            (status, &json!(param)),
+            "{path} {fields}: {error}"
+        );
+        assert_eq!(error["code"].as_str().unwrap_or_default(), code, "{path} {fields}");
+        assert_eq!(error["type"], "invalid_request_error");
+    }
+    let answer = server.post("/v1/completions", &json!({"prompt": [1, 258]})).await;
+    assert_eq!(error(&answer)["param"], "prompt");
+    let answer = server.post("/v1/completions", &json!({"prompt": "x".repeat(CONTEXT as usize)})).await;
+    assert_eq!(error(&answer)["code"], "context_length_exceeded");
+    let answer = server.post("/detokenize", &json!({"tokens": [258]})).await;
+    assert_eq!(error(&answer)["param"], "tokens");
+}
+
+#[tokio::test]
+async fn a_prompt_that_leaves_one_token_is_answered() {
+    let server = Fixture::new().await;
+    // `user: ` before it, `\n>` behind it.
+    let content = "x".repeat(CONTEXT as usize - 8 - 1);
+    let body = server.chat(json!({"messages": content})).await.json();
+    assert_eq!(body["choices"][0]["finish_reason"], "length", "{body}");
+    assert_eq!(body["usage"]["completion_tokens"], 1);
+    let answer = server.chat(json!({"messages": format!("{content}x")})).await;
+    assert_eq!(error(&answer)["code"], "context_length_exceeded");
+}
+
+#[tokio::test]
+async fn routes_and_methods_that_do_not_exist_have_the_envelope() {
+    let server = Fixture::new().await;
+    let answer = server.get("/v1/chat/completion").await;
+    assert_eq!((answer.status.as_u16(), &error(&answer)["code"]), (404, &json!("unknown_url")));
+    let answer = server.get("/v1/chat/completions").await;
+    assert_eq!((answer.status.as_u16(), &error(&answer)["code"]), (405, &json!("method_not_allowed")));
+    assert_eq!(answer.header("allow"), Some("POST"));
+    let answer = server.get("/v1/models/no/such").await;
+    assert_eq!((answer.status.as_u16(), &error(&answer)["code"]), (404, &json!("model_not_found")));
+}
+
+#[tokio::test]
+async fn a_body_must_be_json_of_bounded_size() {
+    let server = Fixture::with(RouterOptions { body_bytes_max: 1000, ..RouterOptions::default() }, 8).await;
+    let send = |request: Request<Body>| server.call(request);
+    let path = "/v1/chat/completions";
+    let answer = send(post(path, "x".repeat(1001))).await;
+    assert_eq!(
+        (answer.status, &error(&answer)["code"]),
+        (StatusCode::PAYLOAD_TOO_LARGE, &json!("request_too_large"))
+    );
+    // Told by its head alone, and by its bytes alone.
+    let announced = Request::post(path).header("content-length", "1001").body(Body::empty()).unwrap();
+    assert_eq!(send(announced).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let pieces = futures::stream::iter((0..11).map(|_| Ok::<_, std::io::Error>("x".repeat(100))));
+    assert_eq!(send(post(path, Body::from_stream(pieces))).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let form = Request::post(path).header("content-type", "text/plain").body(Body::from("{}")).unwrap();
+    assert_eq!(send(form).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let mut packed = post(path, "{}");
+    packed.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+    assert_eq!(send(packed).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let bare = Request::post(path).body(Body::from("{}")).unwrap();
+    assert_eq!(error(&send(bare).await)["param"], "messages");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_times_out() {
+    let server = Fixture::new().await;
+    let endless = Body::from_stream(futures::stream::pending::<Result<String, std::io::Error>>());
+    let answer = server.call(post("/v1/chat/completions", endless)).await;
+    assert_eq!((answer.status.as_u16(), &error(&answer)["code"]), (408, &json!("request_timeout")));
+}
+
+#[tokio::test]
+async fn hostile_bodies_get_a_short_4xx_on_every_route() {
+    let server = Fixture::new().await;
+    let deep = |open: &str, close: &str| [open.repeat(100_000), close.repeat(100_000)].concat().into_bytes();
+    let field = |name: &str, value: Value| chat(json!({name: value})).to_string().into_bytes();
+    let bodies = [
+        Vec::new(),
+        b"hello".to_vec(),
+        deep("[", "]"),
+        deep("{\"a\":", "}"),
+        deep("{\"messages\":[", "]}"),
+        b"{\"messages\":\"\xff\xfe\"}".to_vec(),
+        br#"{"messages":"\ud800"}"#.to_vec(),
+        br#"{"messages":"Hi"#.to_vec(),
+        field("max_tokens", json!(u64::MAX)),
+        field("n", json!(1e308)),
+        field("stop", json!(vec!["xxxxxxxxxx"; 100_000])),
+        field("stop", json!("x".repeat(1 << 20))),
+        field("top_logprobs", json!(1_000_000_000)),
+        field("messages", json!(vec![json!({"role": "user", "content": "x"}); 100_000])),
+        field("tools", json!(vec![0; 500_000])),
+        field("chat_template", json!("{% for i in range(1e9) %}x{% endfor %}")),
+        field("prompt", json!(vec![0; 2_000_000])),
+        field("prompt", json!(vec!["x"; 1000])),
+        field("tokens", json!(vec![0; 2_000_000])),
+    ];
+    for path in ["/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"] {
+        for body in &bodies {
+            let answer = server.call(post(path, body.clone())).await;
+            let shown = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+            assert!(answer.status.is_client_error(), "{path} {shown}: {}", answer.status);
+            error(&answer);
+        }
+    }
+    assert_eq!(server.chat(json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_429_with_a_time_to_come_back() {
+    let server = Fixture::with(RouterOptions::default(), 1).await;
+    // More than can run and wait together; the gate is closed.
+    let router = server.router.clone();
+    let answers: Vec<_> = (0..40)
+        .map(|_| {
+            tokio::spawn(tower::ServiceExt::oneshot(
+                router.clone(),
+                post("/v1/completions", r#"{"prompt":"y"}"#),
+            ))
+        })
+        .collect();
+    // Only a refusal can end now.
+    while !answers.iter().any(|answer| answer.is_finished()) {
+        tokio::task::yield_now().await;
+    }
+    server.gate.open();
+    let mut refused = 0;
+    for answer in answers {
+        let answer = answer.await.unwrap().unwrap();
+        match answer.status().as_u16() {
+            200 => {}
+            429 => {
+                let seconds: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+                assert!((1..=60).contains(&seconds));
+                refused += 1;
+            }
+            other => panic!("{other}"),
+        }
+    }
+    assert!(refused > 0, "nothing was refused");
+    let metrics = server.get("/metrics").await.text;
+    let line = format!(
+        "vllm:admission_rejections_total{{model_name=\"test/chain\",reason=\"queue_full\"}} {refused}"
+    );
+    assert!(metrics.contains(&line), "{line}\n{metrics}");
+}
+
+#[tokio::test]
+async fn a_loading_model_is_waited_for_and_then_503() {
+    let (release, released) = std::sync::mpsc::channel::<Result<Loaded, String>>();
+    let source = ModelSource::new("slow", move |_| released.recv().unwrap().map_err(Into::into));
+    let models = Models::load(vec![source], None).unwrap();
+    let call = |wait| {
+        let router = RouterBuilder::new(models.clone()).load_wait(wait).build().unwrap();
+        tower::ServiceExt::oneshot(router, post("/v1/completions", r#"{"prompt":"y"}"#))
+    };
+    let answer = call(Duration::ZERO).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "5");
+    let waiting = tokio::spawn(call(Duration::MAX));
+    release.send(Err("the disk is gone".into())).unwrap();
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.status(), 503);
+    let body = http_body_util::BodyExt::collect(answer.into_body()).await.unwrap().to_bytes();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(body["error"]["code"], "model_load_failed");
+    assert!(body["error"]["message"].as_str().unwrap().contains("the disk is gone"), "{body}");
+}

@@ -1,0 +1,11 @@
+//! The server through its public face: HTTP in, HTTP out, over the real engine with a model of known answers.
+#![allow(clippy::unwrap_used)] // clippy.toml allows it in tests; these are their helpers
+
+mod chat;
+mod clients;
+mod completions;
+mod embed;
+mod errors;
+mod fixture;
+mod operation;
+mod shutdown;

@@ -1,0 +1,131 @@
+//! A listening server: real sockets, limits of a request's head, and the end.
+
+use std::time::Duration;
+
+use ostro_server::{Server, ServerOptions};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::fixture::{Fixture, chat};
+
+struct Running {
+    address: std::net::SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
+}
+
+async fn start(server: &Fixture, grace: Duration) -> Running {
+    let options = ServerOptions { host: "127.0.0.1".into(), port: 0, grace, ..ServerOptions::default() };
+    let listening = Server::bind(options, server.models.clone()).await.unwrap();
+    let address = listening.address();
+    let (stop, stopped) = oneshot::channel();
+    let ended = tokio::spawn(listening.run(async {
+        let _ = stopped.await;
+    }));
+    Running { address, stop, ended }
+}
+
+async fn send(address: std::net::SocketAddr, bytes: &[u8]) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    socket
+}
+
+fn request(max_tokens: u64) -> Vec<u8> {
+    let fields = json!({"stream": true, "max_tokens": max_tokens, "ignore_eos": true});
+    let body = chat(fields).to_string();
+    let length = body.len();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json";
+    format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+async fn read_all(mut socket: TcpStream) -> String {
+    let mut text = Vec::new();
+    // A reset after the answer is an end too.
+    let _ = socket.read_to_end(&mut text).await;
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+#[tokio::test]
+async fn running_answers_finish_and_new_connections_are_refused() {
+    let server = Fixture::with(Default::default(), 8).await;
+    let running = start(&server, Duration::from_secs(60)).await;
+    server.gate.allow(3);
+    let mut socket = send(running.address, &request(40)).await;
+    let mut first = [0; 64];
+    socket.read_exact(&mut first).await.unwrap();
+    assert!(first.starts_with(b"HTTP/1.1 200"));
+    running.stop.send(()).unwrap();
+    while TcpStream::connect(running.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    server.gate.open();
+    let rest = read_all(socket).await;
+    assert!(rest.contains("\"finish_reason\":\"length\"") && rest.contains("data: [DONE]"), "{rest}");
+    running.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn after_the_grace_period_answers_are_cancelled() {
+    let server = Fixture::with(Default::default(), 8).await;
+    let running = start(&server, Duration::ZERO).await;
+    server.gate.allow(3);
+    let mut socket = send(running.address, &request(1500)).await;
+    socket.read_exact(&mut [0; 64]).await.unwrap();
+    running.stop.send(()).unwrap();
+    server.step_until(running.ended).await.unwrap();
+    let rest = read_all(socket).await;
+    assert!(rest.contains("data: {\"error\":") && rest.contains("data: [DONE]"), "{rest}");
+}
+
+#[tokio::test]
+async fn a_closed_connection_cancels_an_answer_that_is_not_streamed() {
+    let server = Fixture::with(Default::default(), 8).await;
+    let running = start(&server, Duration::from_secs(60)).await;
+    server.gate.allow(3);
+    let body = String::from_utf8(request(1500)).unwrap().replace("\"stream\":true", "\"stream\":null");
+    let socket = send(running.address, body.as_bytes()).await;
+    server.until(|stats| stats.steps_total == 3).await;
+    drop(socket);
+    let cancelled = async { server.until(|stats| stats.cancelled_total == 1).await };
+    let stats = server.step_until(cancelled).await;
+    assert_eq!(stats.blocks_used, 0);
+    assert!(stats.generated_tokens_total < 1500, "{stats:?}");
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn heads_are_bounded_and_garbage_is_refused() {
+    let server = Fixture::new().await;
+    let running = start(&server, Duration::from_secs(1)).await;
+    let huge = format!("GET /health HTTP/1.1\r\nhost: x\r\nx-a: {}\r\n\r\n", "y".repeat(1 << 20));
+    let many = format!("GET /health HTTP/1.1\r\nhost: x\r\n{}\r\n", "a: b\r\n".repeat(1000));
+    for bytes in
+        [huge.as_bytes(), many.as_bytes(), b"\0\0\0\0\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", &[0xff; 4096]]
+    {
+        let mut socket = TcpStream::connect(running.address).await.unwrap();
+        let _ = socket.write_all(bytes).await; // the server may close first
+        let answer = read_all(socket).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    let alive = send(running.address, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(read_all(alive).await.starts_with("HTTP/1.1 200"));
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_taken_port_is_an_error_that_names_it() {
+    let server = Fixture::new().await;
+    let running = start(&server, Duration::from_secs(1)).await;
+    let port = running.address.port();
+    let options = ServerOptions { host: "127.0.0.1".into(), port, ..ServerOptions::default() };
+    let error = Server::bind(options, server.models.clone()).await.err().unwrap();
+    assert_eq!(error.to_string(), format!("cannot listen on 127.0.0.1:{port}"));
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+}
