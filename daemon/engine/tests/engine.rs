@@ -1,5 +1,6 @@
 //! The engine's thread, queue and streams over a fake model: every answer is the one of a lone run, every stream ends
 //! once, and nothing stays behind.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 

@@ -34,12 +34,14 @@ pub fn options() -> SchedulerOptions {
     }
 }
 
+type Before = dyn FnMut(&StepPlan) -> Result<(), ForwardError>;
+
 pub struct Fake {
     block_size: usize,
     tokens: Vec<TokenId>,
     logits: Vec<f32>,
     /// Called before every step.
-    before: Box<dyn FnMut(&StepPlan) -> Result<(), ForwardError>>,
+    before: Box<Before>,
 }
 
 impl Fake {

@@ -1,0 +1,38 @@
+//! Real models in the user's cache folder; `ostro-e2e model fetch NAME` puts them there.
+#![allow(dead_code, unreachable_pub)]
+
+use std::env;
+use std::path::PathBuf;
+
+/// The path inside the models' folder.
+#[derive(Clone, Copy, Debug)]
+pub struct RealModel {
+    pub name: &'static str,
+    pub file: &'static str,
+}
+
+pub const SMOLLM2: RealModel =
+    RealModel { name: "smollm2-135m-instruct", file: "SmolLM2-135M-Instruct.Q4_1.gguf" };
+pub const QWEN_CODER: RealModel =
+    RealModel { name: "qwen2.5-coder-0.5b-instruct", file: "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf" };
+/// A directory with safetensors.
+pub const STORIES: RealModel = RealModel { name: "stories15m", file: "" };
+
+impl RealModel {
+    /// `None`, with a printed reason, when the model was not fetched.
+    pub fn path(&self) -> Option<PathBuf> {
+        let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")))?;
+        let path = cache.join("ostro/models").join(self.name).join(self.file);
+        let found = if self.file.is_empty() { path.join("config.json") } else { path.clone() };
+        if !found.exists() {
+            println!(
+                "skipped: {} is not there; get it by `ostro-e2e model fetch {}`",
+                path.display(),
+                self.name
+            );
+            return None;
+        }
+        Some(path)
+    }
+}
