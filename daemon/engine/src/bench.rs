@@ -153,6 +153,10 @@ impl Bench<'_> {
         }
         // All decode now, until the oldest ends.
         let (began, before) = (Instant::now(), self.engine.stats());
+        if before.sequences_running < u64::from(sequences) {
+            let allowed = "as many as the engine runs at once".to_owned();
+            return Err(BenchError::Option { name: "batches", value: sequences, allowed });
+        }
         drain(&mut streams[0])?;
         let (seconds, after) = (began.elapsed().as_secs_f64(), self.engine.stats());
         streams[1..].iter_mut().try_for_each(|stream| drain(stream).map(drop))?;

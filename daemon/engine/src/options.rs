@@ -55,7 +55,7 @@ impl Default for CacheOptions {
     }
 }
 
-/// How a key or value is stored. f16 changes no answer in 100, bf16 changes 3 (reference: docs/numerics).
+/// How a key or value is stored. On SmolLM2, f16 changes no greedy answer in 100, bf16 changes 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheType {
