@@ -9,6 +9,10 @@ use std::ptr::NonNull;
 
 use thiserror::Error;
 
+mod weights;
+
+pub(crate) use weights::WeightBytes;
+
 const HUGE: usize = 2 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

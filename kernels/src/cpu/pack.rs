@@ -6,7 +6,7 @@
 use thiserror::Error;
 
 use super::block::{Block, BlockFormat, WeightType};
-use super::memory::{AllocError, HugeBuffer, Shared};
+use super::memory::{AllocError, Shared, WeightBytes};
 use super::pool::Pool;
 
 mod dense;
@@ -36,7 +36,7 @@ pub struct PackedMatrix {
     rows: usize,
     columns: usize,
     panel_bytes: usize,
-    data: HugeBuffer<u8>,
+    data: WeightBytes,
 }
 
 impl PackedMatrix {
@@ -61,7 +61,7 @@ impl PackedMatrix {
         };
         let panels = rows.div_ceil(PANEL_ROWS);
         let total = panels.checked_mul(panel_bytes).ok_or(AllocError { bytes: usize::MAX })?;
-        let mut data = HugeBuffer::<u8>::zeroed(total)?;
+        let mut data = WeightBytes::zeroed(total)?;
         let out = Shared(data.as_mut_ptr());
         pool.run(&|team| {
             for panel in team.share(panels) {
