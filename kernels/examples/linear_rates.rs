@@ -1,0 +1,289 @@
+//! Rates of the linear layers. For every weight type: GB/s of one row over a matrix beyond the caches,
+//! beside a plain read of the same bytes, and GOPS (2 a multiplication) of 512 rows, beside what the dot
+//! product instruction alone reaches with two digits a weight. Then all products of a decode step and of a
+//! prompt of SmolLM2-135M (Q4_1 layers, Q8_0 head).
+//! `cargo run --release -p ostro-kernels --example linear_rates [ISA]`.
+//! Each is the best of several runs, taken in turn: on a shared machine the others say little.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use ostro_kernels::cpu::block::WeightType;
+use ostro_kernels::cpu::isa::Isa;
+use ostro_kernels::cpu::memory::HugeBuffer;
+use ostro_kernels::cpu::ops::Cpu;
+use ostro_kernels::cpu::ops::linear::{Activation, GatedWeights, LinearInput, LinearWeights, Norm, Store};
+use ostro_kernels::cpu::pack::PackedMatrix;
+use ostro_kernels::cpu::pool::Pool;
+use ostro_kernels::cpu::rows::Rows;
+use ostro_kernels::cpu::simd::{Kernel, Simd16};
+
+fn main() {
+    let isa = std::env::args()
+        .nth(1)
+        .map_or_else(Isa::detect, |name| Isa::from_name(&name).unwrap_or_else(|error| panic!("{error}")));
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    for threads in [1, processors] {
+        println!("{isa}, {threads} threads");
+        let peak = two_digit_peak(isa, threads);
+        println!("  dot products alone: {:.0} GOPS with two digits", peak / 1e9);
+        println!("  type   1 row: GB/s  of read | 4 rows: of 1 row | 512 rows: GOPS  of peak");
+        for weight_type in WeightType::ALL {
+            rates_of(&mut Cpu::new(isa, threads), weight_type, peak);
+        }
+        SmolLm2::new(isa, threads).rates(peak);
+    }
+}
+
+/// Best seconds of `a`, and those of `b` as a share of them, taken in turn.
+fn in_turn(times: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
+    let seconds = |f: &mut dyn FnMut()| {
+        let start = Instant::now();
+        f();
+        start.elapsed().as_secs_f64()
+    };
+    let mut best = (f64::MAX, f64::MAX);
+    for _ in 0..times {
+        best = (best.0.min(seconds(&mut a)), best.1.min(seconds(&mut b)));
+    }
+    (best.0, best.1 / best.0)
+}
+
+struct Read<'a>(&'a [u8]);
+
+impl Kernel for Read<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) -> i32 {
+        // SAFETY: chunks have 512 bytes; the instruction set is the caller's promise.
+        unsafe {
+            let mut sums = [S::zero_i(); 8];
+            for chunk in self.0.as_chunks::<512>().0 {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    S::prefetch(chunk.as_ptr().wrapping_add(4096 + i * 64));
+                    *sum = S::or_i(*sum, S::load_i(chunk.as_ptr().add(i * 64)));
+                }
+            }
+            sums.into_iter().map(|sum| S::reduce_max_i(sum)).fold(0, i32::max)
+        }
+    }
+}
+
+fn read(isa: Isa, pool: &mut Pool, bytes: &[u8]) {
+    pool.run(&|team| {
+        let share = team.share(bytes.len() / 4096);
+        black_box(isa.run(Read(&bytes[share.start * 4096..share.end * 4096])));
+    });
+}
+
+/// Memory of its own: pages never written would all be one page of zeros.
+fn touched(bytes: usize) -> HugeBuffer<u8> {
+    let mut buffer = HugeBuffer::zeroed(bytes).expect("memory");
+    buffer.fill(1);
+    buffer
+}
+
+const DOTS: usize = 1_000_000;
+
+/// Dot products in independent chains.
+struct Dots;
+
+impl Kernel for Dots {
+    type Output = i32;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) -> i32 {
+        // SAFETY: no pointers; the instruction set is the caller's promise.
+        unsafe {
+            let mut sums = [S::zero_i(); 12];
+            let w = S::splat_i(black_box(0x0102_0304));
+            for i in 0..DOTS as i32 / 12 {
+                for sum in &mut sums {
+                    *sum = S::dot_narrow(*sum, w, i);
+                }
+            }
+            sums.into_iter().map(|sum| S::reduce_max_i(sum)).fold(0, i32::max)
+        }
+    }
+}
+
+/// Operations a second that weights with two digits could have.
+fn two_digit_peak(isa: Isa, threads: usize) -> f64 {
+    let mut pool = Pool::new(threads);
+    let mut best = f64::MAX;
+    for _ in 0..20 {
+        let start = Instant::now();
+        pool.run(&|_| {
+            black_box(isa.run(Dots));
+        });
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    (DOTS / 12 * 12 * threads * 16 * 4) as f64 / best
+}
+
+fn random_bytes(weight_type: WeightType, elements: usize) -> Vec<u8> {
+    let bytes = weight_type.bytes_of(elements).expect("whole blocks");
+    let mut state = 1u64;
+    let next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        // No f16 or f32 made of such bytes is infinite, NaN or subnormal.
+        (state >> 56) as u8 & 0x3B | 0x08
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+fn matrix(cpu: &mut Cpu, weight_type: WeightType, rows: usize, columns: usize) -> PackedMatrix {
+    let bytes = random_bytes(weight_type, rows * columns);
+    PackedMatrix::pack(weight_type, rows, columns, &bytes, cpu.pool_mut()).expect("a good matrix")
+}
+
+fn activations(rows: usize, width: usize) -> Rows {
+    let mut x = Rows::new(rows, width);
+    for i in 0..rows {
+        x.row_mut(i).iter_mut().enumerate().for_each(|(k, x)| *x = ((i * 7 + k * 13) % 29) as f32 - 14.0);
+    }
+    x
+}
+
+fn product(cpu: &mut Cpu, x: &Rows, matrix: &PackedMatrix, out: &mut Rows) {
+    let weights = LinearWeights { parts: &[matrix], bias: None };
+    cpu.linear(LinearInput { x, norm: None }, weights, out, Store::Replace);
+}
+
+fn rates_of(cpu: &mut Cpu, weight_type: WeightType, peak: f64) {
+    const COLUMNS: usize = 2048;
+    const MEGABYTES: usize = 48;
+    let rows = MEGABYTES * 1_000_000 / weight_type.bytes_of(COLUMNS).expect("whole blocks") / 32 * 32;
+    let large = matrix(cpu, weight_type, rows, COLUMNS);
+    let same = touched(large.bytes());
+    let mut pool = Pool::new(cpu.threads());
+    let isa = cpu.isa();
+    let (x, mut out) = (activations(1, COLUMNS), Rows::new(1, rows));
+    let (one, share) = in_turn(25, || product(cpu, &x, &large, &mut out), || read(isa, &mut pool, &same));
+    let (x4, mut out4) = (activations(4, COLUMNS), Rows::new(4, rows));
+    let (four, _) = in_turn(15, || product(cpu, &x4, &large, &mut out4), || ());
+    const ROWS: usize = 512;
+    let small = matrix(cpu, weight_type, 256, COLUMNS);
+    let (x, mut out) = (activations(ROWS, COLUMNS), Rows::new(ROWS, 256));
+    let (many, _) = in_turn(15, || product(cpu, &x, &small, &mut out), || ());
+    let operations = (2 * ROWS * 256 * COLUMNS) as f64;
+    println!(
+        "  {:<5} {:>12.1} {:>7.0}% | {:>15.2} | {:>14.0} {:>7.0}%",
+        weight_type.name(),
+        large.bytes() as f64 / one / 1e9,
+        100.0 * share,
+        four / one,
+        operations / many / 1e9,
+        100.0 * operations / many / peak,
+    );
+}
+
+/// The matrices of SmolLM2-135M, with random weights.
+struct SmolLm2 {
+    cpu: Cpu,
+    layers: Vec<Layer>,
+    head: PackedMatrix,
+    norm: Vec<f32>,
+}
+
+struct Layer {
+    q: PackedMatrix,
+    k: PackedMatrix,
+    v: PackedMatrix,
+    o: PackedMatrix,
+    gate: PackedMatrix,
+    up: PackedMatrix,
+    down: PackedMatrix,
+}
+
+impl Layer {
+    fn all(&self) -> [&PackedMatrix; 7] {
+        [&self.q, &self.k, &self.v, &self.o, &self.gate, &self.up, &self.down]
+    }
+}
+
+struct Buffers {
+    hidden: Rows,
+    qkv: Rows,
+    attention: Rows,
+    gated: Rows,
+    logits: Rows,
+}
+
+const HIDDEN: usize = 576;
+const GATED: usize = 1536;
+
+impl SmolLm2 {
+    fn new(isa: Isa, threads: usize) -> Self {
+        let mut cpu = Cpu::new(isa, threads);
+        let layers = (0..30)
+            .map(|_| {
+                let mut m = |rows, columns| matrix(&mut cpu, WeightType::Q4_1, rows, columns);
+                Layer {
+                    q: m(HIDDEN, HIDDEN),
+                    k: m(192, HIDDEN),
+                    v: m(192, HIDDEN),
+                    o: m(HIDDEN, HIDDEN),
+                    gate: m(GATED, HIDDEN),
+                    up: m(GATED, HIDDEN),
+                    down: m(HIDDEN, GATED),
+                }
+            })
+            .collect();
+        let head = matrix(&mut cpu, WeightType::Q8_0, 49152, HIDDEN);
+        Self { cpu, layers, head, norm: vec![1.0; HIDDEN] }
+    }
+
+    fn bytes(&self) -> usize {
+        self.layers.iter().flat_map(Layer::all).map(PackedMatrix::bytes).sum::<usize>() + self.head.bytes()
+    }
+
+    /// Every product of a step; the head for the last row.
+    fn step(&mut self, b: &mut Buffers) {
+        let norm = Some(Norm { weight: &self.norm, eps: 1e-5 });
+        let cpu = &mut self.cpu;
+        for layer in &self.layers {
+            let parts = [&layer.q, &layer.k, &layer.v];
+            let weights = LinearWeights { parts: &parts, bias: None };
+            cpu.linear(LinearInput { x: &b.hidden, norm }, weights, &mut b.qkv, Store::Replace);
+            let weights = LinearWeights { parts: &[&layer.o], bias: None };
+            let input = LinearInput { x: &b.attention, norm: None };
+            cpu.linear(input, weights, &mut b.hidden, Store::Accumulate);
+            let weights = GatedWeights { gate: &layer.gate, up: &layer.up, activation: Activation::Silu };
+            cpu.gated_linear(LinearInput { x: &b.hidden, norm }, weights, &mut b.gated);
+            let weights = LinearWeights { parts: &[&layer.down], bias: None };
+            let input = LinearInput { x: &b.gated, norm: None };
+            cpu.linear(input, weights, &mut b.hidden, Store::Accumulate);
+        }
+        let last = [b.hidden.rows() as u32 - 1];
+        let weights = LinearWeights { parts: &[&self.head], bias: None };
+        cpu.linear_rows(LinearInput { x: &b.hidden, norm }, &last, weights, &mut b.logits);
+    }
+
+    fn rates(&mut self, peak: f64) {
+        let same = touched(self.bytes());
+        let mut pool = Pool::new(self.cpu.threads());
+        let isa = self.cpu.isa();
+        for rows in [1, 2, 4, 8, 32, 512] {
+            let mut buffers = Buffers {
+                hidden: activations(rows, HIDDEN),
+                qkv: Rows::new(rows, HIDDEN + 384),
+                attention: activations(rows, HIDDEN),
+                gated: Rows::new(rows, GATED),
+                logits: Rows::new(1, 49152),
+            };
+            let (time, share) = in_turn(21, || self.step(&mut buffers), || read(isa, &mut pool, &same));
+            let layers = self.layers.iter().flat_map(Layer::all).map(|m| m.rows() * m.columns());
+            let operations = (2 * (layers.sum::<usize>() * rows + 49152 * HIDDEN)) as f64;
+            println!(
+                "  SmolLM2-135M products, {rows:>3} rows: {:>7.3} ms, {:>6.0} tok/s, {:>3.0}% of read, {:>5.0} GOPS, {:>3.0}% of peak",
+                time * 1e3,
+                rows as f64 / time,
+                100.0 * share,
+                operations / time / 1e9,
+                100.0 * operations / time / peak,
+            );
+        }
+    }
+}
