@@ -1,24 +1,16 @@
 //! A tile of a block-wise type: the weights are unpacked once for all rows.
 #![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
 
-use super::tile::{AHEAD, Results, Strided};
+use super::tile::{AHEAD, Results, TileCall};
 use crate::cpu::block::{BlockFormat, WeightType, Zero};
-use crate::cpu::digits::DigitBlock;
 use crate::cpu::pack::PANEL_ROWS;
 use crate::cpu::pack::layout::Plane;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
 
 /// `M` rows times a panel of a block-wise type, whose ggml id is `TYPE`.
-pub(crate) struct BlockTile<const TYPE: u32, const M: usize> {
-    pub(crate) panel: *const u8,
-    /// Columns / 32.
-    pub(crate) blocks: usize,
-    pub(crate) x: Strided<DigitBlock>,
-    /// `M` rows of 32 results.
-    pub(crate) out: *mut f32,
-}
+pub(super) struct BlockTile<'a, const TYPE: u32, const M: usize>(pub(super) &'a TileCall);
 
-impl<const TYPE: u32, const M: usize> BlockTile<TYPE, M> {
+impl<const TYPE: u32, const M: usize> BlockTile<'_, TYPE, M> {
     const FORMAT: BlockFormat = format_of(TYPE);
 }
 
@@ -38,9 +30,8 @@ const fn format_of(id: u32) -> BlockFormat {
 /// Integer sums of `M` rows, two halves of a panel, two digits.
 type Sums<S, const M: usize> = [[[<S as Simd16>::I; 2]; 2]; M];
 
-// The panel has `blocks` sub-blocks in the layout of `TYPE`, every row of `x` as many blocks of digits,
-// `out` room for M * 32: whoever makes the tile answers for that.
-impl<const TYPE: u32, const M: usize> Kernel for BlockTile<TYPE, M> {
+// Whoever makes the tile keeps the promises of `TileFunction`.
+impl<const TYPE: u32, const M: usize> Kernel for BlockTile<'_, TYPE, M> {
     type Output = ();
 
     #[inline(always)]
@@ -49,9 +40,10 @@ impl<const TYPE: u32, const M: usize> Kernel for BlockTile<TYPE, M> {
         unsafe {
             let format = Self::FORMAT;
             let mut y = [[S::zero(); 2]; M];
-            let mut at = self.panel;
+            let call = self.0;
+            let mut at = call.panel;
             let mut block = 0;
-            while block < self.blocks {
+            while block < call.columns / 32 {
                 let head = at.add(format.head_at());
                 for _ in 0..format.subs {
                     for line in 0..format.sub_bytes().div_ceil(64) {
@@ -70,14 +62,14 @@ impl<const TYPE: u32, const M: usize> Kernel for BlockTile<TYPE, M> {
             }
             for m in 0..M {
                 for half in 0..2 {
-                    S::store(self.out.add(m * PANEL_ROWS + half * LANES), y[m][half]);
+                    S::store(call.out.add(m * PANEL_ROWS + half * LANES), y[m][half]);
                 }
             }
         }
     }
 }
 
-impl<const TYPE: u32, const M: usize> BlockTile<TYPE, M> {
+impl<const TYPE: u32, const M: usize> BlockTile<'_, TYPE, M> {
     /// One group of columns: exact sums, then the float steps of the contract.
     #[inline(always)]
     unsafe fn add_group<S: Simd16>(
@@ -93,7 +85,8 @@ impl<const TYPE: u32, const M: usize> BlockTile<TYPE, M> {
             let mut sums: Sums<S, M> = [[[S::zero_i(); 2]; 2]; M];
             if let Zero::Offset { shift } = format.zero {
                 for m in 0..M {
-                    let start = S::shl_i(S::splat_i((*self.x.row(m).add(block)).negative[which]), shift);
+                    let start =
+                        S::shl_i(S::splat_i((*self.0.digits.row(m).add(block)).negative[which]), shift);
                     sums[m][0][1] = start;
                     sums[m][1][1] = start;
                 }
@@ -113,7 +106,7 @@ impl<const TYPE: u32, const M: usize> BlockTile<TYPE, M> {
             for half in 0..2 {
                 let (d, minimum) = scales::<S>(format, (sub, head), (group, half));
                 for m in 0..M {
-                    let x = self.x.row(m).add(block);
+                    let x = self.0.digits.row(m).add(block);
                     let [hi, lo] = sums[m][half];
                     let whole = S::to_f(S::add_i(S::shl_i(hi, 8), lo));
                     y[m][half] = S::fma(whole, S::mul(d, S::splat((*x).scale)), y[m][half]);
@@ -138,7 +131,7 @@ impl<const TYPE: u32, const M: usize> BlockTile<TYPE, M> {
             let format = Self::FORMAT;
             let w = [quants::<S>(format, sub, STEP), quants::<S>(format, sub.add(format.half_bytes()), STEP)];
             for m in 0..M {
-                let x = self.x.row(m).add(block);
+                let x = self.0.digits.row(m).add(block);
                 for digit in 0..2 {
                     let a = (&raw const (*x).digits[digit][STEP * 4]).cast::<i32>().read();
                     for half in 0..2 {

@@ -1,46 +1,40 @@
 //! A tile of dense weights.
 #![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
 
-use super::tile::{AHEAD, Results, Strided};
+use super::tile::{AHEAD, Results, TileCall};
 use crate::cpu::block::WeightType;
 use crate::cpu::pack::PANEL_ROWS;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
 
-/// `M` rows times a panel of dense weights.
-pub(crate) struct DenseTile<const TYPE: u32, const M: usize> {
-    pub(crate) panel: *const u8,
-    pub(crate) columns: usize,
-    pub(crate) x: Strided<f32>,
-    /// `M` rows of 32 results.
-    pub(crate) out: *mut f32,
-}
+/// `M` rows times a panel of dense weights, whose ggml id is `TYPE`.
+pub(super) struct DenseTile<'a, const TYPE: u32, const M: usize>(pub(super) &'a TileCall);
 
-// The panel has 32 rows of `columns` weights, every row of `x` as many floats, `out` room for M * 32: whoever
-// makes the tile answers for that.
-impl<const TYPE: u32, const M: usize> Kernel for DenseTile<TYPE, M> {
+// Whoever makes the tile keeps the promises of `TileFunction`.
+impl<const TYPE: u32, const M: usize> Kernel for DenseTile<'_, TYPE, M> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) {
         // SAFETY: see above; the instruction set is the caller's promise.
         unsafe {
+            let call = self.0;
             let mut y: Results<S, M> = [[S::zero(); 2]; M];
             let size = if TYPE == WeightType::F32.ggml_id() { 4 } else { 2 };
-            for k in 0..self.columns {
-                let at = self.panel.add(k * PANEL_ROWS * size);
+            for k in 0..call.columns {
+                let at = call.panel.add(k * PANEL_ROWS * size);
                 for line in 0..PANEL_ROWS * size / 64 {
                     S::prefetch(at.wrapping_add(AHEAD + line * 64));
                 }
                 let w = [dense::<S, TYPE>(at), dense::<S, TYPE>(at.add(LANES * size))];
                 for m in 0..M {
-                    let x = S::splat(*self.x.row(m).add(k));
+                    let x = S::splat(*call.floats.row(m).add(k));
                     y[m][0] = S::fma(w[0], x, y[m][0]);
                     y[m][1] = S::fma(w[1], x, y[m][1]);
                 }
             }
             for m in 0..M {
                 for half in 0..2 {
-                    S::store(self.out.add(m * PANEL_ROWS + half * LANES), y[m][half]);
+                    S::store(call.out.add(m * PANEL_ROWS + half * LANES), y[m][half]);
                 }
             }
         }

@@ -5,12 +5,9 @@
 
 use std::ops::Range;
 
-use super::block_tile::BlockTile;
-use super::dense_tile::DenseTile;
 use super::finish::{Store, store, store_gated};
-use super::tile::Strided;
+use super::tile::{Strided, TileCall, function, tile_rows};
 use crate::cpu::activation::Activation;
-use crate::cpu::block::WeightType;
 use crate::cpu::digits::DigitBlock;
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::rows::SharedRows;
@@ -148,6 +145,9 @@ impl Multiply<'_> {
     }
 
     /// `count` rows from `row` on times a panel.
+    ///
+    /// # Safety
+    /// As in `run`; `count` is one that `tile_rows` gives.
     #[inline(always)]
     unsafe fn tile<S: Simd16>(
         &self,
@@ -156,38 +156,16 @@ impl Multiply<'_> {
         (row, count): (usize, usize),
         out: &mut Buffer,
     ) {
-        // SAFETY: as in `run`.
+        // SAFETY: as in `run`; `out` has room for the rows of every tile.
         unsafe {
-            let digits = Strided { start: self.digits.row(row), stride: self.digits.stride };
-            let floats = Strided { start: self.floats.row(row), stride: self.floats.stride };
-            /// One arm a type: its number becomes a constant of the tile's code.
-            macro_rules! by_type {
-                (blocks: $($block:ident)*; dense: $($dense:ident)*) => {
-                    match matrix.weight_type() {
-                        $(WeightType::$block => {
-                            blocks::<S, { WeightType::$block.ggml_id() }>(matrix, panel, count, digits, out)
-                        })*
-                        $(WeightType::$dense => {
-                            dense::<S, { WeightType::$dense.ggml_id() }>(matrix, panel, count, floats, out)
-                        })*
-                    }
-                };
-            }
-            by_type! {
-                blocks: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K;
-                dense: F32 F16 BF16
-            }
+            function::<S>(matrix.weight_type(), count)(&TileCall {
+                panel: matrix.panel(panel),
+                columns: matrix.columns(),
+                digits: Strided { start: self.digits.row(row), stride: self.digits.stride },
+                floats: Strided { start: self.floats.row(row), stride: self.floats.stride },
+                out: out.0.as_mut_ptr(),
+            });
         }
-    }
-}
-
-/// Rows of the next tile when `left` are left: 4, 2 or 1, as the registers hold.
-#[inline(always)]
-const fn tile_rows<S: Simd16>(left: usize) -> usize {
-    match left {
-        1 => 1,
-        4.. if S::REGISTERS >= 32 => TILE_ROWS,
-        _ => 2,
     }
 }
 
@@ -201,46 +179,4 @@ fn outputs(matrix: &PackedMatrix, panel: usize) -> (usize, usize) {
 fn starts_in(mine: &Range<usize>, before: usize, panel_bytes: usize, panels: usize) -> Range<usize> {
     let panel = |byte: usize| byte.saturating_sub(before).div_ceil(panel_bytes).min(panels);
     panel(mine.start)..panel(mine.end)
-}
-
-#[inline(always)]
-unsafe fn blocks<S: Simd16, const TYPE: u32>(
-    matrix: &PackedMatrix,
-    panel: usize,
-    rows: usize,
-    x: Strided<DigitBlock>,
-    out: &mut Buffer,
-) {
-    let (panel, blocks, out) = (matrix.panel(panel), matrix.columns() / 32, out.0.as_mut_ptr());
-    // SAFETY: as in `Multiply::run`; `out` has room for the rows of every tile.
-    unsafe {
-        if rows == 1 {
-            S::call(BlockTile::<TYPE, 1> { panel, blocks, x, out });
-        } else if rows == 2 {
-            S::call(BlockTile::<TYPE, 2> { panel, blocks, x, out });
-        } else if S::REGISTERS >= 32 {
-            S::call(BlockTile::<TYPE, 4> { panel, blocks, x, out });
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn dense<S: Simd16, const TYPE: u32>(
-    matrix: &PackedMatrix,
-    panel: usize,
-    rows: usize,
-    x: Strided<f32>,
-    out: &mut Buffer,
-) {
-    let (panel, columns, out) = (matrix.panel(panel), matrix.columns(), out.0.as_mut_ptr());
-    // SAFETY: as in `blocks`.
-    unsafe {
-        if rows == 1 {
-            S::call(DenseTile::<TYPE, 1> { panel, columns, x, out });
-        } else if rows == 2 {
-            S::call(DenseTile::<TYPE, 2> { panel, columns, x, out });
-        } else if S::REGISTERS >= 32 {
-            S::call(DenseTile::<TYPE, 4> { panel, columns, x, out });
-        }
-    }
 }

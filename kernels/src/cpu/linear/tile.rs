@@ -1,6 +1,10 @@
 //! A tile: one panel of 32 weight rows times up to four rows of activations, all columns. The panel stays in
 //! the nearest cache for the next tile.
 
+use super::block_tile::BlockTile;
+use super::dense_tile::DenseTile;
+use crate::cpu::block::WeightType;
+use crate::cpu::digits::DigitBlock;
 use crate::cpu::simd::Simd16;
 
 /// Bytes that the weight stream is fetched ahead.
@@ -31,4 +35,83 @@ impl<T> Strided<T> {
         // SAFETY: the caller's promise.
         unsafe { self.start.add(i * self.stride) }
     }
+}
+
+/// What a tile reads and writes.
+#[derive(Clone, Copy)]
+pub(super) struct TileCall {
+    pub(super) panel: *const u8,
+    pub(super) columns: usize,
+    /// The rows, for block-wise weights and for dense ones.
+    pub(super) digits: Strided<DigitBlock>,
+    pub(super) floats: Strided<f32>,
+    /// 32 results a row.
+    pub(super) out: *mut f32,
+}
+
+/// The code of a tile.
+///
+/// # Safety
+/// To call: the panel has 32 rows of `columns` weights of the tile's type, the digits (the floats, for a dense
+/// type) the tile's rows of `columns` activations, `out` room for 32 results each.
+pub(super) type TileFunction = unsafe fn(&TileCall);
+
+/// The code for a weight type and 1, 2 or 4 rows (of the counts that `tile_rows` gives). A table keeps one
+/// copy of each tile in the program.
+pub(super) fn function<S: Simd16>(weight_type: WeightType, rows: usize) -> TileFunction {
+    /// One arm a type: its number becomes a constant of the tile's code.
+    macro_rules! by_type {
+        (blocks: $($block:ident)*; dense: $($dense:ident)*) => {
+            match weight_type {
+                $(WeightType::$block => blocks::<S, { WeightType::$block.ggml_id() }>(rows),)*
+                $(WeightType::$dense => dense::<S, { WeightType::$dense.ggml_id() }>(rows),)*
+            }
+        };
+    }
+    by_type! {
+        blocks: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K;
+        dense: F32 F16 BF16
+    }
+}
+
+/// Rows of the next tile when `left` are left, as the registers hold.
+#[inline(always)]
+pub(super) const fn tile_rows<S: Simd16>(left: usize) -> usize {
+    if S::REGISTERS >= 32 && left >= 4 {
+        4
+    } else if S::REGISTERS >= 8 && left >= 2 {
+        2
+    } else {
+        1
+    }
+}
+
+fn blocks<S: Simd16, const TYPE: u32>(rows: usize) -> TileFunction {
+    if S::REGISTERS >= 32 && rows == 4 {
+        block::<S, TYPE, 4>
+    } else if S::REGISTERS >= 8 && rows == 2 {
+        block::<S, TYPE, 2>
+    } else {
+        block::<S, TYPE, 1>
+    }
+}
+
+fn dense<S: Simd16, const TYPE: u32>(rows: usize) -> TileFunction {
+    if S::REGISTERS >= 32 && rows == 4 {
+        floats::<S, TYPE, 4>
+    } else if S::REGISTERS >= 8 && rows == 2 {
+        floats::<S, TYPE, 2>
+    } else {
+        floats::<S, TYPE, 1>
+    }
+}
+
+unsafe fn block<S: Simd16, const TYPE: u32, const M: usize>(call: &TileCall) {
+    // SAFETY: `TileFunction` says what the caller promises; the table is made where `S` runs.
+    unsafe { S::call(BlockTile::<TYPE, M>(call)) }
+}
+
+unsafe fn floats<S: Simd16, const TYPE: u32, const M: usize>(call: &TileCall) {
+    // SAFETY: as in `block`.
+    unsafe { S::call(DenseTile::<TYPE, M>(call)) }
 }
