@@ -1,0 +1,243 @@
+//! Greedy answers of real models equal those of an f32 computation on the dequantised weights.
+//!
+//! The golden answers in `golden/*.json` are computed by `reference`; update them with
+//! `cargo test --release -p ostro-engine --test golden -- --ignored update`.
+#![allow(clippy::unwrap_used)]
+
+mod models;
+mod reference;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use models::{QWEN_CODER, RealModel, SMOLLM2, STORIES};
+use ostro_engine::request::{Generation, Sampling, StopRules, TokenEvent, TokenId};
+use ostro_engine::text::{Special, SpecialTokens};
+use ostro_engine::{CacheSize, Engine, EngineOptions, ScheduleOptions, TokenStream};
+use reference::{Reference, best};
+use serde::{Deserialize, Serialize};
+
+const MAX_TOKENS: usize = 48;
+
+#[derive(Debug, Deserialize, Serialize)]
+struct Golden {
+    origin: String,
+    answers: Vec<GoldenAnswer>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+struct GoldenAnswer {
+    text: String,
+    prompt: Vec<TokenId>,
+    answer: Vec<TokenId>,
+    /// The smallest distance between the two largest logits on the way.
+    margin: f32,
+}
+
+fn golden_path(model: RealModel) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{}.json", model.name))
+}
+
+fn read_golden(model: RealModel) -> Golden {
+    let golden: Golden = serde_json::from_slice(&fs::read(golden_path(model)).unwrap()).unwrap();
+    assert!(golden.answers.len() >= 20);
+    golden
+}
+
+fn engine(path: &Path, sequences_max: usize) -> Engine {
+    let mut options = EngineOptions::new(path);
+    options.cache.size = CacheSize::ContextLen(16 * 1024);
+    options.cache.block_size = 16;
+    options.schedule = ScheduleOptions { sequences_max, prefix_cache_n: 64, ..ScheduleOptions::default() };
+    Engine::load(options, &|_| ()).unwrap()
+}
+
+fn greedy(prompt: &[TokenId]) -> Generation {
+    Generation {
+        prompt: prompt.into(),
+        sampling: Sampling::greedy(),
+        stop: StopRules { max_tokens: MAX_TOKENS as u32, ..StopRules::default() },
+        logprobs: None,
+        cache_salt: 0,
+    }
+}
+
+fn read(mut stream: TokenStream) -> Vec<TokenId> {
+    let mut ids = Vec::new();
+    loop {
+        match stream.blocking_next().unwrap() {
+            TokenEvent::Token(token) => ids.push(token.id),
+            TokenEvent::Finished(_) => return ids,
+            TokenEvent::Failed(reason) => panic!("{reason}"),
+        }
+    }
+}
+
+/// All prompts one after another, then all at once (prompts are found in the prefix cache then).
+fn check_answers(model: RealModel) {
+    let Some(path) = model.path() else { return };
+    let golden = read_golden(model);
+    let engine = engine(&path, 16);
+    for answer in &golden.answers {
+        assert_eq!(read(engine.submit(greedy(&answer.prompt)).unwrap()), answer.answer, "{}", answer.text);
+    }
+    let streams: Vec<_> =
+        golden.answers.iter().map(|answer| engine.submit(greedy(&answer.prompt)).unwrap()).collect();
+    for (answer, stream) in golden.answers.iter().zip(streams) {
+        assert_eq!(read(stream), answer.answer, "{}", answer.text);
+    }
+    assert!(engine.stats().prefix_hits_total > 0);
+}
+
+/// The reference itself, teacher-forced: the committed answers are what it computes today.
+fn check_golden(model: RealModel, answers: usize) {
+    let Some(path) = model.path() else { return };
+    let reference = open_reference(&path);
+    for golden in read_golden(model).answers.iter().take(answers) {
+        let tokens = [&golden.prompt[..], &golden.answer[..golden.answer.len() - 1]].concat();
+        let logits = reference.forward(&tokens, golden.prompt.len() - 1).unwrap();
+        let ids: Vec<TokenId> = logits.iter().map(|logits| best(logits).0).collect();
+        assert_eq!(ids, golden.answer, "{}", golden.text);
+    }
+}
+
+fn open_reference(path: &Path) -> Reference {
+    match path.is_dir() {
+        true => Reference::from_safetensors(path).unwrap(),
+        false => Reference::from_gguf(path).unwrap(),
+    }
+}
+
+#[test]
+fn stories15m_answers_as_in_f32() {
+    check_answers(STORIES);
+}
+
+#[test]
+fn smollm2_answers_as_in_f32() {
+    check_answers(SMOLLM2);
+}
+
+#[test]
+fn qwen_coder_answers_as_in_f32() {
+    check_answers(QWEN_CODER);
+}
+
+#[test]
+fn stories15m_golden_answers_are_those_of_the_reference() {
+    check_golden(STORIES, 5);
+}
+
+#[test]
+fn smollm2_golden_answers_are_those_of_the_reference() {
+    check_golden(SMOLLM2, 3);
+}
+
+#[test]
+fn qwen_coder_golden_answers_are_those_of_the_reference() {
+    check_golden(QWEN_CODER, 1);
+}
+
+/// Ids seen with an independent numpy computation.
+#[test]
+fn golden_answers_begin_as_known() {
+    let known: [(RealModel, &[TokenId], &[TokenId]); 2] = [
+        (
+            STORIES,
+            &[1, 9038, 2501, 263, 931],
+            &[29892, 727, 471, 263, 2217, 7826, 4257, 365, 2354, 29889, 2296, 18012],
+        ),
+        (QWEN_CODER, &[750, 75698, 1445, 1648], &[198, 262, 421, 308, 2651, 220, 15, 510]),
+    ];
+    for (model, prompt, answer) in known {
+        let golden = read_golden(model);
+        let found = golden.answers.iter().find(|golden| golden.prompt == prompt).unwrap();
+        assert_eq!(&found.answer[..answer.len()], answer);
+    }
+    let smollm2 = read_golden(SMOLLM2);
+    let paris =
+        smollm2.answers.iter().find(|golden| golden.answer == [504, 3575, 282, 4649, 314, 7042, 30, 2]);
+    assert!(paris.is_some_and(|golden| golden.text.contains("What is the capital of France?")));
+}
+
+#[test]
+#[ignore = "computes the golden answers anew, in minutes"]
+fn update() {
+    for (model, prompts) in [(STORIES, stories()), (SMOLLM2, chats(&QUESTIONS)), (QWEN_CODER, code())] {
+        let Some(path) = model.path() else { continue };
+        let engine = engine(&path, 16);
+        let text = engine.text().clone();
+        let reference = open_reference(&path);
+        let answers = prompts.into_iter().map(|prompt| {
+            let ids = text.encode(&prompt, Special::Add).unwrap();
+            let draft = read(engine.submit(greedy(&ids)).unwrap());
+            let (answer, margin) = reference.answer(&ids, &draft, MAX_TOKENS, text.eos_ids()).unwrap();
+            assert!(margin > 1e-3, "a tie: choose another prompt than {prompt:?}");
+            println!("{} {margin:.4} {:?}", model.name, text.decode(&answer, SpecialTokens::Show));
+            GoldenAnswer { text: prompt, prompt: ids, answer, margin }
+        });
+        let origin =
+            "computed by tests/reference (f32 on dequantised weights), see tests/golden.rs".to_owned();
+        let golden = Golden { origin, answers: answers.collect() };
+        fs::write(golden_path(model), serde_json::to_string(&golden).unwrap() + "\n").unwrap();
+    }
+}
+
+const QUESTIONS: [&str; 20] = [
+    "What is the capital of France?",
+    "Name three primary colours.",
+    "Explain photosynthesis in one sentence.",
+    "Write a haiku about the sea.",
+    "How many days are in a leap year?",
+    "Translate \"good morning\" into Spanish.",
+    "Who wrote Romeo and Juliet?",
+    "What is 17 plus 25?",
+    "List the planets of the solar system.",
+    "Why is the sky blue?",
+    "Give me a recipe for pancakes.",
+    "What does HTTP stand for?",
+    "Describe a sunset to a blind person.",
+    "What is the largest ocean on Earth?",
+    "Tell me a short joke about computers.",
+    "How does a bicycle stay upright?",
+    "Summarise the plot of Cinderella.",
+    "What is the boiling point of water in Fahrenheit?",
+    "Write a Python function that reverses a string.",
+    "What are the benefits of regular exercise?",
+];
+
+fn chats(questions: &[&str]) -> Vec<String> {
+    let chat = |question: &str| format!("<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n");
+    let mut prompts: Vec<String> = questions.iter().map(|question| chat(question)).collect();
+    // Longer than a part of the attention, than a chunk of a prompt, and than many blocks.
+    let passage = "The lighthouse keeper counted the ships that passed the reef each night. ".repeat(40);
+    prompts.push(chat(&format!("{passage}How many ships passed?")));
+    prompts
+}
+
+fn stories() -> Vec<String> {
+    let names = ["Tom", "Lily", "Ben", "Sue", "Max"];
+    let starts = ["Once upon a time", "One day, a", "The little dog", "In the park there was"];
+    let mut prompts: Vec<String> = starts.iter().map(|start| (*start).to_owned()).collect();
+    prompts.extend(names.iter().map(|name| format!("{name} had a red ball. He liked to")));
+    prompts.extend(names.iter().map(|name| format!("{name} and the big bird went to the")));
+    prompts.extend(names.iter().map(|name| format!("\"Look, mom!\" said {name}. \"I found a")));
+    prompts.push(format!("{} Then", "The cat sat on the mat and the dog ran to the tree. ".repeat(12)));
+    prompts
+}
+
+fn code() -> Vec<String> {
+    let starts = [
+        "def fibonacci(n):",
+        "fn main() {",
+        "SELECT name, COUNT(*) FROM",
+        "import numpy as np\n\ndef softmax(x):",
+        "#include <stdio.h>\n\nint main",
+        "class Stack:\n    def __init__(self):",
+        "// Returns the greatest common divisor\nfunction gcd(a, b) {",
+        "package main\n\nimport \"fmt\"\n\nfunc",
+    ];
+    let mut prompts: Vec<String> = starts.iter().map(|start| (*start).to_owned()).collect();
+    prompts.extend(chats(&QUESTIONS[7..]));
+    prompts
+}
