@@ -60,6 +60,7 @@ pub fn read(model: &Path) -> Result<SamplingDefaults, DefaultsError> {
         top_k: within("top_k", config.top_k, -1.0, 1e6)?.map(|k| k as u32).filter(|&k| k > 0),
         min_p: within("min_p", config.min_p, 0.0, 1.0)?,
         repetition_penalty: within("repetition_penalty", config.repetition_penalty, 0.01, 10.0)?,
+        seed: None,
     })
 }
 

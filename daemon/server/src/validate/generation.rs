@@ -22,6 +22,8 @@ pub struct SamplingDefaults {
     pub top_k: Option<u32>,
     pub min_p: Option<f32>,
     pub repetition_penalty: Option<f32>,
+    /// Of requests that bring none; the operator's choice, not the files'.
+    pub seed: Option<u64>,
 }
 
 /// The checked form of [`GenerationFields`]; sampling still lacks the model's defaults.
@@ -95,7 +97,11 @@ impl ValidGeneration {
             dry: None,
             logit_bias: self.logit_bias().collect(),
             // Choices of one request differ, and the first is the one that n = 1 gives.
-            seed: fields.seed.map(|seed| (seed as u64).wrapping_add(index as u64)),
+            seed: fields
+                .seed
+                .map(|seed| seed as u64)
+                .or(defaults.seed)
+                .map(|seed| seed.wrapping_add(index as u64)),
         }
     }
 

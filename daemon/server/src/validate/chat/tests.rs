@@ -120,12 +120,20 @@ fn choices_differ_by_seed_and_the_first_is_the_seed() {
     let chat = chat(with("seed", "-1").as_bytes()).unwrap();
     let seed = |index| chat.generation.sampling(index, &SamplingDefaults::default()).seed;
     assert_eq!((seed(0), seed(1)), (Some(u64::MAX), Some(0)));
+    let defaults = SamplingDefaults { seed: Some(7), ..SamplingDefaults::default() };
+    assert_eq!(chat.generation.sampling(0, &defaults).seed, Some(u64::MAX));
 }
 
 #[test]
 fn a_request_overrides_the_model_and_the_model_the_neutral_value() {
-    let defaults =
-        SamplingDefaults { temperature: Some(0.6), top_k: Some(20), ..SamplingDefaults::default() };
+    let defaults = SamplingDefaults {
+        temperature: Some(0.6),
+        top_k: Some(20),
+        seed: Some(7),
+        ..SamplingDefaults::default()
+    };
+    let unseeded = chat(with("top_p", "1").as_bytes()).unwrap().generation.sampling(1, &defaults);
+    assert_eq!(unseeded.seed, Some(8));
     let plain = chat(with("seed", "1").as_bytes()).unwrap().generation.sampling(0, &defaults);
     assert_eq!((plain.temperature, plain.top_k, plain.top_p), (0.6, Some(20), 1.0));
     let asked = chat(with("top_k", "-1").as_bytes()).unwrap().generation.sampling(0, &defaults);
