@@ -52,6 +52,10 @@ impl Document {
         document
     }
 
+    pub fn has_models(&self) -> bool {
+        self.root.contains_key("models")
+    }
+
     /// Sets a key as its flag does, over what a file says. A flag of a model sets the only model.
     pub fn set_flag(&mut self, key: &Key, flag: &Flag, texts: &[String]) -> Result<(), Problem> {
         let place = Place::Flag(format!("--{}", flag.long));

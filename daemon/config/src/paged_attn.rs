@@ -12,15 +12,16 @@ pub struct PagedAttnConfig {
     /// Whether the cache is paged; `auto` pages on every device.
     #[schemars(extend("x-flag" = "--paged-attn"))]
     pub mode: PagedAttnMode,
-    /// Room for this many tokens, of all sequences together.
+    /// Room for this many tokens of all sequences together, for each model.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--pa-context-len"))]
     pub context_len: Option<Count>,
-    /// Room in MiB.
+    /// Room in MiB, shared evenly by the models.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--pa-memory-mb", "x-conflicts" = ["paged_attn.context_len"]))]
     pub memory_mb: Option<Count>,
-    /// Room as a share of the device's memory (on CPU: of the memory the process may use).
+    /// Room as a share of the device's memory (on CPU: of the memory the process may use), shared evenly by the
+    /// models.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--pa-memory-fraction",
         "x-conflicts" = ["paged_attn.context_len", "paged_attn.memory_mb"]))]
