@@ -1,1 +1,19 @@
-fn main() {}
+//! The `ostro` program: reads the command line and the environment, runs one command, says how it went.
+#![forbid(unsafe_code)]
+
+mod args;
+mod chat;
+mod commands;
+mod environment;
+mod failure;
+mod hub;
+mod load;
+mod logging;
+mod progress;
+mod translate;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    failure::exit_code(commands::run(&args::command().get_matches()))
+}

@@ -1,0 +1,112 @@
+//! The command line: its commands, and the flags that stand for configuration keys.
+
+pub(crate) mod config_flags;
+mod numbers;
+mod reference;
+
+use clap::builder::styling::Styles;
+use clap::{Arg, ArgAction, ColorChoice, Command, value_parser};
+use clap_complete::Shell;
+use config_flags::{Shorts, config_flags};
+
+pub(crate) use numbers::Numbers;
+
+/// Keys that change nothing a benchmark measures.
+const NOT_IN_BENCH: [&str; 4] =
+    ["global.seed", "global.log", "runtime.chat_template", "runtime.jinja_explicit"];
+
+/// The whole command line.
+pub(crate) fn command() -> Command {
+    Command::new("ostro")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Runs language models: an OpenAI server, a chat in the terminal, a benchmark")
+        .styles(Styles::styled())
+        .color(ColorChoice::Auto)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(
+            Arg::new("verbose")
+                .short('v')
+                .long("verbose")
+                .action(ArgAction::Count)
+                .global(true)
+                .help("Log more: -v debug, -vv trace; RUST_LOG overrides it"),
+        )
+        .subcommands([serve(), run(), bench(), from_config(), config(), completions()])
+}
+
+fn serve() -> Command {
+    let flags = config_flags(Shorts::Keep, |key| key.command != Some(ostro_config::Command::Run));
+    Command::new("serve").about("Answers OpenAI clients over HTTP").args(flags)
+}
+
+fn run() -> Command {
+    let flags = config_flags(Shorts::Keep, |key| key.command != Some(ostro_config::Command::Serve));
+    let input = Arg::new("input").short('i').long("input").value_name("TEXT");
+    let max_tokens =
+        Arg::new("max-tokens").long("max-tokens").value_name("N").value_parser(value_parser!(u32).range(1..));
+    Command::new("run")
+        .about("Chats in the terminal, or answers once")
+        .arg(input.help("Answer this text and end; without it, chat").allow_hyphen_values(true))
+        .arg(max_tokens.help("Tokens of an answer at most [default: what the context holds]"))
+        .args(flags)
+}
+
+fn bench() -> Command {
+    let numbers = |long: &'static str, default: &'static str, help: &'static str| {
+        Arg::new(long)
+            .long(long)
+            .value_name("N,N")
+            .default_value(default)
+            .value_parser(Numbers::parse)
+            .help(help)
+    };
+    let number = |long: &'static str, default: &'static str, help: &'static str| {
+        Arg::new(long)
+            .long(long)
+            .value_name("N")
+            .default_value(default)
+            .value_parser(value_parser!(u32))
+            .help(help)
+    };
+    Command::new("bench")
+        .about("Measures prefill and decode rates")
+        .arg(numbers("prompt-len", "512", "Prompt tokens of each prefill measurement"))
+        .arg(number("gen-len", "128", "Tokens that each decode measurement generates"))
+        .arg(numbers("depth", "4", "Tokens in the cache before each decode measurement"))
+        .arg(numbers("concurrency", "1,16", "Sequences that run together, for each measurement"))
+        .arg(number("iterations", "3", "Measurements of each kind"))
+        .arg(number("warmup", "1", "Measurements before the first that counts"))
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"))
+        .args(config_flags(Shorts::Keep, |key| {
+            key.command.is_none() && !NOT_IN_BENCH.contains(&key.path.as_str())
+        }))
+}
+
+fn from_config() -> Command {
+    Command::new("from-config")
+        .about("Does what a configuration file says; flags override it")
+        .arg(file().required(true))
+        .args(config_flags(Shorts::Drop, |_| true))
+}
+
+fn config() -> Command {
+    let command = |name: &'static str, about: &'static str| {
+        Command::new(name).about(about).arg(file()).args(config_flags(Shorts::Drop, |_| true))
+    };
+    Command::new("config")
+        .about("Looks at a configuration")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(command("check", "Says what is wrong with a file and flags, by line and key"))
+        .subcommand(command("show", "Prints the values in force and where each comes from"))
+}
+
+fn file() -> Arg {
+    Arg::new("file").short('f').long("file").value_name("FILE").help("Configuration file (.toml)")
+}
+
+fn completions() -> Command {
+    let shell = Arg::new("shell").required(true).value_name("SHELL").value_parser(value_parser!(Shell));
+    Command::new("completions").about("Prints a completion script for a shell").arg(shell)
+}

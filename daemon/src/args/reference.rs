@@ -1,0 +1,103 @@
+//! The reference page of the command line, written from the commands themselves.
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write;
+
+    use clap::Command;
+    use ostro_config::keys::{Kind, key_of_flag, keys};
+
+    use super::super::command;
+    use super::super::config_flags::help;
+
+    const HEAD: &str = "# Command line
+
+<!-- Written by `cargo test -p ostro cli_page` from daemon/src/args; do not edit. -->
+
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. SIGTERM and SIGINT end a server after
+running answers had their grace period, with 0.
+
+| variable | meaning |
+|---|---|
+| `OSTRO_CPU` | instruction set to use in place of the best one: `portable`, `avx2`, `avx512` |
+| `HF_HOME` | where hub models and the hub's token are kept; by default `~/.cache/huggingface` |
+| `HF_HUB_CACHE` | where hub models are kept; by default `hub` in `HF_HOME` |
+| `HF_ENDPOINT` | address of the hub |
+| `HF_HUB_OFFLINE` | `1`: use what is downloaded already |
+| `HF_TOKEN` | token for the hub; wins over the token file |
+| `RUST_LOG` | what is logged, as in `ostro_engine=debug,info`; wins over `-v` |
+| `NO_COLOR` | no colours |
+";
+
+    fn page() -> String {
+        let mut page = HEAD.to_owned();
+        let mut root = command().term_width(110).color(clap::ColorChoice::Never);
+        root.build();
+        for command in root.get_subcommands() {
+            describe(&mut page, command, "ostro");
+        }
+        page
+    }
+
+    fn describe(page: &mut String, command: &Command, parent: &str) {
+        let name = format!("{parent} {}", command.get_name());
+        if name.ends_with(" help") {
+            return;
+        }
+        let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+        writeln!(page, "\n## `{name}`\n\n{about}.\n").unwrap();
+        if command.has_subcommands() {
+            command.get_subcommands().for_each(|command| describe(page, command, &name));
+            return;
+        }
+        let help =
+            command.clone().term_width(110).color(clap::ColorChoice::Never).render_long_help().to_string();
+        let (_, help) = help.split_once("\n\n").unwrap_or_default();
+        let lines: Vec<&str> = help.trim_end().lines().map(str::trim_end).collect();
+        writeln!(page, "```text\n{}\n```", lines.join("\n")).unwrap();
+    }
+
+    #[test]
+    fn cli_page_is_up_to_date() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/cli.md");
+        let page = page();
+        if std::env::var_os("OSTRO_UPDATE_DOCS").is_some() {
+            std::fs::write(path, &page).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(committed == page, "run OSTRO_UPDATE_DOCS=1 cargo test -p ostro cli_page");
+    }
+
+    #[test]
+    fn command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn each_key_has_its_flag_and_default() {
+        let root = command();
+        let flags_of = |name: &str| {
+            root.find_subcommand(name).unwrap().get_arguments().map(|arg| {
+                (arg.get_long().unwrap_or_default().to_owned(), arg.get_help().unwrap().to_string())
+            })
+        };
+        let flags: Vec<(String, String)> = flags_of("serve").chain(flags_of("run")).collect();
+        for key in keys().iter().filter(|key| !["command", "default_model_id"].contains(&key.path.as_str())) {
+            let flag = key.flag.as_ref().unwrap_or_else(|| panic!("{} has no flag", key.path));
+            let (owner, _) = key_of_flag(&flag.long).unwrap();
+            let (_, shown) = flags
+                .iter()
+                .find(|(long, _)| *long == flag.long)
+                .unwrap_or_else(|| panic!("--{}", flag.long));
+            assert_eq!(*shown, help(owner), "--{}", flag.long);
+            if let (None, Some(default)) = (&owner.default_text, &owner.default)
+                && owner.kind != Kind::Switch
+            {
+                assert!(
+                    shown.contains(&format!("[default: {}]", default.to_string().replace('"', ""))),
+                    "{shown}"
+                );
+            }
+        }
+    }
+}

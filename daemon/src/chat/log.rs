@@ -1,0 +1,24 @@
+//! Every question and answer of a chat, as JSON lines in the file that `global.log` names.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+pub(crate) struct ChatLog {
+    file: File,
+}
+
+impl ChatLog {
+    /// Appends to what is there.
+    pub(crate) fn open(path: &Path) -> io::Result<ChatLog> {
+        Ok(ChatLog { file: OpenOptions::new().create(true).append(true).open(path)? })
+    }
+
+    pub(super) fn record(&mut self, messages: &[Value], answer: &str) -> io::Result<()> {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
+        writeln!(self.file, "{}", json!({ "time": time, "messages": messages, "answer": answer }))
+    }
+}

@@ -1,0 +1,115 @@
+//! One command a file; here the way from the command line to them.
+
+mod bench;
+mod completions;
+mod config;
+mod run;
+mod serve;
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::Path;
+
+use clap::ArgMatches;
+use ostro_config::{Command, Document, Loaded};
+use ostro_engine::Isa;
+use ostro_server::models::Loaded as Model;
+use tracing::Level;
+
+use crate::args::config_flags::set_flags;
+use crate::environment::Environment;
+use crate::failure::Failure;
+use crate::hub::hub_options;
+use crate::logging::{self, Verbosity};
+use crate::progress::Bar;
+use crate::translate::{Plan, plan};
+
+/// Larger files are not configurations.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let environment = Environment::read();
+    let (name, matches) = matches.subcommand().expect("the command line demands a command");
+    match name {
+        "serve" => serve_or_run(load(Document::for_command(Command::Serve), matches)?, matches, &environment),
+        "run" => serve_or_run(load(Document::for_command(Command::Run), matches)?, matches, &environment),
+        "from-config" => serve_or_run(load(read_file(matches)?, matches)?, matches, &environment),
+        "bench" => {
+            let plan = supported(&load(Document::for_command(Command::Run), matches)?, &environment)?;
+            start_logging(&plan, matches, &environment)?;
+            bench::run(plan, matches, &environment)
+        }
+        "config" => config::run(matches),
+        "completions" => completions::run(matches),
+        name => Err(Failure::Usage(format!("unknown command {name}"))),
+    }
+}
+
+fn serve_or_run(loaded: Loaded, matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
+    let plan = supported(&loaded, environment)?;
+    start_logging(&plan, matches, environment)?;
+    match plan.command {
+        Command::Serve => serve::run(plan, environment),
+        Command::Run => run::run(plan, matches, environment),
+    }
+}
+
+/// The document of `-f FILE`.
+fn read_file(matches: &ArgMatches) -> Result<Document, Failure> {
+    let name = matches.get_one::<String>("file").expect("clap demands a file");
+    let failed = |reason: &dyn std::fmt::Display| Failure::Usage(format!("{name}: {reason}"));
+    if Path::new(name).extension().is_none_or(|extension| extension != "toml") {
+        return Err(failed(&"the name of a configuration file must end in .toml"));
+    }
+    let mut text = String::new();
+    let file = File::open(name).map_err(|error| failed(&error))?;
+    file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(failed(&format!("is larger than {FILE_BYTES_MAX} bytes")));
+    }
+    Ok(Document::parse(name, &text)?)
+}
+
+/// A document with the flags that were given, checked.
+fn load(mut document: Document, matches: &ArgMatches) -> Result<Loaded, Failure> {
+    set_flags(&mut document, matches).map_err(|problem| Failure::Usage(problem.to_string()))?;
+    Ok(Loaded::from_document(document)?)
+}
+
+fn supported(loaded: &Loaded, environment: &Environment) -> Result<Plan, Failure> {
+    loaded.unsupported()?;
+    let isa = environment.instruction_set.as_deref().map(instruction_set).transpose()?;
+    Ok(plan(loaded.config.clone(), isa))
+}
+
+fn instruction_set(name: &str) -> Result<Isa, Failure> {
+    Isa::from_name(name).map_err(|error| {
+        let names: Vec<&str> = Isa::supported().into_iter().map(Isa::name).collect();
+        Failure::Usage(format!("OSTRO_CPU = {name:?}: {error}; here it can be {}", names.join(", ")))
+    })
+}
+
+fn start_logging(plan: &Plan, matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
+    let quiet = if plan.command == Command::Serve { Level::INFO } else { Level::WARN };
+    let verbosity = Verbosity { flags: matches.get_count("verbose"), quiet };
+    Ok(logging::start(environment, verbosity, plan.access_log)?)
+}
+
+/// The only model of a command that runs one, with a bar in the terminal while it loads.
+fn load_only(plan: &mut Plan, environment: &Environment) -> Result<Model, Failure> {
+    let model = plan.models.pop().expect("validation demands a model");
+    let hub = hub_options(environment, &plan.token_source, model.hub_cache.clone())?;
+    let bar = Bar::new();
+    Ok(crate::load::load(model, &hub, &|step| bar.show(&step)).map_err(anyhow::Error::new)?)
+}
+
+/// Writes to standard output; a reader that has gone (`| head`) is no failure.
+fn print(bytes: &[u8]) -> Result<(), Failure> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::Runtime(anyhow::Error::new(error).context("cannot write to standard output")))
+        }
+        _ => Ok(()),
+    }
+}

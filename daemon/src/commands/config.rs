@@ -1,0 +1,22 @@
+//! `ostro config check` and `ostro config show`.
+
+use clap::ArgMatches;
+use ostro_config::{Command, Document};
+
+use super::{load, read_file};
+use crate::failure::Failure;
+
+pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
+    let (name, matches) = matches.subcommand().expect("clap demands a command");
+    let document = match matches.contains_id("file") {
+        true => read_file(matches)?,
+        false => Document::for_command(Command::Serve),
+    };
+    let loaded = load(document, matches)?;
+    if name == "show" {
+        return super::print(loaded.to_toml().as_bytes());
+    }
+    loaded.unsupported()?;
+    let models = loaded.config.models.len();
+    super::print(format!("ok: {models} model{}\n", if models == 1 { "" } else { "s" }).as_bytes())
+}

@@ -1,0 +1,47 @@
+//! How a command fails, and the exit code that says so: 2 for what the user can change in the command or its file,
+//! 1 for everything else.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use ostro_config::Problems;
+
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The command or configuration cannot be obeyed.
+    Usage(String),
+    /// It was tried and did not work.
+    Runtime(anyhow::Error),
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Failure::Usage(problems.to_string())
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Runtime(error)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Usage(message) => formatter.write_str(message),
+            Failure::Runtime(error) => write!(formatter, "{error:#}"),
+        }
+    }
+}
+
+pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    for line in failure.to_string().lines() {
+        eprintln!("error: {line}");
+    }
+    match failure {
+        Failure::Usage(_) => ExitCode::from(2),
+        Failure::Runtime(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,52 @@
+//! Where log lines go: standard error, by level; the access log in its own form.
+
+use std::io::IsTerminal;
+
+use anyhow::Context;
+use ostro_server::access_log::{self, AccessLogFormat};
+use tracing::Level;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, filter, fmt};
+
+use crate::environment::{Color, Environment};
+
+/// How much is logged where `RUST_LOG` says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Verbosity {
+    /// How often `-v` was given.
+    pub(crate) flags: u8,
+    /// Without any: servers tell what they do, other commands only what goes wrong.
+    pub(crate) quiet: Level,
+}
+
+impl Verbosity {
+    fn directives(self) -> String {
+        let level = match self.flags {
+            0 => self.quiet,
+            1 => Level::DEBUG,
+            _ => Level::TRACE,
+        };
+        // What we do not own speaks up for warnings only, unless all is wanted.
+        let others = if self.flags > 1 { Level::DEBUG } else { Level::WARN };
+        format!("{others},ostro={level},ostro_engine={level},ostro_server={level},ostro_kernels={level}")
+    }
+}
+
+pub(crate) fn start(
+    environment: &Environment,
+    verbosity: Verbosity,
+    access_log: AccessLogFormat,
+) -> anyhow::Result<()> {
+    let filter = match &environment.log_filter {
+        Some(filter) => EnvFilter::try_new(filter).with_context(|| format!("RUST_LOG = {filter:?}"))?,
+        None => EnvFilter::try_new(verbosity.directives()).context("log levels")?,
+    };
+    let colors = environment.color == Color::Allowed && std::io::stderr().is_terminal();
+    let own = filter::filter_fn(|event| event.target() != access_log::TARGET);
+    let lines =
+        fmt::layer().with_writer(std::io::stderr).with_ansi(colors).with_filter(filter).with_filter(own);
+    let access = access_log::layer(access_log, std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")
+}

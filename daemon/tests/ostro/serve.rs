@@ -1,0 +1,143 @@
+//! `ostro serve` on a tiny random model: opens its port, answers, drains at SIGTERM.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStderr, Command};
+use std::time::{Duration, Instant};
+
+use crate::support::{Home, text};
+
+/// A running server.
+struct Running {
+    child: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Running {
+    fn start(home: &Home, arguments: &[&str]) -> Running {
+        let mut child =
+            home.command(&[arguments, &["--host", "127.0.0.1", "--port", "0"]].concat()).spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("listening") {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "it ended before it listened");
+        }
+        let address = line.split("address=").nth(1).unwrap().trim().to_owned();
+        Running { child, log, address }
+    }
+
+    /// Status code and body.
+    fn request(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: ostro\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+
+    fn signal(&self, name: &str) {
+        let status =
+            Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Exit code and the rest of the log.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).unwrap();
+        (self.child.wait().unwrap().code(), log)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+    }
+}
+
+const CHAT: &str = r#"{"messages":[{"role":"user","content":"hi"}],"max_tokens":4,"temperature":0}"#;
+
+#[test]
+fn server_answers_and_drains_at_either_signal() {
+    for signal in ["TERM", "INT"] {
+        let home = Home::new();
+        let model = home.tiny_model();
+        let server = Running::start(&home, &["serve", "-m", text(&model)]);
+        let (status, body) = server.request("POST", "/v1/chat/completions", CHAT);
+        assert_eq!(status, 200, "{body}");
+        assert!(body.contains("\"chat.completion\""), "{body}");
+        assert!(server.request("GET", "/v1/models", "").1.contains(text(&model)));
+        server.signal(signal);
+        let (code, log) = server.end();
+        assert_eq!(code, Some(0), "{log}");
+    }
+}
+
+#[test]
+fn switches_of_the_server_reach_it() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    home.write(
+        "a.toml",
+        &format!(
+            "[server]\ndisable_metrics = true\naccess_log_format = \"json\"\n[global]\nlog = \"payload.log\"\n\
+             [[models]]\nmodel_id = {:?}\n",
+            text(&model)
+        ),
+    );
+    let server = Running::start(&home, &["from-config", "-f", "a.toml"]);
+    assert_ne!(server.request("GET", "/metrics", "").0, 200);
+    assert_eq!(server.request("POST", "/v1/chat/completions", CHAT).0, 200);
+    server.signal("TERM");
+    let (code, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    let access = log.lines().find(|line| line.contains("request completed")).expect("an access log");
+    assert!(access.starts_with('{') && access.ends_with('}'), "{access}");
+    let payloads = std::fs::read_to_string(home.folder.path().join("payload.log")).unwrap();
+    assert!(payloads.contains("\\\"hi\\\"") || payloads.contains("\"hi\""), "{payloads}");
+}
+
+#[test]
+fn seed_of_the_configuration_makes_answers_repeat() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let server = Running::start(&home, &["serve", "-m", text(&model), "--seed", "5"]);
+    let body = CHAT.replace("\"temperature\":0", "\"temperature\":2");
+    let content = |answer: String| {
+        answer.split("\"content\":").nth(1).unwrap().split("\"role\"").next().unwrap().to_owned()
+    };
+    let answers: Vec<String> =
+        (0..4).map(|_| content(server.request("POST", "/v1/chat/completions", &body).1)).collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+}
+
+#[test]
+fn model_that_does_not_load_ends_the_server() {
+    let home = Home::new();
+    home.write("a.gguf", "not a model");
+    let began = Instant::now();
+    let ended = home.run(&["serve", "-m", "a.gguf", "--host", "127.0.0.1", "--port", "0"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.errors.contains("a.gguf"), "{ended:?}");
+    assert!(began.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn port_in_use_is_a_runtime_error() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let ended = home.run(&["serve", "-m", text(&model), "--host", "127.0.0.1", "--port", &port]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.errors.contains(&format!("127.0.0.1:{port}")), "{ended:?}");
+}
