@@ -31,19 +31,22 @@ pub(crate) fn fetch(package: &Package, folder: &Path) -> Result<PathBuf> {
     let Package { registry, name, version, sha256 } = package;
     eprintln!("fetching {name} {version}");
     match registry {
-        Registry::Python => run(
-            Command::new("python3")
-                .args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:"])
-                .arg("--dest")
-                .arg(folder)
-                .arg(format!("{name}=={version}")),
-        )?,
-        Registry::Npm => run(
-            Command::new("npm")
-                .args(["pack", "--silent", "--pack-destination"])
-                .arg(folder)
-                .arg(format!("{name}@{version}")),
-        )?,
+        Registry::Python => run(Command::new("python3")
+            .args([
+                "-m",
+                "pip",
+                "download",
+                "--disable-pip-version-check",
+                "--no-deps",
+                "--only-binary=:all:",
+            ])
+            .arg("--dest")
+            .arg(folder)
+            .arg(format!("{name}=={version}")))?,
+        Registry::Npm => run(Command::new("npm")
+            .args(["pack", "--silent", "--pack-destination"])
+            .arg(folder)
+            .arg(format!("{name}@{version}")))?,
     }
     let archive = only_file(folder)?;
     check_sha256(&archive, sha256).with_context(|| format!("package {name} {version}"))?;

@@ -3,7 +3,6 @@
 //! Uses Ostro's public face only: processes, HTTP, files.
 #![forbid(unsafe_code)]
 
-
 use clap::{Parser, Subcommand};
 use ostro_e2e::{model, quickstart};
 

@@ -10,7 +10,8 @@ use crate::cache;
 
 /// The interpreter of an environment that holds what `requirements` pins; built once per content.
 pub fn environment(requirements: &Path) -> Result<PathBuf> {
-    let text = std::fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
+    let text =
+        std::fs::read(requirements).with_context(|| format!("cannot read {}", requirements.display()))?;
     let digest = Sha256::digest(&text);
     let name = format!("python-{:02x}{:02x}{:02x}{:02x}", digest[0], digest[1], digest[2], digest[3]);
     let folder = cache::root()?.join(name);

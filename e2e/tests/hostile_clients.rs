@@ -46,7 +46,10 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("invalid UTF-8", b"{\"messages\":[{\"role\":\"user\",\"content\":\"\xff\xfe\"}]}".to_vec()),
         ("lone surrogate", br#"{"messages":[{"role":"user","content":"\ud800"}]}"#.to_vec()),
         ("cut short", br#"{"messages":[{"role":"user","content":"Hi"#.to_vec()),
-        ("duplicate field", br#"{"messages":[],"messages":[{"role":"user","content":"x"}],"n":1,"n":2}"#.to_vec()),
+        (
+            "duplicate field",
+            br#"{"messages":[],"messages":[{"role":"user","content":"x"}],"n":1,"n":2}"#.to_vec(),
+        ),
         ("huge integer", chat_with("max_tokens", json!(u64::MAX))),
         ("huge float", br#"{"messages":[{"role":"user","content":"x"}],"temperature":1e999}"#.to_vec()),
         ("negative count", chat_with("max_tokens", json!(-1))),
@@ -60,9 +63,15 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
         ("wrong type", chat_with("messages", json!({"role": "user"}))),
         ("unknown role", chat_with("messages", json!([{"role": "emperor", "content": "x"}]))),
         ("long prompt", chat_with("messages", json!([{"role": "user", "content": "word ".repeat(200_000)}]))),
-        ("100k messages", chat_with("messages", json!(vec![json!({"role": "user", "content": "x"}); 100_000]))),
+        (
+            "100k messages",
+            chat_with("messages", json!(vec![json!({"role": "user", "content": "x"}); 100_000])),
+        ),
         ("unknown field", chat_with("temprature", json!(1))),
-        ("template in the request", chat_with("chat_template", json!("{% for i in range(1e9) %}x{% endfor %}"))),
+        (
+            "template in the request",
+            chat_with("chat_template", json!("{% for i in range(1e9) %}x{% endfor %}")),
+        ),
     ]
 }
 
@@ -70,7 +79,8 @@ fn bodies() -> Vec<(&'static str, Vec<u8>)> {
 fn hostile_bodies_get_a_clear_4xx_each() {
     let daemon = Daemon::start(&model::ensure_smollm2().unwrap(), &[]).unwrap();
     for (name, body) in bodies() {
-        let (code, text) = post(&daemon, "/v1/chat/completions", &body).unwrap_or_else(|| panic!("{name}: no answer"));
+        let (code, text) =
+            post(&daemon, "/v1/chat/completions", &body).unwrap_or_else(|| panic!("{name}: no answer"));
         assert!((400..500).contains(&code), "{name}: {code} {text:.300}");
         let error: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{name}: {e}: {text:.300}"));
         assert!(error["error"]["message"].as_str().is_some_and(|m| !m.is_empty()), "{name}: {text:.300}");

@@ -101,8 +101,7 @@ fn sigterm_lets_a_running_stream_finish() {
         "model": daemon.model_id().unwrap(), "stream": true, "max_tokens": 200, "ignore_eos": true,
         "messages": [{"role": "user", "content": "Count."}],
     });
-    let mut response =
-        ureq::post(format!("{}/v1/chat/completions", daemon.base())).send_json(&body).unwrap();
+    let mut response = ureq::post(format!("{}/v1/chat/completions", daemon.base())).send_json(&body).unwrap();
     let mut reader = response.body_mut().as_reader();
     let mut first = [0; 16];
     reader.read_exact(&mut first).unwrap();
