@@ -137,3 +137,6 @@ pub fn resolve_model(
     }
     hub::resolve(reference, options, progress)
 }
+
+#[cfg(test)]
+mod tests;
