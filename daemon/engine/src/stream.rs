@@ -3,7 +3,7 @@
 //! The channel holds a whole answer, so the engine never waits for a reader. Dropping the reader's end cancels.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
@@ -17,10 +17,16 @@ pub struct TokenStream {
     events: mpsc::Receiver<TokenEvent>,
     /// Counts streams dropped before their end, so that the engine looks for them.
     abandoned: Arc<AtomicU64>,
+    cached_tokens: Arc<AtomicU32>,
     ended: bool,
 }
 
 impl TokenStream {
+    /// Prompt tokens found in the prefix cache, known once the first token came.
+    pub fn cached_tokens(&self) -> u32 {
+        self.cached_tokens.load(Ordering::Relaxed)
+    }
+
     /// Cancel safe.
     pub async fn next(&mut self) -> Option<TokenEvent> {
         std::future::poll_fn(|context| self.poll_next(context)).await
@@ -62,6 +68,7 @@ impl Drop for TokenStream {
 #[derive(Debug)]
 pub(crate) struct TokenSink {
     events: mpsc::Sender<TokenEvent>,
+    cached_tokens: Arc<AtomicU32>,
 }
 
 /// The reader has gone.
@@ -74,6 +81,11 @@ impl TokenSink {
         self.events.try_send(event).map_err(|_| Abandoned)
     }
 
+    /// Before the first token.
+    pub(crate) fn set_cached_tokens(&self, tokens: u32) {
+        self.cached_tokens.store(tokens, Ordering::Relaxed);
+    }
+
     pub(crate) fn is_abandoned(&self) -> bool {
         self.events.is_closed()
     }
@@ -82,8 +94,10 @@ impl TokenSink {
 /// A stream that holds `tokens_max` tokens and the final event.
 pub(crate) fn token_channel(tokens_max: u32, abandoned: &Arc<AtomicU64>) -> (TokenSink, TokenStream) {
     let (sender, receiver) = mpsc::channel(tokens_max as usize + 1);
-    let stream = TokenStream { events: receiver, abandoned: abandoned.clone(), ended: false };
-    (TokenSink { events: sender }, stream)
+    let cached_tokens = Arc::<AtomicU32>::default();
+    let sink = TokenSink { events: sender, cached_tokens: cached_tokens.clone() };
+    let stream = TokenStream { events: receiver, abandoned: abandoned.clone(), cached_tokens, ended: false };
+    (sink, stream)
 }
 
 #[cfg(test)]

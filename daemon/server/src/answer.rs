@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use ostro_engine::request::{Dry, Generation, Sampling, TokenEvent, TokenId};
+use ostro_engine::sample::SamplerError;
 use ostro_engine::text::{Special, StopStrings, TextModel};
 use ostro_engine::{Engine, SubmitError, TokenStream};
 
@@ -159,10 +160,10 @@ impl Answer {
     /// The engine would go on: dropping the stream tells it not to.
     fn stopped_by_text(&mut self, index: usize) {
         let choice = &mut self.choices[index];
-        choice.stream = None;
+        let cached_tokens = choice.stream.take().map_or(0, |stream| u64::from(stream.cached_tokens()));
         let (prompt_tokens, tokens) = (choice.prompt_tokens as u64, u64::from(choice.text.tokens()));
         self.observer.counted(prompt_tokens, tokens, self.arrived.elapsed().as_secs_f64());
-        self.count(index, 0);
+        self.count(index, cached_tokens);
     }
 
     fn count(&mut self, index: usize, cached_tokens: u64) {
@@ -199,6 +200,10 @@ fn submit(
         SubmitError::ContextExceeded { .. } => {
             ApiError::ContextLength { param: "messages", message: error.to_string() }
         }
+        SubmitError::Sampling(SamplerError::OutOfRange { name, .. }) => {
+            ApiError::invalid(name, error.to_string())
+        }
+        SubmitError::Sampling(_) => ApiError::malformed(error.to_string()),
         error => ApiError::Engine(error.to_string()),
     })
 }

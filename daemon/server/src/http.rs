@@ -17,6 +17,8 @@ mod track;
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
+
 use crate::admission::{Admission, Load, Permit};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -39,6 +41,8 @@ pub(crate) struct AppState {
     pub metrics: Metrics,
     pub options: RouterOptions,
     pub payload_log: Option<PayloadLog>,
+    /// KiB that request bodies may still take.
+    pub(crate) body_memory: Arc<Semaphore>,
 }
 
 pub(crate) type App = Arc<AppState>;

@@ -39,6 +39,8 @@ pub struct RouterOptions {
     /// Origins that browsers may call from; `None` allows any.
     pub allowed_origins: Option<Vec<String>>,
     pub body_bytes_max: usize,
+    /// Of all request bodies that are being read at one time.
+    pub body_memory_max: usize,
     /// Time for a whole request body to arrive.
     pub body_timeout: Duration,
     /// Log every request.
@@ -66,6 +68,7 @@ impl Default for RouterOptions {
             docs: true,
             allowed_origins: None,
             body_bytes_max: 50 << 20,
+            body_memory_max: 512 << 20,
             body_timeout: Duration::from_secs(120),
             access_log: true,
             access_log_health: false,

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
@@ -21,7 +21,7 @@ const BYTES_MAX: usize = 64 << 20;
 /// Cheap to clone. The file is complete once the last clone is dropped and its thread has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct PayloadLog {
-    entries: SyncSender<Entry>,
+    messages: SyncSender<Message>,
     bytes_queued: Arc<AtomicUsize>,
     dropped: Counter,
 }
@@ -31,6 +31,14 @@ pub(crate) enum PayloadKind {
     Request,
     /// A piece of the answer: all of it, or one event of a stream.
     Response,
+}
+
+/// All that the writing thread is told.
+#[derive(Debug)]
+enum Message {
+    Entry(Entry),
+    /// Dropped once everything before it is in the file.
+    Flush(SyncSender<()>),
 }
 
 #[derive(Debug)]
@@ -50,7 +58,7 @@ impl PayloadLog {
         let file = OpenOptions::new().create(true).append(true).open(path)?;
         let (sender, receiver) = sync_channel(ENTRIES_MAX);
         let bytes_queued = Arc::new(AtomicUsize::new(0));
-        let log = PayloadLog { entries: sender, bytes_queued: bytes_queued.clone(), dropped };
+        let log = PayloadLog { messages: sender, bytes_queued: bytes_queued.clone(), dropped };
         let lost = log.dropped.clone();
         std::thread::Builder::new()
             .name("ostro-payloads".into())
@@ -63,19 +71,36 @@ impl PayloadLog {
         let size = body.len();
         let fits = self.bytes_queued.fetch_add(size, Ordering::AcqRel) + size <= BYTES_MAX;
         let entry = Entry { time: SystemTime::now(), request_id: request_id.clone(), kind, body };
-        if !fits || self.entries.try_send(entry).is_err() {
+        if !fits || self.messages.try_send(Message::Entry(entry)).is_err() {
             self.bytes_queued.fetch_sub(size, Ordering::AcqRel);
             self.dropped.inc();
+        }
+    }
+
+    /// Waits until all that was recorded is in the file, for `limit` at most. Blocks.
+    pub(crate) fn flush(&self, limit: Duration) {
+        let (flushing, flushed) = sync_channel(0);
+        if self.messages.send(Message::Flush(flushing)).is_ok() {
+            // Ends by disconnection.
+            let _ = flushed.recv_timeout(limit);
         }
     }
 }
 
 /// Ends when the last sender is gone. A failed write loses that entry only: the disk may have room again later.
-fn write_all(file: File, entries: &Receiver<Entry>, bytes_queued: &AtomicUsize, lost: &Counter) {
+fn write_all(file: File, messages: &Receiver<Message>, bytes_queued: &AtomicUsize, lost: &Counter) {
     let mut writer = BufWriter::new(file);
-    while let Ok(first) = entries.recv() {
+    while let Ok(first) = messages.recv() {
         let mut batch_failed = false;
-        for entry in std::iter::once(first).chain(entries.try_iter()) {
+        let mut waiting = Vec::new();
+        for message in std::iter::once(first).chain(messages.try_iter().take(ENTRIES_MAX)) {
+            let entry = match message {
+                Message::Entry(entry) => entry,
+                Message::Flush(done) => {
+                    waiting.push(done);
+                    continue;
+                }
+            };
             bytes_queued.fetch_sub(entry.body.len(), Ordering::AcqRel);
             if let Err(error) = write_entry(&mut writer, &entry) {
                 lost.inc();
@@ -121,11 +146,8 @@ mod tests {
         log.record(&id, PayloadKind::Request, Bytes::from_static(b"{\"a\":\"\n\"}"));
         log.record(&id, PayloadKind::Response, Bytes::from(vec![b'x'; BYTES_MAX + 1]));
         log.record(&id, PayloadKind::Response, Bytes::from_static(b"data: {}\n\n"));
-        drop(log);
+        log.flush(Duration::from_secs(30));
         let lines = || std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
-        while lines().len() < 2 {
-            std::thread::yield_now();
-        }
         let read: Vec<serde_json::Value> =
             lines().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!((&read[0]["kind"], &read[0]["body"]), (&json!("request"), &json!("{\"a\":\"\n\"}")));

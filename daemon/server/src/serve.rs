@@ -28,6 +28,8 @@ const HEADERS_MAX: usize = 100;
 const HTTP2_STREAMS_MAX: u32 = 256;
 /// After running answers were cancelled: for their last bytes to leave.
 const CANCEL_TIME: Duration = Duration::from_secs(2);
+/// For the payload log's last lines to be written.
+const FLUSH_TIME: Duration = Duration::from_secs(5);
 /// Before the next try, when no connection could be accepted (usually: too many open files).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -97,6 +99,9 @@ impl Server {
             let engines = app.models.clone();
             let _ = tokio::task::spawn_blocking(move || engines.shutdown()).await;
             let _ = tokio::time::timeout(CANCEL_TIME, drained).await;
+        }
+        if let Some(log) = app.payload_log.clone() {
+            let _ = tokio::task::spawn_blocking(move || log.flush(FLUSH_TIME)).await;
         }
         tracing::info!("stopped");
     }

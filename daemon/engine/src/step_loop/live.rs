@@ -44,7 +44,11 @@ impl LiveSequences {
     pub(super) fn note_started(&mut self, plan: &StepPlan, now: Instant) {
         for planned in plan.sequences() {
             if let Some(sequence) = self.sequences.get_mut(&planned.id) {
-                sequence.started.get_or_insert(now);
+                let sink = &sequence.submission.sink;
+                sequence.started.get_or_insert_with(|| {
+                    sink.set_cached_tokens(planned.cached_tokens);
+                    now
+                });
             }
         }
     }

@@ -1,16 +1,25 @@
 //! A request's body: bounded in size and time, read before anything else is done.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
 use super::track::Tracked;
 use crate::error::ApiError;
 
+/// Bodies take memory in pieces of this many bytes.
+pub(super) const MEMORY_UNIT: usize = 1024;
+
 /// The bytes of a JSON body.
-pub(super) struct JsonBody(pub(super) Bytes);
+pub(super) struct JsonBody {
+    pub(super) bytes: Bytes,
+    _memory: OwnedSemaphorePermit,
+}
 
 impl FromRequest<App> for JsonBody {
     type Rejection = ApiError;
@@ -18,9 +27,11 @@ impl FromRequest<App> for JsonBody {
     async fn from_request(request: Request, app: &App) -> Result<JsonBody, ApiError> {
         check_media_type(request.headers())?;
         let limit = app.options.body_bytes_max;
-        if announced_length(request.headers()).is_some_and(|length| length > limit as u64) {
+        let announced = announced_length(request.headers());
+        if announced.is_some_and(|length| length > limit as u64) {
             return Err(ApiError::BodyTooLarge { limit });
         }
+        let memory = take_memory(app, announced.map_or(limit, |length| length as usize))?;
         let tracked = request.extensions().get::<Tracked>().cloned();
         let read = Limited::new(request.into_body(), limit).collect();
         let body = match tokio::time::timeout(app.options.body_timeout, read).await {
@@ -34,8 +45,16 @@ impl FromRequest<App> for JsonBody {
         if let Some(tracked) = tracked {
             tracked.set_body(&body);
         }
-        Ok(JsonBody(body))
+        Ok(JsonBody { bytes: body, _memory: memory })
     }
+}
+
+/// A share of the memory for bodies; one body alone is never refused.
+fn take_memory(app: &App, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    let units = bytes.div_ceil(MEMORY_UNIT).min(app.options.body_memory_max / MEMORY_UNIT);
+    let units = u32::try_from(units).unwrap_or(u32::MAX);
+    let taken = app.body_memory.clone().try_acquire_many_owned(units);
+    taken.map_err(|_| ApiError::Busy { retry_after: Duration::from_secs(1) })
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {

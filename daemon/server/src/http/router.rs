@@ -7,10 +7,12 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
+use tokio::sync::Semaphore;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use super::{
-    App, AppState, chat, completions, docs, health, metrics, models, openapi, request_id, tokenize, track,
+    App, AppState, body, chat, completions, docs, health, metrics, models, openapi, request_id, tokenize,
+    track,
 };
 use crate::admission::Admission;
 use crate::error::ApiError;
@@ -46,7 +48,8 @@ pub(crate) fn router(models: Models, options: RouterOptions) -> Result<(Router, 
         ),
     };
     let admission = Admission::new(options.preparing_max);
-    let app: App = Arc::new(AppState { models, admission, metrics, options, payload_log });
+    let body_memory = Arc::new(Semaphore::new(options.body_memory_max / body::MEMORY_UNIT));
+    let app: App = Arc::new(AppState { models, admission, metrics, options, payload_log, body_memory });
     let routes = routes(&app);
     let routes = if base_path.is_empty() { routes } else { Router::new().nest(&base_path, routes) };
     let router = routes

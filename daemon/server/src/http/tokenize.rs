@@ -29,11 +29,11 @@ pub(super) async fn tokenize(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
-    let request: TokenizeRequest = validate::read(&body.0)?;
+    let request: TokenizeRequest = validate::read(&body.bytes)?;
     let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
     let text = model.engine.text().clone();
     let return_strings = request.return_token_strs.unwrap_or(false);
-    let (tokens, token_strs) = prompt::run(body.0.len(), move || {
+    let (tokens, token_strs) = prompt::run(body.bytes.len(), move || {
         let tokens = tokens_of(&text, request)?;
         let string = |token: &u32| String::from_utf8_lossy(text.token_bytes(*token)).into_owned();
         let strings = return_strings.then(|| tokens.iter().map(string).collect());
@@ -80,7 +80,7 @@ pub(super) async fn detokenize(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let request: DetokenizeRequest = validate::read(&body.0)?;
+    let request: DetokenizeRequest = validate::read(&body.bytes)?;
     let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
     let tokens = request.tokens.0;
     prompt::check_vocabulary(&model.engine, "tokens", tokens.iter().copied())?;

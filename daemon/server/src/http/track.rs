@@ -16,6 +16,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::error::Rejection;
 use super::{App, request_id};
@@ -31,7 +32,7 @@ const NO_MODEL: &str = "none";
 pub(super) const UNKNOWN_MODEL: &str = "unknown";
 /// What proxies log when the client left first; never sent.
 const CLIENT_CLOSED: u16 = 499;
-/// Routes that machines call all day.
+/// How the routes end that machines call all day.
 const HOUSEKEEPING: [&str; 5] = ["/", "/health", "/metrics", "/docs", "/openapi.json"];
 
 /// A request while it is answered. Cheap to clone; handlers get it as an argument.
@@ -48,6 +49,8 @@ struct Record {
     body_bytes: AtomicU64,
     usage: Mutex<Option<Usage>>,
     failed: AtomicBool,
+    /// Absent where the request is not counted.
+    http: Option<HttpMetrics>,
     payload_log: Option<PayloadLog>,
 }
 
@@ -59,8 +62,16 @@ impl Tracked {
     /// From now on the request counts for this model, which must be one of the ledger or `UNKNOWN_MODEL`.
     pub(super) fn set_model(&self, model: &str) {
         let mut labels = self.0.labels.lock().unwrap_or_else(PoisonError::into_inner);
+        self.in_flight(&labels, |gauge| gauge.dec());
         labels.model = model.to_owned();
         labels.model_name = model.to_owned();
+        self.in_flight(&labels, |gauge| gauge.inc());
+    }
+
+    fn in_flight(&self, labels: &RouteLabels, change: impl FnOnce(&Gauge<u64, AtomicU64>) -> u64) {
+        if let Some(http) = &self.0.http {
+            change(&http.in_flight.get_or_create(labels));
+        }
     }
 
     pub(super) fn set_body(&self, body: &Bytes) {
@@ -101,8 +112,8 @@ pub(super) async fn track(State(app): State<App>, mut request: Request, next: Ne
     let id = request_id::of(request.headers());
     let echo = app.options.request_id_header.then(|| HeaderValue::from_str(&id).ok()).flatten();
     let route = request.extensions().get::<MatchedPath>().map_or(UNMATCHED, |path| path.as_str()).to_owned();
-    let own_route = route.strip_prefix(app.options.base_path.as_str()).unwrap_or(&route);
-    let housekeeping = HOUSEKEEPING.contains(&own_route) || request.method() == Method::OPTIONS;
+    let housekeeping =
+        HOUSEKEEPING.iter().any(|own| route.ends_with(own)) || request.method() == Method::OPTIONS;
     let method = method(request.method());
     let model = NO_MODEL.to_owned();
     let labels = RouteLabels { method, path: route.clone(), model: model.clone(), model_name: model };
@@ -116,13 +127,13 @@ pub(super) async fn track(State(app): State<App>, mut request: Request, next: Ne
         body_bytes: AtomicU64::new(0),
         usage: Mutex::new(None),
         failed: AtomicBool::new(false),
+        http: (app.options.metrics && !housekeeping).then(|| app.metrics.http.clone()),
         payload_log: app.payload_log.clone(),
     };
     let tracked = Tracked(Arc::new(record));
     request.extensions_mut().insert(tracked.clone());
-    let counted = (app.options.metrics && !housekeeping).then(|| app.metrics.http.clone());
     let logged = app.options.access_log && (app.options.access_log_health || !housekeeping);
-    let mut ending = Ending::begin(tracked.clone(), counted, logged);
+    let mut ending = Ending::begin(tracked.clone(), logged);
     let mut response = next.run(request).await;
     ending.status = response.status().as_u16();
     if let Some(Rejection(reason)) = response.extensions().get() {
@@ -151,24 +162,18 @@ fn method(method: &Method) -> &'static str {
 /// Records the end when dropped, however it comes.
 struct Ending {
     tracked: Tracked,
-    http: Option<HttpMetrics>,
     logged: bool,
     status: u16,
     complete: bool,
-    /// In which the request is counted as in flight.
-    flight: RouteLabels,
 }
 
 impl Ending {
-    fn begin(tracked: Tracked, http: Option<HttpMetrics>, logged: bool) -> Ending {
-        let flight = tracked.labels();
-        if let Some(http) = &http {
-            http.in_flight.get_or_create(&flight).inc();
-        }
+    fn begin(tracked: Tracked, logged: bool) -> Ending {
+        tracked.in_flight(&tracked.labels(), |gauge| gauge.inc());
         if logged {
             access_log::started(&tracked.0.id, tracked.0.method, &tracked.0.path);
         }
-        Ending { tracked, http, logged, status: CLIENT_CLOSED, complete: false, flight }
+        Ending { tracked, logged, status: CLIENT_CLOSED, complete: false }
     }
 }
 
@@ -177,7 +182,8 @@ impl Drop for Ending {
         let record = &self.tracked.0;
         let labels = self.tracked.labels();
         let seconds = record.started.elapsed().as_secs_f64();
-        if let Some(http) = &self.http {
+        self.tracked.in_flight(&labels, |gauge| gauge.dec());
+        if let Some(http) = &record.http {
             let request = RequestLabels {
                 method: labels.method,
                 path: labels.path.clone(),
@@ -185,7 +191,6 @@ impl Drop for Ending {
                 model_name: labels.model_name.clone(),
                 status: self.status,
             };
-            http.in_flight.get_or_create(&self.flight).dec();
             http.requests.get_or_create(&request).inc();
             http.seconds.get_or_create(&request).observe(seconds);
             let bytes = record.body_bytes.load(Ordering::Relaxed);

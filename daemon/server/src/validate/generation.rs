@@ -89,7 +89,8 @@ impl ValidGeneration {
         Sampling {
             temperature: if f64::from(temperature) < GREEDY_BELOW { 0.0 } else { temperature },
             top_k,
-            top_p: or(fields.top_p, defaults.top_p, 1.0),
+            // A value too small for f32 still keeps the likeliest token.
+            top_p: or(fields.top_p, defaults.top_p, 1.0).max(f32::MIN_POSITIVE),
             min_p: or(fields.min_p, defaults.min_p, 0.0),
             repetition_penalty: or(fields.repetition_penalty, defaults.repetition_penalty, 1.0),
             presence_penalty: fields.presence_penalty.unwrap_or(0.0) as f32,

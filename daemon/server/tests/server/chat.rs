@@ -182,6 +182,10 @@ async fn a_second_prompt_finds_the_first_ones_cache() {
     let cached = |body: Value| body["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap();
     assert_eq!(cached(server.chat(long.clone()).await.json()), 0);
     assert!(cached(server.chat(long.clone()).await.json()) >= 96);
+    let mut stopped = long.clone();
+    stopped["stop"] = json!("b");
+    stopped["max_tokens"] = json!(9);
+    assert!(cached(server.chat(stopped).await.json()) >= 96);
     let mut salted = long;
     salted["cache_salt"] = json!("tenant");
     assert_eq!(cached(server.chat(salted).await.json()), 0);

@@ -1,8 +1,11 @@
 //! Clients that leave: their work ends, their memory comes back, others notice nothing.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use futures::StreamExt;
 use http_body_util::BodyExt;
+use ostro_server::RouterOptions;
 use serde_json::json;
 use tower::ServiceExt;
 
@@ -26,6 +29,17 @@ async fn a_dropped_stream_frees_the_engine() {
     let stats = server.until(|stats| stats.cancelled_total == 1).await;
     assert_eq!((stats.blocks_used, stats.sequences_running, stats.sequences_waiting), (0, 0, 0));
     assert!(stats.generated_tokens_total < 20, "{stats:?}");
+}
+
+#[tokio::test]
+async fn a_quiet_stream_is_kept_open_by_comments() {
+    let options = RouterOptions { keep_alive: Duration::from_millis(1), ..RouterOptions::default() };
+    let server = Fixture::with(options, 8).await;
+    let response = server.router.clone().oneshot(endless(1, true)).await.unwrap();
+    let mut body = response.into_body().into_data_stream();
+    for _ in 0..2 {
+        assert_eq!(body.next().await.unwrap().unwrap().as_ref(), b": keep-alive\n\n");
+    }
 }
 
 #[tokio::test]

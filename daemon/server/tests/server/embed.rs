@@ -2,7 +2,6 @@
 
 #[path = "../../examples/embed.rs"]
 #[allow(dead_code)]
-#[allow(unreachable_pub)] // it is a program of its own
 mod example;
 
 use axum::body::Body;

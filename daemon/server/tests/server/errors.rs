@@ -6,6 +6,7 @@ use ostro_server::models::Loaded;
 use ostro_server::{ModelSource, Models, RouterBuilder, RouterOptions};
 use serde_json::{Value, json};
 use std::time::Duration;
+use tower::ServiceExt;
 
 use crate::fixture::{Answer, CONTEXT, Fixture, chat, post};
 
@@ -103,6 +104,26 @@ async fn a_body_must_be_json_of_bounded_size() {
     assert_eq!(error(&send(bare).await)["param"], "messages");
 }
 
+#[tokio::test]
+async fn bodies_share_a_bounded_memory() {
+    let options = RouterOptions { body_bytes_max: 2048, body_memory_max: 2048, ..RouterOptions::default() };
+    let server = Fixture::with(options, 8).await;
+    let (mut sender, body) = futures::channel::mpsc::channel::<Result<String, std::io::Error>>(1);
+    let first = tokio::spawn(server.router.clone().oneshot(post("/v1/completions", Body::from_stream(body))));
+    let refused = loop {
+        tokio::task::yield_now().await;
+        let answer = server.post("/v1/completions", &json!({"prompt": []})).await;
+        if answer.status != 400 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, Some("1")));
+    sender.try_send(Ok("{}".into())).unwrap();
+    drop(sender);
+    assert_eq!(first.await.unwrap().unwrap().status(), 400);
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": []})).await.status, 400);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_ends_times_out() {
     let server = Fixture::new().await;
@@ -155,10 +176,7 @@ async fn a_full_queue_is_429_with_a_time_to_come_back() {
     let router = server.router.clone();
     let answers: Vec<_> = (0..40)
         .map(|_| {
-            tokio::spawn(tower::ServiceExt::oneshot(
-                router.clone(),
-                post("/v1/completions", r#"{"prompt":"y"}"#),
-            ))
+            tokio::spawn(ServiceExt::oneshot(router.clone(), post("/v1/completions", r#"{"prompt":"y"}"#)))
         })
         .collect();
     // Only a refusal can end now.
@@ -194,7 +212,7 @@ async fn a_loading_model_is_waited_for_and_then_503() {
     let models = Models::load(vec![source], None).unwrap();
     let call = |wait| {
         let router = RouterBuilder::new(models.clone()).load_wait(wait).build().unwrap();
-        tower::ServiceExt::oneshot(router, post("/v1/completions", r#"{"prompt":"y"}"#))
+        ServiceExt::oneshot(router, post("/v1/completions", r#"{"prompt":"y"}"#))
     };
     let answer = call(Duration::ZERO).await.unwrap();
     assert_eq!(answer.status(), 503);
