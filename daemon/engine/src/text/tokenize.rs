@@ -3,6 +3,8 @@
 //! A thin layer over `tokenizers::Tokenizer`: it decides what becomes of special tokens written in
 //! the text, and keeps the byte table that decoding uses.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use thiserror::Error;
 use tokenizers::AddedVocabulary;
 use tokenizers::tokenizer::{Model, OffsetType, PreTokenizer};
@@ -42,12 +44,17 @@ impl Tokenizer {
     }
 
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<TokenId>, EncodeError> {
-        let encoded = match special {
+        let encode = || match special {
             Special::Add => self.inner.encode_fast(text, true),
             Special::Keep => self.inner.encode_fast(text, false),
             Special::Text => self.encode_plain(text),
         };
-        encoded.map(|encoding| encoding.get_ids().to_vec()).map_err(|error| EncodeError(error.to_string()))
+        // The library panics where the regular expressions give up: ten million spaces in a row.
+        match catch_unwind(AssertUnwindSafe(encode)) {
+            Ok(Ok(encoding)) => Ok(encoding.get_ids().to_vec()),
+            Ok(Err(error)) => Err(EncodeError(error.to_string())),
+            Err(_) => Err(EncodeError("it repeats itself beyond what the tokenizer can cut".to_owned())),
+        }
     }
 
     fn encode_plain(&self, text: &str) -> tokenizers::Result<tokenizers::Encoding> {

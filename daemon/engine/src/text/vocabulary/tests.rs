@@ -152,3 +152,12 @@ fn equal_tokens_and_wild_scores_do_no_harm() {
     let wild = GgufVocabulary { scores: vec![f32::NAN; 12], token_types: vec![-7; 12], ..scored() };
     assert!(wild.build_tokenizer().unwrap().encode("abc é", Special::Keep).is_ok());
 }
+
+#[test]
+fn a_text_the_regular_expressions_give_up_on_is_an_error() {
+    let tokenizer =
+        GgufVocabulary { pre: Some("llama-bpe".into()), ..byte_level() }.build_tokenizer().unwrap();
+    let spaces = " ".repeat(12_000_000) + "a";
+    assert!(tokenizer.encode(&spaces, Special::Keep).is_err());
+    assert_eq!(tokenizer.encode("ab", Special::Keep).unwrap(), [4]);
+}
