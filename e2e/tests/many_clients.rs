@@ -1,4 +1,5 @@
 //! 64 clients at once that leave when they like: no error, no leak, the KV cache empty afterwards.
+#![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -20,7 +21,7 @@ enum End {
 
 /// Streams a chat over a plain socket, so that leaving closes the connection at once.
 fn client(daemon: &Daemon, model: &str, seed: u64) -> End {
-    let leaves_after = if seed % 3 == 0 { u64::MAX } else { seed * 7 % 23 };
+    let leaves_after = if seed.is_multiple_of(3) { u64::MAX } else { seed * 7 % 23 };
     let body = json!({
         "model": model, "stream": true, "max_tokens": 48, "seed": seed, "ignore_eos": true,
         "messages": [{"role": "user", "content": format!("Tell me story number {seed} about a river.")}],
