@@ -17,7 +17,7 @@ pub struct RuntimeConfig {
     /// Tokens of one step: one for each sequence that decodes, the rest from prompts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--max-num-batched-tokens", "x-default" = "what suits the device: 512 on CPU"))]
-    pub max_num_batched_tokens: Option<Bounded<1, 1_048_576>>,
+    pub max_num_batched_tokens: Option<Bounded<1, 65_536>>,
     /// Decode steps that may pass while a prompt waits. Steps mix prompts with decoding, so a prompt never waits
     /// for decode-only steps and every value holds.
     #[schemars(extend("x-flag" = "--max-decode-steps-before-prefill"))]

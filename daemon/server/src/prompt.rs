@@ -9,12 +9,19 @@ use ostro_engine::Engine;
 use ostro_engine::request::TokenId;
 use ostro_engine::text::{ChatPrompt, Special, SpecialTokens, TemplateError, TextModel};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 use crate::openai::completion::Prompt;
 
 /// About a millisecond of work.
 const INLINE_BYTES_MAX: usize = 4096;
+
+/// Long texts that are worked on at once: bounds the memory that tokenising takes.
+static LONG_WORK: Semaphore = Semaphore::const_new(4);
+
+/// No vocabulary has texts where a token covers more bytes on average.
+const TOKEN_BYTES_MAX: usize = 256;
 
 /// Tokens to continue, and their text when the answer is to begin with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +40,7 @@ pub(crate) async fn chat(
     variables: Map<String, Value>,
 ) -> Result<PreparedPrompt, ApiError> {
     let bytes = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
+    may_fit(engine, bytes, "messages")?;
     let text = engine.text().clone();
     let tokens = run(bytes, move || {
         let templated = apply_template(&text, &messages, &variables, GenerationPrompt::Add)?;
@@ -55,6 +63,7 @@ pub(crate) async fn completion(
     let text = engine.text().clone();
     let (tokens, echo) = match prompt {
         Prompt::Text(prompt) => {
+            may_fit(engine, prompt.len(), "prompt")?;
             let echoed = echo.then(|| prompt.clone());
             let tokens = run(prompt.len(), move || encode(&text, &prompt, Special::Add, "prompt")).await?;
             (tokens, echoed)
@@ -136,10 +145,28 @@ pub(crate) async fn run<T: Send + 'static>(
     if bytes <= INLINE_BYTES_MAX {
         return work();
     }
+    let permit = LONG_WORK.acquire().await.expect("nothing closes it");
+    let work = move || {
+        let _until_done = permit; // also when the client is gone, which does not stop the work
+        work()
+    };
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(_) => Err(ApiError::Engine("preparing the prompt failed; the log has more".into())),
     }
+}
+
+/// Refuses a text that is far too long before any work is done on it.
+///
+/// # Errors
+/// The text has more bytes than the context's tokens can cover; the error names `param`.
+pub(crate) fn may_fit(engine: &Engine, bytes: usize, param: &'static str) -> Result<(), ApiError> {
+    let context = engine.info().context_len as usize;
+    if bytes <= context.saturating_mul(TOKEN_BYTES_MAX) {
+        return Ok(());
+    }
+    let message = format!("the text has {bytes} bytes, far more than the context of {context} tokens holds");
+    Err(ApiError::ContextLength { param, message })
 }
 
 fn fits(engine: &Engine, tokens: &[TokenId], param: &'static str) -> Result<(), ApiError> {

@@ -1,6 +1,6 @@
 //! Reads a line, does what it asks for, until the end.
 
-use std::io;
+use std::io::{self, Write};
 
 use tokio::runtime::Runtime;
 
@@ -30,6 +30,7 @@ pub(crate) fn chat(
                     eprintln!("error: {:#}", anyhow::Error::new(error));
                 }
             }
+            Ok(ChatCommand::Help) => eprintln!("{HELP}"),
             Ok(command) => obey(conversation, command),
             Err(message) => eprintln!("{message}"),
         }
@@ -45,7 +46,8 @@ pub(crate) fn say(runtime: &Runtime, conversation: &mut Conversation, text: &str
         }
     };
     let answer = runtime.block_on(conversation.answer(text, &mut output, interrupt))?;
-    println!();
+    // A reader that left is no failure: the next answer tells.
+    let _ = writeln!(output);
     match answer {
         Answer::Finished(usage) => eprintln!("[{}]", speed(&usage)),
         Answer::Interrupted => eprintln!("[stopped]"),
@@ -56,12 +58,11 @@ pub(crate) fn say(runtime: &Runtime, conversation: &mut Conversation, text: &str
 fn obey(conversation: &mut Conversation, command: ChatCommand) {
     let sampling = &mut conversation.settings.sampling;
     match command {
-        ChatCommand::Help => println!("{HELP}"),
         ChatCommand::Clear => conversation.clear(),
         ChatCommand::System(text) => conversation.settings.system = text,
         ChatCommand::Temperature(temperature) => sampling.temperature = temperature,
         ChatCommand::TopK(k) => sampling.top_k = k,
         ChatCommand::TopP(p) => sampling.top_p = p,
-        ChatCommand::Nothing | ChatCommand::Say(_) | ChatCommand::Exit => {}
+        ChatCommand::Nothing | ChatCommand::Help | ChatCommand::Say(_) | ChatCommand::Exit => {}
     }
 }

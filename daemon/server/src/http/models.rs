@@ -1,6 +1,7 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`.
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 
 use super::App;
@@ -27,7 +28,8 @@ pub(super) async fn list(State(app): State<App>) -> Json<ModelList> {
 pub(super) async fn retrieve(
     State(app): State<App>,
     tracked: Tracked,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ModelCard>, ApiError> {
+    let Path(id) = id.map_err(|error| ApiError::invalid("model", error.body_text()))?;
     app.resolve(Some(&id), &tracked).map(|model| Json(model.card()))
 }

@@ -14,6 +14,9 @@ use crate::openai::tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeReq
 use crate::prompt::{self, GenerationPrompt};
 use crate::validate;
 
+/// Seconds of work, and a gigabyte of memory, where a text is one word to the tokeniser.
+const TOKENIZE_BYTES_MAX: usize = 4 << 20;
+
 /// Turn a text or a conversation into token ids
 #[utoipa::path(
     post, path = "/tokenize", tag = "Tokens",
@@ -31,6 +34,10 @@ pub(super) async fn tokenize(
 ) -> Result<Json<TokenizeResponse>, ApiError> {
     let request: TokenizeRequest = validate::read(&body.bytes)?;
     let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
+    if body.bytes.len() > TOKENIZE_BYTES_MAX {
+        let message = format!("the request is longer than {TOKENIZE_BYTES_MAX} bytes; split the text");
+        return Err(ApiError::invalid("prompt", message));
+    }
     let text = model.engine.text().clone();
     let return_strings = request.return_token_strs.unwrap_or(false);
     let (tokens, token_strs) = prompt::run(body.bytes.len(), move || {
