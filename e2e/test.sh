@@ -10,6 +10,6 @@ if cargo deny fetch db 2>/dev/null; then
 else
   echo "skipped: known advisories, since their database cannot be reached" >&2
 fi
-cargo build --workspace
+cargo test --workspace --no-run # also builds the programs
 "$CARGO_TARGET_DIR/debug/ostro-e2e" model fetch all
 exec cargo test --workspace "$@"
