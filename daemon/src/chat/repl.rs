@@ -30,7 +30,9 @@ pub(crate) fn chat(
                     eprintln!("error: {:#}", anyhow::Error::new(error));
                 }
             }
-            Ok(ChatCommand::Help) => eprintln!("{HELP}"),
+            Ok(ChatCommand::Help) => {
+                let _ = writeln!(io::stdout(), "{HELP}");
+            }
             Ok(command) => obey(conversation, command),
             Err(message) => eprintln!("{message}"),
         }
