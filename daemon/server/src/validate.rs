@@ -16,3 +16,6 @@ pub use completion::{CompletionRequest, ValidCompletion, completion};
 pub use generation::{Delivery, GREEDY_BELOW, SamplingDefaults, ValidGeneration};
 pub use json::read;
 pub use messages::{messages, text_of};
+
+#[cfg(test)]
+mod tests;
