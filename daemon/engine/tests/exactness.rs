@@ -8,15 +8,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use models::{QWEN_CODER, RealModel, SMOLLM2, STORIES};
+use models::{QWEN_CODER, RealModel, SMOLLM2, STORIES, read};
 use ostro_engine::load::load;
-use ostro_engine::request::{Generation, Sampling, StopRules, TokenEvent, TokenId};
+use ostro_engine::request::{Generation, Sampling, StopRules, TokenId};
 use ostro_engine::schedule::StepPlan;
 use ostro_engine::tiny::{TinyFamily, TinyHead, TinyModel};
 use ostro_engine::weights::WeightType;
 use ostro_engine::{
     CacheSize, Engine, EngineOptions, EngineStats, ForwardError, Isa, Logits, Model, ScheduleOptions,
-    TokenStream,
 };
 
 /// FNV-1a of a row's bits, by sequence and position.
@@ -127,17 +126,6 @@ fn generation(prompt: &[TokenId]) -> Generation {
         stop: StopRules { max_tokens: 24, ignore_eos: true, ..StopRules::default() },
         logprobs: None,
         cache_salt: 0,
-    }
-}
-
-fn read(mut stream: TokenStream) -> Vec<TokenId> {
-    let mut ids = Vec::new();
-    loop {
-        match stream.blocking_next().unwrap() {
-            TokenEvent::Token(token) => ids.push(token.id),
-            TokenEvent::Finished(_) => return ids,
-            TokenEvent::Failed(reason) => panic!("{reason}"),
-        }
     }
 }
 

@@ -10,10 +10,10 @@ mod reference;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use models::{QWEN_CODER, RealModel, SMOLLM2, STORIES};
-use ostro_engine::request::{Generation, Sampling, StopRules, TokenEvent, TokenId};
+use models::{QWEN_CODER, RealModel, SMOLLM2, STORIES, read};
+use ostro_engine::request::{Generation, Sampling, StopRules, TokenId};
 use ostro_engine::text::{Special, SpecialTokens};
-use ostro_engine::{CacheSize, Engine, EngineOptions, ScheduleOptions, TokenStream};
+use ostro_engine::{CacheSize, Engine, EngineOptions, ScheduleOptions};
 use reference::{Reference, best};
 use serde::{Deserialize, Serialize};
 
@@ -59,17 +59,6 @@ fn greedy(prompt: &[TokenId]) -> Generation {
         stop: StopRules { max_tokens: MAX_TOKENS as u32, ..StopRules::default() },
         logprobs: None,
         cache_salt: 0,
-    }
-}
-
-fn read(mut stream: TokenStream) -> Vec<TokenId> {
-    let mut ids = Vec::new();
-    loop {
-        match stream.blocking_next().unwrap() {
-            TokenEvent::Token(token) => ids.push(token.id),
-            TokenEvent::Finished(_) => return ids,
-            TokenEvent::Failed(reason) => panic!("{reason}"),
-        }
     }
 }
 

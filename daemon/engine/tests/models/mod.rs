@@ -1,8 +1,12 @@
-//! Real models in the user's cache folder; `ostro-e2e model fetch NAME` puts them there.
+//! What the tests on real models share. The models are in the user's cache folder, where
+//! `ostro-e2e model fetch NAME` puts them.
 #![allow(dead_code, unreachable_pub)]
 
 use std::env;
 use std::path::PathBuf;
+
+use ostro_engine::TokenStream;
+use ostro_engine::request::{TokenEvent, TokenId};
 
 /// The path inside the models' folder.
 #[derive(Clone, Copy, Debug)]
@@ -34,5 +38,17 @@ impl RealModel {
             return None;
         }
         Some(path)
+    }
+}
+
+/// All tokens of an answer.
+pub fn read(mut stream: TokenStream) -> Vec<TokenId> {
+    let mut ids = Vec::new();
+    loop {
+        match stream.blocking_next().unwrap() {
+            TokenEvent::Token(token) => ids.push(token.id),
+            TokenEvent::Finished(_) => return ids,
+            TokenEvent::Failed(reason) => panic!("{reason}"),
+        }
     }
 }
