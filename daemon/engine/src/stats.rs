@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use crate::stream::Left;
+
 /// A picture of the engine. Totals count from its start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct EngineStats {
@@ -29,11 +31,21 @@ pub struct EngineStats {
     pub step_seconds_total: f64,
     pub forward_seconds_total: f64,
     pub sample_seconds_total: f64,
+    /// By a stop token, or by a reader that had all it wanted.
     pub finished_stop_total: u64,
     pub finished_length_total: u64,
     /// The reader went away.
     pub cancelled_total: u64,
     pub failed_total: u64,
+}
+
+impl EngineStats {
+    pub(crate) fn count_left(&mut self, left: Left) {
+        match left {
+            Left::Stopped => self.finished_stop_total += 1,
+            Left::Cancelled => self.cancelled_total += 1,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

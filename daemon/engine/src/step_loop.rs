@@ -18,7 +18,6 @@ use crate::request::{FinishReason, TokenId};
 use crate::sample::{SampleError, Scratch};
 use crate::schedule::{NewSequence, Outcome, Scheduler, SequenceId, StepPlan, TokenSource};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
-use crate::stream::Abandoned;
 use live::LiveSequences;
 
 /// What the thread shares with the engine's handle.
@@ -138,7 +137,7 @@ impl StepLoop {
         self.publish();
     }
 
-    /// Cancels sequences that nobody reads any more, running or waiting.
+    /// Ends sequences that nobody reads any more, running or waiting.
     fn drop_abandoned(&mut self) {
         let abandoned = self.inbox.abandoned.load(Ordering::Acquire);
         if abandoned == self.abandoned_seen {
@@ -147,11 +146,12 @@ impl StepLoop {
         self.abandoned_seen = abandoned;
         let (scheduler, stats) = (&mut self.scheduler, &mut self.stats);
         self.live.retain(|id, sequence| {
-            if sequence.is_abandoned() {
+            let left = sequence.left();
+            if let Some(left) = left {
                 scheduler.cancel(id);
-                stats.cancelled_total += 1;
+                stats.count_left(left);
             }
-            !sequence.is_abandoned()
+            left.is_none()
         });
         self.publish();
     }
@@ -232,10 +232,10 @@ impl StepLoop {
         let now = Instant::now();
         let mut gone = false;
         for outcome in &self.outcomes {
-            if self.live.deliver(outcome, now) == Err(Abandoned) {
+            if let Err(left) = self.live.deliver(outcome, now) {
                 // A finished sequence is unknown to the scheduler and counted already.
                 if self.scheduler.cancel(outcome.sequence) {
-                    self.stats.cancelled_total += 1;
+                    self.stats.count_left(left);
                     gone = true;
                 }
             }

@@ -2,13 +2,14 @@
 //!
 //! The channel holds a whole answer, so the engine never waits for a reader. Dropping the reader's end cancels.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::request::TokenEvent;
+use crate::request::{TokenEvent, Usage};
 
 /// Yields any number of `Token`, then exactly one `Finished` or `Failed`, then `None`.
 /// Dropping it before its end cancels the sequence, also one that waits.
@@ -17,14 +18,47 @@ pub struct TokenStream {
     events: mpsc::Receiver<TokenEvent>,
     /// Counts streams dropped before their end, so that the engine looks for them.
     abandoned: Arc<AtomicU64>,
-    cached_tokens: Arc<AtomicU32>,
+    shared: Arc<Shared>,
+    tokens: u32,
+    first_token: Option<Instant>,
     ended: bool,
 }
 
+/// What both ends see beside the events.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The reader has all it wants: the answer is complete, not given up.
+    stopped: AtomicBool,
+    start: OnceLock<Start>,
+}
+
+/// A sequence at its first step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub(crate) prompt_tokens: u32,
+    /// Of these, found in the prefix cache.
+    pub(crate) cached_tokens: u32,
+    /// Time since the submission.
+    pub(crate) queued: Duration,
+    pub(crate) at: Instant,
+}
+
 impl TokenStream {
-    /// Prompt tokens found in the prefix cache, known once the first token came.
-    pub fn cached_tokens(&self) -> u32 {
-        self.cached_tokens.load(Ordering::Relaxed)
+    /// Ends the sequence as complete after the tokens read so far (a stop string was found in their text, say),
+    /// where dropping the stream would cancel it. The usage counts what was read; without a token it is empty.
+    pub fn stop(self) -> Usage {
+        self.shared.stopped.store(true, Ordering::Release);
+        let (Some(start), Some(first_token)) = (self.shared.start.get(), self.first_token) else {
+            return Usage::default();
+        };
+        Usage {
+            prompt_tokens: start.prompt_tokens,
+            cached_tokens: start.cached_tokens,
+            completion_tokens: self.tokens,
+            queue_seconds: start.queued.as_secs_f64(),
+            prefill_seconds: (first_token - start.at).as_secs_f64(),
+            decode_seconds: first_token.elapsed().as_secs_f64(),
+        }
     }
 
     /// Cancel safe.
@@ -50,7 +84,12 @@ impl TokenStream {
 
     fn note(&mut self, event: Option<TokenEvent>) -> Option<TokenEvent> {
         let event = event.unwrap_or_else(|| TokenEvent::Failed("the engine has stopped".to_owned()));
-        self.ended = !matches!(event, TokenEvent::Token(_));
+        if let TokenEvent::Token(_) = event {
+            self.tokens += 1;
+            self.first_token.get_or_insert_with(Instant::now);
+        } else {
+            self.ended = true;
+        }
         Some(event)
     }
 }
@@ -68,35 +107,51 @@ impl Drop for TokenStream {
 #[derive(Debug)]
 pub(crate) struct TokenSink {
     events: mpsc::Sender<TokenEvent>,
-    cached_tokens: Arc<AtomicU32>,
+    shared: Arc<Shared>,
 }
 
-/// The reader has gone.
+/// How a reader went before the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Abandoned;
+pub(crate) enum Left {
+    /// It had all it wanted.
+    Stopped,
+    Cancelled,
+}
 
 impl TokenSink {
     /// Never waits: the channel has room for every event of the sequence.
-    pub(crate) fn send(&self, event: TokenEvent) -> Result<(), Abandoned> {
-        self.events.try_send(event).map_err(|_| Abandoned)
+    pub(crate) fn send(&self, event: TokenEvent) -> Result<(), Left> {
+        self.events.try_send(event).map_err(|_| self.how_left())
     }
 
-    /// Before the first token.
-    pub(crate) fn set_cached_tokens(&self, tokens: u32) {
-        self.cached_tokens.store(tokens, Ordering::Relaxed);
+    /// Before the first token; later calls change nothing.
+    pub(crate) fn set_start(&self, start: Start) {
+        let _ = self.shared.start.set(start);
     }
 
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.events.is_closed()
+    /// Whether, and how, the reader has gone.
+    pub(crate) fn left(&self) -> Option<Left> {
+        self.events.is_closed().then(|| self.how_left())
+    }
+
+    fn how_left(&self) -> Left {
+        if self.shared.stopped.load(Ordering::Acquire) { Left::Stopped } else { Left::Cancelled }
     }
 }
 
 /// A stream that holds `tokens_max` tokens and the final event.
 pub(crate) fn token_channel(tokens_max: u32, abandoned: &Arc<AtomicU64>) -> (TokenSink, TokenStream) {
     let (sender, receiver) = mpsc::channel(tokens_max as usize + 1);
-    let cached_tokens = Arc::<AtomicU32>::default();
-    let sink = TokenSink { events: sender, cached_tokens: cached_tokens.clone() };
-    let stream = TokenStream { events: receiver, abandoned: abandoned.clone(), cached_tokens, ended: false };
+    let shared = Arc::<Shared>::default();
+    let sink = TokenSink { events: sender, shared: shared.clone() };
+    let stream = TokenStream {
+        events: receiver,
+        abandoned: abandoned.clone(),
+        shared,
+        tokens: 0,
+        first_token: None,
+        ended: false,
+    };
     (sink, stream)
 }
 
@@ -126,9 +181,23 @@ mod tests {
         let abandoned = Arc::default();
         let (sink, stream) = token_channel(3, &abandoned);
         drop(stream);
-        assert!(sink.is_abandoned());
-        assert_eq!(sink.send(token(1)), Err(Abandoned));
+        assert_eq!(sink.left(), Some(Left::Cancelled));
+        assert_eq!(sink.send(token(1)), Err(Left::Cancelled));
         assert_eq!(abandoned.load(Ordering::Acquire), 1);
+    }
+
+    #[test]
+    fn stopped_stream_says_what_it_used() {
+        let (sink, mut stream) = token_channel(3, &Arc::default());
+        let queued = Duration::from_millis(1500);
+        sink.set_start(Start { prompt_tokens: 9, cached_tokens: 4, queued, at: Instant::now() });
+        (0..3).for_each(|id| sink.send(token(id)).unwrap());
+        stream.blocking_next();
+        stream.blocking_next();
+        let usage = stream.stop();
+        assert_eq!(sink.left(), Some(Left::Stopped));
+        assert_eq!((usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens), (9, 4, 2));
+        assert_eq!(usage.queue_seconds, 1.5);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::engine::Submission;
 use crate::request::{Finished, Token, TokenEvent, TokenId, Usage};
 use crate::sample::{History, SampleError, SampleInput, Scratch};
 use crate::schedule::{Finish, Outcome, SequenceId, StepPlan};
-use crate::stream::Abandoned;
+use crate::stream::{Left, Start};
 
 #[derive(Debug, Default)]
 pub(super) struct LiveSequences {
@@ -44,9 +44,14 @@ impl LiveSequences {
     pub(super) fn note_started(&mut self, plan: &StepPlan, now: Instant) {
         for planned in plan.sequences() {
             if let Some(sequence) = self.sequences.get_mut(&planned.id) {
-                let sink = &sequence.submission.sink;
+                let submission = &sequence.submission;
                 sequence.started.get_or_insert_with(|| {
-                    sink.set_cached_tokens(planned.cached_tokens);
+                    submission.sink.set_start(Start {
+                        prompt_tokens: submission.prompt.len() as u32,
+                        cached_tokens: planned.cached_tokens,
+                        queued: now - submission.submitted,
+                        at: now,
+                    });
                     now
                 });
             }
@@ -54,7 +59,7 @@ impl LiveSequences {
     }
 
     /// Sends the sampled token, and the end when it was the last.
-    pub(super) fn deliver(&mut self, outcome: &Outcome, now: Instant) -> Result<(), Abandoned> {
+    pub(super) fn deliver(&mut self, outcome: &Outcome, now: Instant) -> Result<(), Left> {
         let sequence = self.sequences.get_mut(&outcome.sequence).expect("a sequence that sampled is live");
         let token = sequence.token.take().expect("a sequence that sampled has a token");
         sequence.first_token.get_or_insert(now);
@@ -65,7 +70,7 @@ impl LiveSequences {
         let sequence = self.sequences.remove(&outcome.sequence).expect("it was live above");
         match outcome.finish {
             Some(finish) => sequence.finish(&finish, now),
-            None => Err(Abandoned),
+            None => sent,
         }
     }
 
@@ -84,8 +89,9 @@ impl LiveSequences {
 }
 
 impl LiveSequence {
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.submission.sink.is_abandoned()
+    /// Whether, and how, the reader has gone.
+    pub(super) fn left(&self) -> Option<Left> {
+        self.submission.sink.left()
     }
 
     pub(super) fn sample(
@@ -101,7 +107,7 @@ impl LiveSequence {
         Ok(id)
     }
 
-    fn finish(self, finish: &Finish, now: Instant) -> Result<(), Abandoned> {
+    fn finish(self, finish: &Finish, now: Instant) -> Result<(), Left> {
         let Submission { sink, place, submitted, .. } = *self.submission;
         let started = self.started.unwrap_or(submitted);
         let first_token = self.first_token.unwrap_or(now);

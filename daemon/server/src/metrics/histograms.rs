@@ -147,7 +147,7 @@ impl Observer {
         self.between_tokens.observe(seconds);
     }
 
-    /// A sequence that ended by itself, `seconds` after its request's arrival.
+    /// A sequence that ran to its end, `seconds` after its request's arrival.
     pub fn finished(&self, usage: &Usage, seconds: f64) {
         self.queue.observe(usage.queue_seconds);
         self.prefill.observe(usage.prefill_seconds);
@@ -155,13 +155,8 @@ impl Observer {
         if usage.completion_tokens > 1 {
             self.per_token.observe(usage.decode_seconds / f64::from(usage.completion_tokens - 1));
         }
-        self.counted(u64::from(usage.prompt_tokens), u64::from(usage.completion_tokens), seconds);
-    }
-
-    /// A sequence that a stop string ended: the engine's own times are not known.
-    pub fn counted(&self, prompt_tokens: u64, completion_tokens: u64, seconds: f64) {
         self.whole.observe(seconds);
-        self.prompt_tokens.observe(prompt_tokens as f64);
-        self.generation_tokens.observe(completion_tokens as f64);
+        self.prompt_tokens.observe(f64::from(usage.prompt_tokens));
+        self.generation_tokens.observe(f64::from(usage.completion_tokens));
     }
 }
