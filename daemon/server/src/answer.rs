@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use ostro_engine::request::{Dry, Generation, Sampling, TokenEvent, TokenId};
+use ostro_engine::request::{Dry, Generation, Sampling, TokenEvent, Usage as EngineUsage};
 use ostro_engine::sample::SamplerError;
 use ostro_engine::text::{Special, StopStrings, TextModel};
 use ostro_engine::{Engine, SubmitError, TokenStream};
@@ -36,7 +36,6 @@ struct Choice {
     text: ChoiceText,
     /// `None` once it has ended.
     stream: Option<TokenStream>,
-    prompt_tokens: usize,
     last_token: Option<Instant>,
 }
 
@@ -69,10 +68,9 @@ impl Answer {
             for _ in 0..generation.n {
                 let sampling = generation.sampling(choices.len(), &model.defaults);
                 let sampling = Sampling { dry: dry.clone(), ..sampling };
-                let stream = submit(engine, generation, sampling, &prompt.tokens)?;
+                let stream = submit(engine, generation, sampling, prompt)?;
                 let text = ChoiceText::new(rules.clone());
-                let prompt_tokens = prompt.tokens.len();
-                choices.push(Choice { text, stream: Some(stream), prompt_tokens, last_token: None });
+                choices.push(Choice { text, stream: Some(stream), last_token: None });
             }
         }
         drop(permit);
@@ -146,8 +144,7 @@ impl Answer {
                 Some(TokenEvent::Finished(finished)) => {
                     choice.stream = None;
                     let piece = choice.text.finish(finished.reason);
-                    self.observer.finished(&finished.usage, self.arrived.elapsed().as_secs_f64());
-                    self.count(index, u64::from(finished.usage.cached_tokens));
+                    self.ended(index, &finished.usage);
                     return Poll::Ready(Ok(piece));
                 }
                 Some(TokenEvent::Failed(reason)) => return Poll::Ready(Err(ApiError::Engine(reason))),
@@ -157,13 +154,15 @@ impl Answer {
         Poll::Pending
     }
 
-    /// The engine would go on: dropping the stream tells it not to.
+    /// The engine, which knows no texts, would go on.
     fn stopped_by_text(&mut self, index: usize) {
-        let choice = &mut self.choices[index];
-        let cached_tokens = choice.stream.take().map_or(0, |stream| u64::from(stream.cached_tokens()));
-        let (prompt_tokens, tokens) = (choice.prompt_tokens as u64, u64::from(choice.text.tokens()));
-        self.observer.counted(prompt_tokens, tokens, self.arrived.elapsed().as_secs_f64());
-        self.count(index, cached_tokens);
+        let usage = self.choices[index].stream.take().map(TokenStream::stop).unwrap_or_default();
+        self.ended(index, &usage);
+    }
+
+    fn ended(&mut self, index: usize, usage: &EngineUsage) {
+        self.observer.finished(usage, self.arrived.elapsed().as_secs_f64());
+        self.count(index, u64::from(usage.cached_tokens));
     }
 
     fn count(&mut self, index: usize, cached_tokens: u64) {
@@ -183,10 +182,10 @@ fn submit(
     engine: &Engine,
     request: &ValidGeneration,
     sampling: Sampling,
-    prompt: &Arc<[TokenId]>,
+    prompt: &PreparedPrompt,
 ) -> Result<TokenStream, ApiError> {
     let generation = Generation {
-        prompt: prompt.clone(),
+        prompt: prompt.tokens.clone(),
         sampling,
         stop: request.stop.clone(),
         logprobs: request.logprobs,
@@ -198,7 +197,7 @@ fn submit(
             busy(Load { running: stats.sequences_running, waiting: stats.sequences_waiting })
         }
         SubmitError::ContextExceeded { .. } => {
-            ApiError::ContextLength { param: "messages", message: error.to_string() }
+            ApiError::ContextLength { param: prompt.param, message: error.to_string() }
         }
         SubmitError::Sampling(SamplerError::OutOfRange { name, .. }) => {
             ApiError::invalid(name, error.to_string())

@@ -12,6 +12,8 @@ pub struct ServerOptions {
     pub port: u16,
     /// Connections held at once; further ones wait to be accepted.
     pub connections_max: usize,
+    /// A connection without a request for this long is closed.
+    pub idle_timeout: Duration,
     /// How long running answers may go on after a shutdown was asked for.
     pub grace: Duration,
     pub router: RouterOptions,
@@ -23,6 +25,8 @@ impl Default for ServerOptions {
             host: "0.0.0.0".into(),
             port: 1234,
             connections_max: 16_384,
+            // Longer than the idle times of the usual proxies, so that it is they who close.
+            idle_timeout: Duration::from_secs(75),
             grace: Duration::from_secs(30),
             router: RouterOptions::default(),
         }

@@ -1,5 +1,7 @@
 //! Listens, serves and shuts down: the life of the process' port.
 
+mod connection;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -8,24 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 
 use crate::http::{App, RouterError, router};
 use crate::models::Models;
 use crate::options::ServerOptions;
 
-/// Time for a connection to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Of a request's head.
-const HEAD_BYTES_MAX: usize = 64 << 10;
-const HEADERS_MAX: usize = 100;
-/// Requests at once on one HTTP/2 connection.
-const HTTP2_STREAMS_MAX: u32 = 256;
 /// After running answers were cancelled: for their last bytes to leave.
 const CANCEL_TIME: Duration = Duration::from_secs(2);
 /// For the payload log's last lines to be written.
@@ -41,10 +33,16 @@ pub enum ServeError {
     Router(#[from] RouterError),
 }
 
-/// A port that is open, and what will be served on it.
-pub struct Server {
+/// An open port; connections wait until a server accepts them.
+#[derive(Debug)]
+pub struct Port {
     listener: TcpListener,
     address: SocketAddr,
+}
+
+/// A port, and what will be served on it.
+pub struct Server {
+    port: Port,
     router: Router,
     app: App,
     options: ServerOptions,
@@ -63,30 +61,47 @@ pub async fn serve(
     Ok(())
 }
 
+impl Port {
+    /// # Errors
+    /// It cannot be opened: it is taken, or the host is not of this machine.
+    pub async fn open(host: &str, port: u16) -> Result<Port, ServeError> {
+        let failed = |source| ServeError::Bind { host: host.to_owned(), port, source };
+        let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Port { listener, address })
+    }
+}
+
 impl Server {
     /// Opens the port; connections are accepted by `run`.
     ///
     /// # Errors
     /// The port cannot be opened, or an option cannot be honoured.
     pub async fn bind(options: ServerOptions, models: Models) -> Result<Server, ServeError> {
+        let port = Port::open(&options.host, options.port).await?;
+        Server::on(port, options, models)
+    }
+
+    /// As `bind`, on a port that is open already: so a port that is taken shows before models load.
+    ///
+    /// # Errors
+    /// An option cannot be honoured.
+    pub fn on(port: Port, options: ServerOptions, models: Models) -> Result<Server, ServeError> {
         let (router, app) = router(models, options.router.clone())?;
-        let failed = |source| ServeError::Bind { host: options.host.clone(), port: options.port, source };
-        let listener = TcpListener::bind((options.host.as_str(), options.port)).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        Ok(Server { listener, address, router, app, options })
+        Ok(Server { port, router, app, options })
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address
     }
 
     /// Serves until `shutdown` is ready, then ends: nothing is accepted any more, running answers get the grace
     /// period, what is left is cancelled.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
-        let Server { listener, address, router, app, options } = self;
+        let Server { port: Port { listener, address }, router, app, options } = self;
         tracing::info!(%address, "listening");
         let connections = GracefulShutdown::new();
-        accept(listener, &router, &connections, (options.connections_max, shutdown)).await;
+        accept(listener, &router, &connections, &options, shutdown).await;
         tracing::info!(connections = connections.count(), "shutting down");
         app.admission.close();
         let mut drained = pin!(connections.shutdown());
@@ -112,9 +127,10 @@ async fn accept(
     listener: TcpListener,
     router: &Router,
     connections: &GracefulShutdown,
-    (connections_max, shutdown): (usize, impl Future<Output = ()>),
+    options: &ServerOptions,
+    shutdown: impl Future<Output = ()>,
 ) {
-    let places = Arc::new(Semaphore::new(connections_max));
+    let places = Arc::new(Semaphore::new(options.connections_max));
     let mut shutdown = pin!(shutdown);
     loop {
         let next = async {
@@ -126,38 +142,13 @@ async fn accept(
             () = &mut shutdown => return,
         };
         match accepted {
-            Ok((socket, _)) => spawn(socket, router.clone(), connections, place),
+            Ok((socket, _)) => {
+                connection::spawn(socket, router.clone(), connections, (place, options.idle_timeout));
+            }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-}
-
-fn spawn(socket: TcpStream, router: Router, connections: &GracefulShutdown, place: OwnedSemaphorePermit) {
-    // Tokens leave one by one; waiting to fill packets would hold them back.
-    let _ = socket.set_nodelay(true);
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(HTTP2_STREAMS_MAX)
-        .max_header_list_size(HEAD_BYTES_MAX as u32)
-        .keep_alive_interval(Duration::from_secs(30));
-    let service = TowerToHyperService::new(router);
-    let connection = builder.serve_connection(TokioIo::new(socket), service).into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection broke");
-        }
-        drop(place);
-    });
 }

@@ -1,4 +1,4 @@
-//! A listening server: real sockets, limits of a request's head, and the end.
+//! A listening server: real sockets, limits of a request's head, idle connections, and the end.
 
 use std::time::Duration;
 
@@ -18,7 +18,11 @@ struct Running {
 }
 
 async fn start(server: &Fixture, grace: Duration) -> Running {
-    let options = ServerOptions { host: "127.0.0.1".into(), port: 0, grace, ..ServerOptions::default() };
+    start_with(server, ServerOptions { grace, ..ServerOptions::default() }).await
+}
+
+async fn start_with(server: &Fixture, options: ServerOptions) -> Running {
+    let options = ServerOptions { host: "127.0.0.1".into(), port: 0, ..options };
     let listening = Server::bind(options, server.models.clone()).await.unwrap();
     let address = listening.address();
     let (stop, stopped) = oneshot::channel();
@@ -114,6 +118,29 @@ async fn heads_are_bounded_and_garbage_is_refused() {
     }
     let alive = send(running.address, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
     assert!(read_all(alive).await.starts_with("HTTP/1.1 200"));
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_is_closed_and_one_with_an_answer_is_not() {
+    let server = Fixture::with(Default::default(), 8).await;
+    let idle_timeout = Duration::from_millis(300);
+    let running = start_with(&server, ServerOptions { idle_timeout, ..ServerOptions::default() }).await;
+    server.gate.allow(2);
+    let mut answering = send(running.address, &request(3)).await;
+    // Nothing; the beginning of an HTTP/2 preface; a whole one, with settings, and no request after it.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    for bytes in [&b""[..], &preface[..9], preface] {
+        let socket = send(running.address, bytes).await;
+        let closed = tokio::time::timeout(Duration::from_secs(20), read_all(socket)).await;
+        assert!(closed.is_ok(), "still open after {bytes:?}");
+    }
+    server.gate.open();
+    let mut first = [0; 12];
+    answering.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    assert!(read_all(answering).await.contains("[DONE]"));
     running.stop.send(()).unwrap();
     running.ended.await.unwrap();
 }
