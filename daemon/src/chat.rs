@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use ostro_engine::request::{Generation, Sampling, StopRules, TokenEvent, TokenId, Usage};
-use ostro_engine::text::{ChatPrompt, Detokenizer, EncodeError, Special, SpecialTokens, TemplateError};
+use ostro_engine::text::{self, ChatPrompt, Detokenizer, EncodeError, Special, SpecialTokens};
 use ostro_engine::{Engine, SubmitError};
 use ostro_server::validate::SamplingDefaults;
 use serde_json::{Map, Value, json};
@@ -63,7 +63,7 @@ pub(crate) enum Answer {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ChatError {
     #[error(transparent)]
-    Template(#[from] TemplateError),
+    Conversation(#[from] text::ChatError),
     #[error(transparent)]
     Encode(#[from] EncodeError),
     #[error(transparent)]
@@ -155,14 +155,14 @@ impl Conversation {
         }
         let system = self.settings.system.iter().map(|text| json!({ "role": "system", "content": text }));
         let messages: Vec<Value> = system.chain(self.messages.iter().cloned()).collect();
-        let prompt = model.apply_chat_template(&ChatPrompt {
+        let tokens = model.encode_chat(&ChatPrompt {
             messages: &messages,
             tools: &[],
             add_generation_prompt: true,
             arguments: &self.arguments,
             now: SystemTime::now(),
         })?;
-        Ok(model.encode(&prompt, Special::Keep)?)
+        Ok(tokens)
     }
 }
 

@@ -15,10 +15,11 @@ pub mod vocabulary;
 pub mod wordpiece;
 
 mod byte_level;
+mod special_texts;
 
 pub use chat_template::{ChatPrompt, ChatTemplate, TemplateError};
 pub use detokenize::{Detokenizer, SpecialTokens};
-pub use load::{TextError, TextModel, TextOverrides};
+pub use load::{ChatError, TextError, TextModel, TextOverrides};
 pub use stop_text::{StopPiece, StopStrings, StopText};
 pub use tokenize::{EncodeError, Special};
 pub use vocabulary::{GgufVocabulary, VocabularyError};

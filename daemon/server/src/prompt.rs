@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use ostro_engine::Engine;
 use ostro_engine::request::TokenId;
-use ostro_engine::text::{ChatPrompt, Special, SpecialTokens, TemplateError, TextModel};
+use ostro_engine::text::{ChatError, ChatPrompt, Special, SpecialTokens, TemplateError, TextModel};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
@@ -26,6 +26,8 @@ const TOKEN_BYTES_MAX: usize = 256;
 /// Tokens to continue, and their text when the answer is to begin with it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PreparedPrompt {
+    /// The field it came from.
+    pub param: &'static str,
     pub tokens: Arc<[TokenId]>,
     pub echo: Option<String>,
 }
@@ -42,13 +44,9 @@ pub(crate) async fn chat(
     let bytes = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
     may_fit(engine, bytes, "messages")?;
     let text = engine.text().clone();
-    let tokens = run(bytes, move || {
-        let templated = apply_template(&text, &messages, &variables, GenerationPrompt::Add)?;
-        encode(&text, &templated, Special::Keep, "messages")
-    })
-    .await?;
+    let tokens = run(bytes, move || encode_chat(&text, &messages, &variables, GenerationPrompt::Add)).await?;
     fits(engine, &tokens, "messages")?;
-    Ok(PreparedPrompt { tokens: tokens.into(), echo: None })
+    Ok(PreparedPrompt { param: "messages", tokens: tokens.into(), echo: None })
 }
 
 /// Tokenises the prompt of a completion; token ids are taken as they are.
@@ -78,7 +76,7 @@ pub(crate) async fn completion(
         return Err(ApiError::invalid("prompt", "the prompt has no tokens"));
     }
     fits(engine, &tokens, "prompt")?;
-    Ok(PreparedPrompt { tokens: tokens.into(), echo })
+    Ok(PreparedPrompt { param: "prompt", tokens: tokens.into(), echo })
 }
 
 /// Whether the text ends with the head of the assistant's answer.
@@ -88,16 +86,16 @@ pub(crate) enum GenerationPrompt {
     Omit,
 }
 
-/// The prompt text of a conversation.
+/// The tokens of a conversation.
 ///
 /// # Errors
 /// The model has no template, or it refuses the messages.
-pub(crate) fn apply_template(
+pub(crate) fn encode_chat(
     text: &TextModel,
     messages: &[Value],
     arguments: &Map<String, Value>,
     head: GenerationPrompt,
-) -> Result<String, ApiError> {
+) -> Result<Vec<TokenId>, ApiError> {
     let prompt = ChatPrompt {
         messages,
         tools: &[],
@@ -105,8 +103,10 @@ pub(crate) fn apply_template(
         arguments,
         now: SystemTime::now(),
     };
-    text.apply_chat_template(&prompt).map_err(|error| match error {
-        TemplateError::Missing => ApiError::unsupported("messages", format!("{error}; use /v1/completions")),
+    text.encode_chat(&prompt).map_err(|error| match error {
+        ChatError::Template(TemplateError::Missing) => {
+            ApiError::unsupported("messages", format!("{error}; use /v1/completions"))
+        }
         error => ApiError::invalid("messages", error.to_string()),
     })
 }

@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use super::chat_template::{ChatPrompt, ChatTemplate, TemplateError, TemplateTokens};
 use super::detokenize::SpecialTokens;
+use super::special_texts::{Piece, SpecialTexts};
 use super::tokenize::{EncodeError, Special, Tokenizer};
 use super::vocabulary::{GgufVocabulary, TokenType, VocabularyError};
 use crate::request::TokenId;
@@ -50,14 +51,26 @@ pub enum TextError {
     Vocabulary(#[from] VocabularyError),
     #[error(transparent)]
     Template(#[from] TemplateError),
+    #[error("the vocabulary has too many special tokens: {0}")]
+    SpecialTokens(String),
     #[error("a chat template file must end in .jinja or .json: {}", .0.display())]
     TemplateName(PathBuf),
+}
+
+/// Why a conversation has no tokens.
+#[derive(Debug, Error)]
+pub enum ChatError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
 }
 
 /// Tokeniser, chat template and special tokens of one model. Immutable; share it in an `Arc`.
 #[derive(Debug)]
 pub struct TextModel {
     tokenizer: Tokenizer,
+    special_texts: SpecialTexts,
     template: Option<ChatTemplate>,
     bos: Option<TokenId>,
     pad: Option<TokenId>,
@@ -137,10 +150,33 @@ impl TextModel {
         let mut eos = found.eos;
         eos.sort_unstable();
         eos.dedup();
-        Ok(TextModel { tokenizer: found.tokenizer, template, bos: found.bos, pad: found.pad, eos })
+        let Found { tokenizer, bos, pad, .. } = found;
+        let special_texts = SpecialTexts::new(tokenizer.bytes().special_texts())
+            .map_err(|error| TextError::SpecialTokens(error.to_string()))?;
+        Ok(TextModel { tokenizer, special_texts, template, bos, pad, eos })
     }
 
-    /// The prompt text of a conversation; encode it with [`Special::Keep`].
+    /// The tokens of a conversation. Special tokens come from the template only: those that a message spells out stay
+    /// text.
+    pub fn encode_chat(&self, prompt: &ChatPrompt<'_>) -> Result<Vec<TokenId>, ChatError> {
+        let marks = &self.special_texts;
+        let rendered = self.apply_chat_template(&ChatPrompt {
+            messages: &marks.mark_list(prompt.messages),
+            tools: &marks.mark_list(prompt.tools),
+            arguments: &marks.mark_fields(prompt.arguments),
+            ..*prompt
+        })?;
+        let mut tokens = Vec::new();
+        for piece in marks.pieces(&rendered) {
+            tokens.extend(match piece {
+                Piece::Template(text) => self.encode(text, Special::Keep)?,
+                Piece::Said(text) => self.encode(text, Special::Text)?,
+            });
+        }
+        Ok(tokens)
+    }
+
+    /// The prompt text of a conversation.
     pub fn apply_chat_template(&self, prompt: &ChatPrompt<'_>) -> Result<String, TemplateError> {
         self.template.as_ref().ok_or(TemplateError::Missing)?.render(prompt)
     }

@@ -102,6 +102,12 @@ impl TokenBytes {
         self.special.get(id as usize).copied().unwrap_or(false)
     }
 
+    /// How special tokens are written.
+    pub(super) fn special_texts(&self) -> impl Iterator<Item = String> {
+        let ids = (0..self.len() as TokenId).filter(|id| self.is_special(*id));
+        ids.map(|id| String::from_utf8_lossy(self.get(id)).into_owned())
+    }
+
     /// One more than the largest id.
     pub fn len(&self) -> usize {
         self.ends.len()

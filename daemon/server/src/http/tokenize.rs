@@ -52,20 +52,24 @@ pub(super) async fn tokenize(
 }
 
 fn tokens_of(text: &TextModel, request: TokenizeRequest) -> Result<Vec<u32>, ApiError> {
-    let special = |added_by_default: bool| match request.add_special_tokens.unwrap_or(added_by_default) {
-        true => Special::Add,
-        false => Special::Keep,
-    };
     match (request.prompt, request.messages) {
-        (Some(prompt), None) => prompt::encode(text, &prompt, special(true), "prompt"),
+        (Some(prompt), None) => {
+            let special =
+                if request.add_special_tokens == Some(false) { Special::Keep } else { Special::Add };
+            prompt::encode(text, &prompt, special, "prompt")
+        }
         (None, Some(messages)) => {
             let messages = validate::messages(Some(messages))?;
             let head = match request.add_generation_prompt.unwrap_or(true) {
                 true => GenerationPrompt::Add,
                 false => GenerationPrompt::Omit,
             };
-            let templated = prompt::apply_template(text, &messages, &Map::new(), head)?;
-            prompt::encode(text, &templated, special(false), "messages")
+            let mut tokens = prompt::encode_chat(text, &messages, &Map::new(), head)?;
+            if request.add_special_tokens == Some(true) {
+                // What the tokeniser puts before a text; templates write theirs themselves.
+                tokens.splice(0..0, prompt::encode(text, "", Special::Add, "messages")?);
+            }
+            Ok(tokens)
         }
         (Some(_), Some(_)) => Err(ApiError::invalid("prompt", "give either prompt or messages, not both")),
         (None, None) => Err(ApiError::invalid("prompt", "prompt or messages is missing")),
