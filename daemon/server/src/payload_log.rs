@@ -26,9 +26,12 @@ pub(crate) struct PayloadLog {
     dropped: Counter,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PayloadKind {
-    Request,
+    Request {
+        method: &'static str,
+        path: Arc<str>,
+    },
     /// A piece of the answer: all of it, or one event of a stream.
     Response,
 }
@@ -123,12 +126,13 @@ fn report(error: &io::Error, said: bool) -> bool {
 
 fn write_entry(writer: &mut impl Write, entry: &Entry) -> io::Result<()> {
     let time = entry.time.duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64());
-    let kind = match entry.kind {
-        PayloadKind::Request => "request",
-        PayloadKind::Response => "response",
+    let (id, body) = (entry.request_id.as_ref(), String::from_utf8_lossy(&entry.body));
+    let line = match &entry.kind {
+        PayloadKind::Request { method, path } => json!({
+            "time": time, "request_id": id, "kind": "request", "method": method, "path": path, "body": body,
+        }),
+        PayloadKind::Response => json!({"time": time, "request_id": id, "kind": "response", "body": body}),
     };
-    let body = String::from_utf8_lossy(&entry.body);
-    let line = json!({"time": time, "request_id": entry.request_id.as_ref(), "kind": kind, "body": body});
     writeln!(writer, "{line}")
 }
 
@@ -143,7 +147,8 @@ mod tests {
         let dropped = Counter::default();
         let log = PayloadLog::open(&path, dropped.clone()).unwrap();
         let id: Arc<str> = "req_1".into();
-        log.record(&id, PayloadKind::Request, Bytes::from_static(b"{\"a\":\"\n\"}"));
+        let request = PayloadKind::Request { method: "POST", path: "/v1/completions".into() };
+        log.record(&id, request, Bytes::from_static(b"{\"a\":\"\n\"}"));
         log.record(&id, PayloadKind::Response, Bytes::from(vec![b'x'; BYTES_MAX + 1]));
         log.record(&id, PayloadKind::Response, Bytes::from_static(b"data: {}\n\n"));
         log.flush(Duration::from_secs(30));
@@ -153,6 +158,7 @@ mod tests {
         assert_eq!((&read[0]["kind"], &read[0]["body"]), (&json!("request"), &json!("{\"a\":\"\n\"}")));
         assert_eq!((&read[1]["kind"], &read[1]["body"]), (&json!("response"), &json!("data: {}\n\n")));
         assert_eq!(read[0]["request_id"], "req_1");
+        assert_eq!((&read[0]["method"], &read[0]["path"]), (&json!("POST"), &json!("/v1/completions")));
         assert_eq!(dropped.get(), 1);
     }
 }

@@ -43,7 +43,7 @@ struct Record {
     id: Arc<str>,
     method: &'static str,
     route: String,
-    path: String,
+    path: Arc<str>,
     started: Instant,
     labels: Mutex<RouteLabels>,
     body_bytes: AtomicU64,
@@ -76,7 +76,8 @@ impl Tracked {
 
     pub(super) fn set_body(&self, body: &Bytes) {
         self.0.body_bytes.store(body.len() as u64, Ordering::Relaxed);
-        self.log_payload(PayloadKind::Request, body);
+        let Record { method, path, .. } = &*self.0;
+        self.log_payload(PayloadKind::Request { method, path: path.clone() }, body);
     }
 
     pub(super) fn set_usage(&self, usage: Usage) {
@@ -120,7 +121,7 @@ pub(super) async fn track(State(app): State<App>, mut request: Request, next: Ne
     let record = Record {
         id,
         method,
-        path: request.uri().path().chars().take(256).collect(),
+        path: request.uri().path().chars().take(256).collect::<String>().into(),
         route,
         started: Instant::now(),
         labels: Mutex::new(labels),

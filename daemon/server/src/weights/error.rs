@@ -18,11 +18,11 @@ pub enum WeightsError {
     FileNotFound { model: String, file: String, candidates: Vec<String> },
     #[error("{model} has neither a GGUF file nor config.json with model.safetensors (or its index)")]
     NoWeights { model: String },
-    #[error("the hub refuses {model} ({endpoint}): {} enough; check token_source", credentials(*.has_token))]
+    #[error("the hub refuses {model} ({endpoint}): {}; check token_source", credentials(*.has_token))]
     Unauthorised { model: String, endpoint: String, has_token: bool },
     #[error("{model} is gated: accept its conditions at {page} with the account of the token, then retry")]
     Gated { model: String, page: String },
-    #[error("the hub has no model {model} ({endpoint}), or it is private and {} enough", credentials(*.has_token))]
+    #[error("the hub has no model {model} ({endpoint}); if it is private, {}", credentials(*.has_token))]
     NotFound { model: String, endpoint: String, has_token: bool },
     #[error("{model} has no revision \"{revision}\"")]
     RevisionNotFound { model: String, revision: String },
@@ -47,7 +47,7 @@ pub enum WeightsError {
 }
 
 fn credentials(has_token: bool) -> &'static str {
-    if has_token { "this token is not" } else { "no token is not" }
+    if has_token { "this token gives no access to it" } else { "it needs a token" }
 }
 
 impl WeightsError {
