@@ -25,4 +25,4 @@ pub use builder::{BuildError, EngineBuilder, RouterBuilder};
 pub use http::{RouterError, document as openapi_document};
 pub use models::{LoadFailure, ModelSource, Models, Progress};
 pub use options::{RouterOptions, ServerOptions};
-pub use serve::{ServeError, Server, serve};
+pub use serve::{Port, ServeError, Server, serve};

@@ -124,6 +124,25 @@ impl Models {
         Ok(())
     }
 
+    /// Waits until every model is loaded or has failed.
+    ///
+    /// # Errors
+    /// None was loaded; why the default one was not.
+    pub async fn any_loaded(&self) -> Result<(), ApiError> {
+        let mut first = None;
+        let mut loaded = false;
+        for model in self.iter() {
+            match model.ready(Duration::MAX).await {
+                Ok(_) => loaded = true,
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        match first {
+            Some(error) if !loaded => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Ends every engine; what runs on them fails.
     pub fn shutdown(&self) {
         for model in self.iter() {

@@ -1,8 +1,8 @@
 //! `ostro serve`: opens the port, loads the models behind it, and drains when it is told to stop.
 
 use anyhow::Context;
-use ostro_server::weights::HubOptions;
-use ostro_server::{ModelSource, Models, Server};
+use ostro_server::weights::name_of_path;
+use ostro_server::{ModelSource, Models, Port, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::environment::Environment;
@@ -20,19 +20,24 @@ pub(super) fn run(plan: Plan, environment: &Environment) -> Result<(), Failure> 
 }
 
 async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
+    let names = public_names(&plan.models);
     let mut sources = Vec::new();
-    for model in plan.models {
+    for (model, name) in plan.models.into_iter().zip(names) {
         let hub = hub_options(environment, &plan.token_source, model.hub_cache.clone())?;
-        sources.push(source(model, hub));
+        let path = (name != model.id).then(|| model.id.clone());
+        let source = ModelSource::new(name, move |progress| Ok(load(model, &hub, progress)?));
+        // Who knows the path may go on using it.
+        sources.push(path.into_iter().fold(source, ModelSource::alias));
     }
+    let port = Port::open(&plan.server.host, plan.server.port).await.context("cannot serve")?;
     let models = Models::load(sources, plan.default_model.as_deref()).context("cannot load the models")?;
-    let server = Server::bind(plan.server, models.clone()).await.context("cannot serve")?;
+    let server = Server::on(port, plan.server, models.clone()).context("cannot serve")?;
     let stop = stop_signal()?;
     let mut failed = None;
     let shutdown = async {
         tokio::select! {
             () = stop => {}
-            error = load_failure(&models) => failed = Some(error),
+            error = nothing_to_serve(&models) => failed = Some(error),
         }
     };
     server.run(shutdown).await;
@@ -42,16 +47,24 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
     }
 }
 
-/// Ready when a model failed to load; the error carries why.
-async fn load_failure(models: &Models) -> anyhow::Error {
-    match models.loaded().await {
+/// Ready when every model failed to load; the error carries why. While one answers, the others' failures show in the
+/// log, in `/v1/models` and in the answers of those who ask for them.
+async fn nothing_to_serve(models: &Models) -> anyhow::Error {
+    match models.any_loaded().await {
         Err(error) => anyhow::Error::new(error),
         Ok(()) => std::future::pending().await,
     }
 }
 
-fn source(plan: ModelPlan, hub: HubOptions) -> ModelSource {
-    ModelSource::new(plan.id.clone(), move |progress| Ok(load(plan, &hub, progress)?))
+/// What clients call the models: a hub id, or the last part of a path. Paths whose last parts are alike stay whole.
+fn public_names(models: &[ModelPlan]) -> Vec<String> {
+    let short: Vec<&str> = models.iter().map(|model| name_of_path(&model.id).unwrap_or(&model.id)).collect();
+    let is_taken = |name: &str| short.iter().filter(|other| **other == name).count() > 1;
+    let name = |(model, name): (&ModelPlan, &&str)| match is_taken(name) {
+        true => model.id.clone(),
+        false => (*name).to_owned(),
+    };
+    models.iter().zip(&short).map(name).collect()
 }
 
 /// Ready at SIGTERM or SIGINT.
@@ -64,4 +77,22 @@ fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::translate::plan;
+
+    #[test]
+    fn models_are_called_by_id_or_by_the_end_of_their_path() {
+        let names = |ids: &[&str]| {
+            let models: String = ids.iter().map(|id| format!("[[models]]\nmodel_id = {id:?}\n")).collect();
+            public_names(
+                &plan(ostro_config::Loaded::from_toml("a.toml", &models).unwrap().config, None).models,
+            )
+        };
+        assert_eq!(names(&["/models/a.gguf", "org/b", "./c"]), ["a", "org/b", "c"]);
+        assert_eq!(names(&["/v1/a.gguf", "/v2/a.gguf", "/v2/b.gguf"]), ["/v1/a.gguf", "/v2/a.gguf", "b"]);
+    }
 }

@@ -41,6 +41,14 @@ async fn a_failed_load_shows_its_reason() {
     assert!(b.to_string().contains("panicked"), "{b}");
 }
 
+#[tokio::test]
+async fn without_any_loaded_model_the_defaults_failure_is_told() {
+    let failing = |id, reason: &'static str| ModelSource::new(id, move |_| Err(reason.into()));
+    let models = Models::load(vec![failing("a", "one"), failing("b", "two")], Some("b")).unwrap();
+    let error = models.any_loaded().await.unwrap_err();
+    assert_eq!(error.to_string(), "the model \"b\" did not load: two");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_a_loading_model_is_bounded_and_told() {
     let (release, released) = mpsc::channel::<()>();

@@ -13,6 +13,20 @@ pub(super) fn looks_like_path(model: &str) -> bool {
         || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
+/// What people call a model that is given as a path: the last part, a file's without `.gguf`. Hub ids have none.
+pub fn name_of_path(model: &str) -> Option<&str> {
+    let path = Path::new(model);
+    if !looks_like_path(model) && !path.exists() {
+        return None;
+    }
+    let name = path.file_name()?.to_str()?;
+    let stem = name.len().checked_sub(".gguf".len()).and_then(|end| name.split_at_checked(end));
+    match stem {
+        Some((stem, ending)) if !stem.is_empty() && ending.eq_ignore_ascii_case(".gguf") => Some(stem),
+        _ => Some(name),
+    }
+}
+
 /// `name` or `owner/name` in the hub's alphabet.
 pub(super) fn is_repository_id(id: &str) -> bool {
     let is_name = |name: &str| {
@@ -44,6 +58,20 @@ pub(super) fn is_commit(revision: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_called_by_its_last_part() {
+        for (path, name) in [
+            ("/models/a.Q4_1.gguf", Some("a.Q4_1")),
+            ("../b.GGUF", Some("b")),
+            ("./models/qwen3/", Some("qwen3")),
+            ("/.gguf", Some(".gguf")),
+            ("/", None),
+            ("org/no-such-folder", None),
+        ] {
+            assert_eq!(name_of_path(path), name, "{path}");
+        }
+    }
 
     #[test]
     fn paths_and_ids_are_told_apart() {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use axum::body::Body;
 use axum::http::Request;
 use ostro_server::access_log::{self, AccessLogFormat};
+use ostro_server::models::Loaded;
 use ostro_server::{ModelSource, Models, RouterBuilder, RouterOptions};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -44,6 +45,23 @@ async fn health_answers_while_a_model_loads() {
     let list: Value = serde_json::from_slice(&list.to_bytes()).unwrap();
     assert_eq!(list["data"][0]["status"], "loading");
     drop(release);
+}
+
+#[tokio::test]
+async fn a_model_that_does_not_load_leaves_the_others_serving() {
+    let server = Fixture::new().await;
+    let loaded = Loaded::from(server.engine.clone());
+    let sources = vec![
+        ModelSource::new("broken", |_| Err("no such file".into())),
+        ModelSource::new("good", move |_| Ok(loaded)),
+    ];
+    let models = Models::load(sources, None).unwrap();
+    models.any_loaded().await.unwrap();
+    let router = RouterBuilder::new(models).build().unwrap();
+    for (model, status) in [("broken", 503), ("good", 200)] {
+        let request = post("/v1/chat/completions", chat(json!({"model": model})).to_string());
+        assert_eq!(router.clone().oneshot(request).await.unwrap().status(), status, "{model}");
+    }
 }
 
 #[tokio::test]
@@ -97,6 +115,26 @@ async fn metrics_count_requests_and_tokens_by_model() {
     let answer = server.call(request).await;
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(answer.text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn an_answer_that_a_stop_string_ends_counts_as_stopped() {
+    let server = Fixture::new().await;
+    server.chat(json!({"stop": "c"})).await;
+    server.until(|stats| stats.blocks_used == 0).await;
+    let text = server.get("/metrics").await.text;
+    for line in [
+        format!(r#"ostro_sequences_finished_total{{model_name="{ID}",finished_reason="stop"}} 1"#),
+        format!(r#"ostro_sequences_finished_total{{model_name="{ID}",finished_reason="abort"}} 0"#),
+        format!(r#"ostro_queue_seconds_count{{model_name="{ID}"}} 1"#),
+        format!(r#"ostro_prefill_seconds_count{{model_name="{ID}"}} 1"#),
+        format!(r#"ostro_decode_seconds_count{{model_name="{ID}"}} 1"#),
+        format!(r#"ostro_request_prompt_tokens_sum{{model_name="{ID}"}} 10"#),
+        format!(r#"ostro_request_generation_tokens_sum{{model_name="{ID}"}} 3"#),
+    ] {
+        let present = text.lines().any(|have| have == line || have == format!("{line}.0"));
+        assert!(present, "{line}\n{text}");
+    }
 }
 
 #[tokio::test]
@@ -276,5 +314,9 @@ async fn the_payload_log_holds_request_and_answer() {
     let entries: Vec<Value> = read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((&entries[0]["kind"], &entries[1]["kind"]), (&json!("request"), &json!("response")));
     assert_eq!(entries[0]["request_id"], entries[1]["request_id"]);
+    assert_eq!(
+        (&entries[0]["method"], &entries[0]["path"]),
+        (&json!("POST"), &json!("/v1/chat/completions"))
+    );
     assert!(entries[1]["body"].as_str().unwrap().contains("\"content\":\"ab\""), "{entries:?}");
 }
