@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter, fmt};
 
 use crate::environment::{Color, Environment};
+use crate::failure::Failure;
 
 /// How much is logged where `RUST_LOG` says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +39,10 @@ pub(crate) fn start(
     environment: &Environment,
     verbosity: Verbosity,
     access_log: AccessLogFormat,
-) -> anyhow::Result<()> {
+) -> Result<(), Failure> {
     let filter = match &environment.log_filter {
-        Some(filter) => EnvFilter::try_new(filter).with_context(|| format!("RUST_LOG = {filter:?}"))?,
+        Some(filter) => EnvFilter::try_new(filter)
+            .map_err(|error| Failure::Usage(format!("RUST_LOG = {filter:?} is not a log filter: {error}")))?,
         None => EnvFilter::try_new(verbosity.directives()).context("log levels")?,
     };
     let colors = environment.color == Color::Allowed && std::io::stderr().is_terminal();
@@ -48,5 +50,5 @@ pub(crate) fn start(
     let lines =
         fmt::layer().with_writer(std::io::stderr).with_ansi(colors).with_filter(filter).with_filter(own);
     let access = access_log::layer(access_log, std::io::stderr);
-    tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")
+    Ok(tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")?)
 }

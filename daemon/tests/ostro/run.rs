@@ -101,6 +101,22 @@ fn log_file_gets_questions_and_answers() {
 }
 
 #[test]
+fn files_beside_a_configuration_are_found_from_anywhere() {
+    let home = Home::new();
+    home.tiny_model();
+    home.write("hello.jinja", "{{ raise_exception('mine') }}");
+    let text = "command = \"run\"\n[runtime]\nchat_template = \"hello.jinja\"\n[[models]]\nmodel_id = \"tiny.gguf\"\n";
+    home.write("a.toml", text);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = home.folder.path().join("a.toml");
+    let mut command = home.command(&["from-config", "-f", file.to_str().unwrap()]);
+    let mut child = command.current_dir(elsewhere.path()).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"hi\n").unwrap();
+    let ended = Ended::from(child.wait_with_output().unwrap());
+    assert!(ended.code == Some(0) && ended.errors.contains("mine"), "{ended:?}");
+}
+
+#[test]
 fn open_text_at_the_end_of_the_input_is_answered() {
     let home = Home::new();
     let model = home.tiny_model();
