@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ostro_config::WeightFormat;
+use ostro_config::{Problem, WeightFormat};
 use ostro_engine::{Engine, EngineOptions, LoadError};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
@@ -20,6 +20,8 @@ pub(crate) enum ModelError {
     Defaults(#[from] DefaultsError),
     #[error("cannot load the model {id:?}")]
     Load { id: String, source: Box<LoadError> },
+    #[error("cannot load the model {id:?}: {problem}")]
+    Refused { id: String, problem: Box<Problem> },
 }
 
 /// Blocks until the model can answer.
@@ -28,7 +30,7 @@ pub(crate) fn load(
     hub: &HubOptions,
     progress: &dyn Fn(Progress),
 ) -> Result<Loaded, ModelError> {
-    let ModelPlan { id, folder, revision, format, file, hub_cache: _, engine, seed } = plan;
+    let ModelPlan { id, folder, revision, format, file, hub_cache: _, engine, seed, origins } = plan;
     let model = meant(&id, folder.as_deref());
     let reference = ModelReference { model, quantized_file: file, revision };
     let resolved = resolve_model(&reference, hub, &|step| {
@@ -39,8 +41,12 @@ pub(crate) fn load(
     let mut defaults = read_sampling_defaults(&path)?;
     defaults.seed = seed;
     let options = EngineOptions { model: path, ..engine };
-    let engine = Engine::load(options, &|step| progress(step.into()))
-        .map_err(|source| ModelError::Load { id, source: Box::new(source) })?;
+    let engine = Engine::load(options, &|step| progress(step.into())).map_err(|error| {
+        match origins.problem(&error) {
+            Some(problem) => ModelError::Refused { id, problem: Box::new(problem) },
+            None => ModelError::Load { id, source: Box::new(error) },
+        }
+    })?;
     Ok(Loaded { engine, defaults })
 }
 

@@ -14,6 +14,8 @@ use ostro_engine::{CacheOptions, CacheSize, CacheType, EngineOptions, Isa, Sched
 use ostro_server::access_log::AccessLogFormat;
 use ostro_server::{RouterOptions, ServerOptions};
 
+use crate::refusal::Origins;
+
 /// What to do, in the terms of engine and server.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -42,6 +44,7 @@ pub(crate) struct ModelPlan {
     pub(crate) engine: EngineOptions,
     /// Seed of requests that bring none.
     pub(crate) seed: Option<u64>,
+    pub(crate) origins: Origins,
 }
 
 /// What `ostro run` needs beside the model.
@@ -170,7 +173,8 @@ fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
         threads: runtime.threads,
         isa: shared.isa,
         cache: cache_options(&shared.paged_attn, shared.models),
-        context_len: max_seq_len.map(|tokens| u32::try_from(tokens.get()).unwrap_or(u32::MAX)),
+        context_len: max_seq_len
+            .map(|tokens| u32::try_from(tokens.get()).expect("the key's bounds are those of a u32")),
         schedule: runtime.schedule,
     };
     ModelPlan {
@@ -182,6 +186,7 @@ fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
         hub_cache: hf_cache.map(PathBuf::from),
         engine,
         seed: shared.seed,
+        origins: Origins::new(Arc::clone(&shared.loaded), index),
     }
 }
 

@@ -51,6 +51,11 @@ impl Loaded {
         Ok(Loaded { config, document })
     }
 
+    /// A problem with a key's value that showed only later. The message continues `key = value`.
+    pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
+        self.document.problem(path, message)
+    }
+
     /// The folder that a relative path in this key is meant from; `None` is the working directory.
     pub fn folder(&self, path: &str) -> Option<PathBuf> {
         self.document.folder(path).filter(|folder| *folder != Path::new(""))

@@ -1,6 +1,7 @@
 //! `ostro serve`: opens the port, loads the models behind it, and drains when it is told to stop.
 
 use anyhow::Context;
+use ostro_server::error::ApiError;
 use ostro_server::weights::HubOptions;
 use ostro_server::{ModelSource, Models, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,6 +46,8 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
 /// Ready when a model failed to load; the error carries why.
 async fn load_failure(models: &Models) -> anyhow::Error {
     match models.loaded().await {
+        // The reason names the model itself.
+        Err(ApiError::LoadFailed { reason, .. }) => anyhow::Error::msg(reason),
         Err(error) => anyhow::Error::new(error),
         Ok(()) => std::future::pending().await,
     }

@@ -101,6 +101,46 @@ fn log_file_gets_questions_and_answers() {
 }
 
 #[test]
+fn refused_lengths_are_named_as_they_were_written() {
+    let home = Home::new();
+    home.tiny_model();
+    home.write(
+        "a.toml",
+        "command = \"run\"\n[[models]]\nmodel_id = \"tiny.gguf\"\ndevice.max_seq_len = 513\n",
+    );
+    let key = "models[0].device.max_seq_len";
+    let cases: [(&[&str], i32, String); 4] = [
+        (&["run", "-m", "tiny.gguf", "--max-seq-len", "1"], 2, format!("--max-seq-len: {key} = 1 must be")),
+        (
+            &["run", "-m", "tiny.gguf", "--max-seq-len", "513"],
+            1,
+            format!("--max-seq-len: {key} = 513 must be 2 to 512"),
+        ),
+        (&["from-config", "-f", "a.toml"], 1, format!("a.toml:4: {key} = 513 must be 2 to 512")),
+        (
+            &["run", "-m", "tiny.gguf", "--pa-context-len", "9223372036854775807"],
+            1,
+            "--pa-context-len: paged_attn.context_len = 9223372036854775807 asks for".to_owned(),
+        ),
+    ];
+    for (arguments, code, expected) in cases {
+        let ended = home.run(arguments);
+        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        assert!(ended.errors.contains(&expected), "{arguments:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn broken_template_is_named() {
+    let home = Home::new();
+    home.tiny_model();
+    home.write("bad.jinja", "ok\n{% if %}");
+    let ended = home.run(&["run", "-m", "tiny.gguf", "-c", "bad.jinja", "-i", "x"]);
+    let expected = "--chat-template: runtime.chat_template = \"bad.jinja\" is not a chat template: line 2: ";
+    assert!(ended.code == Some(1) && ended.errors.contains(expected), "{ended:?}");
+}
+
+#[test]
 fn files_beside_a_configuration_are_found_from_anywhere() {
     let home = Home::new();
     home.tiny_model();

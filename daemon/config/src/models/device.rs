@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::{Bounded, Count, FilePath};
+use crate::bounded::{Bounded, FilePath};
 
 /// Where the model runs and what memory is planned for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -28,7 +28,7 @@ pub struct DeviceConfig {
     /// Longest sequence, prompt and answer, in tokens; longer requests are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--max-seq-len", "x-default" = "what the model was trained for"))]
-    pub max_seq_len: Option<Count>,
+    pub max_seq_len: Option<Bounded<2, { u32::MAX as u64 }>>,
     /// Sequences of this model that run together, where less than `runtime.max_seqs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--max-batch-size", "x-default" = "runtime.max_seqs"))]
