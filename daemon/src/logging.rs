@@ -31,7 +31,10 @@ impl Verbosity {
         };
         // What we do not own speaks up for warnings only, unless all is wanted.
         let others = if self.flags > 1 { Level::DEBUG } else { Level::WARN };
-        format!("{others},ostro={level},ostro_engine={level},ostro_server={level},ostro_kernels={level}")
+        let own = format!("ostro={level},ostro_engine={level},ostro_server={level},ostro_kernels={level}");
+        // The hub's client calls each try that it gives up an error; ours says it in the user's terms.
+        let hub = if self.flags > 0 { others.as_str() } else { "off" };
+        format!("{others},hf_hub={hub},{own}")
     }
 }
 
@@ -51,4 +54,21 @@ pub(crate) fn start(
         fmt::layer().with_writer(std::io::stderr).with_ansi(colors).with_filter(filter).with_filter(own);
     let access = access_log::layer(access_log, std::io::stderr);
     Ok(tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_of_the_hub_speaks_only_when_asked() {
+        let directives = |flags| Verbosity { flags, quiet: Level::INFO }.directives();
+        for (flags, hub, own) in [(0, "hf_hub=off", "ostro=INFO"), (1, "hf_hub=WARN", "ostro=DEBUG")] {
+            let directives = directives(flags);
+            for expected in [hub, own] {
+                assert!(directives.split(',').any(|directive| directive == expected), "{directives}");
+            }
+            assert!(EnvFilter::try_new(&directives).is_ok(), "{directives}");
+        }
+    }
 }
