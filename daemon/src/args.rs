@@ -7,7 +7,7 @@ mod reference;
 use clap::builder::styling::Styles;
 use clap::{Arg, ArgAction, ColorChoice, Command, value_parser};
 use clap_complete::Shell;
-use config_flags::{Shorts, config_flags};
+use config_flags::{ShortF, config_flags};
 
 pub(crate) use numbers::Numbers;
 
@@ -36,12 +36,12 @@ pub(crate) fn command() -> Command {
 }
 
 fn serve() -> Command {
-    let flags = config_flags(Shorts::Keep, |key| key.command != Some(ostro_config::Command::Run));
+    let flags = config_flags(ShortF::Weights, |key| key.command != Some(ostro_config::Command::Run));
     Command::new("serve").about("Answers OpenAI clients over HTTP").args(flags)
 }
 
 fn run() -> Command {
-    let flags = config_flags(Shorts::Keep, |key| key.command != Some(ostro_config::Command::Serve));
+    let flags = config_flags(ShortF::Weights, |key| key.command != Some(ostro_config::Command::Serve));
     let input = Arg::new("input").short('i').long("input").value_name("TEXT");
     let max_tokens =
         Arg::new("max-tokens").long("max-tokens").value_name("N").value_parser(value_parser!(u32).range(1..));
@@ -78,7 +78,7 @@ fn bench() -> Command {
         .arg(number("iterations", "3", "Measurements of each kind"))
         .arg(number("warmup", "1", "Measurements before the first that counts"))
         .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"))
-        .args(config_flags(Shorts::Keep, |key| {
+        .args(config_flags(ShortF::Weights, |key| {
             key.command.is_none() && !NOT_IN_BENCH.contains(&key.path.as_str())
         }))
 }
@@ -87,12 +87,12 @@ fn from_config() -> Command {
     Command::new("from-config")
         .about("Does what a configuration file says; flags override it")
         .arg(file().required(true))
-        .args(config_flags(Shorts::Drop, |_| true))
+        .args(config_flags(ShortF::Configuration, |_| true))
 }
 
 fn config() -> Command {
     let command = |name: &'static str, about: &'static str| {
-        Command::new(name).about(about).arg(file()).args(config_flags(Shorts::Drop, |_| true))
+        Command::new(name).about(about).arg(file()).args(config_flags(ShortF::Configuration, |_| true))
     };
     Command::new("config")
         .about("Looks at a configuration")
@@ -103,7 +103,11 @@ fn config() -> Command {
 }
 
 fn file() -> Arg {
-    Arg::new("file").short('f').long("file").value_name("FILE").help("Configuration file (.toml)")
+    Arg::new("file")
+        .short('f')
+        .long("file")
+        .value_name("FILE")
+        .help("Configuration file (.toml), or - for standard input")
 }
 
 fn completions() -> Command {

@@ -2,14 +2,18 @@
 
 pub(crate) mod command;
 pub(crate) mod editor;
+pub(crate) mod input;
 pub(crate) mod log;
+pub(crate) mod piped;
 pub(crate) mod repl;
 
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use ostro_engine::request::{Generation, Sampling, StopRules, TokenEvent, TokenId, Usage};
+use ostro_engine::request::{
+    FinishReason, Finished, Generation, Sampling, StopRules, TokenEvent, TokenId, Usage,
+};
 use ostro_engine::text::{self, ChatPrompt, Detokenizer, EncodeError, Special, SpecialTokens};
 use ostro_engine::{Engine, SubmitError};
 use ostro_server::validate::SamplingDefaults;
@@ -55,7 +59,7 @@ pub(crate) struct Conversation {
 /// How an answer ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
-    Finished(Usage),
+    Finished(Finished),
     /// The person stopped it.
     Interrupted,
 }
@@ -87,6 +91,16 @@ impl Conversation {
     /// Without a chat template the model continues each text, and remembers nothing.
     pub(crate) fn has_template(&self) -> bool {
         self.engine.text().chat_template().is_some()
+    }
+
+    pub(crate) fn has_messages(&self) -> bool {
+        !self.messages.is_empty()
+    }
+
+    /// Whether it was the context that ended an answer.
+    pub(crate) fn fills_context(&self, answer: &Finished) -> bool {
+        let chosen = self.settings.max_tokens.is_some_and(|max| answer.usage.completion_tokens >= max);
+        answer.reason == FinishReason::Length && !chosen && self.has_template()
     }
 
     pub(crate) fn clear(&mut self) {
@@ -134,12 +148,13 @@ impl Conversation {
         let mut interrupt = std::pin::pin!(interrupt);
         let answer = loop {
             let event = tokio::select! {
-                event = stream.next() => event,
+                biased;
                 () = &mut interrupt => break Answer::Interrupted,
+                event = stream.next() => event,
             };
             match event {
                 Some(TokenEvent::Token(token)) => write_piece(output, written, &detokenizer.push(token.id))?,
-                Some(TokenEvent::Finished(finished)) => break Answer::Finished(finished.usage),
+                Some(TokenEvent::Finished(finished)) => break Answer::Finished(finished),
                 Some(TokenEvent::Failed(reason)) => return Err(ChatError::Engine(reason)),
                 None => return Err(ChatError::Engine("it ended without a word".to_owned())),
             }

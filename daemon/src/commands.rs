@@ -6,8 +6,8 @@ mod config;
 mod run;
 mod serve;
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use clap::ArgMatches;
@@ -56,13 +56,13 @@ fn serve_or_run(loaded: Loaded, matches: &ArgMatches, environment: &Environment)
 
 /// The document of `-f FILE`.
 fn read_file(matches: &ArgMatches) -> Result<Document, Failure> {
-    let name = matches.get_one::<String>("file").expect("clap demands a file");
+    let name = matches.get_one::<String>("file").expect("clap demands a file").as_str();
+    let (name, file): (&str, Box<dyn Read>) = match name {
+        "-" | "/dev/stdin" => ("standard input", Box::new(io::stdin())),
+        name => (name, Box::new(open(name)?)),
+    };
     let failed = |reason: &dyn std::fmt::Display| Failure::Usage(format!("{name}: {reason}"));
-    if Path::new(name).extension().is_none_or(|extension| extension != "toml") {
-        return Err(failed(&"the name of a configuration file must end in .toml"));
-    }
     let mut text = String::new();
-    let file = File::open(name).map_err(|error| failed(&error))?;
     file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|error| failed(&error))?;
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(failed(&format!("is larger than {FILE_BYTES_MAX} bytes")));
@@ -70,16 +70,33 @@ fn read_file(matches: &ArgMatches) -> Result<Document, Failure> {
     Ok(Document::parse(name, &text)?)
 }
 
+fn open(name: &str) -> Result<File, Failure> {
+    let failed = |reason: &dyn std::fmt::Display| Failure::Usage(format!("{name}: {reason}"));
+    if Path::new(name).extension().is_none_or(|extension| extension != "toml") {
+        return Err(failed(&"the name of a configuration file must end in .toml"));
+    }
+    // Opening a named pipe would wait for its writer.
+    match fs::metadata(name) {
+        Ok(file) if !file.is_file() => Err(failed(&"is not a regular file; -f - reads standard input")),
+        Ok(_) => File::open(name).map_err(|error| failed(&error)),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
 /// A document with the flags that were given, checked.
-fn load(mut document: Document, matches: &ArgMatches) -> Result<Loaded, Failure> {
+fn load(document: Document, matches: &ArgMatches) -> Result<Loaded, Failure> {
+    Ok(Loaded::from_document(with_flags(document, matches)?)?)
+}
+
+fn with_flags(mut document: Document, matches: &ArgMatches) -> Result<Document, Failure> {
     set_flags(&mut document, matches).map_err(|problem| Failure::Usage(problem.to_string()))?;
-    Ok(Loaded::from_document(document)?)
+    Ok(document)
 }
 
 fn supported(loaded: &Loaded, environment: &Environment) -> Result<Plan, Failure> {
     loaded.unsupported()?;
     let isa = environment.instruction_set.as_deref().map(instruction_set).transpose()?;
-    Ok(plan(loaded.config.clone(), isa))
+    Ok(plan(loaded.clone(), isa))
 }
 
 fn instruction_set(name: &str) -> Result<Isa, Failure> {
@@ -92,7 +109,7 @@ fn instruction_set(name: &str) -> Result<Isa, Failure> {
 fn start_logging(plan: &Plan, matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
     let quiet = if plan.command == Command::Serve { Level::INFO } else { Level::WARN };
     let verbosity = Verbosity { flags: matches.get_count("verbose"), quiet };
-    Ok(logging::start(environment, verbosity, plan.access_log)?)
+    logging::start(environment, verbosity, plan.access_log)
 }
 
 /// The only model of a command that runs one, with a bar in the terminal while it loads.
@@ -105,9 +122,9 @@ fn load_only(plan: &mut Plan, environment: &Environment) -> Result<Model, Failur
 
 /// Writes to standard output; a reader that has gone (`| head`) is no failure.
 fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut output = std::io::stdout().lock();
+    let mut output = io::stdout().lock();
     match output.write_all(bytes).and_then(|()| output.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Runtime(anyhow::Error::new(error).context("cannot write to standard output")))
         }
         _ => Ok(()),

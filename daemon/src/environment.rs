@@ -80,9 +80,78 @@ fn is_true(value: &str) -> bool {
     matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
 }
 
+/// Every variable that is read by name, for the reference page.
+#[cfg(test)]
+pub(crate) const VARIABLES: [(&str, &str); 11] = [
+    ("OSTRO_CPU", "instruction set to use in place of the best one: `portable`, `avx2`, `avx512`"),
+    (
+        "HF_HOME",
+        "where hub models and the hub's token are kept; by default `huggingface` in `XDG_CACHE_HOME`",
+    ),
+    ("HF_HUB_CACHE", "where hub models are kept; by default `hub` in `HF_HOME`"),
+    ("HF_ENDPOINT", "address of the hub"),
+    ("HF_HUB_OFFLINE", "`1`, `on`, `yes` or `true`: use what is downloaded already"),
+    ("HF_TOKEN", "token for the hub; wins over the token file"),
+    ("RUST_LOG", "what is logged, as in `ostro_engine=debug,info`; wins over `-v`"),
+    ("NO_COLOR", "no colours"),
+    (
+        "XDG_CACHE_HOME",
+        "folder of caches; by default `.cache` in `HOME`, without that the one for temporary files",
+    ),
+    ("XDG_STATE_HOME", "`ostro` in it keeps the history of chats; by default `.local/state` in `HOME`"),
+    ("HOME", "the user's folder"),
+];
+
 #[cfg(test)]
 mod tests {
-    use super::is_true;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::{VARIABLES, is_true};
+
+    /// The variables that a source names, as `"OSTRO_CPU"`.
+    fn names_in(source: &str) -> BTreeSet<&str> {
+        let is_name =
+            |text: &&str| text.len() > 3 && text.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        source.split('"').filter(is_name).collect()
+    }
+
+    #[test]
+    fn reference_lists_every_variable_that_is_read() {
+        let (source, _) = include_str!("environment.rs").split_once("/// Every variable").unwrap();
+        let (_, source) = source.split_once("impl Environment").unwrap();
+        let (source, _) = source.split_once("/// As the hub's own tools").unwrap();
+        assert_eq!(names_in(source), VARIABLES.iter().map(|(name, _)| *name).collect());
+    }
+
+    #[test]
+    fn nothing_else_reads_the_environment() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let mut folders: Vec<_> =
+            ["daemon/src", "daemon/config/src", "daemon/server/src", "daemon/engine/src", "kernels/src"]
+                .map(|folder| root.join(folder))
+                .into();
+        let mut readers = Vec::new();
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if std::fs::read_to_string(&path).is_ok_and(|source| reads_environment(&source)) {
+                    readers.push(path.strip_prefix(root).unwrap().to_owned());
+                }
+            }
+        }
+        assert_eq!(readers, [Path::new("daemon/src/environment.rs")]);
+    }
+
+    /// But for the switch by which tests write the reference pages.
+    fn reads_environment(source: &str) -> bool {
+        let reads = ["env::var(", "env::var_os(", "env::vars"];
+        source
+            .lines()
+            .any(|line| reads.iter().any(|read| line.contains(read)) && !line.contains("OSTRO_UPDATE_DOCS"))
+    }
 
     #[test]
     fn switches_are_read_as_the_hub_reads_them() {

@@ -1,5 +1,5 @@
 //! How a command fails, and the exit code that says so: 2 for what the user can change in the command or its file,
-//! 1 for everything else.
+//! 130 for Ctrl-C as shells have it, 1 for everything else.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -12,6 +12,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// It was tried and did not work.
     Runtime(anyhow::Error),
+    /// The person stopped it, and knows.
+    Interrupted,
 }
 
 impl From<Problems> for Failure {
@@ -31,6 +33,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Usage(message) => formatter.write_str(message),
             Failure::Runtime(error) => write!(formatter, "{error:#}"),
+            Failure::Interrupted => Ok(()),
         }
     }
 }
@@ -43,5 +46,6 @@ pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
     match failure {
         Failure::Usage(_) => ExitCode::from(2),
         Failure::Runtime(_) => ExitCode::FAILURE,
+        Failure::Interrupted => ExitCode::from(130),
     }
 }

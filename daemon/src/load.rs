@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use ostro_config::WeightFormat;
+use ostro_config::{Problem, WeightFormat};
 use ostro_engine::{Engine, EngineOptions, LoadError};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
@@ -20,6 +20,8 @@ pub(crate) enum ModelError {
     Defaults(#[from] DefaultsError),
     #[error("cannot load the model {id:?}")]
     Load { id: String, source: Box<LoadError> },
+    #[error("cannot load the model {id:?}: {problem}")]
+    Refused { id: String, problem: Box<Problem> },
 }
 
 /// Blocks until the model can answer.
@@ -28,8 +30,9 @@ pub(crate) fn load(
     hub: &HubOptions,
     progress: &dyn Fn(Progress),
 ) -> Result<Loaded, ModelError> {
-    let ModelPlan { id, revision, format, file, hub_cache: _, engine, seed } = plan;
-    let reference = ModelReference { model: id.clone(), quantized_file: file, revision };
+    let ModelPlan { id, folder, revision, format, file, hub_cache: _, engine, seed, origins } = plan;
+    let model = meant(&id, folder.as_deref());
+    let reference = ModelReference { model, quantized_file: file, revision };
     let resolved = resolve_model(&reference, hub, &|step| {
         progress(Progress { stage: "download".into(), done: step.done, total: step.total });
     });
@@ -38,9 +41,23 @@ pub(crate) fn load(
     let mut defaults = read_sampling_defaults(&path)?;
     defaults.seed = seed;
     let options = EngineOptions { model: path, ..engine };
-    let engine = Engine::load(options, &|step| progress(step.into()))
-        .map_err(|source| ModelError::Load { id, source: Box::new(source) })?;
+    let engine = Engine::load(options, &|step| progress(step.into())).map_err(|error| {
+        match origins.problem(&error) {
+            Some(problem) => ModelError::Refused { id, problem: Box::new(problem) },
+            None => ModelError::Load { id, source: Box::new(error) },
+        }
+    })?;
     Ok(Loaded { engine, defaults })
+}
+
+/// A model's name in a file means a path from the file's folder, or a hub id that is nothing there.
+fn meant(id: &str, folder: Option<&Path>) -> String {
+    let Some(path) = folder.map(|folder| folder.join(id)) else { return id.to_owned() };
+    let is_path = id.starts_with('.') || id.matches('/').count() > 1 || id.ends_with(".gguf");
+    match is_path || path.exists() {
+        true => path.to_string_lossy().into_owned(),
+        false => id.to_owned(),
+    }
 }
 
 fn check_format(format: Option<WeightFormat>, path: &Path) -> Result<(), ModelError> {
@@ -50,4 +67,22 @@ fn check_format(format: Option<WeightFormat>, path: &Path) -> Result<(), ModelEr
         _ => return Ok(()),
     };
     Err(ModelError::Format { path: path.to_owned(), found, wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_a_file_are_paths_from_its_folder_or_hub_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("owner/here")).unwrap();
+        let from_folder = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
+        for path in ["owner/here", "a.gguf", "./a", "../a", "a/b/c"] {
+            assert_eq!(meant(path, Some(folder.path())), from_folder(path), "{path}");
+        }
+        assert_eq!(meant("/a/b", Some(folder.path())), "/a/b");
+        assert_eq!(meant("owner/name", Some(folder.path())), "owner/name");
+        assert_eq!(meant("a.gguf", None), "a.gguf");
+    }
 }

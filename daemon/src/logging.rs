@@ -11,6 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter, fmt};
 
 use crate::environment::{Color, Environment};
+use crate::failure::Failure;
 
 /// How much is logged where `RUST_LOG` says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,10 @@ impl Verbosity {
         };
         // What we do not own speaks up for warnings only, unless all is wanted.
         let others = if self.flags > 1 { Level::DEBUG } else { Level::WARN };
-        format!("{others},ostro={level},ostro_engine={level},ostro_server={level},ostro_kernels={level}")
+        let own = format!("ostro={level},ostro_engine={level},ostro_server={level},ostro_kernels={level}");
+        // The hub's client calls each try that it gives up an error; ours says it in the user's terms.
+        let hub = if self.flags > 0 { others.as_str() } else { "off" };
+        format!("{others},hf_hub={hub},{own}")
     }
 }
 
@@ -38,9 +42,10 @@ pub(crate) fn start(
     environment: &Environment,
     verbosity: Verbosity,
     access_log: AccessLogFormat,
-) -> anyhow::Result<()> {
+) -> Result<(), Failure> {
     let filter = match &environment.log_filter {
-        Some(filter) => EnvFilter::try_new(filter).with_context(|| format!("RUST_LOG = {filter:?}"))?,
+        Some(filter) => EnvFilter::try_new(filter)
+            .map_err(|error| Failure::Usage(format!("RUST_LOG = {filter:?} is not a log filter: {error}")))?,
         None => EnvFilter::try_new(verbosity.directives()).context("log levels")?,
     };
     let colors = environment.color == Color::Allowed && std::io::stderr().is_terminal();
@@ -48,5 +53,22 @@ pub(crate) fn start(
     let lines =
         fmt::layer().with_writer(std::io::stderr).with_ansi(colors).with_filter(filter).with_filter(own);
     let access = access_log::layer(access_log, std::io::stderr);
-    tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")
+    Ok(tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn client_of_the_hub_speaks_only_when_asked() {
+        let directives = |flags| Verbosity { flags, quiet: Level::INFO }.directives();
+        for (flags, hub, own) in [(0, "hf_hub=off", "ostro=INFO"), (1, "hf_hub=WARN", "ostro=DEBUG")] {
+            let directives = directives(flags);
+            for expected in [hub, own] {
+                assert!(directives.split(',').any(|directive| directive == expected), "{directives}");
+            }
+            assert!(EnvFilter::try_new(&directives).is_ok(), "{directives}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod hub;
 mod load;
 mod logging;
 mod progress;
+mod refusal;
 mod translate;
 
 use std::process::ExitCode;

@@ -3,15 +3,18 @@
 //! or say why they need nothing.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ostro_config::{
-    Command, DaemonConfig, DeviceConfig, FormatConfig, GlobalConfig, ModelConfig, PagedAttnConfig,
+    Command, DaemonConfig, DeviceConfig, FormatConfig, GlobalConfig, Loaded, ModelConfig, PagedAttnConfig,
     ReasoningEffort, RuntimeConfig, ServerConfig, TokenSource, WeightFormat,
 };
 use ostro_engine::text::TextOverrides;
 use ostro_engine::{CacheOptions, CacheSize, CacheType, EngineOptions, Isa, ScheduleOptions};
 use ostro_server::access_log::AccessLogFormat;
 use ostro_server::{RouterOptions, ServerOptions};
+
+use crate::refusal::Origins;
 
 /// What to do, in the terms of engine and server.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub(crate) struct Plan {
 pub(crate) struct ModelPlan {
     /// A path or a hub id; the name clients use.
     pub(crate) id: String,
+    /// Where a relative path is meant from, if not from the working directory.
+    pub(crate) folder: Option<PathBuf>,
     pub(crate) revision: Option<String>,
     pub(crate) format: Option<WeightFormat>,
     /// The file in the model's directory or repository.
@@ -39,6 +44,7 @@ pub(crate) struct ModelPlan {
     pub(crate) engine: EngineOptions,
     /// Seed of requests that bring none.
     pub(crate) seed: Option<u64>,
+    pub(crate) origins: Origins,
 }
 
 /// What `ostro run` needs beside the model.
@@ -50,6 +56,7 @@ pub(crate) struct ChatPlan {
 
 /// Settings that concern all models alike.
 struct Shared {
+    loaded: Arc<Loaded>,
     seed: Option<u64>,
     isa: Option<Isa>,
     models: u64,
@@ -57,7 +64,7 @@ struct Shared {
     paged_attn: PagedAttnConfig,
 }
 
-pub(crate) fn plan(config: DaemonConfig, isa: Option<Isa>) -> Plan {
+pub(crate) fn plan(loaded: Loaded, isa: Option<Isa>) -> Plan {
     let DaemonConfig {
         command,
         default_model_id,
@@ -70,13 +77,18 @@ pub(crate) fn plan(config: DaemonConfig, isa: Option<Isa>) -> Plan {
         paged_attn,
         sandbox: _,
         models,
-    } = config;
+    } = loaded.config.clone();
     let seed = seed.map(|seed| seed.get());
-    let shared = Shared { seed, isa, models: models.len() as u64, runtime, paged_attn };
-    let (server, access_log) = server_options(server, log);
+    let loaded = Arc::new(loaded);
+    let shared = Shared { loaded, seed, isa, models: models.len() as u64, runtime, paged_attn };
+    let (server, access_log) = server_options(server, log.map(PathBuf::from));
     Plan {
         command,
-        models: models.into_iter().map(|model| model_plan(model, &shared)).collect(),
+        models: models
+            .into_iter()
+            .enumerate()
+            .map(|(index, model)| model_plan(index, model, &shared))
+            .collect(),
         default_model: default_model_id.map(String::from),
         server,
         access_log,
@@ -127,7 +139,7 @@ fn server_options(server: ServerConfig, log: Option<PathBuf>) -> (ServerOptions,
     (options, format)
 }
 
-fn model_plan(model: ModelConfig, shared: &Shared) -> ModelPlan {
+fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
     let ModelConfig {
         model_id,
         hf_revision,
@@ -151,9 +163,9 @@ fn model_plan(model: ModelConfig, shared: &Shared) -> ModelPlan {
         device;
     let runtime = runtime_options(&shared.runtime, max_batch_size.map(|size| size.as_usize()));
     let text = TextOverrides {
-        tokenizer,
-        chat_template: chat_template.or(runtime.chat_template),
-        jinja_explicit: jinja_explicit.or(runtime.jinja_explicit),
+        tokenizer: tokenizer.map(PathBuf::from),
+        chat_template: chat_template.map(PathBuf::from).or(runtime.chat_template),
+        jinja_explicit: jinja_explicit.map(PathBuf::from).or(runtime.jinja_explicit),
     };
     let engine = EngineOptions {
         model: PathBuf::new(),
@@ -161,17 +173,20 @@ fn model_plan(model: ModelConfig, shared: &Shared) -> ModelPlan {
         threads: runtime.threads,
         isa: shared.isa,
         cache: cache_options(&shared.paged_attn, shared.models),
-        context_len: max_seq_len.map(|tokens| u32::try_from(tokens.get()).unwrap_or(u32::MAX)),
+        context_len: max_seq_len
+            .map(|tokens| u32::try_from(tokens.get()).expect("the key's bounds are those of a u32")),
         schedule: runtime.schedule,
     };
     ModelPlan {
         id: model_id.into(),
+        folder: shared.loaded.folder(&format!("models[{index}].model_id")),
         revision: hf_revision.map(String::from),
         format,
         file: quantized_file.map(String::from),
-        hub_cache: hf_cache,
+        hub_cache: hf_cache.map(PathBuf::from),
         engine,
         seed: shared.seed,
+        origins: Origins::new(Arc::clone(&shared.loaded), index),
     }
 }
 
@@ -217,8 +232,8 @@ fn runtime_options(runtime: &RuntimeConfig, batch_max: Option<usize>) -> Runtime
     let tokens_per_step = max_num_batched_tokens.map_or(standard.tokens_per_step, |tokens| tokens.as_usize());
     RuntimeOptions {
         threads: threads.map(|threads| threads.as_usize()),
-        chat_template: chat_template.clone(),
-        jinja_explicit: jinja_explicit.clone(),
+        chat_template: chat_template.clone().map(PathBuf::from),
+        jinja_explicit: jinja_explicit.clone().map(PathBuf::from),
         schedule: ScheduleOptions {
             sequences_max: batch_max.unwrap_or(usize::MAX).min(max_seqs.as_usize()),
             tokens_per_step,
@@ -251,50 +266,4 @@ fn cache_options(paged_attn: &PagedAttnConfig, models: u64) -> CacheOptions {
 }
 
 #[cfg(test)]
-mod tests {
-    use ostro_config::Loaded;
-
-    use super::*;
-
-    fn plan_of(text: &str) -> Plan {
-        plan(Loaded::from_toml("a.toml", text).unwrap().config, None)
-    }
-
-    #[test]
-    fn defaults_are_the_engines_own() {
-        let plan = plan_of("[[models]]\nmodel_id = \"m\"\n");
-        let engine = &plan.models[0].engine;
-        assert_eq!(engine.schedule, ScheduleOptions::default());
-        assert_eq!(engine.cache, CacheOptions::default());
-        assert_eq!((engine.threads, engine.context_len), (None, None));
-        assert_eq!((plan.server.host.as_str(), plan.server.port), ("0.0.0.0", 1234));
-    }
-
-    #[test]
-    fn keys_reach_their_option() {
-        let plan = plan_of(
-            "[runtime]\nmax_seqs = 8\nmax_num_batched_tokens = 64\nprefix_cache_n = 0\nthreads = 3\n\
-             chat_template = \"all.jinja\"\n[paged_attn]\nmemory_mb = 100\nblock_size = 16\ncache_type = \"bf16\"\n\
-             [server]\nport = 0\ndisable_metrics = true\naccess_log_format = \"json\"\n[global]\nseed = 7\n\
-             [[models]]\nmodel_id = \"m\"\nchat_template = \"own.jinja\"\n\
-             device = { max_seq_len = 512, max_batch_size = 2 }\n\
-             [[models]]\nmodel_id = \"n\"\nhf_revision = \"v1\"\nformat.quantized_file = \"q.gguf\"\n",
-        );
-        let [m, n] = plan.models.as_slice() else { panic!("two models") };
-        assert_eq!((m.engine.schedule.sequences_max, n.engine.schedule.sequences_max), (2, 8));
-        assert_eq!(
-            (m.engine.schedule.tokens_per_step, m.engine.schedule.prompt_tokens_beside_decode),
-            (64, 64)
-        );
-        assert_eq!((m.engine.schedule.prefix_cache_n, m.engine.threads), (0, Some(3)));
-        assert_eq!((m.engine.context_len, n.engine.context_len), (Some(512), None));
-        assert_eq!(m.engine.text.chat_template, Some(PathBuf::from("own.jinja")));
-        assert_eq!(n.engine.text.chat_template, Some(PathBuf::from("all.jinja")));
-        let cache =
-            CacheOptions { cache_type: CacheType::Bf16, block_size: 16, size: CacheSize::Megabytes(50) };
-        assert_eq!(m.engine.cache, cache);
-        assert_eq!((n.revision.as_deref(), n.file.as_deref(), n.seed), (Some("v1"), Some("q.gguf"), Some(7)));
-        assert!(!plan.server.router.metrics && plan.server.router.access_log);
-        assert_eq!(plan.access_log, AccessLogFormat::Json);
-    }
-}
+mod tests;

@@ -1,9 +1,10 @@
-//! Checked values: a number or text that can only hold what its key allows.
+//! Checked values: a number, text or path that can only hold what its key allows.
 //!
 //! The bounds stand in the type, so TOML, flags and the JSON schema cannot disagree about them.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
@@ -140,9 +141,9 @@ impl TryFrom<String> for Text {
 
     fn try_from(value: String) -> Result<Self, &'static str> {
         match value {
-            value if value.trim().is_empty() => Err("the text is empty"),
-            value if value.len() > 4096 => Err("the text is longer than 4096 bytes"),
-            value if value.chars().any(char::is_control) => Err("the text holds control characters"),
+            value if value.trim().is_empty() => Err("must not be empty"),
+            value if value.len() > 4096 => Err("must not be longer than 4096 bytes"),
+            value if value.chars().any(char::is_control) => Err("must not hold control characters"),
             value => Ok(Text(value)),
         }
     }
@@ -157,5 +158,42 @@ impl From<Text> for String {
 impl fmt::Display for Text {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+/// A file or directory. A relative one that stands in a file is meant from that file's folder.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(into = "String", try_from = "String")]
+#[schemars(inline, with = "String", extend("minLength" = 1, "format" = "path"))]
+pub struct FilePath(PathBuf);
+
+impl FilePath {
+    pub fn as_path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for FilePath {
+    type Error = &'static str;
+
+    fn try_from(value: String) -> Result<Self, &'static str> {
+        match value {
+            value if value.is_empty() => Err("must not be empty"),
+            value if value.contains('\0') => Err("must not hold control characters"),
+            value => Ok(FilePath(value.into())),
+        }
+    }
+}
+
+impl From<FilePath> for String {
+    fn from(value: FilePath) -> String {
+        // Made from text.
+        value.0.to_string_lossy().into_owned()
+    }
+}
+
+impl From<FilePath> for PathBuf {
+    fn from(value: FilePath) -> PathBuf {
+        value.0
     }
 }

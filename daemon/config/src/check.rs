@@ -1,12 +1,14 @@
 //! Turns a document into a configuration: known keys, allowed values, then the rules between keys. Collects every
 //! problem of a stage before it gives up.
 
+use std::path::{Path, PathBuf};
+
 use serde::Deserialize;
 use toml::Value;
 
 use crate::DaemonConfig;
 use crate::document::Document;
-use crate::keys::{Key, is_table, join, key, keys, split, tables, without_indices};
+use crate::keys::{Key, Kind, is_table, join, key, keys, split, tables, without_indices};
 use crate::problem::{Problem, Problems};
 
 /// A checked configuration and where its values come from.
@@ -22,7 +24,22 @@ impl Loaded {
         Loaded::from_document(Document::parse(name, text)?)
     }
 
-    pub fn from_document(mut document: Document) -> Result<Loaded, Problems> {
+    pub fn from_document(document: Document) -> Result<Loaded, Problems> {
+        let loaded = Loaded::read(document)?;
+        let violations = loaded.config.validate();
+        if violations.is_empty() { Ok(loaded) } else { Err(loaded.document.problems(violations)) }
+    }
+
+    /// For a listing, which needs no model.
+    pub fn for_listing(document: Document) -> Result<Loaded, Problems> {
+        let loaded = Loaded::read(document)?;
+        let violations = loaded.config.validate().into_iter().filter(|violation| violation.key != "models");
+        let violations: Vec<_> = violations.collect();
+        if violations.is_empty() { Ok(loaded) } else { Err(loaded.document.problems(violations)) }
+    }
+
+    /// Each key for itself is right.
+    fn read(mut document: Document) -> Result<Loaded, Problems> {
         let problems = check_keys(&mut document);
         if !problems.is_empty() {
             return Err(Problems(problems));
@@ -31,11 +48,17 @@ impl Loaded {
             // Each value was taken alone, so only a disagreement between schema and types comes here.
             Problems(vec![document.problem("", error.message())])
         })?;
-        let violations = config.validate();
-        match violations.is_empty() {
-            true => Ok(Loaded { config, document }),
-            false => Err(document.problems(violations)),
-        }
+        Ok(Loaded { config, document })
+    }
+
+    /// A problem with a key's value that showed only later. The message continues `key = value`.
+    pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
+        self.document.problem(path, message)
+    }
+
+    /// The folder that a relative path in this key is meant from; `None` is the working directory.
+    pub fn folder(&self, path: &str) -> Option<PathBuf> {
+        self.document.folder(path).filter(|folder| *folder != Path::new(""))
     }
 
     /// The keys that ask for what this build cannot do, if any.
@@ -68,11 +91,14 @@ fn check_table(document: &mut Document, path: &str, table: &mut toml::Table, pro
         // A quoted name may hold anything, also what looks like a path.
         let plain = !name.contains(['[', ']', '.']);
         if let Some(key) = key(&path).filter(|_| plain) {
-            problems.extend(check_value(key, value).map(|message| document.problem(&path, message)));
+            match check_value(key, value) {
+                Some(message) => problems.push(document.problem(&path, message)),
+                None => resolve(document, key, &path, value),
+            }
         } else if plain && is_table(&path) {
             check_nested(document, &path, value, problems);
         } else {
-            problems.push(document.problem(&path, unknown(&path)));
+            problems.push(unknown(document, &path, value));
         }
     }
     let plain = without_indices(path);
@@ -127,8 +153,24 @@ fn check_value(key: &Key, value: &Value) -> Option<String> {
     let allowed = key.kind.allowed();
     match &key.kind {
         // The tables' own errors say which part is wrong.
-        crate::keys::Kind::Tables(_) => Some(format!("must be {allowed}: {}", error.message())),
+        Kind::Tables(_) => Some(format!("must be {allowed}: {}", error.message())),
+        // As the texts' own errors do.
+        Kind::Text(None) | Kind::Path if value.is_str() => Some(error.message().to_owned()),
         _ => Some(format!("must be {allowed}")),
+    }
+}
+
+/// A path in a file is meant from the file's folder.
+fn resolve(document: &Document, key: &Key, path: &str, value: &mut Value) {
+    let Some(folder) = document.folder(path) else { return };
+    let Value::String(text) = value else { return };
+    let from_folder = |path: &str| folder.join(path).to_string_lossy().into_owned();
+    if key.kind == Kind::Path {
+        *text = from_folder(text);
+    } else if key.path == "global.token_source"
+        && let Some(path) = text.strip_prefix("path:")
+    {
+        *text = format!("path:{}", from_folder(path));
     }
 }
 
@@ -148,11 +190,24 @@ pub(crate) fn alone(key: &Key, value: Value) -> toml::Table {
     table
 }
 
-fn unknown(path: &str) -> String {
-    match nearest(path) {
-        Some(suggestion) => format!("is not a known key; did you mean {suggestion}?"),
-        None => format!("is not a known key; {}", known_in(split(path).0)),
-    }
+fn unknown(document: &Document, path: &str, value: &Value) -> Problem {
+    let tables = value.is_table() || value.as_array().is_some_and(|items| items.iter().any(Value::is_table));
+    let what = if tables { "table" } else { "key" };
+    let hint = match nearest(path) {
+        Some(suggestion) if is_table(&suggestion) => {
+            format!("did you mean {}?", header(&without_indices(&suggestion)))
+        }
+        Some(suggestion) => format!("did you mean {suggestion}?"),
+        None => known_in(split(path).0),
+    };
+    let problem = document.problem(path, format!("is not a known {what}; {hint}"));
+    // The value of a table is its header, which says nothing more.
+    if tables { Problem { value: None, ..problem } } else { problem }
+}
+
+/// As a file writes it.
+pub(crate) fn header(table: &str) -> String {
+    if table == "models" { "[[models]]".to_owned() } else { format!("[{table}]") }
 }
 
 /// The nearest name in the same table, else the key of that name in another one.

@@ -2,6 +2,7 @@
 //! line go in; nothing is checked but the TOML grammar.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use toml::Value;
@@ -17,6 +18,8 @@ pub struct Document {
     pub(crate) root: toml::Table,
     /// By instance path, as in `models[0].dtype`; tables too.
     pub(crate) written: BTreeMap<String, Written>,
+    /// The file that was read, if any.
+    file: Option<Arc<str>>,
 }
 
 #[derive(Clone, Debug)]
@@ -26,15 +29,11 @@ pub(crate) struct Written {
 }
 
 impl Document {
-    /// Reads TOML; `name` is the file's name in messages.
+    /// Reads TOML; `name` is the file's name in messages, and relative paths are meant from its folder.
     pub fn parse(name: &str, text: &str) -> Result<Document, Problems> {
         let file = File { name: name.into(), text };
-        let table = DeTable::parse(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let message = format!("is not TOML: {}", error.message().trim_end());
-            Problems(vec![Problem { place: file.place(start), key: String::new(), value: None, message }])
-        })?;
-        let mut document = Document::default();
+        let table = DeTable::parse(text).map_err(|error| Problems(vec![not_toml(&file, &error)]))?;
+        let mut document = Document { file: Some(Arc::clone(&file.name)), ..Document::default() };
         document.root = document.read_table(&file, "", table.get_ref());
         Ok(document)
     }
@@ -59,7 +58,7 @@ impl Document {
     /// Sets a key as its flag does, over what a file says. A flag of a model sets the only model.
     pub fn set_flag(&mut self, key: &Key, flag: &Flag, texts: &[String]) -> Result<(), Problem> {
         let place = Place::Flag(format!("--{}", flag.long));
-        let text = texts.join(" ");
+        let text = as_written(&key.kind, &texts.join(" "));
         let (mut table, mut path) = (&mut self.root, String::new());
         let mut names: Vec<&str> = key.path.split('.').collect();
         let last = names.pop().unwrap_or_default();
@@ -88,7 +87,7 @@ impl Document {
             };
         }
         table.insert(last.to_owned(), flag_value(&key.kind, flag, texts));
-        self.written.insert(join(&path, last), Written { place, text: format!("{text:?}") });
+        self.written.insert(join(&path, last), Written { place, text });
         Ok(())
     }
 
@@ -101,8 +100,19 @@ impl Document {
             }
             match path.rfind(['.', '[']) {
                 Some(end) => path = &path[..end],
-                None => return Place::Default,
+                None => {
+                    let file = self.file.clone();
+                    return file.map_or(Place::Default, |name| Place::File { name, line: None });
+                }
             }
+        }
+    }
+
+    /// The folder of the file that a value was written in.
+    pub(crate) fn folder(&self, path: &str) -> Option<PathBuf> {
+        match &self.written.get(path)?.place {
+            Place::File { name, .. } => Path::new(&**name).parent().map(Path::to_owned),
+            Place::Flag(_) | Place::Default => None,
         }
     }
 
@@ -135,8 +145,8 @@ impl Document {
             }
             DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
                 Ok(integer) => Value::Integer(integer),
-                // Too large for any key: kept as text, which no number key takes.
-                Err(_) => Value::String(integer.to_string()),
+                // Too large for any key: kept as a number that none takes.
+                Err(_) => Value::Float(f64::INFINITY),
             },
             DeValue::Float(float) => float.as_str().parse().map_or(Value::Float(f64::NAN), Value::Float),
             DeValue::Boolean(boolean) => Value::Boolean(*boolean),
@@ -160,8 +170,27 @@ impl File<'_> {
     fn place(&self, offset: usize) -> Place {
         let before = &self.text.as_bytes()[..offset.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Place::File { name: Arc::clone(&self.name), line }
+        Place::File { name: Arc::clone(&self.name), line: Some(line) }
     }
+}
+
+fn not_toml(file: &File<'_>, error: &toml::de::Error) -> Problem {
+    let span = error.span().unwrap_or_default();
+    let mut message = format!("is not TOML: {}", error.message().trim_end());
+    if error.message() == "duplicate key" {
+        message.push_str(&format!(" {}", file.text.get(span.clone()).unwrap_or_default()));
+    }
+    Problem { place: file.place(span.start), key: String::new(), value: None, message }
+}
+
+/// The text of a flag as a file would have it: numbers and switches plain, all else in quotes.
+fn as_written(kind: &Kind, text: &str) -> String {
+    let plain = match kind {
+        Kind::Switch | Kind::OptionalBool => text.parse::<bool>().is_ok(),
+        Kind::Whole { .. } | Kind::WholeChoice(_) | Kind::Fraction => text.parse::<f64>().is_ok(),
+        _ => false,
+    };
+    if plain { text.to_owned() } else { format!("{text:?}") }
 }
 
 /// A value for a message: one line, not long, no secret.
@@ -188,7 +217,7 @@ fn flag_value(kind: &Kind, flag: &Flag, texts: &[String]) -> Value {
         Kind::Whole { .. } if flag.bytes => bytes(text).map_or_else(kept, Value::Integer),
         Kind::Whole { .. } | Kind::WholeChoice(_) => text.parse().map_or_else(|_| kept(), Value::Integer),
         Kind::Fraction => text.parse().map_or_else(|_| kept(), Value::Float),
-        Kind::Text(_) | Kind::Choice(_) => kept(),
+        Kind::Text(_) | Kind::Path | Kind::Choice(_) => kept(),
         Kind::List(_) => {
             let split = |text: &'_ String| match flag.separator {
                 Some(separator) => text.split(separator).map(Value::from).collect(),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use toml::Value;
 
-use crate::check::Loaded;
+use crate::check::{Loaded, header};
 use crate::keys::{Key, keys, split, tables, without_indices};
 use crate::problem::Place;
 use crate::validate::Values;
@@ -55,9 +55,8 @@ impl Loaded {
             let (table, name) = split(&entry.path);
             if table != current {
                 let plain = without_indices(table);
-                let header = if plain == "models" { "[[models]]".to_owned() } else { format!("[{plain}]") };
                 // Writing to a String cannot fail.
-                let _ = writeln!(text, "\n{header}");
+                let _ = writeln!(text, "\n{}", header(&plain));
                 current = table.to_owned();
             }
             let _ = match (entry.value, entry.meaning) {
@@ -65,6 +64,9 @@ impl Loaded {
                 (None, Some(meaning)) => writeln!(text, "# {name}: {meaning}"),
                 (None, None) => writeln!(text, "# {name}: not set"),
             };
+        }
+        if self.config.models.is_empty() {
+            text.push_str("\n# no [[models]] yet: --model-id or a file names one\n");
         }
         text
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::Bounded;
+use crate::bounded::{Bounded, FilePath};
 
 /// What concerns every command.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -19,7 +19,7 @@ pub struct GlobalConfig {
     /// File that receives every request and response, payloads included.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "-l, --log"))]
-    pub log: Option<PathBuf>,
+    pub log: Option<FilePath>,
     /// Where the hub token comes from: `cache`, `none`, `literal:TOKEN`, `env:NAME` or `path:FILE`.
     #[schemars(extend("x-flag" = "--token-source"))]
     pub token_source: TokenSource,

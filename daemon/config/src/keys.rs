@@ -59,6 +59,8 @@ pub enum Kind {
     Fraction,
     /// Any text, or what the words say.
     Text(Option<String>),
+    /// A file or directory.
+    Path,
     Choice(Vec<String>),
     List(Box<Kind>),
     /// An array of tables with these keys.
@@ -76,6 +78,7 @@ impl Kind {
             Kind::Fraction => "a number more than 0 and at most 1".to_owned(),
             Kind::Text(Some(allowed)) => allowed.clone(),
             Kind::Text(None) => "a text".to_owned(),
+            Kind::Path => "a path".to_owned(),
             Kind::Choice(values) => any_of(values.iter().map(|value| format!("{value:?}"))),
             Kind::List(of) => format!("a list, each of it {}", of.allowed()),
             Kind::Tables(keys) => format!("a list of tables with the keys {}", keys.join(", ")),
@@ -237,6 +240,7 @@ fn read_kind(schema: &Value) -> Kind {
         _ if !choices.is_empty() => {
             Kind::Choice(choices.iter().filter_map(Value::as_str).map(str::to_owned).collect())
         }
+        _ if schema.get("format").and_then(Value::as_str) == Some("path") => Kind::Path,
         _ => Kind::Text(allowed),
     }
 }

@@ -20,7 +20,7 @@ mod server;
 mod unsupported;
 mod validate;
 
-pub use bounded::{Bounded, Count, Fraction, OutOfBounds, Text};
+pub use bounded::{Bounded, Count, FilePath, Fraction, OutOfBounds, Text};
 pub use check::Loaded;
 pub use daemon::{Command, DaemonConfig, ReasoningEffort};
 pub use document::Document;

@@ -1,11 +1,9 @@
 //! `[[models]]`: one loaded model each, with nested tables.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::Text;
+use crate::bounded::{FilePath, Text};
 
 mod adapter;
 mod device;
@@ -37,7 +35,7 @@ pub struct ModelConfig {
     /// A tokenizer.json to use in place of the model's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "-t, --tokenizer"))]
-    pub tokenizer: Option<PathBuf>,
+    pub tokenizer: Option<FilePath>,
     /// Architecture to assume, of text models; absent reads it from the model's files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "-a, --arch"))]
@@ -49,15 +47,15 @@ pub struct ModelConfig {
     /// Chat template file (.json or .jinja) of this model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "-c, --chat-template"))]
-    pub chat_template: Option<PathBuf>,
+    pub chat_template: Option<FilePath>,
     /// Jinja template file that overrides this model's other chat templates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "-j, --jinja-explicit"))]
-    pub jinja_explicit: Option<PathBuf>,
+    pub jinja_explicit: Option<FilePath>,
     /// MatFormer slice configuration (CSV or JSON) of this model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--matformer-config-path"))]
-    pub matformer_config_path: Option<PathBuf>,
+    pub matformer_config_path: Option<FilePath>,
     /// MatFormer slice of this model.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--matformer-slice-name",

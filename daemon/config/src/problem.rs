@@ -8,8 +8,8 @@ use std::sync::Arc;
 pub enum Place {
     File {
         name: Arc<str>,
-        /// From 1.
-        line: usize,
+        /// From 1; `None` is the file as a whole.
+        line: Option<usize>,
     },
     Flag(String),
     Default,
@@ -18,7 +18,8 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::File { name, line } => write!(formatter, "{name}:{line}"),
+            Place::File { name, line: Some(line) } => write!(formatter, "{name}:{line}"),
+            Place::File { name, line: None } => formatter.write_str(name),
             Place::Flag(flag) => formatter.write_str(flag),
             Place::Default => formatter.write_str("default"),
         }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use toml::Value;
 
-use crate::check::alone;
+use crate::check::{alone, header};
 use crate::keys::{Key, Kind, Table, keys, split, tables};
 use crate::{Command, DaemonConfig};
 
@@ -16,6 +16,10 @@ const HEAD: &str = "# Configuration file
 line and key; `ostro config show -f FILE.toml` prints the values in force and where each comes from. Every key has the
 flag given here, and the flags of `ostro serve` and `ostro run` go through the same checks. Unknown keys are errors.
 A key whose capability this build lacks is refused at start by name, never ignored; the last column says so.
+
+A relative path in a file is taken from that file's folder, one in a flag from the working directory. The same goes for
+a `model_id` that is a path; one like `owner/name` is a hub id unless there is such a directory. `-f -` reads the file
+from standard input, and its paths are taken from the working directory.
 ";
 
 /// The page, in Markdown.
@@ -38,8 +42,7 @@ pub fn reference_page() -> String {
 fn heading(table: &Table) -> String {
     match table.path.as_str() {
         "" => "Top level".to_owned(),
-        "models" => "[[models]]".to_owned(),
-        path => format!("[{path}]"),
+        path => header(path),
     }
 }
 
@@ -130,6 +133,7 @@ pub(crate) fn samples(key: &Key) -> Vec<Value> {
         Kind::WholeChoice(values) => values.iter().map(|value| Value::from(*value as i64)).collect(),
         Kind::Fraction => vec![Value::from(0.5)],
         Kind::Choice(values) => values.iter().map(|value| Value::from(value.as_str())).collect(),
+        Kind::Path => vec![Value::from("/sample")],
         Kind::Text(_) => vec![Value::from(if key.path == "global.token_source" { "none" } else { "sample" })],
         Kind::List(_) => vec![Value::Array(vec![Value::from("0:16")])],
         Kind::Tables(names) => {

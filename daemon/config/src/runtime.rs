@@ -1,11 +1,9 @@
 //! `[runtime]`: how requests are run, for all models of the process.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::{Bounded, Text};
+use crate::bounded::{Bounded, FilePath, Text};
 
 /// How requests are run, for all models.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -35,15 +33,15 @@ pub struct RuntimeConfig {
     /// Chat template file (.json or .jinja) of every model; a model's own `chat_template` overrides it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "-c, --chat-template"))]
-    pub chat_template: Option<PathBuf>,
+    pub chat_template: Option<FilePath>,
     /// Jinja template file that overrides every other chat template; a model's own `jinja_explicit` overrides it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "-j, --jinja-explicit"))]
-    pub jinja_explicit: Option<PathBuf>,
+    pub jinja_explicit: Option<FilePath>,
     /// MatFormer slice configuration (CSV or JSON).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--matformer-config-path"))]
-    pub matformer_config_path: Option<PathBuf>,
+    pub matformer_config_path: Option<FilePath>,
     /// MatFormer slice to load.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--matformer-slice-name", "x-requires" = ["runtime.matformer_config_path"]))]
@@ -62,7 +60,7 @@ pub struct RuntimeConfig {
     /// Configuration (JSON) of the MCP servers whose tools models may call.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--mcp-config"))]
-    pub mcp_config: Option<PathBuf>,
+    pub mcp_config: Option<FilePath>,
     /// Short for `enable_search`, `enable_code_execution` and `enable_shell`.
     #[serde(alias = "agentic")]
     #[schemars(extend("x-flag" = "--agent, --agentic", "x-alias" = "agentic"))]
@@ -81,7 +79,7 @@ pub struct RuntimeConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--code-exec-python", "x-default" = "python3",
         "x-requires" = ["runtime.enable_code_execution", "runtime.agent"]))]
-    pub code_exec_python: Option<PathBuf>,
+    pub code_exec_python: Option<Text>,
     /// Seconds one call of the Python tool may take.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--code-exec-timeout", "x-default" = "60",
@@ -91,7 +89,7 @@ pub struct RuntimeConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--code-exec-workdir", "x-default" = "a temporary directory for each session",
         "x-requires" = ["runtime.enable_code_execution", "runtime.agent"]))]
-    pub code_exec_workdir: Option<PathBuf>,
+    pub code_exec_workdir: Option<FilePath>,
     /// The built-in shell tool of the Responses API.
     #[schemars(extend("x-flag" = "--enable-shell"))]
     pub enable_shell: bool,
@@ -99,7 +97,7 @@ pub struct RuntimeConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--shell-path", "x-default" = "/bin/sh",
         "x-requires" = ["runtime.enable_shell", "runtime.agent"]))]
-    pub shell_path: Option<PathBuf>,
+    pub shell_path: Option<Text>,
     /// Seconds one call of the shell tool may take.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--shell-timeout", "x-default" = "600",
@@ -109,12 +107,12 @@ pub struct RuntimeConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--shell-workdir", "x-default" = "a temporary directory for each session",
         "x-requires" = ["runtime.enable_shell", "runtime.agent"]))]
-    pub shell_workdir: Option<PathBuf>,
+    pub shell_workdir: Option<FilePath>,
     /// Directory of uploaded skills.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--skills-dir", "x-default" = "the system's temporary directory",
         "x-requires" = ["runtime.enable_shell", "runtime.agent"]))]
-    pub skills_dir: Option<PathBuf>,
+    pub skills_dir: Option<FilePath>,
     /// Whether actions a model asks for run at once, need approval or are denied.
     #[serde(alias = "code_exec_permission")]
     #[schemars(extend("x-flag" = "--agent-permission, --code-exec-permission", "x-alias" = "code_exec_permission"))]

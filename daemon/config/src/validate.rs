@@ -8,6 +8,8 @@ use crate::keys::{Key, key, keys};
 use crate::problem::Violation;
 use crate::{Command, DaemonConfig, ModelConfig, ModelKind};
 
+const NO_MODEL: &str = "is missing: at least one [[models]] entry is needed, or --model-id";
+
 impl DaemonConfig {
     /// Every rule that is broken.
     pub fn validate(&self) -> Vec<Violation> {
@@ -31,7 +33,7 @@ impl DaemonConfig {
 
     fn check_models(&self, violations: &mut Vec<Violation>) {
         if self.models.is_empty() {
-            violations.push(Violation::new("models", "is missing: at least one [[models]] entry is needed"));
+            violations.push(Violation::new("models", NO_MODEL));
         }
         let mut names = BTreeSet::new();
         for (index, model) in self.models.iter().enumerate() {

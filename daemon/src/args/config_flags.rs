@@ -9,17 +9,18 @@ use ostro_config::{Document, Problem, Support};
 const MODEL_ID: &str = "models.model_id";
 const FILE: &str = "models.format.quantized_file";
 
-/// `-f` means the configuration file in commands that read one.
+/// What `-f` names: the configuration in commands that read one, else the model's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shorts {
-    Keep,
-    Drop,
+pub(crate) enum ShortF {
+    Configuration,
+    Weights,
 }
 
 /// The flags of the keys that `keep` accepts.
-pub(crate) fn config_flags(shorts: Shorts, keep: impl Fn(&Key) -> bool) -> Vec<Arg> {
+pub(crate) fn config_flags(short_f: ShortF, keep: impl Fn(&Key) -> bool) -> Vec<Arg> {
     let kept = owners().filter(|(key, _)| keep(key));
-    kept.map(|(key, flag)| arg(key, flag, if shorts == Shorts::Keep { flag.short } else { None })).collect()
+    let free = |short: &char| short_f == ShortF::Weights || *short != 'f';
+    kept.map(|(key, flag)| arg(key, flag, flag.short.filter(free))).collect()
 }
 
 /// Sets the keys of all flags that were given. A file alone (`-f FILE`) names the model too.
@@ -70,6 +71,7 @@ fn arg(key: &'static Key, flag: &'static Flag, short: Option<char>) -> Arg {
         }
         Kind::List(_) | Kind::Tables(_) => arg.action(ArgAction::Append).value_name("LIST"),
         Kind::Text(_) => arg.value_name("TEXT"),
+        Kind::Path => arg.value_name("PATH"),
         // Numbers may be negative by mistake; the configuration's own message is the better one.
         Kind::Whole { .. } | Kind::WholeChoice(_) | Kind::Fraction => {
             arg.value_name("N").allow_negative_numbers(true)

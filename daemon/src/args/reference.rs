@@ -9,28 +9,39 @@ mod tests {
 
     use super::super::command;
     use super::super::config_flags::help;
+    use crate::environment::VARIABLES;
 
     const HEAD: &str = "# Command line
 
 <!-- Written by `cargo test -p ostro cli_page` from daemon/src/args; do not edit. -->
 
-Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong. SIGTERM and SIGINT end a server after
-running answers had their grace period, with 0.
+Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 130 stopped by Ctrl-C. SIGTERM and
+SIGINT end a server after running answers had their grace period, with 0.
+
+`ostro run` on a terminal: Ctrl-C stops an answer, Ctrl-D ends. With `--input`, or with lines from a pipe or file, Ctrl-C
+ends the program. Answers go to standard output, all else to standard error; a reader that leaves (`| head`) ends the
+program with 0.
+
+## Environment
+
+An empty variable counts as absent.
 
 | variable | meaning |
 |---|---|
-| `OSTRO_CPU` | instruction set to use in place of the best one: `portable`, `avx2`, `avx512` |
-| `HF_HOME` | where hub models and the hub's token are kept; by default `~/.cache/huggingface` |
-| `HF_HUB_CACHE` | where hub models are kept; by default `hub` in `HF_HOME` |
-| `HF_ENDPOINT` | address of the hub |
-| `HF_HUB_OFFLINE` | `1`: use what is downloaded already |
-| `HF_TOKEN` | token for the hub; wins over the token file |
-| `RUST_LOG` | what is logged, as in `ostro_engine=debug,info`; wins over `-v` |
-| `NO_COLOR` | no colours |
+";
+
+    const LIBRARIES: &str = "
+Libraries that Ostro uses read further ones: `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` for requests to the
+hub, `SSL_CERT_FILE` and `SSL_CERT_DIR` for the certificates it is checked by, `TOKIO_WORKER_THREADS` for the threads
+that handle connections, `TERM` and `LANG` for what the terminal can show.
 ";
 
     fn page() -> String {
         let mut page = HEAD.to_owned();
+        for (name, meaning) in VARIABLES {
+            writeln!(page, "| `{name}` | {meaning} |").unwrap();
+        }
+        page.push_str(LIBRARIES);
         let mut root = command().term_width(110).color(clap::ColorChoice::Never);
         root.build();
         for command in root.get_subcommands() {

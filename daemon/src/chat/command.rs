@@ -66,11 +66,11 @@ pub(crate) fn is_open(text: &str) -> bool {
     text.ends_with('\\') || text.matches("\"\"\"").count() % 2 == 1
 }
 
-/// The text without the marks that joined its lines.
+/// The text without the marks that joined its lines; the last one may lack where the input ended.
 fn joined(text: &str) -> String {
-    let text = text.replace("\\\n", "\n");
-    match text.strip_prefix("\"\"\"").and_then(|text| text.strip_suffix("\"\"\"")) {
-        Some(inner) => inner.trim_matches('\n').to_owned(),
+    let text = text.strip_suffix('\\').unwrap_or(text).replace("\\\n", "\n");
+    match text.strip_prefix("\"\"\"") {
+        Some(inner) => inner.strip_suffix("\"\"\"").unwrap_or(inner).trim_matches('\n').to_owned(),
         None => text,
     }
 }
@@ -94,6 +94,8 @@ mod tests {
             ("/topp 1", Ok(ChatCommand::TopP(1.0))),
             ("one\\\ntwo", say("one\ntwo")),
             ("\"\"\"\none\n\ntwo\n\"\"\"", say("one\n\ntwo")),
+            ("\"\"\"\none\n\ntwo\n", say("one\n\ntwo")),
+            ("one\\\n", say("one")),
             ("he said \"no\"", say("he said \"no\"")),
         ];
         for (line, expected) in cases {

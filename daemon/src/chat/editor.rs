@@ -1,5 +1,6 @@
 //! Reads lines from the terminal, with history and texts of several lines.
 
+use std::io;
 use std::path::PathBuf;
 
 use rustyline::completion::Completer;
@@ -11,17 +12,9 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Config, Editor, Helper};
 
 use super::command::is_open;
+use super::input::{InputError, Line};
 
 const HISTORY_LINES: usize = 1000;
-
-/// What a person typed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Line {
-    Text(String),
-    /// Ctrl-C on an empty or half-written line.
-    Interrupted,
-    End,
-}
 
 pub(crate) struct LineEditor {
     editor: Editor<Lines, FileHistory>,
@@ -30,9 +23,9 @@ pub(crate) struct LineEditor {
 
 impl LineEditor {
     /// `state_dir` keeps the history; without it, or where it cannot be written, history lasts as long as the program.
-    pub(crate) fn new(state_dir: Option<PathBuf>) -> rustyline::Result<Self> {
-        let config = Config::builder().max_history_size(HISTORY_LINES)?.auto_add_history(true).build();
-        let mut editor = Editor::with_config(config)?;
+    pub(crate) fn new(state_dir: Option<PathBuf>) -> Result<Self, InputError> {
+        let config = Config::builder().max_history_size(HISTORY_LINES).map_err(plain)?.build();
+        let mut editor = Editor::with_config(config).map_err(plain)?;
         editor.set_helper(Some(Lines));
         let history = state_dir.filter(|folder| std::fs::create_dir_all(folder).is_ok());
         let history = history.map(|folder| folder.join("history"));
@@ -44,24 +37,38 @@ impl LineEditor {
         Ok(LineEditor { editor, history })
     }
 
-    pub(crate) fn read(&mut self) -> rustyline::Result<Line> {
+    pub(super) fn read(&mut self) -> Result<Line, InputError> {
         match self.editor.readline("> ") {
-            Ok(line) => Ok(Line::Text(line)),
+            Ok(line) => {
+                self.remember(&line);
+                Ok(Line::Text(line))
+            }
             Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
             Err(ReadlineError::Eof) => Ok(Line::End),
-            Err(error) => Err(error),
+            Err(error) => Err(plain(error)),
+        }
+    }
+
+    /// At once, so that a line outlives a program that is killed.
+    fn remember(&mut self, line: &str) {
+        let added = self.editor.add_history_entry(line);
+        let saved = match (added, &self.history) {
+            (Ok(true), Some(history)) => self.editor.append_history(history),
+            (added, _) => added.map(drop),
+        };
+        if let Err(error) = saved {
+            tracing::warn!(%error, "cannot keep the history");
+            self.history = None;
         }
     }
 }
 
-impl Drop for LineEditor {
-    fn drop(&mut self) {
-        if let Some(history) = &self.history
-            && let Err(error) = self.editor.save_history(history)
-        {
-            tracing::warn!(%error, "cannot keep the history");
-        }
-    }
+/// The editor's errors say their cause twice.
+fn plain(error: ReadlineError) -> InputError {
+    InputError::Read(match error {
+        ReadlineError::Io(error) => error,
+        error => io::Error::other(error.to_string()),
+    })
 }
 
 /// Tells the editor when a text goes on in the next line.
@@ -88,3 +95,25 @@ impl Hinter for Lines {
 impl Highlighter for Lines {}
 
 impl Helper for Lines {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn history_is_kept_as_lines_come() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Some(folder.path().join("state"));
+        let lines_of =
+            |editor: &LineEditor| -> Vec<String> { editor.editor.history().iter().cloned().collect() };
+        let mut first = LineEditor::new(state.clone()).unwrap();
+        first.remember("one");
+        first.remember("two\nlines");
+        // The first is still open: nothing waits for its end.
+        let mut second = LineEditor::new(state.clone()).unwrap();
+        assert_eq!(lines_of(&second), ["one", "two\nlines"]);
+        second.remember("three");
+        first.remember("four");
+        assert_eq!(lines_of(&LineEditor::new(state).unwrap()), ["one", "two\nlines", "three", "four"]);
+    }
+}

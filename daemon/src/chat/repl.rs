@@ -1,35 +1,48 @@
 //! Reads a line, does what it asks for, until the end.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 
+use ostro_engine::SubmitError;
+use ostro_engine::request::Finished;
 use tokio::runtime::Runtime;
 
 use super::command::{ChatCommand, HELP, parse};
-use super::editor::{Line, LineEditor};
+use super::input::{CtrlC, Input, InputError, Line, ctrl_c};
 use super::{Answer, ChatError, Conversation, speed};
 
-/// Chats until the person ends it. Only a broken terminal is an error.
+/// Why a chat or an answer is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Done,
+    /// By Ctrl-C.
+    Interrupted,
+    /// Whoever read the answers is gone (`| head`).
+    NoReader,
+}
+
+/// Chats until the person ends it. Only input that cannot be read is an error.
 pub(crate) fn chat(
     runtime: &Runtime,
     conversation: &mut Conversation,
-    editor: &mut LineEditor,
-) -> rustyline::Result<()> {
+    input: &mut Input,
+) -> Result<End, InputError> {
     loop {
-        let line = match editor.read()? {
+        let line = match input.read(runtime)? {
             Line::Text(line) => line,
+            Line::Interrupted if input.ctrl_c() == CtrlC::Ends => return Ok(End::Interrupted),
             Line::Interrupted => {
                 eprintln!("/exit or Ctrl-D ends");
                 continue;
             }
-            Line::End => return Ok(()),
+            Line::End => return Ok(End::Done),
         };
         match parse(&line) {
-            Ok(ChatCommand::Exit) => return Ok(()),
-            Ok(ChatCommand::Say(text)) => {
-                if let Err(error) = say(runtime, conversation, &text) {
-                    eprintln!("error: {:#}", anyhow::Error::new(error));
-                }
-            }
+            Ok(ChatCommand::Exit) => return Ok(End::Done),
+            Ok(ChatCommand::Say(text)) => match say_next(runtime, conversation, input, &text) {
+                End::Interrupted if input.ctrl_c() == CtrlC::Ends => return Ok(End::Interrupted),
+                End::NoReader => return Ok(End::NoReader),
+                End::Done | End::Interrupted => {}
+            },
             Ok(ChatCommand::Help) => {
                 let _ = writeln!(io::stdout(), "{HELP}");
             }
@@ -39,22 +52,62 @@ pub(crate) fn chat(
     }
 }
 
-/// Answers one text on standard output, and tells the speed on standard error.
-pub(crate) fn say(runtime: &Runtime, conversation: &mut Conversation, text: &str) -> Result<(), ChatError> {
-    let mut output = io::stdout();
-    let interrupt = async {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
+/// Answers one text and ends.
+pub(crate) fn say_once(
+    runtime: &Runtime,
+    conversation: &mut Conversation,
+    text: &str,
+) -> Result<End, ChatError> {
+    let (end, _) = say(runtime, conversation, text, ctrl_c())?;
+    Ok(end)
+}
+
+/// Answers one text of a chat; what goes wrong is told, and the chat goes on.
+fn say_next(runtime: &Runtime, conversation: &mut Conversation, input: &mut Input, text: &str) -> End {
+    let earlier = conversation.has_messages();
+    match say(runtime, conversation, text, input.interrupted()) {
+        Ok((end, finished)) => {
+            if finished.is_some_and(|finished| conversation.fills_context(&finished)) {
+                eprintln!("[the context is full: /clear forgets the conversation]");
+            }
+            end
         }
-    };
-    let answer = runtime.block_on(conversation.answer(text, &mut output, interrupt))?;
-    // A reader that left is no failure: the next answer tells.
-    let _ = writeln!(output);
-    match answer {
-        Answer::Finished(usage) => eprintln!("[{}]", speed(&usage)),
-        Answer::Interrupted => eprintln!("[stopped]"),
+        Err(error) => {
+            let full = matches!(error, ChatError::Submit(SubmitError::ContextExceeded { .. }));
+            let hint = if full && earlier { "; /clear forgets the conversation" } else { "" };
+            eprintln!("error: {:#}{hint}", anyhow::Error::new(error));
+            End::Done
+        }
     }
-    Ok(())
+}
+
+/// Answers one text on standard output, and tells the speed on standard error.
+fn say(
+    runtime: &Runtime,
+    conversation: &mut Conversation,
+    text: &str,
+    interrupt: impl Future<Output = ()>,
+) -> Result<(End, Option<Finished>), ChatError> {
+    let mut output = io::stdout();
+    let answer = match runtime.block_on(conversation.answer(text, &mut output, interrupt)) {
+        Err(ChatError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
+            return Ok((End::NoReader, None));
+        }
+        answer => answer?,
+    };
+    if writeln!(output).is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+        return Ok((End::NoReader, None));
+    }
+    match answer {
+        Answer::Finished(finished) => {
+            eprintln!("[{}]", speed(&finished.usage));
+            Ok((End::Done, Some(finished)))
+        }
+        Answer::Interrupted => {
+            eprintln!("[stopped]");
+            Ok((End::Interrupted, None))
+        }
+    }
 }
 
 fn obey(conversation: &mut Conversation, command: ChatCommand) {

@@ -1,9 +1,9 @@
 //! `ostro config check` and `ostro config show`.
 
 use clap::ArgMatches;
-use ostro_config::{Command, Document};
+use ostro_config::{Command, Document, Loaded};
 
-use super::{load, read_file};
+use super::{load, read_file, with_flags};
 use crate::failure::Failure;
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
@@ -12,10 +12,11 @@ pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         true => read_file(matches)?,
         false => Document::for_command(Command::Serve),
     };
-    let loaded = load(document, matches)?;
     if name == "show" {
+        let loaded = Loaded::for_listing(with_flags(document, matches)?)?;
         return super::print(loaded.to_toml().as_bytes());
     }
+    let loaded = load(document, matches)?;
     loaded.unsupported()?;
     let models = loaded.config.models.len();
     super::print(format!("ok: {models} model{}\n", if models == 1 { "" } else { "s" }).as_bytes())

@@ -7,8 +7,11 @@ use clap::ArgMatches;
 use ostro_server::models::Loaded;
 
 use crate::chat::editor::LineEditor;
+use crate::chat::input::Input;
 use crate::chat::log::ChatLog;
-use crate::chat::{ChatSettings, Conversation, repl};
+use crate::chat::piped::PipedLines;
+use crate::chat::repl::{self, End};
+use crate::chat::{ChatSettings, Conversation};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::translate::Plan;
@@ -29,15 +32,26 @@ pub(super) fn run(mut plan: Plan, matches: &ArgMatches, environment: &Environmen
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     if let Some(text) = input {
-        return Ok(repl::say(&runtime, &mut conversation, text).map_err(anyhow::Error::new)?);
+        return ended(repl::say_once(&runtime, &mut conversation, text).map_err(anyhow::Error::new)?);
     }
     if !conversation.has_template() {
         eprintln!("The model has no chat template: it continues each text, and remembers nothing.");
     }
-    if std::io::stdin().is_terminal() {
-        eprintln!("/help lists the commands.");
+    let mut input = match std::io::stdin().is_terminal() {
+        true => {
+            eprintln!("/help lists the commands.");
+            let editor = LineEditor::new(environment.state_dir.clone()).map_err(anyhow::Error::new)?;
+            Input::Terminal(Box::new(editor))
+        }
+        false => Input::Piped(PipedLines::new(&runtime).context("cannot read the input")?),
+    };
+    ended(repl::chat(&runtime, &mut conversation, &mut input).map_err(anyhow::Error::new)?)
+}
+
+/// A reader that has gone (`| head`) is no failure.
+fn ended(end: End) -> Result<(), Failure> {
+    match end {
+        End::Done | End::NoReader => Ok(()),
+        End::Interrupted => Err(Failure::Interrupted),
     }
-    let mut editor =
-        LineEditor::new(environment.state_dir.clone()).context("cannot read from the terminal")?;
-    Ok(repl::chat(&runtime, &mut conversation, &mut editor).context("cannot read from the terminal")?)
 }

@@ -1,6 +1,7 @@
 //! `ostro serve`: opens the port, loads the models behind it, and drains when it is told to stop.
 
 use anyhow::Context;
+use ostro_server::error::ApiError;
 use ostro_server::weights::name_of_path;
 use ostro_server::{ModelSource, Models, Port, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,6 +52,8 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
 /// log, in `/v1/models` and in the answers of those who ask for them.
 async fn nothing_to_serve(models: &Models) -> anyhow::Error {
     match models.any_loaded().await {
+        // The reason names the model itself.
+        Err(ApiError::LoadFailed { reason, .. }) => anyhow::Error::msg(reason),
         Err(error) => anyhow::Error::new(error),
         Ok(()) => std::future::pending().await,
     }
@@ -88,9 +91,7 @@ mod tests {
     fn models_are_called_by_id_or_by_the_end_of_their_path() {
         let names = |ids: &[&str]| {
             let models: String = ids.iter().map(|id| format!("[[models]]\nmodel_id = {id:?}\n")).collect();
-            public_names(
-                &plan(ostro_config::Loaded::from_toml("a.toml", &models).unwrap().config, None).models,
-            )
+            public_names(&plan(ostro_config::Loaded::from_toml("a.toml", &models).unwrap(), None).models)
         };
         assert_eq!(names(&["/models/a.gguf", "org/b", "./c"]), ["a", "org/b", "c"]);
         assert_eq!(names(&["/v1/a.gguf", "/v2/a.gguf", "/v2/b.gguf"]), ["/v1/a.gguf", "/v2/a.gguf", "b"]);

@@ -14,24 +14,28 @@ fn wrong_flags_are_usage_errors() {
     check(
         &["serve", "-m", "m", "--port", "70000"],
         2,
-        &["error: --port: server.port = \"70000\" must be a whole number from 0 to 65535"],
+        &["error: --port: server.port = 70000 must be a whole number from 0 to 65535"],
     );
     check(
         &["serve", "-m", "m", "--pa-memory-mb", "8", "--pa-context-len", "64"],
         2,
         &[
-            "error: --pa-memory-mb: paged_attn.memory_mb = \"8\" conflicts with paged_attn.context_len (--pa-context-len)",
+            "error: --pa-memory-mb: paged_attn.memory_mb = 8 conflicts with paged_attn.context_len (--pa-context-len)",
         ],
     );
     check(
         &["run", "-m", "m", "--quant", "4", "--agent"],
         2,
         &[
-            "error: --agent: runtime.agent = \"true\" is not supported by this build",
+            "error: --agent: runtime.agent = true is not supported by this build",
             "error: --quant: models[0].quantization.quant = \"4\" is not supported by this build",
         ],
     );
-    check(&["serve"], 2, &["error: models is missing: at least one [[models]] entry is needed"]);
+    check(
+        &["serve"],
+        2,
+        &["error: models is missing: at least one [[models]] entry is needed, or --model-id"],
+    );
     let ended = Home::new().run(&["serve", "--prot", "1"]);
     assert_eq!(ended.code, Some(2));
     assert!(ended.errors.contains("--port"), "{}", ended.errors);
@@ -75,7 +79,12 @@ fn files_that_cannot_be_read_are_named() {
         ("a.yaml", "error: a.yaml: the name of a configuration file must end in .toml"),
         ("none.toml", "error: none.toml: No such file or directory (os error 2)"),
         ("big.toml", "error: big.toml: is larger than 1048576 bytes"),
+        ("folder.toml", "error: folder.toml: is not a regular file; -f - reads standard input"),
+        ("pipe.toml", "error: pipe.toml: is not a regular file; -f - reads standard input"),
     ];
+    std::fs::create_dir(home.folder.path().join("folder.toml")).unwrap();
+    let made = home.command_of("mkfifo", &["pipe.toml"]).status().unwrap();
+    assert!(made.success());
     for (name, expected) in cases {
         let ended = home.run(&["from-config", "-f", name]);
         assert_eq!((ended.code, ended.errors.trim_end()), (Some(2), expected));
@@ -128,4 +137,50 @@ fn completions_know_commands_and_flags() {
         }
     }
     assert_eq!(Home::new().run(&["completions", "tcsh"]).code, Some(2));
+}
+
+#[test]
+fn configuration_is_read_from_standard_input() {
+    let home = Home::new();
+    for (input, code, expected) in [
+        ("[[models]]\nmodel_id = \"m\"\n", 0, "ok: 1 model\n"),
+        (
+            "port = 1\n",
+            2,
+            "error: standard input:1: port = 1 is not a known key; did you mean server.port?\n",
+        ),
+    ] {
+        for name in ["-", "/dev/stdin"] {
+            let ended = home.run_with_input(&["config", "check", "-f", name], input);
+            assert_eq!(
+                (ended.code, (ended.output + &ended.errors).lines().next()),
+                (Some(code), expected.lines().next())
+            );
+        }
+    }
+}
+
+#[test]
+fn show_needs_no_model() {
+    let ended = Home::new().run(&["config", "show", "-p", "80"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.output.contains("port = 80  # --port\n"), "{ended:?}");
+}
+
+#[test]
+fn short_flags_work_beside_a_file() {
+    let home = Home::new();
+    home.write("a.toml", "[server]\nport = 1\n");
+    let ended = home.run(&["config", "check", "-f", "a.toml", "-m", "m", "-p", "2", "-t", "t.json"]);
+    assert_eq!((ended.code, ended.output.as_str()), (Some(0), "ok: 1 model\n"), "{ended:?}");
+}
+
+#[test]
+fn wrong_log_filter_is_a_usage_error() {
+    let home = Home::new();
+    let output = home.command(&["run", "-m", "m", "-i", "x"]).env("RUST_LOG", "ostro=loud").output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.starts_with("error: RUST_LOG = \"ostro=loud\" is not a log filter: "), "{errors}");
+    assert_eq!(errors.matches("level filter").count(), 1, "{errors}");
 }

@@ -4,9 +4,10 @@ use proptest::prelude::*;
 use toml::Value;
 
 use super::*;
-use crate::keys::{Flag, key_of_flag};
 use crate::reference::samples;
-use crate::{AgentPermission, CacheType, Command, Place, TokenSource};
+use crate::{AgentPermission, Command, TokenSource};
+
+mod flags;
 
 fn messages(text: &str) -> Vec<String> {
     match Loaded::from_toml("a.toml", text) {
@@ -61,13 +62,63 @@ fn text_that_is_not_toml_names_its_line() {
 }
 
 #[test]
+fn keys_and_tables_that_occur_twice_are_named() {
+    let cases = [
+        ("[server]\nport = 1\nport = 2\n", "a.toml:3: is not TOML: duplicate key port"),
+        ("[server]\nport = 1\n[server]\nhost = \"h\"\n", "a.toml:3: is not TOML: duplicate key server"),
+        ("runtime = { threads = 1, threads = 2 }\n", "a.toml:1: is not TOML: duplicate key threads"),
+    ];
+    for (text, expected) in cases {
+        check(text, &[expected]);
+    }
+}
+
+#[test]
+fn paths_are_meant_from_the_folder_of_their_file() {
+    let text = "[global]\nlog = \"all.log\"\ntoken_source = \"path:token\"\n\
+        [runtime]\nchat_template = \"/etc/a.jinja\"\n\
+        [[models]]\nmodel_id = \"m.gguf\"\ntokenizer = \"../t.json\"\nformat.quantized_file = \"q.gguf\"\n";
+    let config = |name: &str| Loaded::from_toml(name, text).unwrap();
+    let loaded = config("conf/a.toml");
+    let path = |path: &Option<crate::FilePath>| path.as_ref().unwrap().as_path().to_str().unwrap().to_owned();
+    assert_eq!(path(&loaded.config.global.log), "conf/all.log");
+    assert_eq!(loaded.config.global.token_source, TokenSource::Path("conf/token".into()));
+    assert_eq!(path(&loaded.config.runtime.chat_template), "/etc/a.jinja");
+    assert_eq!(path(&loaded.config.models[0].tokenizer), "conf/../t.json");
+    // Names are not changed: a model's is what clients use, its file is looked for in the model.
+    assert_eq!(loaded.config.models[0].model_id.as_str(), "m.gguf");
+    assert_eq!(loaded.config.models[0].format.quantized_file.as_ref().unwrap().as_str(), "q.gguf");
+    assert_eq!(loaded.folder("models[0].model_id"), Some("conf".into()));
+    // Nothing to go by, or what it already is.
+    assert_eq!(path(&config("a.toml").config.global.log), "all.log");
+    assert_eq!(config("a.toml").folder("models[0].model_id"), None);
+    let flags = flags::load(Command::Serve, &[("model-id", &["m"]), ("log", &["all.log"])]).unwrap();
+    assert_eq!(path(&flags.config.global.log), "all.log");
+    assert_eq!(flags.folder("models[0].model_id"), None);
+}
+
+#[test]
+fn listing_needs_no_model_but_right_values() {
+    let document = |text: &str| Document::parse("a.toml", text).unwrap();
+    let listing = Loaded::for_listing(document("[server]\nport = 80\n")).unwrap().to_toml();
+    assert!(
+        listing.contains("port = 80  # a.toml:2\n") && listing.contains("# no [[models]] yet"),
+        "{listing}"
+    );
+    assert!(Loaded::for_listing(document("[server]\nmcp_port = 1234\n")).is_err());
+}
+
+#[test]
 fn unknown_keys_suggest_the_nearest() {
     let cases = [
         (
             "[runtime]\nmax_seq = 4\n",
             "a.toml:2: runtime.max_seq = 4 is not a known key; did you mean runtime.max_seqs?",
         ),
-        ("[runtme]\nmax_seqs = 4\n", "a.toml:1: runtme = [runtme] is not a known key; did you mean runtime?"),
+        ("[runtme]\nmax_seqs = 4\n", "a.toml:1: runtme is not a known table; did you mean [runtime]?"),
+        ("runtme = 4\n", "a.toml:1: runtme = 4 is not a known key; did you mean [runtime]?"),
+        ("servr = { port = 4 }\n", "a.toml:1: servr is not a known table; did you mean [server]?"),
+        ("[[model]]\nmodel_id = \"m\"\n", "a.toml:1: model is not a known table; did you mean [[models]]?"),
         ("max_seqs = 4\n", "a.toml:1: max_seqs = 4 is not a known key; did you mean runtime.max_seqs?"),
         (
             "\"runtime.max_seqs\" = 4\n",
@@ -135,7 +186,14 @@ fn values_say_what_is_allowed() {
         check(&format!("{text}{MODEL}"), &[expected]);
     }
     check("models = 1\n", &["a.toml:1: models = 1 must be tables, each written [[models]]"]);
-    check("[[models]]\nmodel_id = \"\"\n", &["a.toml:2: models[0].model_id = \"\" must be a text"]);
+    check("[[models]]\nmodel_id = \"\"\n", &["a.toml:2: models[0].model_id = \"\" must not be empty"]);
+    check("[[models]]\nmodel_id = 1\n", &["a.toml:2: models[0].model_id = 1 must be a text"]);
+    check(
+        "[[models]]\nmodel_id = 99999999999999999999\n",
+        &["a.toml:2: models[0].model_id = 99999999999999999999 must be a text"],
+    );
+    check(&format!("{MODEL}tokenizer = \"\"\n"), &["a.toml:3: models[0].tokenizer = \"\" must not be empty"]);
+    check(&format!("{MODEL}tokenizer = true\n"), &["a.toml:3: models[0].tokenizer = true must be a path"]);
 }
 
 #[test]
@@ -155,7 +213,7 @@ fn all_problems_are_told_at_once() {
 #[test]
 fn rules_between_keys_name_both() {
     let cases = [
-        ("", "models is missing: at least one [[models]] entry is needed"),
+        ("", "a.toml: models is missing: at least one [[models]] entry is needed, or --model-id"),
         (
             "default_model_id = \"x\"\n[[models]]\nmodel_id = \"m\"\n",
             "a.toml:1: default_model_id = \"x\" must be the model_id of a [[models]] entry: \"m\"",
@@ -263,69 +321,6 @@ fn secrets_stay_out_of_messages_and_listings() {
     assert!(!messages(&broken).concat().contains("secret"));
 }
 
-fn flags(command: Command, flags: &[(&str, &[&str])]) -> Result<Loaded, Problems> {
-    let mut document = Document::for_command(command);
-    for (long, texts) in flags {
-        let (key, flag) = key_of_flag(long).unwrap();
-        let texts: Vec<String> = texts.iter().map(|text| text.to_string()).collect();
-        document.set_flag(key, flag, &texts).map_err(|problem| Problems(vec![problem]))?;
-    }
-    Loaded::from_document(document)
-}
-
-#[test]
-fn flags_set_keys_and_are_named_in_messages() {
-    let loaded =
-        flags(Command::Serve, &[("model-id", &["m"]), ("port", &["80"]), ("cpu", &["true"])]).unwrap();
-    assert_eq!(loaded.config.server.port.get(), 80);
-    assert_eq!(loaded.config.models[0].device.cpu, Some(true));
-    let error = flags(Command::Serve, &[("model-id", &["m"]), ("port", &["eighty"])]).unwrap_err();
-    assert_eq!(error.to_string(), "--port: server.port = \"eighty\" must be a whole number from 0 to 65535");
-    let error = flags(Command::Run, &[("port", &["80"]), ("model-id", &["m"])]).unwrap_err();
-    assert_eq!(error.to_string(), "--port: server.port = \"80\" applies to command = \"serve\" only");
-}
-
-#[test]
-fn flags_of_lists_and_units_are_read() {
-    let given: &[(&str, &[&str])] = &[
-        ("model-id", &["m"]),
-        ("device-layers", &["0:16;1:8"]),
-        ("lora", &["a=x", "{\"alias\": \"b\", \"source\": \"y\", \"revision\": \"main\"}"]),
-        ("lora-max-bytes", &["8GiB"]),
-    ];
-    let model = &flags(Command::Serve, given).unwrap().config.models[0];
-    assert_eq!(model.device.device_layers.iter().map(|of| of.layers).collect::<Vec<_>>(), [16, 8]);
-    assert_eq!(model.adapter.lora[0].source.as_str(), "x");
-    assert_eq!(model.adapter.lora[1].revision.as_ref().unwrap().as_str(), "main");
-    assert_eq!(model.adapter.lora_max_bytes.unwrap().get(), 8 << 30);
-}
-
-#[test]
-fn flags_override_a_file_and_origins_say_so() {
-    let text = format!("[server]\nport = 1\n[paged_attn]\ncache_type = \"f16\"\n{MODEL}");
-    let mut document = Document::parse("a.toml", &text).unwrap();
-    let (key, flag) = key_of_flag("port").unwrap();
-    document.set_flag(key, flag, &["2".to_owned()]).unwrap();
-    let loaded = Loaded::from_document(document).unwrap();
-    assert_eq!(loaded.config.server.port.get(), 2);
-    assert_eq!(loaded.config.paged_attn.cache_type, CacheType::F16);
-    let effective = loaded.effective();
-    let place = |path: &str| effective.iter().find(|entry| entry.path == path).unwrap().place.to_string();
-    assert_eq!(place("server.port"), "--port");
-    assert_eq!(place("paged_attn.cache_type"), "a.toml:4");
-    assert_eq!(place("models[0].model_id"), "a.toml:6");
-    assert_eq!(place("runtime.max_seqs"), "default");
-}
-
-#[test]
-fn model_flag_needs_a_single_model() {
-    let text = "[[models]]\nmodel_id = \"m\"\n[[models]]\nmodel_id = \"n\"\n";
-    let mut document = Document::parse("a.toml", text).unwrap();
-    let (key, flag) = key_of_flag("dtype").unwrap();
-    let problem = document.set_flag(key, flag, &["f32".to_owned()]).unwrap_err();
-    assert_eq!(problem.place, Place::Flag("--dtype".to_owned()));
-}
-
 /// A document with some keys set to values they take.
 fn random_config(choices: &[usize]) -> DaemonConfig {
     let mut config = toml::Table::new();
@@ -377,40 +372,5 @@ proptest! {
     #[test]
     fn hostile_text_gives_errors(text in "[\\[\\]a-z_=\".0-9\n{}, ]{0,200}") {
         let _ = Loaded::from_toml("a.toml", &text);
-    }
-}
-
-#[test]
-fn every_key_can_be_set_by_its_flag() {
-    let without_flag: Vec<&str> =
-        keys().iter().filter(|key| key.flag.is_none()).map(|key| key.path.as_str()).collect();
-    assert_eq!(without_flag, ["command", "default_model_id"]);
-    for key in keys() {
-        let Some((owner, flag)) = key.flag.as_ref().and_then(|flag| key_of_flag(&flag.long)) else {
-            continue;
-        };
-        let value = samples(key).remove(0);
-        let mut document = Document::for_command(key.command.unwrap_or(Command::Serve));
-        document.set_flag(owner, flag, &[as_flag(&value, flag)]).unwrap();
-        let root = alone(owner, value);
-        let (table, name) = split(&owner.path);
-        let set = document.root.get(table.split('.').next().unwrap_or(name)).cloned();
-        let expected = root.get(table.split('.').next().unwrap_or(name)).cloned();
-        if !owner.path.starts_with("models.") && !table.is_empty() {
-            assert_eq!(set, expected, "{}", key.path);
-        }
-        assert_eq!(document.written.len(), 2, "{}", key.path);
-    }
-}
-
-fn as_flag(value: &Value, flag: &Flag) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            let items: Vec<String> = items.iter().map(|item| as_flag(item, flag)).collect();
-            items.join(&flag.separator.map(String::from).unwrap_or_default())
-        }
-        Value::Table(table) => serde_json::to_string(table).unwrap(),
-        value => value.to_string(),
     }
 }

@@ -1,11 +1,9 @@
 //! `[models.adapter]`: LoRA and X-LoRA adapters of a model.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::{Bounded, Count, Text};
+use crate::bounded::{Bounded, Count, FilePath, Text};
 
 /// LoRA and X-LoRA adapters.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,7 +40,7 @@ pub struct AdapterConfig {
     /// Ordering file (JSON) of `legacy_lora`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--legacy-lora-order", "x-requires" = ["models.adapter.legacy_lora"]))]
-    pub legacy_lora_order: Option<PathBuf>,
+    pub legacy_lora_order: Option<FilePath>,
     /// X-LoRA model id.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--xlora"))]
@@ -50,7 +48,7 @@ pub struct AdapterConfig {
     /// Ordering file (JSON) of `xlora`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--xlora-order", "x-requires" = ["models.adapter.xlora"]))]
-    pub xlora_order: Option<PathBuf>,
+    pub xlora_order: Option<FilePath>,
     /// Token after which X-LoRA scalings are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--tgt-non-granular-index", "x-requires" = ["models.adapter.xlora"]))]

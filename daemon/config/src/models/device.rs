@@ -1,11 +1,9 @@
 //! `[models.device]`: where a model runs and what memory is planned for.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::{Bounded, Count};
+use crate::bounded::{Bounded, FilePath};
 
 /// Where the model runs and what memory is planned for.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -22,15 +20,15 @@ pub struct DeviceConfig {
     /// Topology file (YAML): device and quantisation of each layer.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--topology"))]
-    pub topology: Option<PathBuf>,
+    pub topology: Option<FilePath>,
     /// Directory of downloaded hub models.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--hf-cache", "x-default" = "hub/ under HF_HOME"))]
-    pub hf_cache: Option<PathBuf>,
+    pub hf_cache: Option<FilePath>,
     /// Longest sequence, prompt and answer, in tokens; longer requests are refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--max-seq-len", "x-default" = "what the model was trained for"))]
-    pub max_seq_len: Option<Count>,
+    pub max_seq_len: Option<Bounded<2, { u32::MAX as u64 }>>,
     /// Sequences of this model that run together, where less than `runtime.max_seqs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--max-batch-size", "x-default" = "runtime.max_seqs"))]

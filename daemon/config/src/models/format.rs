@@ -1,7 +1,5 @@
 //! `[models.format]`: how a model's weights are stored.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +20,7 @@ pub struct FormatConfig {
     /// Multimodal projector of a GGUF model.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--mmproj"))]
-    pub mmproj: Option<PathBuf>,
+    pub mmproj: Option<Text>,
     /// Model whose tokenizer to use.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--tok-model-id"))]

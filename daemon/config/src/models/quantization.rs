@@ -1,11 +1,9 @@
 //! `[models.quantization]`: quantisation of a model on load.
 
-use std::path::PathBuf;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::bounded::Text;
+use crate::bounded::{FilePath, Text};
 
 /// Quantisation on load.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,11 +29,11 @@ pub struct QuantizationConfig {
     /// Importance matrix file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--imatrix"))]
-    pub imatrix: Option<PathBuf>,
+    pub imatrix: Option<FilePath>,
     /// Text to compute an importance matrix from.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--calibration-file", "x-conflicts" = ["models.quantization.imatrix"]))]
-    pub calibration_file: Option<PathBuf>,
+    pub calibration_file: Option<FilePath>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -1,0 +1,41 @@
+//! Files in, options of engine and server out.
+
+use super::*;
+
+fn plan_of(text: &str) -> Plan {
+    plan(Loaded::from_toml("a.toml", text).unwrap(), None)
+}
+
+#[test]
+fn defaults_are_the_engines_own() {
+    let plan = plan_of("[[models]]\nmodel_id = \"m\"\n");
+    let engine = &plan.models[0].engine;
+    assert_eq!(engine.schedule, ScheduleOptions::default());
+    assert_eq!(engine.cache, CacheOptions::default());
+    assert_eq!((engine.threads, engine.context_len), (None, None));
+    assert_eq!((plan.server.host.as_str(), plan.server.port), ("0.0.0.0", 1234));
+}
+
+#[test]
+fn keys_reach_their_option() {
+    let plan = plan_of(
+        "[runtime]\nmax_seqs = 8\nmax_num_batched_tokens = 64\nprefix_cache_n = 0\nthreads = 3\n\
+         chat_template = \"all.jinja\"\n[paged_attn]\nmemory_mb = 100\nblock_size = 16\ncache_type = \"bf16\"\n\
+         [server]\nport = 0\ndisable_metrics = true\naccess_log_format = \"json\"\n[global]\nseed = 7\n\
+         [[models]]\nmodel_id = \"m\"\nchat_template = \"own.jinja\"\n\
+         device = { max_seq_len = 512, max_batch_size = 2 }\n\
+         [[models]]\nmodel_id = \"n\"\nhf_revision = \"v1\"\nformat.quantized_file = \"q.gguf\"\n",
+    );
+    let [m, n] = plan.models.as_slice() else { panic!("two models") };
+    assert_eq!((m.engine.schedule.sequences_max, n.engine.schedule.sequences_max), (2, 8));
+    assert_eq!((m.engine.schedule.tokens_per_step, m.engine.schedule.prompt_tokens_beside_decode), (64, 64));
+    assert_eq!((m.engine.schedule.prefix_cache_n, m.engine.threads), (0, Some(3)));
+    assert_eq!((m.engine.context_len, n.engine.context_len), (Some(512), None));
+    assert_eq!(m.engine.text.chat_template, Some(PathBuf::from("own.jinja")));
+    assert_eq!(n.engine.text.chat_template, Some(PathBuf::from("all.jinja")));
+    let cache = CacheOptions { cache_type: CacheType::Bf16, block_size: 16, size: CacheSize::Megabytes(50) };
+    assert_eq!(m.engine.cache, cache);
+    assert_eq!((n.revision.as_deref(), n.file.as_deref(), n.seed), (Some("v1"), Some("q.gguf"), Some(7)));
+    assert!(!plan.server.router.metrics && plan.server.router.access_log);
+    assert_eq!(plan.access_log, AccessLogFormat::Json);
+}
