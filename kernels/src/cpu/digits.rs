@@ -5,12 +5,16 @@
 //! fixed order of the few float operations a block, is why every kernel gives the same bits.
 //! Two digits change no greedy answer against f32 (120 prompts measured); one changes two of three.
 
+use super::linear::group_blocks::GROUPS_BEHIND;
 use super::memory::{AllocError, HugeBuffer, Number};
 use super::norm::rms_norm_row;
 use super::simd::{Kernel, LANES, Simd16};
 
+pub(crate) mod group;
 #[cfg(test)]
 mod tests;
+
+use group::{DigitGroup, GROUP_ROWS, GroupRow};
 
 /// Activations of a block.
 pub(crate) const BLOCK: usize = 32;
@@ -34,6 +38,11 @@ pub(crate) struct DigitBlock {
     unused: u32,
 }
 
+impl DigitBlock {
+    pub(crate) const ZERO: Self =
+        Self { digits: [[0; BLOCK]; 2], scale: 0.0, sums: [0.0; 3], negative: [0; 3], unused: 0 };
+}
+
 // SAFETY: `repr(C)` without padding (64 + 16 + 12 + 4 bytes), made of numbers.
 unsafe impl Number for DigitBlock {}
 
@@ -49,20 +58,39 @@ pub struct Norm<'a> {
 #[derive(Debug)]
 pub(crate) struct Activations {
     digits: HugeBuffer<DigitBlock>,
+    groups: HugeBuffer<DigitGroup>,
     floats: HugeBuffer<f32>,
+}
+
+/// How the digits of several rows lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DigitForm {
+    Rows,
+    Groups,
 }
 
 impl Activations {
     pub(crate) fn new() -> Self {
-        let empty = "an empty buffer needs no memory";
-        Self { digits: HugeBuffer::zeroed(0).expect(empty), floats: HugeBuffer::zeroed(0).expect(empty) }
+        fn empty<T: Number>() -> HugeBuffer<T> {
+            HugeBuffer::zeroed(0).expect("an empty buffer needs no memory")
+        }
+        Self { digits: empty(), groups: empty(), floats: empty() }
     }
 
     /// Room for `rows` rows of `width`; allocates only when there was less.
-    pub(crate) fn reserve(&mut self, rows: usize, width: usize) -> Result<(), AllocError> {
-        let digits = rows * width.div_ceil(BLOCK);
-        if digits > self.digits.len() {
-            self.digits = HugeBuffer::zeroed(digits)?;
+    pub(crate) fn reserve(&mut self, form: DigitForm, rows: usize, width: usize) -> Result<(), AllocError> {
+        let blocks = width.div_ceil(BLOCK);
+        match form {
+            DigitForm::Rows if rows * blocks > self.digits.len() => {
+                self.digits = HugeBuffer::zeroed(rows * blocks)?;
+            }
+            DigitForm::Groups => {
+                let groups = (rows.div_ceil(GROUP_ROWS) + GROUPS_BEHIND) * blocks;
+                if groups > self.groups.len() {
+                    self.groups = HugeBuffer::zeroed(groups)?;
+                }
+            }
+            DigitForm::Rows => {}
         }
         let floats = rows * width.next_multiple_of(LANES);
         if floats > self.floats.len() {
@@ -73,6 +101,10 @@ impl Activations {
 
     pub(crate) fn digits_mut(&mut self) -> *mut DigitBlock {
         self.digits.as_mut_ptr()
+    }
+
+    pub(crate) fn groups_mut(&mut self) -> *mut DigitGroup {
+        self.groups.as_mut_ptr()
     }
 
     pub(crate) fn floats_mut(&mut self) -> *mut f32 {
@@ -86,8 +118,14 @@ pub(crate) struct PrepareRow<'a> {
     pub(crate) norm: Option<Norm<'a>>,
     /// Gets the (normalised) row; as wide as `x`.
     pub(crate) floats: Option<&'a mut [f32]>,
-    /// A block for every 32 of `x`, which are whole blocks; none if digits are not wanted.
-    pub(crate) digits: &'a mut [DigitBlock],
+    pub(crate) digits: DigitRow<'a>,
+}
+
+/// Where a row's digits go: a block for every 32 activations, which are whole blocks.
+pub(crate) enum DigitRow<'a> {
+    /// None if digits are not wanted.
+    Blocks(&'a mut [DigitBlock]),
+    Group(GroupRow),
 }
 
 impl Kernel for PrepareRow<'_> {
@@ -105,8 +143,20 @@ impl Kernel for PrepareRow<'_> {
                 }
                 x = floats;
             }
-            for (x, block) in x.as_chunks::<BLOCK>().0.iter().zip(self.digits) {
-                quantise::<S>(x, block);
+            let x = x.as_chunks::<BLOCK>().0;
+            match self.digits {
+                DigitRow::Blocks(blocks) => {
+                    for (x, block) in x.iter().zip(blocks) {
+                        quantise::<S>(x, block);
+                    }
+                }
+                DigitRow::Group(row) => {
+                    for (i, x) in x.iter().enumerate() {
+                        let mut block = DigitBlock::ZERO;
+                        quantise::<S>(x, &mut block);
+                        row.put(i, &block);
+                    }
+                }
             }
         }
     }
@@ -124,13 +174,8 @@ pub(crate) unsafe fn quantise<S: Simd16>(x: &[f32; BLOCK], out: &mut DigitBlock)
         let sizes = S::max_i(S::and_i(S::bits(a), sign_off), S::and_i(S::bits(b), sign_off));
         let largest = f32::from_bits(S::reduce_max_i(sizes) as u32);
         if !(TINY..=f32::MAX).contains(&largest) {
-            *out = DigitBlock {
-                digits: [[0; BLOCK]; 2],
-                scale: if largest < TINY { 0.0 } else { f32::NAN },
-                sums: [if largest < TINY { 0.0 } else { f32::NAN }; 3],
-                negative: [0; 3],
-                unused: 0,
-            };
+            let scale = if largest < TINY { 0.0 } else { f32::NAN };
+            *out = DigitBlock { scale, sums: [scale; 3], ..DigitBlock::ZERO };
             return;
         }
         let inverse = S::splat(LARGEST / largest);

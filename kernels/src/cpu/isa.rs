@@ -4,6 +4,9 @@ use std::fmt;
 
 use thiserror::Error;
 
+use super::linear::matrix_unit::MatrixCode;
+#[cfg(target_arch = "x86_64")]
+use super::linear::matrix_unit::amx;
 use super::simd::{self, Kernel};
 
 /// An instruction set that this processor has.
@@ -17,11 +20,15 @@ enum Level {
     Avx2,
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
+    Amx,
+    #[cfg(test)]
+    EmulatedAmx,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IsaError {
-    #[error("unknown instruction set `{0}`: expected portable, avx2 or avx512")]
+    #[error("unknown instruction set `{0}`: expected portable, avx2, avx512 or amx")]
     Unknown(String),
     #[error("this processor lacks the instruction set `{0}`")]
     Missing(String),
@@ -30,6 +37,10 @@ pub enum IsaError {
 impl Isa {
     /// Plain Rust, on every processor.
     pub const PORTABLE: Self = Self(Level::Portable);
+
+    /// The vectors of `PORTABLE` with a matrix unit in plain Rust.
+    #[cfg(test)]
+    pub(crate) const EMULATED_AMX: Self = Self(Level::EmulatedAmx);
 
     /// The widest one.
     pub fn detect() -> Self {
@@ -47,17 +58,20 @@ impl Isa {
             if simd::avx512::available() {
                 found.push(Self(Level::Avx512));
             }
+            if amx::available() {
+                found.push(Self(Level::Amx));
+            }
         }
         found
     }
 
-    /// By its name: `portable`, `avx2` or `avx512`.
+    /// By its name: `portable`, `avx2`, `avx512` or `amx`, which is `avx512` with a matrix unit.
     pub fn from_name(name: &str) -> Result<Self, IsaError> {
         if let Some(isa) = Self::supported().into_iter().find(|isa| isa.name() == name) {
             return Ok(isa);
         }
         match name {
-            "avx2" | "avx512" => Err(IsaError::Missing(name.to_owned())),
+            "avx2" | "avx512" | "amx" => Err(IsaError::Missing(name.to_owned())),
             _ => Err(IsaError::Unknown(name.to_owned())),
         }
     }
@@ -69,6 +83,22 @@ impl Isa {
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx => "amx",
+            #[cfg(test)]
+            Level::EmulatedAmx => "emulated amx",
+        }
+    }
+
+    /// The code for products of many rows, if this instruction set has a matrix unit.
+    pub(crate) fn matrix_unit(self) -> Option<MatrixCode> {
+        match self.0 {
+            // SAFETY: `self` exists, so AMX is available.
+            #[cfg(target_arch = "x86_64")]
+            Level::Amx => Some(unsafe { MatrixCode::amx() }),
+            #[cfg(test)]
+            Level::EmulatedAmx => Some(MatrixCode::emulated()),
+            _ => None,
         }
     }
 
@@ -83,7 +113,9 @@ impl Isa {
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx2 => simd::Avx2::call(kernel),
                 #[cfg(target_arch = "x86_64")]
-                Level::Avx512 => simd::Avx512::call(kernel),
+                Level::Avx512 | Level::Amx => simd::Avx512::call(kernel),
+                #[cfg(test)]
+                Level::EmulatedAmx => simd::Portable::call(kernel),
             }
         }
     }

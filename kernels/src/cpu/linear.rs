@@ -12,5 +12,9 @@
 mod block_tile;
 mod dense_tile;
 pub(crate) mod finish;
+pub(crate) mod group_blocks;
+pub(crate) mod group_tile;
+pub(crate) mod matrix_unit;
 pub(crate) mod multiply;
 pub(crate) mod tile;
+mod unpacked;

@@ -2,12 +2,9 @@ use super::*;
 use crate::cpu::block::tests::Random;
 use crate::cpu::isa::Isa;
 
-const EMPTY: DigitBlock =
-    DigitBlock { digits: [[0; BLOCK]; 2], scale: 0.0, sums: [0.0; 3], negative: [0; 3], unused: 0 };
-
 fn digits(isa: Isa, x: &[f32]) -> Vec<DigitBlock> {
-    let mut out = vec![EMPTY; x.len() / BLOCK];
-    isa.run(PrepareRow { x, norm: None, floats: None, digits: &mut out });
+    let mut out = vec![DigitBlock::ZERO; x.len() / BLOCK];
+    isa.run(PrepareRow { x, norm: None, floats: None, digits: DigitRow::Blocks(&mut out) });
     out
 }
 
@@ -55,7 +52,7 @@ fn all_instruction_sets_give_the_same_digits() {
     }
     let want = digits(Isa::PORTABLE, &x);
     assert!(want[4].scale.is_nan() && want[5].scale.is_nan());
-    assert_eq!(want[9], EMPTY);
+    assert_eq!(want[9], DigitBlock::ZERO);
     for isa in Isa::supported() {
         assert_eq!(bits(&digits(isa, &x)), bits(&want), "{isa}");
     }

@@ -14,7 +14,7 @@ impl<const TYPE: u32, const M: usize> BlockTile<'_, TYPE, M> {
     const FORMAT: BlockFormat = format_of(TYPE);
 }
 
-const fn format_of(id: u32) -> BlockFormat {
+pub(super) const fn format_of(id: u32) -> BlockFormat {
     let mut i = 0;
     while i < WeightType::ALL.len() {
         if WeightType::ALL[i].ggml_id() == id
@@ -150,7 +150,7 @@ impl<const TYPE: u32, const M: usize> BlockTile<'_, TYPE, M> {
 
 /// d and m of a group for 16 rows; m is 0 for formats without.
 #[inline(always)]
-unsafe fn scales<S: Simd16>(
+pub(super) unsafe fn scales<S: Simd16>(
     format: BlockFormat,
     (sub, head): (*const u8, *const u8),
     (group, half): (usize, usize),
@@ -174,7 +174,7 @@ unsafe fn scales<S: Simd16>(
 
 /// The quants of 16 rows and the four columns of a step, a byte each.
 #[inline(always)]
-unsafe fn quants<S: Simd16>(format: BlockFormat, half: *const u8, step: usize) -> S::I {
+pub(super) unsafe fn quants<S: Simd16>(format: BlockFormat, half: *const u8, step: usize) -> S::I {
     // SAFETY: as in `BlockTile::run`.
     unsafe {
         let [low, high] = format.planes();

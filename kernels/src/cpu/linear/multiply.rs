@@ -1,22 +1,26 @@
 //! One thread's part of a product: its own contiguous panels of weights, all rows of activations.
 //!
 //! Rows are taken in blocks whose digits stay in the second cache while the panels pass; inside a block,
-//! tile by tile, the panel stays in the first.
+//! tile by tile, the panel stays in the first. A matrix unit takes a whole block as one tile.
 
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::finish::{Store, store, store_gated};
+use super::group_tile::GroupCall;
+use super::matrix_unit::MatrixCode;
 use super::tile::{Strided, TileCall, function, tile_rows};
 use crate::cpu::activation::Activation;
-use crate::cpu::digits::DigitBlock;
+use crate::cpu::digits::group::{DigitGroup, GROUP_ROWS};
+use crate::cpu::digits::{BLOCK, DigitBlock};
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::rows::SharedRows;
 use crate::cpu::simd::{Kernel, Simd16};
 
 /// Rows of a block: with 1536 columns their digits are 576 KiB.
 const ROW_BLOCK: usize = 128;
-/// Rows of the largest tile.
-const TILE_ROWS: usize = 4;
+/// The same for a matrix unit, which unpacks a panel for every block: 960 KiB.
+const GROUP_ROW_BLOCK: usize = 256;
 
 /// What the activations are multiplied with.
 #[derive(Clone, Copy)]
@@ -34,19 +38,25 @@ pub(crate) struct Multiply<'a> {
     /// Prepared rows, for block-wise weights and for dense ones; not read for what is not there.
     pub(crate) digits: Strided<DigitBlock>,
     pub(crate) floats: Strided<f32>,
+    /// If there, takes the place of both.
+    pub(crate) groups: Option<Groups>,
     pub(crate) out: SharedRows,
     /// This thread's number, and that of all.
     pub(crate) thread: (usize, usize),
 }
 
+/// A matrix unit and what it reads. All weights are block-wise.
+#[derive(Clone, Copy)]
+pub(crate) struct Groups {
+    pub(crate) code: MatrixCode,
+    /// The rows, in groups, the last of which may have more.
+    pub(crate) digits: *const DigitGroup,
+}
+
 /// Results of a tile.
 #[repr(align(64))]
-struct Buffer([f32; TILE_ROWS * PANEL_ROWS]);
-
-impl Buffer {
-    const fn new() -> Self {
-        Self([0.0; TILE_ROWS * PANEL_ROWS])
-    }
+struct Buffer {
+    _results: [f32; GROUP_ROW_BLOCK * PANEL_ROWS],
 }
 
 // The inputs have `rows` prepared rows in the forms that the weights need, the output as many rows of their
@@ -58,8 +68,12 @@ impl Kernel for Multiply<'_> {
     unsafe fn run<S: Simd16>(self) {
         // SAFETY: see above.
         unsafe {
-            for first in (0..self.rows).step_by(ROW_BLOCK) {
-                let rows = first..self.rows.min(first + ROW_BLOCK);
+            let block = if self.groups.is_some() { GROUP_ROW_BLOCK } else { ROW_BLOCK };
+            if let Some(groups) = self.groups {
+                (groups.code.configure)();
+            }
+            for first in (0..self.rows).step_by(block) {
+                let rows = first..self.rows.min(first + block);
                 match self.weights {
                     Weights::Stack { parts, bias, mode } => {
                         self.stack::<S>(rows, (parts, bias), mode);
@@ -68,6 +82,9 @@ impl Kernel for Multiply<'_> {
                         self.gated::<S>(rows, (gate, up), activation);
                     }
                 }
+            }
+            if let Some(groups) = self.groups {
+                (groups.code.release)();
             }
         }
     }
@@ -85,6 +102,7 @@ impl Multiply<'_> {
         unsafe {
             let total: usize = parts.iter().map(|part| part.bytes()).sum();
             let mine = self.share(total);
+            let mut y = MaybeUninit::uninit();
             let mut bytes_before = 0;
             let mut column = 0;
             for part in parts {
@@ -94,12 +112,11 @@ impl Multiply<'_> {
                     let bias = bias.map(|bias| bias[column + first..][..count].as_ptr());
                     let mut row = rows.start;
                     while row < rows.end {
-                        let mut y = Buffer::new();
-                        let tile = tile_rows::<S>(rows.end - row);
-                        self.tile::<S>(part, panel, (row, tile), &mut y);
+                        let tile = self.tile_rows::<S>(rows.end - row);
+                        let y = self.tile::<S>(part, panel, (row, tile), &mut y);
                         for m in 0..tile {
                             let out = self.out.row(row + m).add(column + first);
-                            store::<S>(y.0.as_ptr().add(m * PANEL_ROWS), count, bias, mode, out);
+                            store::<S>(y.add(m * PANEL_ROWS), count, bias, mode, out);
                         }
                         row += tile;
                     }
@@ -119,17 +136,17 @@ impl Multiply<'_> {
     ) {
         // SAFETY: as in `stack`.
         unsafe {
+            let (mut g, mut u) = (MaybeUninit::uninit(), MaybeUninit::uninit());
             for panel in self.share(gate.panels()) {
                 let (first, count) = outputs(gate, panel);
                 let mut row = rows.start;
                 while row < rows.end {
-                    let (mut g, mut u) = (Buffer::new(), Buffer::new());
-                    let tile = tile_rows::<S>(rows.end - row);
-                    self.tile::<S>(gate, panel, (row, tile), &mut g);
-                    self.tile::<S>(up, panel, (row, tile), &mut u);
+                    let tile = self.tile_rows::<S>(rows.end - row);
+                    let g = self.tile::<S>(gate, panel, (row, tile), &mut g);
+                    let u = self.tile::<S>(up, panel, (row, tile), &mut u);
                     for m in 0..tile {
                         let at = m * PANEL_ROWS;
-                        let results = (g.0.as_ptr().add(at), u.0.as_ptr().add(at));
+                        let results = (g.add(at), u.add(at));
                         store_gated::<S>(activation, results, count, self.out.row(row + m).add(first));
                     }
                     row += tile;
@@ -144,7 +161,13 @@ impl Multiply<'_> {
         total * id / threads..total * (id + 1) / threads
     }
 
-    /// `count` rows from `row` on times a panel.
+    /// Rows of the next tile, when `left` of a block are left.
+    #[inline(always)]
+    fn tile_rows<S: Simd16>(&self, left: usize) -> usize {
+        if self.groups.is_some() { left } else { tile_rows::<S>(left) }
+    }
+
+    /// `count` rows from `row` on times a panel: 32 results a row, in `out`.
     ///
     /// # Safety
     /// As in `run`; `count` is one that `tile_rows` gives.
@@ -154,18 +177,32 @@ impl Multiply<'_> {
         matrix: &PackedMatrix,
         panel: usize,
         (row, count): (usize, usize),
-        out: &mut Buffer,
-    ) {
-        // SAFETY: as in `run`; `out` has room for the rows of every tile.
+        out: &mut MaybeUninit<Buffer>,
+    ) -> *const f32 {
+        let (panel, columns, out) = (matrix.panel(panel), matrix.columns(), out.as_mut_ptr().cast());
+        // SAFETY: as in `run`; `out` has room for the rows of every tile, and for those that fill up the last
+        // group of a block; blocks are whole groups.
         unsafe {
-            function::<S>(matrix.weight_type(), count)(&TileCall {
-                panel: matrix.panel(panel),
-                columns: matrix.columns(),
-                digits: Strided { start: self.digits.row(row), stride: self.digits.stride },
-                floats: Strided { start: self.floats.row(row), stride: self.floats.stride },
-                out: out.0.as_mut_ptr(),
-            });
+            if let Some(groups) = self.groups {
+                let digits = groups.digits.add(row / GROUP_ROWS * (columns / BLOCK));
+                (groups.code.function)(matrix.weight_type())(&GroupCall {
+                    panel,
+                    columns,
+                    digits,
+                    rows: count,
+                    out,
+                });
+            } else {
+                function::<S>(matrix.weight_type(), count)(&TileCall {
+                    panel,
+                    columns,
+                    digits: Strided { start: self.digits.row(row), stride: self.digits.stride },
+                    floats: Strided { start: self.floats.row(row), stride: self.floats.stride },
+                    out,
+                });
+            }
         }
+        out
     }
 }
 

@@ -3,8 +3,9 @@
 
 use super::Cpu;
 use crate::cpu::block::BlockFormat;
-use crate::cpu::digits::{BLOCK, PrepareRow};
-use crate::cpu::linear::multiply::{Multiply, Weights};
+use crate::cpu::digits::group::GroupRow;
+use crate::cpu::digits::{BLOCK, DigitForm, DigitRow, PrepareRow};
+use crate::cpu::linear::multiply::{Groups, Multiply, Weights};
 use crate::cpu::linear::tile::Strided;
 use crate::cpu::memory::Shared;
 use crate::cpu::pack::PackedMatrix;
@@ -21,6 +22,10 @@ mod tests;
 /// From this many rows on, threads share the rows' preparation and meet at a barrier; fewer are prepared
 /// by every thread for itself.
 const SHARED_ROWS: usize = 4;
+
+/// From this many rows on, a matrix unit is faster than vectors, if there is one (with scales for 16 columns
+/// from a few more).
+const GROUPED_ROWS: usize = 16;
 
 /// The input of a linear layer.
 #[derive(Clone, Copy)]
@@ -99,11 +104,14 @@ impl Cpu {
         let needs = Needs::of(weights, input, width);
         let shared = rows >= SHARED_ROWS;
         let copies = if shared { rows } else { rows * self.pool.threads() };
-        self.activations.reserve(copies, width).expect("memory for a step's activations");
+        let unit = if rows >= GROUPED_ROWS && !needs.dense { self.isa.matrix_unit() } else { None };
+        let form = if unit.is_some() { DigitForm::Groups } else { DigitForm::Rows };
+        self.activations.reserve(form, copies, width).expect("memory for a step's activations");
         out.set_rows(rows);
         let blocks = if needs.digits { width / BLOCK } else { 0 };
         let stride = width.next_multiple_of(LANES);
         let digits = Shared(self.activations.digits_mut());
+        let groups = Shared(self.activations.groups_mut());
         let floats = Shared(self.activations.floats_mut());
         let out = out.shared();
         let isa = self.isa;
@@ -118,10 +126,14 @@ impl Cpu {
                 // by others after the barrier only.
                 let (digits, floats) = unsafe {
                     let floats = floats.get().add((first + i) * stride);
-                    (
-                        std::slice::from_raw_parts_mut(digits.get().add((first + i) * blocks), blocks),
-                        needs.floats.then(|| std::slice::from_raw_parts_mut(floats, width)),
-                    )
+                    let digits = match form {
+                        DigitForm::Rows => {
+                            let row = digits.get().add((first + i) * blocks);
+                            DigitRow::Blocks(std::slice::from_raw_parts_mut(row, blocks))
+                        }
+                        DigitForm::Groups => DigitRow::Group(GroupRow::new(groups.get(), blocks, first + i)),
+                    };
+                    (digits, needs.floats.then(|| std::slice::from_raw_parts_mut(floats, width)))
                 };
                 isa.run(PrepareRow { x, norm: input.norm, floats, digits });
             }
@@ -133,6 +145,7 @@ impl Cpu {
                 rows,
                 digits: Strided { start: digits.get().wrapping_add(first * blocks), stride: blocks },
                 floats: Strided { start: floats.get().wrapping_add(first * stride), stride },
+                groups: unit.map(|code| Groups { code, digits: groups.get() }),
                 out,
                 thread: (team.id, team.threads),
             });
@@ -155,6 +168,8 @@ impl<'a> LinearWeights<'a> {
 struct Needs {
     digits: bool,
     floats: bool,
+    /// Some weights are dense.
+    dense: bool,
 }
 
 impl Needs {
@@ -163,13 +178,14 @@ impl Needs {
         if let Some(norm) = input.norm {
             assert_eq!(norm.weight.len(), width, "width of the norm's weight");
         }
-        let mut needs = Self { digits: false, floats: input.norm.is_some() };
+        let mut needs = Self { digits: false, floats: input.norm.is_some(), dense: false };
         let mut add = |matrix: &PackedMatrix| {
             assert_eq!(matrix.columns(), width, "columns of the weights");
             if BlockFormat::of(matrix.weight_type()).is_some() {
                 needs.digits = true;
             } else {
                 needs.floats = true;
+                needs.dense = true;
             }
         };
         match weights {

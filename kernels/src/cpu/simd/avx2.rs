@@ -301,6 +301,10 @@ impl Simd16 for Avx2 {
         both!(_mm256_add_epi32(a, b))
     }
     #[inline(always)]
+    unsafe fn add_bytes(a: Self::I, b: Self::I) -> Self::I {
+        both!(_mm256_add_epi8(a, b))
+    }
+    #[inline(always)]
     unsafe fn and_i(a: Self::I, b: Self::I) -> Self::I {
         both!(_mm256_and_si256(a, b))
     }
@@ -318,6 +322,10 @@ impl Simd16 for Avx2 {
             let n = _mm256_set1_epi32(n as i32);
             [_mm256_sllv_epi32(x[0], n), _mm256_sllv_epi32(x[1], n)]
         }
+    }
+    #[inline(always)]
+    unsafe fn times_256(x: Self::I) -> Self::I {
+        unsafe { Self::shl_i(x, 8) }
     }
     #[inline(always)]
     unsafe fn shr_i(x: Self::I, n: u32) -> Self::I {

@@ -198,6 +198,13 @@ impl Simd16 for Portable {
         zip(a, b, i32::wrapping_add)
     }
     #[inline(always)]
+    unsafe fn add_bytes(a: I, b: I) -> I {
+        zip(a, b, |a, b| {
+            let (a, b) = (a.to_le_bytes(), b.to_le_bytes());
+            i32::from_le_bytes(std::array::from_fn(|i| a[i].wrapping_add(b[i])))
+        })
+    }
+    #[inline(always)]
     unsafe fn and_i(a: I, b: I) -> I {
         zip(a, b, |a, b| a & b)
     }
@@ -212,6 +219,10 @@ impl Simd16 for Portable {
     #[inline(always)]
     unsafe fn shl_i(x: I, n: u32) -> I {
         x.map(|x| x << n)
+    }
+    #[inline(always)]
+    unsafe fn times_256(x: I) -> I {
+        x.map(|x| x << 8)
     }
     #[inline(always)]
     unsafe fn shr_i(x: I, n: u32) -> I {

@@ -113,13 +113,19 @@ impl Kernel for &Everything {
 unsafe fn integers<S: Simd16>(e: &Everything, (w, v): (S::I, S::I), r: &mut Results) {
     // SAFETY: as in `run`.
     unsafe {
-        for x in
-            [S::add_i(w, v), S::and_i(w, v), S::or_i(w, v), S::max_i(w, v), S::zero_i(), S::splat_i(e.v[0])]
-        {
+        for x in [
+            S::add_i(w, v),
+            S::add_bytes(w, v),
+            S::and_i(w, v),
+            S::or_i(w, v),
+            S::max_i(w, v),
+            S::zero_i(),
+            S::splat_i(e.v[0]),
+        ] {
             r.i::<S>(x);
         }
         let n = e.n as u32;
-        for x in [S::shl_i(w, n), S::shr_i(w, n), S::sar_i(w, n)] {
+        for x in [S::shl_i(w, n), S::shr_i(w, n), S::sar_i(w, n), S::times_256(w)] {
             r.i::<S>(x);
         }
         r.i::<S>(S::load_u8(e.w.as_ptr().cast()));

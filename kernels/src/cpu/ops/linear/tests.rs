@@ -4,6 +4,8 @@ use crate::cpu::block::tests::Random;
 use crate::cpu::digits::LARGEST;
 use crate::cpu::isa::Isa;
 
+mod matrix_unit;
+
 /// A matrix, packed and as numbers.
 struct Matrix {
     packed: PackedMatrix,
@@ -60,7 +62,7 @@ fn shapes(weight_type: WeightType) -> &'static [(usize, usize)] {
 
 #[test]
 fn bits_depend_on_neither_instructions_nor_batch_nor_threads() {
-    const ROWS: usize = 9;
+    const ROWS: usize = 17;
     for weight_type in WeightType::ALL {
         for &(outputs, columns) in shapes(weight_type) {
             let matrix = Matrix::random(weight_type, outputs, columns, 11);
@@ -76,7 +78,7 @@ fn bits_depend_on_neither_instructions_nor_batch_nor_threads() {
             for isa in Isa::supported() {
                 for threads in [1, 3] {
                     let mut cpu = Cpu::new(isa, threads);
-                    for rows in [1, 2, 3, 4, 6, ROWS] {
+                    for rows in [1, 2, 3, 4, 6, 9, ROWS] {
                         let got = product(&mut cpu, &first_rows(&x, rows), &[&matrix.packed]);
                         for (i, want) in want.iter().enumerate().take(rows) {
                             assert!(
@@ -120,7 +122,7 @@ fn results_keep_the_proven_bound_against_f64() {
     for weight_type in WeightType::ALL {
         for &(outputs, columns) in shapes(weight_type) {
             let matrix = Matrix::random(weight_type, outputs, columns, 21);
-            let x = random_rows(5, columns, 22);
+            let x = random_rows(17, columns, 22);
             let mut worst: f64 = 0.0;
             let got = product(&mut Cpu::new(Isa::detect(), 2), &x, &[&matrix.packed]);
             for i in 0..x.rows() {
@@ -137,7 +139,7 @@ fn results_keep_the_proven_bound_against_f64() {
 
 #[test]
 fn stacked_parts_are_each_part_alone() {
-    let x = random_rows(6, 512, 31);
+    let x = random_rows(18, 512, 31);
     let types =
         [(WeightType::Q4_K, 100), (WeightType::Q6_K, 33), (WeightType::F16, 7), (WeightType::Q8_0, 64)];
     let parts: Vec<_> = types.iter().map(|(t, rows)| Matrix::random(*t, *rows, 512, 32).packed).collect();

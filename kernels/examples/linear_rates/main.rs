@@ -1,12 +1,16 @@
 //! Rates of the linear layers. For every weight type: GB/s of one row over a matrix beyond the caches,
-//! beside a plain read of the same bytes, and GOPS (2 a multiplication) of 512 rows, beside what the dot
-//! product instruction alone reaches with two digits a weight. Then all products of a decode step and of a
-//! prompt of SmolLM2-135M (Q4_1 layers, Q8_0 head).
+//! beside a plain read of the same bytes, and GOPS (2 a multiplication) of 512 rows, beside what the products
+//! alone reach with two digits a weight (`peak`), and beside AVX-512 without AMX. Then all products of steps of
+//! SmolLM2-135M (Q4_1 layers, Q8_0 head), from a single row to a prompt.
 //! `cargo run --release -p ostro-kernels --example linear_rates [ISA]`.
 //! Each is the best of several runs, taken in turn: on a shared machine the others say little.
 
 use std::hint::black_box;
 use std::time::Instant;
+
+use peak::two_digit_peak;
+
+mod peak;
 
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cpu::isa::Isa;
@@ -26,8 +30,8 @@ fn main() {
     for threads in [1, processors] {
         println!("{isa}, {threads} threads");
         let peak = two_digit_peak(isa, threads);
-        println!("  dot products alone: {:.0} GOPS with two digits", peak / 1e9);
-        println!("  type   1 row: GB/s  of read | 4 rows: of 1 row | 512 rows: GOPS  of peak");
+        println!("  products alone: {:.0} GOPS with two digits", peak / 1e9);
+        println!("  type   1 row: GB/s  of read | 4 rows: of 1 row | 512 rows: GOPS  of peak  of avx512");
         for weight_type in WeightType::ALL {
             rates_of(&mut Cpu::new(isa, threads), weight_type, peak);
         }
@@ -84,44 +88,6 @@ fn touched(bytes: usize) -> HugeBuffer<u8> {
     buffer
 }
 
-const DOTS: usize = 1_000_000;
-
-/// Dot products in independent chains.
-struct Dots;
-
-impl Kernel for Dots {
-    type Output = i32;
-
-    #[inline(always)]
-    unsafe fn run<S: Simd16>(self) -> i32 {
-        // SAFETY: no pointers; the instruction set is the caller's promise.
-        unsafe {
-            let mut sums = [S::zero_i(); 12];
-            let w = S::splat_i(black_box(0x0102_0304));
-            for i in 0..DOTS as i32 / 12 {
-                for sum in &mut sums {
-                    *sum = S::dot_narrow(*sum, w, i);
-                }
-            }
-            sums.into_iter().map(|sum| S::reduce_max_i(sum)).fold(0, i32::max)
-        }
-    }
-}
-
-/// Operations a second that weights with two digits could have.
-fn two_digit_peak(isa: Isa, threads: usize) -> f64 {
-    let mut pool = Pool::new(threads);
-    let mut best = f64::MAX;
-    for _ in 0..20 {
-        let start = Instant::now();
-        pool.run(&|_| {
-            black_box(isa.run(Dots));
-        });
-        best = best.min(start.elapsed().as_secs_f64());
-    }
-    (DOTS / 12 * 12 * threads * 16 * 4) as f64 / best
-}
-
 fn random_bytes(weight_type: WeightType, elements: usize) -> Vec<u8> {
     let bytes = weight_type.bytes_of(elements).expect("whole blocks");
     let mut state = 1u64;
@@ -166,16 +132,23 @@ fn rates_of(cpu: &mut Cpu, weight_type: WeightType, peak: f64) {
     const ROWS: usize = 512;
     let small = matrix(cpu, weight_type, 256, COLUMNS);
     let (x, mut out) = (activations(ROWS, COLUMNS), Rows::new(ROWS, 256));
-    let (many, _) = in_turn(15, || product(cpu, &x, &small, &mut out), || ());
+    let mut vectors = Cpu::new(Isa::from_name("avx512").unwrap_or(isa), cpu.threads());
+    let mut same_out = Rows::new(ROWS, 256);
+    let (many, by_vectors) = in_turn(
+        15,
+        || product(cpu, &x, &small, &mut out),
+        || product(&mut vectors, &x, &small, &mut same_out),
+    );
     let operations = (2 * ROWS * 256 * COLUMNS) as f64;
     println!(
-        "  {:<5} {:>12.1} {:>7.0}% | {:>15.2} | {:>14.0} {:>7.0}%",
+        "  {:<5} {:>12.1} {:>7.0}% | {:>15.2} | {:>14.0} {:>7.0}% {:>8.2}x",
         weight_type.name(),
         large.bytes() as f64 / one / 1e9,
         100.0 * share,
         four / one,
         operations / many / 1e9,
         100.0 * operations / many / peak,
+        by_vectors,
     );
 }
 
@@ -265,7 +238,7 @@ impl SmolLm2 {
         let same = touched(self.bytes());
         let mut pool = Pool::new(self.cpu.threads());
         let isa = self.cpu.isa();
-        for rows in [1, 2, 4, 8, 32, 512] {
+        for rows in [1, 2, 4, 6, 8, 12, 16, 32, 64, 512] {
             let mut buffers = Buffers {
                 hidden: activations(rows, HIDDEN),
                 qkv: Rows::new(rows, HIDDEN + 384),

@@ -1,0 +1,94 @@
+//! What the product instructions alone reach, from registers.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use ostro_kernels::cpu::isa::Isa;
+use ostro_kernels::cpu::pool::Pool;
+use ostro_kernels::cpu::simd::{Kernel, Simd16};
+
+const DOTS: usize = 1_000_000;
+
+/// Dot products in independent chains.
+struct Dots;
+
+impl Kernel for Dots {
+    type Output = i32;
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) -> i32 {
+        // SAFETY: no pointers; the instruction set is the caller's promise.
+        unsafe {
+            let mut sums = [S::zero_i(); 12];
+            let w = S::splat_i(black_box(0x0102_0304));
+            for i in 0..DOTS as i32 / 12 {
+                for sum in &mut sums {
+                    *sum = S::dot_narrow(*sum, w, i);
+                }
+            }
+            sums.into_iter().map(|sum| S::reduce_max_i(sum)).fold(0, i32::max)
+        }
+    }
+}
+
+/// Operations a second that weights with two digits could have.
+pub(crate) fn two_digit_peak(isa: Isa, threads: usize) -> f64 {
+    let mut pool = Pool::new(threads);
+    let mut best = f64::MAX;
+    for _ in 0..20 {
+        let start = Instant::now();
+        pool.run(&|_| {
+            if isa.name() == "amx" {
+                tiles();
+            } else {
+                black_box(isa.run(Dots));
+            }
+        });
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    let products = if isa.name() == "amx" { TILES * 16 * 16 * 32 } else { DOTS / 12 * 12 * 16 * 4 };
+    // Two operations a product, but two products a weight.
+    (products * threads) as f64 / best
+}
+
+/// Products of 16 rows x 32 columns x 16 outputs.
+const TILES: usize = 400_000;
+
+/// Sums in four registers, as in the kernels.
+#[cfg(target_arch = "x86_64")]
+fn tiles() {
+    use std::arch::asm;
+
+    #[repr(C, align(64))]
+    struct Shapes([u8; 64]);
+
+    /// Sums of 16 rows x 64 bytes in 0-3, 16 x 32 in 4 and 5, 8 x 64 in 6 and 7.
+    static SHAPES: Shapes = {
+        let mut shapes = [0; 64];
+        shapes[0] = 1;
+        let mut i = 0;
+        while i < 8 {
+            shapes[16 + 2 * i] = if i == 4 || i == 5 { 32 } else { 64 };
+            shapes[48 + i] = if i < 6 { 16 } else { 8 };
+            i += 1;
+        }
+        Shapes(shapes)
+    };
+    // SAFETY: the name `amx` exists only where AMX does and the system has allowed it.
+    unsafe {
+        asm!("ldtilecfg [{}]", in(reg) &raw const SHAPES, options(nostack, readonly));
+        for _ in 0..TILES / 4 {
+            asm!(
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tdpbssd tmm1, tmm5, tmm6",
+                "tdpbssd tmm2, tmm4, tmm7",
+                "tdpbssd tmm3, tmm5, tmm7",
+                options(nostack, nomem)
+            );
+        }
+        asm!("tilerelease", options(nostack, nomem));
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn tiles() {}

@@ -1,0 +1,87 @@
+//! The matrix registers of AMX as a trait, so that tests run the code above them on a plain emulation too.
+//!
+//! One configuration serves every product, so a thread sets it once a region: sums of 16 rows x 16 outputs in
+//! registers 0 and 1, activations of 16 rows x 32 signed bytes in 2 and 3, weights of 32 columns x 16 outputs in
+//! 4, as lines of 16 outputs x 4 columns: the lines of a panel, unpacked. (Storing sums takes 16 cycles however
+//! few their rows are, so registers of 8 rows would be half as fast.)
+
+use super::group_tile::{GroupFunction, function};
+use crate::cpu::block::WeightType;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::simd::Avx512;
+#[cfg(test)]
+use crate::cpu::simd::Portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(test)]
+pub(crate) mod emulated;
+
+/// The operand of `ldtilecfg`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(super) struct Shapes {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// A `static`, since compilers have been seen to drop the stores into a local one.
+pub(super) static SHAPES: Shapes = Shapes {
+    palette: 1,
+    start_row: 0,
+    reserved: [0; 14],
+    row_bytes: [64, 64, 32, 32, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+};
+
+/// The code of a matrix unit that this process can use.
+#[derive(Clone, Copy)]
+pub(crate) struct MatrixCode {
+    /// Each thread calls it before the products of a region, and `release` after them.
+    pub(super) configure: unsafe fn(),
+    pub(super) release: unsafe fn(),
+    /// Of a block-wise type.
+    pub(super) function: unsafe fn(WeightType) -> GroupFunction,
+}
+
+impl MatrixCode {
+    /// # Safety
+    /// [`amx::available`] was true.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) unsafe fn amx() -> Self {
+        use amx::Amx;
+        Self { configure: Amx::configure, release: Amx::release, function: function::<Avx512, Amx> }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn emulated() -> Self {
+        use emulated::Emulated;
+        Self {
+            configure: Emulated::configure,
+            release: Emulated::release,
+            function: function::<Portable, Emulated>,
+        }
+    }
+}
+
+/// Five registers in the shapes of [`SHAPES`].
+///
+/// # Safety
+/// Of all functions: the processor has the unit and the system lets this process use it; pointers are valid
+/// for the register's rows, `stride` bytes apart.
+#[allow(clippy::missing_safety_doc)]
+pub(super) trait MatrixUnit: Sized {
+    unsafe fn configure();
+    /// Back to the initial state, so that switches of context save nothing.
+    unsafe fn release();
+    /// This thread's registers, between `configure` and `release`; what they hold is undefined.
+    unsafe fn registers() -> Self;
+    unsafe fn zero<const REGISTER: usize>(&mut self);
+    unsafe fn load<const REGISTER: usize>(&mut self, from: *const u8, stride: usize);
+    unsafe fn store<const REGISTER: usize>(&mut self, to: *mut i32, stride: usize);
+    /// Adds the products of signed bytes, exactly: sums[row][output] += activations[row] * weights[output].
+    unsafe fn dot<const SUMS: usize, const ACTIVATIONS: usize, const WEIGHTS: usize>(&mut self);
+}
