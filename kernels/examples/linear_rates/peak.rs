@@ -46,12 +46,12 @@ pub(crate) fn two_digit_peak(isa: Isa, threads: usize) -> f64 {
         });
         best = best.min(start.elapsed().as_secs_f64());
     }
-    let products = if isa.name() == "amx" { TILES * 8 * 16 * 32 } else { DOTS / 12 * 12 * 16 * 4 };
+    let products = if isa.name() == "amx" { TILES * 16 * 16 * 32 } else { DOTS / 12 * 12 * 16 * 4 };
     // Two operations a product, but two products a weight.
     (products * threads) as f64 / best
 }
 
-/// Products of 8 rows x 32 columns x 16 outputs.
+/// Products of 16 rows x 32 columns x 16 outputs.
 const TILES: usize = 400_000;
 
 /// Sums in four registers, as in the kernels.
@@ -62,14 +62,14 @@ fn tiles() {
     #[repr(C, align(64))]
     struct Shapes([u8; 64]);
 
-    /// Sums of 8 rows x 64 bytes in 0-3, 8 x 32 in 4 and 5, 8 x 64 in 6 and 7.
+    /// Sums of 16 rows x 64 bytes in 0-3, 16 x 32 in 4 and 5, 8 x 64 in 6 and 7.
     static SHAPES: Shapes = {
         let mut shapes = [0; 64];
         shapes[0] = 1;
         let mut i = 0;
         while i < 8 {
             shapes[16 + 2 * i] = if i == 4 || i == 5 { 32 } else { 64 };
-            shapes[48 + i] = 8;
+            shapes[48 + i] = if i < 6 { 16 } else { 8 };
             i += 1;
         }
         Shapes(shapes)

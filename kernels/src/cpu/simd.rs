@@ -117,7 +117,7 @@ pub trait Simd16: Copy + 'static {
     unsafe fn max_i(a: Self::I, b: Self::I) -> Self::I;
     /// Left shift of each lane, n < 32.
     unsafe fn shl_i(x: Self::I, n: u32) -> Self::I;
-    /// Left shift of each lane by 8, beside other work: not on the port that multiplies.
+    /// Left shift of each lane by 8, not on the port of the float instructions where there is another.
     unsafe fn times_256(x: Self::I) -> Self::I;
     /// Right shift of each lane, zeros come in, n < 32.
     unsafe fn shr_i(x: Self::I, n: u32) -> Self::I;

@@ -23,7 +23,8 @@ mod tests;
 /// by every thread for itself.
 const SHARED_ROWS: usize = 4;
 
-/// From this many rows on, a matrix unit is faster than vectors, if there is one.
+/// From this many rows on, a matrix unit is faster than vectors, if there is one (with scales for 16 columns
+/// from a few more).
 const GROUPED_ROWS: usize = 16;
 
 /// The input of a linear layer.
