@@ -1,5 +1,6 @@
 //! The command line: its commands, and the flags that stand for configuration keys.
 
+mod bench;
 pub(crate) mod config_flags;
 mod numbers;
 mod reference;
@@ -10,10 +11,6 @@ use clap_complete::Shell;
 use config_flags::{ShortF, config_flags};
 
 pub(crate) use numbers::Numbers;
-
-/// Keys that change nothing a benchmark measures.
-const NOT_IN_BENCH: [&str; 4] =
-    ["global.seed", "global.log", "runtime.chat_template", "runtime.jinja_explicit"];
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
@@ -32,7 +29,7 @@ pub(crate) fn command() -> Command {
                 .global(true)
                 .help("Log more: -v debug, -vv trace; RUST_LOG overrides it"),
         )
-        .subcommands([serve(), run(), bench(), from_config(), config(), completions()])
+        .subcommands([serve(), run(), bench::bench(), from_config(), config(), completions()])
 }
 
 fn serve() -> Command {
@@ -50,37 +47,6 @@ fn run() -> Command {
         .arg(input.help("Answer this text and end; without it, chat").allow_hyphen_values(true))
         .arg(max_tokens.help("Tokens of an answer at most [default: what the context holds]"))
         .args(flags)
-}
-
-fn bench() -> Command {
-    let numbers = |long: &'static str, default: &'static str, help: &'static str| {
-        Arg::new(long)
-            .long(long)
-            .value_name("N,N")
-            .default_value(default)
-            .value_parser(Numbers::parse)
-            .help(help)
-    };
-    let number = |long: &'static str, default: &'static str, help: &'static str| {
-        Arg::new(long)
-            .long(long)
-            .value_name("N")
-            .default_value(default)
-            .value_parser(value_parser!(u32))
-            .help(help)
-    };
-    Command::new("bench")
-        .about("Measures prefill and decode rates")
-        .arg(numbers("prompt-len", "512", "Prompt tokens of each prefill measurement"))
-        .arg(number("gen-len", "128", "Tokens that each decode measurement generates"))
-        .arg(numbers("depth", "4", "Tokens in the cache before each decode measurement"))
-        .arg(numbers("concurrency", "1,16", "Sequences that run together, for each measurement"))
-        .arg(number("iterations", "3", "Measurements of each kind"))
-        .arg(number("warmup", "1", "Measurements before the first that counts"))
-        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print JSON"))
-        .args(config_flags(ShortF::Weights, |key| {
-            key.command.is_none() && !NOT_IN_BENCH.contains(&key.path.as_str())
-        }))
 }
 
 fn from_config() -> Command {

@@ -34,11 +34,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         "serve" => serve_or_run(load(Document::for_command(Command::Serve), matches)?, matches, &environment),
         "run" => serve_or_run(load(Document::for_command(Command::Run), matches)?, matches, &environment),
         "from-config" => serve_or_run(load(read_file(matches)?, matches)?, matches, &environment),
-        "bench" => {
-            let plan = supported(&load(Document::for_command(Command::Run), matches)?, &environment)?;
-            start_logging(&plan, matches, &environment)?;
-            bench::run(plan, matches, &environment)
-        }
+        "bench" => bench::run(matches, &environment),
         "config" => config::run(matches),
         "completions" => completions::run(matches),
         name => Err(Failure::Usage(format!("unknown command {name}"))),

@@ -22,7 +22,10 @@ pub(crate) struct Package {
 
 #[derive(Clone, Copy)]
 pub(crate) enum Registry {
+    /// Built packages.
     Python,
+    /// Sources, which are not built.
+    PythonSource,
     Npm,
 }
 
@@ -31,18 +34,8 @@ pub(crate) fn fetch(package: &Package, folder: &Path) -> Result<PathBuf> {
     let Package { registry, name, version, sha256 } = package;
     eprintln!("fetching {name} {version}");
     match registry {
-        Registry::Python => run(Command::new("python3")
-            .args([
-                "-m",
-                "pip",
-                "download",
-                "--disable-pip-version-check",
-                "--no-deps",
-                "--only-binary=:all:",
-            ])
-            .arg("--dest")
-            .arg(folder)
-            .arg(format!("{name}=={version}")))?,
+        Registry::Python => pip_download(package, "--only-binary=:all:", folder)?,
+        Registry::PythonSource => pip_download(package, &format!("--no-binary={name}"), folder)?,
         Registry::Npm => run(Command::new("npm")
             .args(["pack", "--silent", "--pack-destination"])
             .arg(folder)
@@ -51,6 +44,13 @@ pub(crate) fn fetch(package: &Package, folder: &Path) -> Result<PathBuf> {
     let archive = only_file(folder)?;
     check_sha256(&archive, sha256).with_context(|| format!("package {name} {version}"))?;
     Ok(archive)
+}
+
+fn pip_download(package: &Package, kind: &str, folder: &Path) -> Result<()> {
+    run(Command::new("python3")
+        .args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", kind, "--dest"])
+        .arg(folder)
+        .arg(format!("{}=={}", package.name, package.version)))
 }
 
 fn run(command: &mut Command) -> Result<()> {

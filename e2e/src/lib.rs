@@ -3,6 +3,7 @@
 //! Uses Ostro's public face only: processes, HTTP, files.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cache;
 pub mod daemon;
 mod download;

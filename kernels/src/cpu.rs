@@ -14,6 +14,7 @@ mod norm;
 pub mod ops;
 pub mod pack;
 pub mod plain;
+pub mod plain_read;
 pub mod pool;
 pub mod reduce;
 pub mod rotary;

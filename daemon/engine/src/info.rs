@@ -23,6 +23,8 @@ pub struct ModelInfo {
     pub model_context_len: u32,
     /// Memory of the packed weights.
     pub weight_bytes: u64,
+    /// What of it a step reads: all but an embedding that is not the head too.
+    pub step_weight_bytes: u64,
     pub cache: CacheInfo,
     pub threads: usize,
     /// Instruction set of the kernels, such as `avx512`.

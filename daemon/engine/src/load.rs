@@ -52,12 +52,13 @@ pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<En
     tell(LoadStage::Cache, about.bytes, about.bytes);
     let limits = limits(&options.schedule, context_len);
     let weight_bytes = weights.bytes(&backend);
+    let step_weight_bytes = weights.step_bytes(&backend);
     let model_bytes = weight_bytes + Decoder::<CpuBackend>::buffer_bytes(&spec, limits);
     let shape = size_cache(options, &spec, context_len, model_bytes, &host)?;
     let cache = cache_info(options, &shape);
     let (threads, instruction_set) = (backend.threads(), backend.instruction_set());
-    let info =
-        ModelInfo { weight_bytes, threads, instruction_set, ..about.into_info(&spec, context_len, cache) };
+    let about = about.into_info(&spec, context_len, cache);
+    let info = ModelInfo { weight_bytes, step_weight_bytes, threads, instruction_set, ..about };
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;
     tell(LoadStage::Ready, 0, 0);
     let schedule = schedule(&options.schedule, &cache, context_len);

@@ -1,4 +1,4 @@
-//! Comma-separated numbers of the benchmark's sweeps.
+//! Numbers of the benchmark: comma-separated sweeps, rates.
 
 /// At least one number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +13,12 @@ impl Numbers {
     }
 }
 
+/// Requests a second.
+pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
+    let rate = text.trim().parse::<f64>().ok().filter(|rate| (0.001..=100_000.0).contains(rate));
+    rate.ok_or_else(|| format!("{text:?} is not a number from 0.001 to 100000"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -23,6 +29,14 @@ mod tests {
         assert_eq!(Numbers::parse("1, 2,3"), Ok(Numbers(vec![1, 2, 3])));
         for wrong in ["", "1,", "-1", "x"] {
             assert!(Numbers::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn rates_are_positive_numbers() {
+        assert_eq!(parse_rate("2.5"), Ok(2.5));
+        for wrong in ["", "0", "-1", "nan", "inf", "x"] {
+            assert!(parse_rate(wrong).is_err(), "{wrong}");
         }
     }
 }

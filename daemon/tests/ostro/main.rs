@@ -1,6 +1,7 @@
 //! The built `ostro`, as people and scripts run it.
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod bench;
 mod cli;
 mod run;
 mod serve;

@@ -43,6 +43,7 @@ impl About {
             context_len,
             model_context_len: spec.context_length as u32,
             weight_bytes: self.bytes,
+            step_weight_bytes: self.bytes,
             cache,
             threads: 0,
             instruction_set: String::new(),

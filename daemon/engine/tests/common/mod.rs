@@ -124,6 +124,7 @@ pub fn info(options: &SchedulerOptions) -> ModelInfo {
         context_len: options.context_len,
         model_context_len: options.context_len,
         weight_bytes: 0,
+        step_weight_bytes: 0,
         cache: CacheInfo {
             cache_type: CacheType::F32,
             block_size: options.block_size,

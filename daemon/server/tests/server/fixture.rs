@@ -126,6 +126,7 @@ fn info(schedule: &SchedulerOptions) -> ModelInfo {
         context_len: CONTEXT,
         model_context_len: CONTEXT,
         weight_bytes: 0,
+        step_weight_bytes: 0,
         cache: CacheInfo {
             cache_type: CacheType::F32,
             block_size: schedule.block_size,

@@ -65,6 +65,12 @@ impl<B: Backend> DecoderWeights<B> {
         let head = self.head.as_ref().map_or(0, |head| backend.matrix_bytes(head));
         backend.matrix_bytes(&self.embedding) + head + self.layers.iter().map(layer).sum::<u64>()
     }
+
+    /// Of the matrices that a step reads whole: of an embedding with a head of its own it reads some rows.
+    pub fn step_bytes(&self, backend: &B) -> u64 {
+        let rows_only = self.head.as_ref().map_or(0, |_| backend.matrix_bytes(&self.embedding));
+        self.bytes(backend) - rows_only
+    }
 }
 
 struct Loader<'a, B: Backend> {

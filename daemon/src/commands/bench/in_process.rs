@@ -1,0 +1,121 @@
+//! Prefill and decode rates of a model in this process.
+
+use std::fmt::Write;
+
+use anyhow::anyhow;
+use clap::ArgMatches;
+use ostro_config::{Command, Document};
+use ostro_engine::bench::{
+    BenchError, BenchOption, BenchOptions, BenchReport, DecodeResult, OptionProblem, PrefillResult, bench,
+};
+
+use super::{number, numbers, numbers_above_zero, print_report};
+use crate::commands::{load, load_only, start_logging, supported};
+use crate::environment::Environment;
+use crate::failure::Failure;
+
+pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
+    let options = read_options(matches)?;
+    let mut plan = supported(&load(Document::for_command(Command::Run), matches)?, environment)?;
+    start_logging(&plan, matches, environment)?;
+    let together_max = plan.models.iter().map(|model| model.engine.schedule.sequences_max).min();
+    check_together(&options, together_max.unwrap_or(usize::MAX))?;
+    let engine = load_only(&mut plan, environment)?.engine;
+    options.check(engine.info()).map_err(in_flags)?;
+    let report = bench(&engine, &options, &mut |_| ()).map_err(failure)?;
+    print_report(&report, matches, table)
+}
+
+fn read_options(matches: &ArgMatches) -> Result<BenchOptions, Failure> {
+    let options = BenchOptions {
+        prompt_tokens: numbers_above_zero(matches, "prompt-len"),
+        decode_tokens: number(matches, "gen-len"),
+        depths: numbers(matches, "depth"),
+        sequences: numbers(matches, "concurrency"),
+        repetitions: number(matches, "iterations"),
+        warmup: number(matches, "warmup"),
+    };
+    if options.prompt_tokens.is_empty() && options.decode_tokens == 0 {
+        return Err(Failure::Usage("--prompt-len 0 --gen-len 0: one must be more than 0".to_owned()));
+    }
+    options.check_alone().map_err(in_flags)?;
+    Ok(options)
+}
+
+fn check_together(options: &BenchOptions, together_max: usize) -> Result<(), Failure> {
+    match options.sequences.iter().find(|sequences| **sequences as usize > together_max) {
+        Some(sequences) if options.decode_tokens > 0 => Err(Failure::Usage(format!(
+            "--concurrency {sequences}: must be 1 to {together_max}, the sequences that run together \
+             (--max-seqs, --max-batch-size)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The engine's words about its options, in the words of the command line.
+fn in_flags(problem: OptionProblem) -> Failure {
+    let OptionProblem { option, value, allowed } = problem;
+    let (flag, remedy) = match option {
+        BenchOption::PromptTokens => ("prompt-len", ""),
+        BenchOption::DecodeTokens => ("gen-len", ""),
+        BenchOption::Depths => ("depth", ""),
+        BenchOption::Sequences if value > 0 => ("concurrency", " (--pa-context-len)"),
+        BenchOption::Sequences => ("concurrency", ""),
+        BenchOption::Repetitions => ("iterations", ""),
+    };
+    Failure::Usage(format!("--{flag} {value}: must be {allowed}{remedy}"))
+}
+
+fn failure(error: BenchError) -> Failure {
+    match error {
+        BenchError::Option(problem) => in_flags(problem),
+        BenchError::NeverTogether { sequences, depth } => Failure::Usage(format!(
+            "--concurrency {sequences} --depth {depth}: the sequences never decoded all at once; \
+             --prefix-cache-n {sequences} or a larger --max-num-batched-tokens lets them"
+        )),
+        error => Failure::Runtime(anyhow!(error).context("cannot measure")),
+    }
+}
+
+fn table(report: &BenchReport) -> String {
+    let model = &report.model;
+    let mut text = format!(
+        "{} {}, {} parameters, {} threads, {}\n",
+        model.name.as_deref().unwrap_or(&model.architecture),
+        model.weight_type,
+        model.parameters,
+        model.threads,
+        model.instruction_set
+    );
+    // Writing to a String cannot fail.
+    if !report.prefill.is_empty() {
+        let _ = writeln!(text, "\nprefill  tokens   tokens/s    first token ms: p50       p90");
+    }
+    report.prefill.iter().for_each(|of| text.push_str(&prefill_line(of)));
+    if !report.decode.is_empty() {
+        let head =
+            "decode    depth  sequences   tokens/s   step ms: p50       p90   MB/step     GB/s   of read";
+        let _ = writeln!(text, "\n{head}");
+    }
+    report.decode.iter().for_each(|of| text.push_str(&decode_line(of)));
+    text
+}
+
+fn prefill_line(of: &PrefillResult) -> String {
+    let PrefillResult { prompt_tokens, tokens_per_second, seconds: _, first_token_seconds } = of;
+    let [p50, p90] = [first_token_seconds.p50, first_token_seconds.p90].map(|seconds| seconds * 1e3);
+    format!("{prompt_tokens:>15} {tokens_per_second:>10.1} {p50:>22.1} {p90:>9.1}\n")
+}
+
+fn decode_line(of: &DecodeResult) -> String {
+    let [p50, p90] = [of.step_seconds.p50, of.step_seconds.p90].map(|seconds| seconds * 1e3);
+    format!(
+        "{:>15} {:>10} {:>10.1} {p50:>14.2} {p90:>9.2} {:>9.1} {:>8.1} {:>7.0} %\n",
+        of.depth,
+        of.sequences,
+        of.tokens_per_second,
+        of.bytes_per_step as f64 / 1e6,
+        of.bytes_per_second / 1e9,
+        100.0 * of.ceiling_share
+    )
+}

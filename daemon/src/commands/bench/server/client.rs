@@ -1,0 +1,261 @@
+//! One request and what its client sees of the answer: when the first token came, when the last, how many.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+
+use super::prompts::Prompts;
+use super::sse::SseLines;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const REQUEST_LIMIT: Duration = Duration::from_secs(600);
+
+/// Words of the two prompts that show how the server counts tokens.
+const PROBE_WORDS: [u32; 2] = [16, 80];
+
+#[derive(Clone)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    base: String,
+    pub(super) model: String,
+    dialect: Dialect,
+}
+
+/// Fields beyond the protocol's oldest that the server takes.
+#[derive(Clone, Copy)]
+struct Dialect {
+    ignore_eos: bool,
+    include_usage: bool,
+}
+
+pub(super) struct Request {
+    pub(super) prompt: String,
+    pub(super) max_tokens: u32,
+}
+
+/// Times from the moment the request was sent.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    pub(super) first_token: Duration,
+    pub(super) last_token: Duration,
+    pub(super) end: Duration,
+    pub(super) tokens: u32,
+    /// `None`: the server gives no usage, and `tokens` counts pieces of text.
+    pub(super) prompt_tokens: Option<u32>,
+}
+
+/// Grouped by kind in the report.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RequestError {
+    #[error("connection failed")]
+    Connect(#[source] reqwest::Error),
+    #[error("no answer within {} s", REQUEST_LIMIT.as_secs())]
+    Timeout,
+    #[error("status {}", .0.as_u16())]
+    Status(StatusCode, String),
+    #[error("the stream was cut")]
+    Cut,
+    #[error("an error in the stream")]
+    InStream(String),
+    #[error("not a stream of completions")]
+    NotAStream(String),
+    #[error("no text")]
+    Empty,
+}
+
+impl RequestError {
+    /// What the server said, or the system.
+    pub(super) fn detail(&self) -> Option<String> {
+        match self {
+            RequestError::Connect(error) => Some(deepest(error)),
+            RequestError::Status(_, text) | RequestError::InStream(text) | RequestError::NotAStream(text) => {
+                Some(text.clone()).filter(|text| !text.is_empty())
+            }
+            RequestError::Timeout | RequestError::Cut | RequestError::Empty => None,
+        }
+    }
+
+    fn of(error: reqwest::Error) -> RequestError {
+        match error {
+            error if error.is_connect() => RequestError::Connect(error),
+            error if error.is_timeout() => RequestError::Timeout,
+            _ => RequestError::Cut,
+        }
+    }
+}
+
+fn deepest(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), deepest)
+}
+
+/// `http://host:port` of an address that may end in `/` or `/v1`.
+pub(super) fn base(url: &str) -> Result<String, String> {
+    let parsed = reqwest::Url::parse(url).map_err(|error| error.to_string())?;
+    if !["http", "https"].contains(&parsed.scheme()) || !parsed.has_host() {
+        return Err("must start with http:// or https://".to_owned());
+    }
+    let url = parsed.as_str().trim_end_matches('/');
+    Ok(url.strip_suffix("/v1").unwrap_or(url).to_owned())
+}
+
+impl Client {
+    pub(super) fn new(base: String) -> anyhow::Result<Client> {
+        let http =
+            reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT);
+        let http = http.build().context("cannot make a client")?;
+        let dialect = Dialect { ignore_eos: true, include_usage: true };
+        Ok(Client { http, base, model: String::new(), dialect })
+    }
+
+    pub(super) async fn first_model(&self) -> anyhow::Result<String> {
+        let response = self.http.get(format!("{}/v1/models", self.base)).send().await;
+        let response = response.map_err(|error| anyhow::anyhow!(deepest(&error)))?;
+        if !response.status().is_success() {
+            bail!("/v1/models answers with status {}; name the model by --model", response.status().as_u16());
+        }
+        let list: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+        let id = list["data"][0]["id"].as_str();
+        id.map(str::to_owned).context("/v1/models lists none; name the model by --model")
+    }
+
+    /// Finds out which fields the server takes, and how it counts tokens.
+    pub(super) async fn learn(&mut self, prompts: &mut Prompts) -> Result<(), RequestErrorText> {
+        let mut counted = Vec::new();
+        for words in PROBE_WORDS {
+            let answer = loop {
+                let prompt = prompts.words(words);
+                match self.send(Request { prompt, max_tokens: 2 }).await {
+                    Err(RequestError::Status(status, _))
+                        if status.as_u16() < 500 && self.dialect.shrink() => {}
+                    outcome => break outcome.map_err(RequestErrorText)?,
+                }
+            };
+            counted.extend(answer.prompt_tokens.map(|tokens| (words, tokens)));
+        }
+        if let [few, many] = counted[..] {
+            prompts.calibrate(few, many);
+        }
+        Ok(())
+    }
+
+    /// Sends one request and reads its answer to the end.
+    pub(super) async fn send(&self, request: Request) -> Result<Answer, RequestError> {
+        let body = self.body(&request).to_string();
+        let sent = Instant::now();
+        let url = format!("{}/v1/chat/completions", self.base);
+        let post = self.http.post(url).header("content-type", "application/json").body(body);
+        let response = post.send().await.map_err(RequestError::of)?;
+        if !response.status().is_success() {
+            let status = response.status();
+            let text = response.text().await.unwrap_or_default();
+            return Err(RequestError::Status(status, error_message(&text)));
+        }
+        read_answer(response, sent).await
+    }
+
+    fn body(&self, request: &Request) -> Value {
+        let mut body = json!({
+            "model": self.model,
+            "messages": [{"role": "user", "content": request.prompt}],
+            "stream": true,
+            "temperature": 0,
+            "max_tokens": request.max_tokens,
+        });
+        if self.dialect.ignore_eos {
+            body["ignore_eos"] = json!(true);
+        }
+        if self.dialect.include_usage {
+            body["stream_options"] = json!({"include_usage": true});
+        }
+        body
+    }
+}
+
+/// Error and detail in one line.
+#[derive(Debug)]
+pub(super) struct RequestErrorText(RequestError);
+
+impl std::fmt::Display for RequestErrorText {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}", self.0)?;
+        self.0.detail().map_or(Ok(()), |detail| write!(formatter, ": {detail}"))
+    }
+}
+
+impl std::error::Error for RequestErrorText {}
+
+impl Dialect {
+    /// Drops a field that a server may refuse; false when none is left.
+    fn shrink(&mut self) -> bool {
+        let dropped = self.ignore_eos || self.include_usage;
+        if self.ignore_eos {
+            self.ignore_eos = false;
+        } else {
+            self.include_usage = false;
+        }
+        dropped
+    }
+}
+
+/// What a stream has told so far.
+#[derive(Default)]
+struct Progress {
+    first_token: Option<Duration>,
+    last_token: Duration,
+    pieces: u32,
+    usage: Option<(u32, u32)>,
+    finished: bool,
+}
+
+async fn read_answer(mut response: Response, sent: Instant) -> Result<Answer, RequestError> {
+    let (mut lines, mut progress) = (SseLines::default(), Progress::default());
+    while let Some(bytes) = response.chunk().await.map_err(RequestError::of)? {
+        let now = sent.elapsed();
+        let data = lines.push(&bytes).map_err(|_| RequestError::NotAStream("an endless line".to_owned()))?;
+        data.iter().try_for_each(|data| progress.note(data, now))?;
+    }
+    if !progress.finished {
+        return Err(RequestError::Cut);
+    }
+    let first_token = progress.first_token.ok_or(RequestError::Empty)?;
+    let (prompt_tokens, tokens) = progress.usage.unzip();
+    let tokens = tokens.unwrap_or(progress.pieces);
+    Ok(Answer { first_token, last_token: progress.last_token, end: sent.elapsed(), tokens, prompt_tokens })
+}
+
+impl Progress {
+    fn note(&mut self, data: &str, now: Duration) -> Result<(), RequestError> {
+        if data == "[DONE]" {
+            self.finished = true;
+            return Ok(());
+        }
+        let chunk: Value = serde_json::from_str(data)
+            .map_err(|_| RequestError::NotAStream(data.chars().take(120).collect()))?;
+        if chunk.get("error").is_some_and(|error| !error.is_null()) {
+            return Err(RequestError::InStream(error_message(data)));
+        }
+        let choice = &chunk["choices"][0];
+        let texts = [&choice["delta"]["content"], &choice["delta"]["reasoning_content"], &choice["text"]];
+        if texts.into_iter().any(|text| text.as_str().is_some_and(|text| !text.is_empty())) {
+            self.first_token.get_or_insert(now);
+            self.last_token = now;
+            self.pieces += 1;
+        }
+        self.finished |= choice["finish_reason"].is_string();
+        let count = |name| chunk["usage"][name].as_u64().and_then(|count| u32::try_from(count).ok());
+        if let (Some(prompt), Some(answer)) = (count("prompt_tokens"), count("completion_tokens")) {
+            self.usage = Some((prompt, answer));
+        }
+        Ok(())
+    }
+}
+
+/// The message of an error body, or its first line.
+fn error_message(text: &str) -> String {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    let message =
+        value["error"]["message"].as_str().or(value["error"].as_str()).or(value["message"].as_str());
+    message.unwrap_or(text).lines().next().unwrap_or_default().chars().take(200).collect()
+}

@@ -1,0 +1,170 @@
+//! What the clients saw, in numbers.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use ostro_engine::bench::Percentiles;
+use serde::Serialize;
+
+use super::client::{Answer, RequestError};
+use super::drive::{Load, Outcome};
+
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) url: String,
+    pub(super) model: String,
+    pub(super) gen_len: u32,
+    pub(super) runs: Vec<RunReport>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct RunReport {
+    /// Of a closed loop.
+    concurrency: Option<u32>,
+    /// Of an open loop, requests a second.
+    rate: Option<f64>,
+    prompt_len: u32,
+    requests: usize,
+    pub(super) succeeded: usize,
+    errors: BTreeMap<String, ErrorCount>,
+    /// From the first request to the end of the last answer.
+    seconds: f64,
+    /// As the server counts them, on average.
+    prompt_tokens: Option<f64>,
+    /// Who counted the output.
+    tokens_by: TokensBy,
+    output_tokens: u64,
+    output_tokens_per_second: f64,
+    requests_per_second: f64,
+    /// To the first text.
+    ttft_seconds: Option<Percentiles>,
+    /// Between tokens after the first, each request's mean.
+    tpot_seconds: Option<Percentiles>,
+    /// To the end of the answer.
+    latency_seconds: Option<Percentiles>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum TokensBy {
+    Usage,
+    Pieces,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorCount {
+    count: usize,
+    /// What the first of them said.
+    detail: Option<String>,
+}
+
+impl RunReport {
+    pub(super) fn new(load: Load, prompt_len: u32, outcome: Outcome) -> RunReport {
+        let Outcome { seconds, answers } = outcome;
+        let requests = answers.len();
+        let (answers, errors): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        let answers: Vec<Answer> = answers.into_iter().flatten().collect();
+        let output_tokens = answers.iter().map(|answer| u64::from(answer.tokens)).sum();
+        let prompts: Vec<f64> =
+            answers.iter().filter_map(|answer| answer.prompt_tokens).map(f64::from).collect();
+        let (concurrency, rate) = match load {
+            Load::Closed { clients } => (Some(clients), None),
+            Load::Open { rate } => (None, Some(rate)),
+        };
+        RunReport {
+            concurrency,
+            rate,
+            prompt_len,
+            requests,
+            succeeded: answers.len(),
+            errors: count(errors.into_iter().filter_map(Result::err)),
+            seconds,
+            prompt_tokens: (!prompts.is_empty()).then(|| prompts.iter().sum::<f64>() / prompts.len() as f64),
+            tokens_by: if prompts.len() == answers.len() { TokensBy::Usage } else { TokensBy::Pieces },
+            output_tokens,
+            output_tokens_per_second: output_tokens as f64 / seconds,
+            requests_per_second: answers.len() as f64 / seconds,
+            ttft_seconds: percentiles(answers.iter().map(|answer| answer.first_token.as_secs_f64())),
+            tpot_seconds: percentiles(answers.iter().filter_map(seconds_per_token)),
+            latency_seconds: percentiles(answers.iter().map(|answer| answer.end.as_secs_f64())),
+        }
+    }
+}
+
+fn count(errors: impl Iterator<Item = RequestError>) -> BTreeMap<String, ErrorCount> {
+    let mut counts = BTreeMap::new();
+    for error in errors {
+        let fresh = ErrorCount { count: 0, detail: error.detail() };
+        counts.entry(error.to_string()).or_insert(fresh).count += 1;
+    }
+    counts
+}
+
+/// `None` of an answer of one token.
+fn seconds_per_token(answer: &Answer) -> Option<f64> {
+    let gaps = answer.tokens.checked_sub(1).filter(|gaps| *gaps > 0)?;
+    Some((answer.last_token - answer.first_token).as_secs_f64() / f64::from(gaps))
+}
+
+fn percentiles(values: impl Iterator<Item = f64>) -> Option<Percentiles> {
+    let values: Vec<f64> = values.collect();
+    (!values.is_empty()).then(|| Percentiles::of(values))
+}
+
+impl Report {
+    /// Each kind of error with how often it came.
+    pub(super) fn errors(&self) -> String {
+        let lines: Vec<String> = self.runs.iter().flat_map(RunReport::error_texts).collect();
+        lines.join("; ")
+    }
+}
+
+impl RunReport {
+    fn error_texts(&self) -> impl Iterator<Item = String> {
+        self.errors.iter().map(|(kind, ErrorCount { count, detail })| match detail {
+            Some(detail) => format!("{count} x {kind}: {detail}"),
+            None => format!("{count} x {kind}"),
+        })
+    }
+}
+
+pub(super) fn table(report: &Report) -> String {
+    let mut text = format!("{} at {}, {} tokens an answer\n\n", report.model, report.url, report.gen_len);
+    text.push_str(
+        "load          prompt  done        tok/s   req/s   TTFT ms: p50      p90      p99   \
+         TPOT ms: p50     p90     p99   latency s: p50     p90     p99\n",
+    );
+    for run in &report.runs {
+        let load = match (run.concurrency, run.rate) {
+            (Some(clients), _) => format!("{clients} at once"),
+            (None, rate) => format!("{} a second", rate.unwrap_or_default()),
+        };
+        let prompt = run.prompt_tokens.unwrap_or(f64::from(run.prompt_len));
+        let done = format!("{}/{}", run.succeeded, run.requests);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "{load:<13} {prompt:>6.0}  {done:<9} {:>7.1} {:>7.2}  {}   {}   {}",
+            run.output_tokens_per_second,
+            run.requests_per_second,
+            columns(run.ttft_seconds, 1e3, [13, 8, 8]),
+            columns(run.tpot_seconds, 1e3, [12, 7, 7]),
+            columns(run.latency_seconds, 1.0, [14, 7, 7]),
+        );
+        run.error_texts().for_each(|error| text.push_str(&format!("              {error}\n")));
+    }
+    if report.runs.iter().any(|run| run.tokens_by == TokensBy::Pieces && run.succeeded > 0) {
+        text.push_str("\nThe server gives no usage: pieces of text were counted as tokens.\n");
+    }
+    text
+}
+
+fn columns(values: Option<Percentiles>, unit: f64, widths: [usize; 3]) -> String {
+    let values = values.map(|values| [values.p50, values.p90, values.p99].map(|value| value * unit));
+    let digits = if unit > 1.0 { 1 } else { 2 };
+    let column = |i: usize, width: usize| match values {
+        Some(values) => format!("{:>width$.digits$}", values[i]),
+        None => format!("{:>width$}", "-"),
+    };
+    [0, 1, 2].map(|i| column(i, widths[i])).join(" ")
+}

@@ -1,0 +1,175 @@
+//! `ostro-e2e bench peers`: Ostro beside other programs, on the same file, in turn, on this machine.
+
+mod build;
+mod install;
+mod llama_cpp;
+mod machine;
+mod mistral_rs;
+mod ostro;
+mod page;
+mod program;
+mod rows;
+mod samples;
+mod serve;
+mod table;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+
+use crate::{daemon, model};
+use llama_cpp::{Choice, LlamaCpp};
+use machine::Machine;
+use mistral_rs::MistralRs;
+use ostro::Ostro;
+use program::{Program, output_of};
+use rows::{Row, Setting, Visit};
+use samples::Samples;
+use table::Column;
+
+/// The model that the targets are written for.
+const SMALL_MODEL: &str = "smollm2-135m-instruct";
+
+#[derive(Args)]
+pub struct Options {
+    /// A GGUF model, as `model list` names them.
+    #[arg(long, default_value = SMALL_MODEL)]
+    model: String,
+    /// Measurements of each row and program.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// One round, and the page stays as it is.
+    #[arg(long)]
+    quick: bool,
+    /// These rows only, and the page stays as it is: prefill-512, decode, http-16 and so on.
+    #[arg(long, value_name = "ROW,ROW", value_delimiter = ',')]
+    only: Vec<String>,
+    /// The page to write.
+    #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md"))]
+    page: PathBuf,
+}
+
+pub fn run(options: &Options) -> Result<()> {
+    let rows = rows::chosen(&options.only)?;
+    let machine = Machine::read()?;
+    let file = model::ensure_gguf(&options.model)?;
+    let binary = daemon::binary()?;
+    ensure!(is_release(&binary), "{} is not a release build: cargo build --release", binary.display());
+    eprintln!("{}", machine.describe());
+    let (mut llama, choices) = LlamaCpp::prepare(&machine, &file, &binary)?;
+    let mut ostro = Ostro::new(binary, file.clone(), machine.threads);
+    let mut mistral = MistralRs::prepare(&file, machine.threads)?;
+    let rounds = if options.quick { 1 } else { options.rounds };
+    let programs: [&mut dyn Program; 3] = [&mut ostro, &mut llama, &mut mistral];
+    let (names, samples) = measure(programs, &rows, rounds);
+    let columns: Vec<Column<'_>> =
+        names.iter().zip(&samples).map(|(name, samples)| Column { name, samples }).collect();
+    let setting = Setting { amx: machine.has_amx(), large_model: options.model != SMALL_MODEL };
+    let table = table::table(&columns, &rows, setting);
+    println!("{table}");
+    if options.quick || !options.only.is_empty() {
+        return Ok(());
+    }
+    let about = About { machine: &machine, file: &file, llama: &llama, choices: &choices, rounds };
+    let title = format!("{}, {}", options.model, machine.kind());
+    page::write(&options.page, page::Section { title, body: format!("{}\n{table}", about.text()?) })?;
+    println!("written to {}", options.page.display());
+    Ok(())
+}
+
+/// Every start of every program in every round, programs in turn.
+fn measure(
+    mut programs: [&mut dyn Program; 3],
+    rows: &[&'static Row],
+    rounds: u32,
+) -> (Vec<String>, Vec<Samples>) {
+    let visits = rows::visits(rows);
+    let mut all: Vec<Samples> = programs.iter().map(|_| Samples::default()).collect();
+    for round in 1..=rounds {
+        for &visit in &visits {
+            for (program, samples) in programs.iter_mut().zip(&mut all) {
+                measure_once(&mut **program, visit, samples, &format!("round {round} of {rounds}"));
+            }
+        }
+    }
+    (programs.iter().map(|program| program.name().to_owned()).collect(), all)
+}
+
+/// A program that has failed at something is not asked again.
+fn measure_once(program: &mut dyn Program, visit: Visit, samples: &mut Samples, round: &str) {
+    if samples.has_failed(visit.id()) {
+        return;
+    }
+    match program.visit(visit) {
+        Ok(Some(values)) => {
+            let texts: Vec<String> = values
+                .iter()
+                .map(|sample| format!("{} {:.1} {}", sample.id, sample.value, sample.setting))
+                .collect();
+            eprintln!("{round}: {:<10} {}", program.name(), texts.join(", "));
+            samples.add(values);
+        }
+        Ok(None) => {}
+        Err(error) => {
+            eprintln!("{round}: {:<10} {visit:?} failed: {error:#}", program.name());
+            let ids = rows::ROWS.iter().filter(|row| row.visit == visit).map(|row| row.id);
+            ids.for_each(|id| samples.fail(id, &format!("{error:#}")));
+        }
+    }
+}
+
+/// What the page says above the table.
+struct About<'a> {
+    machine: &'a Machine,
+    file: &'a Path,
+    llama: &'a LlamaCpp,
+    choices: &'a [Choice],
+    rounds: u32,
+}
+
+impl About<'_> {
+    fn text(&self) -> Result<String> {
+        let About { machine, file, llama, choices, rounds } = self;
+        let date = first_line(Command::new("date").args(["-u", "+%F"]))?;
+        let revision = first_line(Command::new("git").args(["describe", "--always", "--dirty"]));
+        let file = file.file_name().context("a model has a name")?.to_string_lossy();
+        let chosen: Vec<String> = choices
+            .iter()
+            .map(|of| format!("{} prefill {:.0}, decode {:.0}", of.threading.name(), of.prefill, of.decode))
+            .collect();
+        let pages = llama.describe_pages().map(|pages| format!("; {pages}")).unwrap_or_default();
+        Ok(format!(
+            "{date}, {rounds} rounds. Machine: {}. File: `{file}`.\n\n\
+             - Ostro {}: `ostro bench --prompt-len N --depth N --concurrency N`, `ostro serve --max-seqs {} \
+             --pa-context-len {}`.\n\
+             - llama.cpp {} (llama-cpp-python {}), {}, {}, since in tokens/s it was {}: `llama-bench -lm none -fa 0,1`, \
+             `llama-batched-bench -npp 128 -ntg 128 -npl 16 -no-kvu`, `llama-server -c {} {}`, all with \
+             `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`{pages}. It uses the instruction sets named above by its own \
+             account.\n\
+             - mistral.rs {} (wheel; it has no server, so that rows of serving stay empty).\n\
+             - HTTP: `ostro bench --url`, unique prompts of about 218 tokens, 64 tokens an answer, temperature 0.\n",
+            machine.describe(),
+            revision.unwrap_or_else(|_| "of an unknown revision".to_owned()),
+            serve::SEQUENCES,
+            serve::CONTEXT_TOKENS,
+            llama.version()?,
+            install::LLAMA_CPP.version,
+            build::describe(),
+            llama.build().name(),
+            chosen.join("; "),
+            serve::CONTEXT_TOKENS,
+            llama_cpp::SERVER_ARGUMENTS.join(" "),
+            install::MISTRAL_RS.version,
+        ))
+    }
+}
+
+fn first_line(command: &mut Command) -> Result<String> {
+    Ok(output_of(command)?.output.lines().next().unwrap_or_default().to_owned())
+}
+
+fn is_release(binary: &Path) -> bool {
+    binary.parent().is_some_and(|folder| folder.ends_with("release"))
+}

@@ -1,0 +1,66 @@
+//! Ostro itself, through its command line and its server.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use super::program::{Program, output_of};
+use super::rows::Visit;
+use super::samples::Sample;
+use super::serve::{self, CONTEXT_TOKENS, Ready, SEQUENCES};
+
+pub(super) struct Ostro {
+    binary: PathBuf,
+    model: PathBuf,
+    threads: usize,
+}
+
+impl Ostro {
+    pub(super) fn new(binary: PathBuf, model: PathBuf, threads: usize) -> Ostro {
+        Ostro { binary, model, threads }
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg(name).arg("-m").arg(&self.model).args(["--threads", &self.threads.to_string()]);
+        command
+    }
+
+    fn bench(&self, arguments: &[&str]) -> Result<Value> {
+        let mut command = self.command("bench");
+        command.args(["--json", "--iterations", "1", "--warmup", "1"]).args(arguments);
+        serde_json::from_str(&output_of(&mut command)?.output).context("the report of ostro bench")
+    }
+}
+
+impl Program for Ostro {
+    fn name(&self) -> &str {
+        "Ostro"
+    }
+
+    fn visit(&mut self, visit: Visit) -> Result<Option<Vec<Sample>>> {
+        let decode = |depth: &str, sequences: &str| {
+            let arguments = ["--prompt-len", "0", "--gen-len", "128", "--depth", depth];
+            self.bench(&[&arguments[..], &["--concurrency", sequences]].concat())
+        };
+        let rate = |report: &Value, part: &str| {
+            let value = report[part][0]["tokens_per_second"].as_f64().context("no rate in the report")?;
+            Ok(Some(vec![Sample { id: visit.id(), setting: "", value }]))
+        };
+        match visit {
+            Visit::Prefill { tokens } => {
+                let report = self.bench(&["--prompt-len", &tokens.to_string(), "--gen-len", "0"])?;
+                rate(&report, "prefill")
+            }
+            Visit::Decode { depth } => rate(&decode(&depth.to_string(), "1")?, "decode"),
+            Visit::Batch => rate(&decode("128", "16")?, "decode"),
+            Visit::Serve => {
+                let mut command = self.command("serve");
+                command.args(["--max-seqs", SEQUENCES, "--pa-context-len", CONTEXT_TOKENS]);
+                Ok(Some(serve::serve(command, Ready::Loaded, &self.binary)?.samples))
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! The rows of the comparison: what is measured, in which unit, and how much better Ostro means to be.
+
+use anyhow::{Result, bail};
+
+/// One row of the table.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) id: &'static str,
+    pub(super) title: &'static str,
+    pub(super) unit: &'static str,
+    pub(super) better: Better,
+    pub(super) visit: Visit,
+    /// How many times better than the best peer.
+    target: Target,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Better {
+    Higher,
+    Lower,
+}
+
+/// One start of a program; serving gives several rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Visit {
+    Prefill {
+        tokens: u32,
+    },
+    /// Of 128 tokens.
+    Decode {
+        depth: u32,
+    },
+    /// Of 128 tokens by 16 sequences, after prompts of 128.
+    Batch,
+    Serve,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    with_amx: f64,
+    without_amx: f64,
+    /// Of models other than SmolLM2: K-quants, a large vocabulary.
+    large: f64,
+}
+
+/// What a target depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Setting {
+    pub(super) amx: bool,
+    pub(super) large_model: bool,
+}
+
+pub(super) const ROWS: [Row; 12] = [
+    rate("prefill-512", "prefill 512", Visit::Prefill { tokens: 512 }, [5.0, 5.0, 3.0]),
+    rate("prefill-2048", "prefill 2048", Visit::Prefill { tokens: 2048 }, [8.0, 4.5, 3.0]),
+    rate("decode", "decode 128, depth 0", Visit::Decode { depth: 0 }, [2.0, 2.2, 1.7]),
+    rate("decode-1024", "decode 128, depth 1024", Visit::Decode { depth: 1024 }, [5.0, 3.0, 1.7]),
+    rate("decode-4096", "decode 128, depth 4096", Visit::Decode { depth: 4096 }, [5.0, 3.0, 1.7]),
+    rate("batch-16", "decode 128, 16 sequences, depth 128", Visit::Batch, [6.0, 5.0, 1.7]),
+    rate("http-16", "HTTP, 16 clients", Visit::Serve, [8.0, 5.0, 1.7]),
+    cost("http-16-ttft", "HTTP, 16 clients: TTFT p50", "ms", [6.0, 5.0, 3.0]),
+    cost("http-1-ttft", "HTTP, 1 client: TTFT p50", "ms", [3.0, 3.5, 3.0]),
+    cost("http-1-tpot", "HTTP, 1 client: TPOT p50", "ms", [2.0, 2.0, 1.7]),
+    cost("load", "load to ready", "ms", [2.0, 2.0, 2.0]),
+    cost("rss", "RSS with 8 chats", "MiB", [1.5, 1.5, 1.5]),
+];
+
+const fn rate(id: &'static str, title: &'static str, visit: Visit, target: [f64; 3]) -> Row {
+    Row { id, title, unit: "tok/s", better: Better::Higher, visit, target: Target::new(target) }
+}
+
+const fn cost(id: &'static str, title: &'static str, unit: &'static str, target: [f64; 3]) -> Row {
+    Row { id, title, unit, better: Better::Lower, visit: Visit::Serve, target: Target::new(target) }
+}
+
+impl Visit {
+    /// The first row that it gives; all but serving give one.
+    pub(super) fn id(self) -> &'static str {
+        ROWS.iter().find(|row| row.visit == self).map_or("", |row| row.id)
+    }
+}
+
+impl Target {
+    const fn new([with_amx, without_amx, large]: [f64; 3]) -> Target {
+        Target { with_amx, without_amx, large }
+    }
+}
+
+impl Row {
+    pub(super) fn target(&self, setting: Setting) -> f64 {
+        match setting {
+            Setting { large_model: true, .. } => self.target.large,
+            Setting { amx: true, .. } => self.target.with_amx,
+            Setting { amx: false, .. } => self.target.without_amx,
+        }
+    }
+
+    /// How many times better `ours` is.
+    pub(super) fn times_better(&self, ours: f64, theirs: f64) -> f64 {
+        match self.better {
+            Better::Higher => ours / theirs,
+            Better::Lower => theirs / ours,
+        }
+    }
+}
+
+/// The rows named, in the table's order; all when none is.
+pub(super) fn chosen(ids: &[String]) -> Result<Vec<&'static Row>> {
+    if let Some(unknown) = ids.iter().find(|id| ROWS.iter().all(|row| row.id != **id)) {
+        let known: Vec<_> = ROWS.iter().map(|row| row.id).collect();
+        bail!("--only {unknown}: must be of {}", known.join(", "));
+    }
+    Ok(ROWS.iter().filter(|row| ids.is_empty() || ids.iter().any(|id| id == row.id)).collect())
+}
+
+/// The starts that the rows need, each once.
+pub(super) fn visits(rows: &[&Row]) -> Vec<Visit> {
+    let mut visits: Vec<Visit> = rows.iter().map(|row| row.visit).collect();
+    visits.dedup();
+    visits
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_chosen_in_order_and_unknown_ones_named() {
+        let ids = |of: &[&str]| -> Vec<String> { of.iter().map(|id| (*id).to_owned()).collect() };
+        let rows = chosen(&ids(&["load", "prefill-512", "rss"])).unwrap();
+        assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ["prefill-512", "load", "rss"]);
+        assert_eq!(visits(&rows), [Visit::Prefill { tokens: 512 }, Visit::Serve]);
+        assert_eq!(visits(&chosen(&[]).unwrap()).len(), 7);
+        let error = chosen(&ids(&["prefil"])).unwrap_err().to_string();
+        assert!(error.starts_with("--only prefil: must be of prefill-512, "), "{error}");
+    }
+
+    #[test]
+    fn lower_costs_and_higher_rates_are_better() {
+        assert_eq!(ROWS[0].times_better(300.0, 100.0), 3.0);
+        assert_eq!(ROWS[11].times_better(100.0, 300.0), 3.0);
+        assert_eq!(ROWS[1].target(Setting { amx: true, large_model: false }), 8.0);
+        assert_eq!(ROWS[1].target(Setting { amx: false, large_model: false }), 4.5);
+        assert_eq!(ROWS[1].target(Setting { amx: true, large_model: true }), 3.0);
+    }
+}

@@ -1,0 +1,212 @@
+//! A server on a free port: how long it takes to be ready, how much memory it holds, what its clients see.
+//!
+//! The client is `ostro bench --url` for every program.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use super::program::output_of;
+use super::samples::Sample;
+
+const READY_LIMIT: Duration = Duration::from_secs(120);
+const PROMPT_TOKENS: &str = "218";
+const ANSWER_TOKENS: &str = "64";
+
+/// Tokens of all sequences that every server has room for.
+pub(super) const CONTEXT_TOKENS: &str = "16384";
+pub(super) const SEQUENCES: &str = "16";
+
+/// How a server tells that its model answers.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Ready {
+    /// `GET /health` is 200.
+    Healthy,
+    /// `GET /v1/models` lists one as loaded.
+    Loaded,
+}
+
+/// Measured besides the rows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Pages {
+    pub(super) anonymous_bytes: u64,
+    pub(super) huge_bytes: u64,
+}
+
+pub(super) struct Served {
+    pub(super) samples: Vec<Sample>,
+    pub(super) pages: Pages,
+}
+
+struct Server {
+    process: Child,
+    base: String,
+}
+
+/// Starts `command` with `--port` of its own and measures all rows of serving.
+pub(super) fn serve(mut command: Command, ready: Ready, client: &Path) -> Result<Served> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let start = Instant::now();
+    let process = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let mut server = Server { process, base: format!("http://127.0.0.1:{port}") };
+    server.await_ready(ready).with_context(|| format!("{command:?}"))?;
+    let load_ms = start.elapsed().as_secs_f64() * 1e3;
+
+    // The eight chats come first: memory that later ones leave behind is not theirs.
+    let load = Load { client: client.to_owned(), base: server.base.clone() };
+    let (chats, resident_bytes) = server.while_watched(|| load.run(8, 16))?;
+    chats?;
+    let pages = server.pages()?;
+    let alone = load.run(1, 8)?;
+    let crowd = load.run(16, 32)?;
+    let sample = |id, value| Sample { id, setting: "", value };
+    let samples = vec![
+        sample("load", load_ms),
+        sample("rss", resident_bytes as f64 / f64::from(1 << 20)),
+        sample("http-1-ttft", alone.first_token_ms),
+        sample("http-1-tpot", alone.token_ms),
+        sample("http-16", crowd.tokens_per_second),
+        sample("http-16-ttft", crowd.first_token_ms),
+    ];
+    Ok(Served { samples, pages })
+}
+
+struct Load {
+    client: PathBuf,
+    base: String,
+}
+
+#[derive(Debug, PartialEq)]
+struct Seen {
+    tokens_per_second: f64,
+    first_token_ms: f64,
+    token_ms: f64,
+}
+
+impl Load {
+    fn run(&self, clients: u32, requests: u32) -> Result<Seen> {
+        let mut command = Command::new(&self.client);
+        command.args(["bench", "--json", "--url", &self.base, "--prompt-len", PROMPT_TOKENS]);
+        command.args(["--gen-len", ANSWER_TOKENS, "--concurrency", &clients.to_string()]);
+        command.args(["--requests", &requests.to_string()]);
+        parse(&output_of(&mut command)?.output)
+    }
+}
+
+/// The only run of a report of `ostro bench --url --json`, where no request failed.
+fn parse(json: &str) -> Result<Seen> {
+    let report: Value = serde_json::from_str(json).context("the report of ostro bench --url")?;
+    let run = &report["runs"][0];
+    ensure!(
+        run["succeeded"].is_u64() && run["succeeded"] == run["requests"],
+        "{} of {} requests were answered: {}",
+        run["succeeded"],
+        run["requests"],
+        run["errors"]
+    );
+    let number = |value: &Value| value.as_f64().context("a number is missing in the report");
+    Ok(Seen {
+        tokens_per_second: number(&run["output_tokens_per_second"])?,
+        first_token_ms: number(&run["ttft_seconds"]["p50"])? * 1e3,
+        token_ms: number(&run["tpot_seconds"]["p50"])? * 1e3,
+    })
+}
+
+impl Server {
+    fn await_ready(&mut self, ready: Ready) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < READY_LIMIT {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the server ended with {status}");
+            }
+            if self.is_ready(ready) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(4));
+        }
+        bail!("the server was not ready within {READY_LIMIT:?}")
+    }
+
+    fn is_ready(&self, ready: Ready) -> bool {
+        match ready {
+            Ready::Healthy => ureq::get(format!("{}/health", self.base)).call().is_ok(),
+            Ready::Loaded => {
+                let answer = ureq::get(format!("{}/v1/models", self.base)).call();
+                let list = answer.ok().and_then(|mut answer| answer.body_mut().read_json::<Value>().ok());
+                list.is_some_and(|list| list["data"][0]["status"] == "loaded")
+            }
+        }
+    }
+
+    /// Runs `body` and returns the most memory that was resident meanwhile.
+    fn while_watched<T: Send>(&self, body: impl FnOnce() -> T + Send) -> Result<(T, u64)> {
+        let (most, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+        let result = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    most.fetch_max(self.resident_bytes().unwrap_or_default(), Ordering::Relaxed);
+                    std::thread::sleep(Duration::from_millis(25));
+                }
+            });
+            let result = body();
+            ended.store(true, Ordering::Relaxed);
+            result
+        });
+        Ok((result, most.into_inner().max(self.resident_bytes()?)))
+    }
+
+    fn resident_bytes(&self) -> Result<u64> {
+        let path = format!("/proc/{}/status", self.process.id());
+        kib_line(&std::fs::read_to_string(path)?, "VmRSS:").context("no VmRSS")
+    }
+
+    fn pages(&self) -> Result<Pages> {
+        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id()))?;
+        let bytes = |name| kib_line(&text, name).with_context(|| format!("no {name} in smaps_rollup"));
+        Ok(Pages { anonymous_bytes: bytes("Anonymous:")?, huge_bytes: bytes("AnonHugePages:")? })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Bytes of a line such as `VmRSS:   12 kB`.
+fn kib_line(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_saw_is_read() {
+        let report = include_str!("fixtures/ostro_bench_url.json");
+        let expected = Seen { tokens_per_second: 321.5, first_token_ms: 52.5, token_ms: 2.25 };
+        assert_eq!(parse(report).unwrap(), expected);
+        let lossy = report.replace(r#""succeeded": 8"#, r#""succeeded": 7"#);
+        let error = parse(&lossy).unwrap_err().to_string();
+        assert!(error.contains("7 of 8"), "{error}");
+        assert!(parse("{}").is_err());
+    }
+
+    #[test]
+    fn memory_lines_are_in_kib() {
+        let text = "Rss:    300 kB\nAnonymous:        200 kB\nAnonHugePages:    100 kB\n";
+        assert_eq!(kib_line(text, "AnonHugePages:"), Some(102_400));
+        assert_eq!(kib_line(text, "Swap:"), None);
+    }
+}

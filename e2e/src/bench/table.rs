@@ -1,0 +1,110 @@
+//! The table of one model on one machine, in Markdown.
+
+use std::fmt::Write;
+
+use super::rows::{Better, Row, Setting};
+use super::samples::{Cell, Samples, Summary};
+
+/// Ostro first, then its peers.
+pub(super) struct Column<'a> {
+    pub(super) name: &'a str,
+    pub(super) samples: &'a Samples,
+}
+
+pub(super) fn table(columns: &[Column<'_>], rows: &[&Row], setting: Setting) -> String {
+    let Some((ours, peers)) = columns.split_first() else { return String::new() };
+    let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
+    let mut text = format!("| work | {} | {} | times better | target |\n", ours.name, names.join(" | "));
+    text.push_str(&format!("|---|{}\n", "---:|".repeat(columns.len() + 2)));
+    for row in rows {
+        let cells: Vec<Option<Cell>> = columns.iter().map(|column| column.samples.cell(row)).collect();
+        let texts: Vec<String> = cells.iter().map(cell_text).collect();
+        let target = row.target(setting);
+        let times = times_better(row, &cells).map(|times| match times >= target {
+            true => format!("**{times:.2}**"),
+            false => format!("{times:.2}"),
+        });
+        let title = format!("{}, {}", row.title, row.unit);
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| {title} | {} | {} | {target:.1} |",
+            texts.join(" | "),
+            times.unwrap_or_default()
+        );
+    }
+    text
+}
+
+/// Against the best peer.
+fn times_better(row: &Row, cells: &[Option<Cell>]) -> Option<f64> {
+    let median = |cell: &Option<Cell>| match cell {
+        Some(Cell::Measured(summary)) => Some(summary.median),
+        _ => None,
+    };
+    let (ours, peers) = cells.split_first()?;
+    let best = peers.iter().filter_map(median).reduce(|a, b| match row.better {
+        Better::Higher => a.max(b),
+        Better::Lower => a.min(b),
+    });
+    Some(row.times_better(median(ours)?, best?))
+}
+
+fn cell_text(cell: &Option<Cell>) -> String {
+    match cell {
+        None => "–".to_owned(),
+        Some(Cell::Failed(reason)) => format!("failed: {}", reason.replace(['|', '\n'], " ")),
+        Some(Cell::Measured(Summary { median, least, most, count, setting })) => {
+            let range =
+                if *count > 1 { format!(" ({}–{})", number(*least), number(*most)) } else { String::new() };
+            let setting = if setting.is_empty() { String::new() } else { format!(" `{setting}`") };
+            format!("{}{range}{setting}", number(*median))
+        }
+    }
+}
+
+/// Three digits that count.
+fn number(value: f64) -> String {
+    match value {
+        value if value >= 100.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::rows::ROWS;
+    use super::super::samples::Sample;
+    use super::*;
+
+    #[test]
+    fn ratio_is_to_the_best_peer_and_bold_when_the_target_is_met() {
+        let of = |values: &[(&'static str, &'static str, f64)]| {
+            let mut samples = Samples::default();
+            let all = values.iter().map(|(id, setting, value)| Sample { id, setting, value: *value });
+            samples.add(all.collect());
+            samples
+        };
+        let ours = of(&[("prefill-512", "", 1000.0), ("prefill-512", "", 1100.0), ("load", "", 99.0)]);
+        let first =
+            of(&[("prefill-512", "-fa 0", 150.0), ("prefill-512", "-fa 1", 200.0), ("load", "", 50.0)]);
+        let mut second = of(&[("prefill-512", "", 300.0)]);
+        second.fail("load", "exit|status\n1");
+        let columns = [
+            Column { name: "Ostro", samples: &ours },
+            Column { name: "A", samples: &first },
+            Column { name: "B", samples: &second },
+        ];
+        let rows = [&ROWS[0], &ROWS[1], &ROWS[10]];
+        let setting = Setting { amx: true, large_model: true };
+        let expected = "\
+| work | Ostro | A | B | times better | target |
+|---|---:|---:|---:|---:|---:|
+| prefill 512, tok/s | 1050 (1000–1100) | 200 `-fa 1` | 300 | **3.50** | 3.0 |
+| prefill 2048, tok/s | – | – | – |  | 3.0 |
+| load to ready, ms | 99.0 | 50.0 | failed: exit status 1 | 0.51 | 2.0 |
+";
+        assert_eq!(table(&columns, &rows, setting), expected);
+    }
+}
