@@ -8,6 +8,9 @@ use crate::cpu::simd::{LANES, Simd16};
 /// Groups of columns that share a scale: with 32 columns a step, 12 KiB of weights and 3 KiB of scales a half.
 pub(super) const STEPS: usize = 24;
 
+/// Bytes that the weight stream is fetched ahead: about what is unpacked next, while the rows pass.
+const AHEAD: usize = 16 << 10;
+
 /// Weights of a step: 8 lines of 16 outputs x 4 columns. Groups of 16 columns fill half of the lines; the others
 /// are 0, so that one shape of registers serves all formats.
 pub(super) type Lines = [[u8; 64]; 8];
@@ -47,6 +50,9 @@ pub(super) unsafe fn unpack<S: Simd16, const TYPE: u32>(
             let whole = panel.add(block / format.subs * format.panel_block_bytes());
             let sub = whole.add(block % format.subs * format.sub_bytes());
             let head = whole.add(format.head_at());
+            for line in 0..format.panel_block_bytes() / format.subs / 64 {
+                S::prefetch_second(sub.wrapping_add(AHEAD + line * 64));
+            }
             for group in 0..format.groups {
                 for half in 0..2 {
                     let from = sub.add(half * format.half_bytes());
