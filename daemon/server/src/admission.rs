@@ -4,8 +4,10 @@
 //! hard one (`EngineOptions::schedule.waiting_max`). Pure counting: no clock, no queue of its own.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::error::ApiError;
 
@@ -20,7 +22,7 @@ pub struct Admission {
 struct Gate {
     preparing: AtomicUsize,
     preparing_max: usize,
-    closed: AtomicBool,
+    closed: watch::Sender<bool>,
 }
 
 /// A place among the requests being prepared; given up when dropped.
@@ -38,14 +40,14 @@ pub struct Load {
 
 impl Admission {
     pub fn new(preparing_max: usize) -> Admission {
-        let gate = Gate { preparing: AtomicUsize::new(0), preparing_max, closed: AtomicBool::new(false) };
+        let gate = Gate { preparing: AtomicUsize::new(0), preparing_max, closed: watch::Sender::new(false) };
         Admission { gate: Arc::new(gate) }
     }
 
     /// # Errors
     /// Too many requests are being prepared, or the server shuts down.
     pub fn try_enter(&self, load: Load) -> Result<Permit, ApiError> {
-        if self.gate.closed.load(Ordering::Acquire) {
+        if *self.gate.closed.borrow() {
             return Err(ApiError::ShuttingDown);
         }
         // The permit is made first, so that a refusal gives the place back by dropping it.
@@ -58,7 +60,13 @@ impl Admission {
 
     /// Refuses all further requests.
     pub fn close(&self) {
-        self.gate.closed.store(true, Ordering::Release);
+        self.gate.closed.send_replace(true);
+    }
+
+    /// Ready once `close` was called.
+    pub async fn closed(&self) {
+        // The sender lives in `self`.
+        let _ = self.gate.closed.subscribe().wait_for(|closed| *closed).await;
     }
 }
 

@@ -27,7 +27,8 @@ impl Default for ServerOptions {
             connections_max: 16_384,
             // Longer than the idle times of the usual proxies, so that it is they who close.
             idle_timeout: Duration::from_secs(75),
-            grace: Duration::from_secs(30),
+            // With what follows it, less than the 30 s after which Kubernetes kills.
+            grace: Duration::from_secs(25),
             router: RouterOptions::default(),
         }
     }

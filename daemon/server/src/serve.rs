@@ -14,6 +14,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
+use crate::admission::Admission;
 use crate::http::{App, RouterError, router};
 use crate::models::Models;
 use crate::options::ServerOptions;
@@ -101,7 +102,7 @@ impl Server {
         let Server { port: Port { listener, address }, router, app, options } = self;
         tracing::info!(%address, "listening");
         let connections = GracefulShutdown::new();
-        accept(listener, &router, &connections, &options, shutdown).await;
+        accept(listener, (&router, &app.admission), &connections, &options, shutdown).await;
         tracing::info!(connections = connections.count(), "shutting down");
         app.admission.close();
         let mut drained = pin!(connections.shutdown());
@@ -125,7 +126,7 @@ impl Server {
 /// Accepts until `shutdown` is ready; the port closes with the listener.
 async fn accept(
     listener: TcpListener,
-    router: &Router,
+    (router, admission): (&Router, &Admission),
     connections: &GracefulShutdown,
     options: &ServerOptions,
     shutdown: impl Future<Output = ()>,
@@ -143,7 +144,8 @@ async fn accept(
         };
         match accepted {
             Ok((socket, _)) => {
-                connection::spawn(socket, router.clone(), connections, (place, options.idle_timeout));
+                let limits = (place, options.idle_timeout);
+                connection::spawn(socket, router.clone(), connections, admission.clone(), limits);
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");

@@ -33,7 +33,7 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
     let port = Port::open(&plan.server.host, plan.server.port).await.context("cannot serve")?;
     let models = Models::load(sources, plan.default_model.as_deref()).context("cannot load the models")?;
     let server = Server::on(port, plan.server, models.clone()).context("cannot serve")?;
-    let stop = stop_signal()?;
+    let (stop, stop_at_once) = stop_signals()?;
     let mut failed = None;
     let shutdown = async {
         tokio::select! {
@@ -41,7 +41,10 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
             error = nothing_to_serve(&models) => failed = Some(error),
         }
     };
-    server.run(shutdown).await;
+    tokio::select! {
+        () = server.run(shutdown) => {}
+        () = stop_at_once => return Err(Failure::Interrupted),
+    }
     match failed {
         Some(error) => Err(Failure::Runtime(error)),
         None => Ok(()),
@@ -70,16 +73,29 @@ fn public_names(models: &[ModelPlan]) -> Vec<String> {
     models.iter().zip(&short).map(name).collect()
 }
 
-/// Ready at SIGTERM or SIGINT.
-fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
+/// Ready at the first SIGTERM or SIGINT, and at a SIGINT after it: who presses Ctrl-C twice does not want to wait.
+fn stop_signals() -> anyhow::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    Ok(async move {
+    let (stopping, stopped) = tokio::sync::oneshot::channel();
+    let mut again = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let first = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    })
+        let _ = stopping.send(());
+    };
+    let second = async move {
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        // What came until now was the first.
+        let _ = tokio::time::timeout(std::time::Duration::ZERO, again.recv()).await;
+        again.recv().await;
+        tracing::warn!("stopped a second time: running answers are lost");
+    };
+    Ok((first, second))
 }
 
 #[cfg(test)]

@@ -83,6 +83,26 @@ fn server_answers_and_drains_at_either_signal() {
 }
 
 #[test]
+fn second_ctrl_c_ends_the_server_at_once() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let mut server = Running::start(&home, &["serve", "-m", text(&model)]);
+    // What is left of a body is waited for, for a moment.
+    let mut half = TcpStream::connect(&server.address).unwrap();
+    half.write_all(b"POST /v1/completions HTTP/1.1\r\nhost: ostro\r\ncontent-length: 100\r\n\r\n{").unwrap();
+    assert_eq!(server.request("GET", "/health", "").0, 200);
+    server.signal("INT");
+    let mut line = String::new();
+    while !line.contains("shutting down") {
+        line.clear();
+        assert_ne!(server.log.read_line(&mut line).unwrap(), 0, "it ended too early");
+    }
+    server.signal("INT");
+    let (code, log) = server.end();
+    assert_eq!(code, Some(130), "{log}");
+}
+
+#[test]
 fn switches_of_the_server_reach_it() {
     let home = Home::new();
     let model = home.tiny_model();

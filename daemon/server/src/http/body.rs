@@ -15,6 +15,9 @@ use crate::error::ApiError;
 /// Bodies take memory in pieces of this many bytes.
 pub(super) const MEMORY_UNIT: usize = 1024;
 
+/// For a body that is still arriving when the server shuts down.
+const LATE_BODY_TIME: Duration = Duration::from_secs(2);
+
 /// The bytes of a JSON body.
 pub(super) struct JsonBody {
     pub(super) bytes: Bytes,
@@ -34,7 +37,15 @@ impl FromRequest<App> for JsonBody {
         let memory = take_memory(app, announced.map_or(limit, |length| length as usize))?;
         let tracked = request.extensions().get::<Tracked>().cloned();
         let read = Limited::new(request.into_body(), limit).collect();
-        let body = match tokio::time::timeout(app.options.body_timeout, read).await {
+        let closing = async {
+            app.admission.closed().await;
+            tokio::time::sleep(LATE_BODY_TIME).await;
+        };
+        let read = tokio::select! {
+            read = tokio::time::timeout(app.options.body_timeout, read) => read,
+            () = closing => return Err(ApiError::ShuttingDown),
+        };
+        let body = match read {
             Err(_) => return Err(ApiError::BodyTimeout),
             Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(ApiError::BodyTooLarge { limit }),
             Ok(Err(error)) => {

@@ -20,6 +20,8 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::admission::Admission;
+
 /// Time for a connection to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a request's head.
@@ -28,11 +30,15 @@ const HEADERS_MAX: usize = 100;
 /// Requests at once on one HTTP/2 connection.
 const HTTP2_STREAMS_MAX: u32 = 256;
 
+/// While the server shuts down: for a connection to bring the rest of a request's head.
+const LATE_HEAD_TIME: Duration = Duration::from_secs(1);
+
 /// Serves one connection until either side ends it, or it had no request for `idle_timeout`.
 pub(super) fn spawn(
     socket: TcpStream,
     router: Router,
     connections: &GracefulShutdown,
+    admission: Admission,
     (place, idle_timeout): (OwnedSemaphorePermit, Duration),
 ) {
     // Tokens leave one by one; waiting to fill packets would hold them back.
@@ -47,9 +53,16 @@ pub(super) fn spawn(
                 tracing::debug!(%error, "a connection broke");
             },
             () = activity.idle(idle_timeout) => tracing::debug!("an idle connection was closed"),
+            () = unused_at_the_end(&admission, &activity) => {}
         }
         drop(place);
     });
+}
+
+/// Ready when the server shuts down and nothing runs: half a request must not hold it up.
+async fn unused_at_the_end(admission: &Admission, activity: &Activity) {
+    admission.closed().await;
+    activity.idle(LATE_HEAD_TIME).await;
 }
 
 fn builder() -> Builder<TokioExecutor> {

@@ -123,6 +123,21 @@ async fn heads_are_bounded_and_garbage_is_refused() {
 }
 
 #[tokio::test]
+async fn half_a_request_does_not_hold_up_the_end() {
+    let server = Fixture::new().await;
+    let grace = Duration::from_secs(60);
+    let running = start(&server, grace).await;
+    let half_a_body = &request(3)[..120];
+    let _head = send(running.address, b"GET /hea").await;
+    let _body = send(running.address, half_a_body).await;
+    // Both have arrived once a later request is answered.
+    let later = send(running.address, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    assert!(read_all(later).await.starts_with("HTTP/1.1 200"));
+    running.stop.send(()).unwrap();
+    tokio::time::timeout(grace / 3, running.ended).await.expect("it ends without the grace period").unwrap();
+}
+
+#[tokio::test]
 async fn a_connection_without_a_request_is_closed_and_one_with_an_answer_is_not() {
     let server = Fixture::with(Default::default(), 8).await;
     let idle_timeout = Duration::from_millis(300);
