@@ -5,6 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,7 +59,7 @@ impl PayloadLog {
     /// # Errors
     /// The file cannot be opened, or no thread started.
     pub(crate) fn open(path: &Path, dropped: Counter) -> io::Result<PayloadLog> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
         let (sender, receiver) = sync_channel(ENTRIES_MAX);
         let bytes_queued = Arc::new(AtomicUsize::new(0));
         let log = PayloadLog { messages: sender, bytes_queued: bytes_queued.clone(), dropped };

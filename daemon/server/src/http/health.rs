@@ -11,7 +11,7 @@ pub(super) struct Health {
 }
 
 /// Ask whether the server is alive
-#[utoipa::path(get, path = "/health", tag = "Operation", responses((status = 200, body = Health)))]
+#[utoipa::path(get, path = "/health", tag = "Operation", responses((status = 200, description = "The server answers", body = Health)))]
 pub(super) async fn health() -> Json<Health> {
     Json(Health { status: "ok" })
 }

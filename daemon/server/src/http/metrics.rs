@@ -10,7 +10,7 @@ use crate::metrics::Exposition;
 /// Read the metrics, in Prometheus' or, when asked for, OpenMetrics' form
 #[utoipa::path(
     get, path = "/metrics", tag = "Operation",
-    responses((status = 200, body = String, content_type = "text/plain")),
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain")),
 )]
 pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());

@@ -11,7 +11,7 @@ use crate::openai::error::ErrorEnvelope;
 use crate::openai::models::{ModelCard, ModelList};
 
 /// List the models and the state of each; the default model comes first
-#[utoipa::path(get, path = "/v1/models", tag = "OpenAI", responses((status = 200, body = ModelList)))]
+#[utoipa::path(get, path = "/v1/models", tag = "OpenAI", responses((status = 200, description = "All models", body = ModelList)))]
 pub(super) async fn list(State(app): State<App>) -> Json<ModelList> {
     Json(ModelList { object: "list", data: app.models.iter().map(|model| model.card()).collect() })
 }
@@ -21,7 +21,7 @@ pub(super) async fn list(State(app): State<App>) -> Json<ModelList> {
     get, path = "/v1/models/{id}", tag = "OpenAI",
     params(("id" = String, Path, description = "Id, alias or `default`")),
     responses(
-        (status = 200, body = ModelCard),
+        (status = 200, description = "The model", body = ModelCard),
         (status = "4XX", description = "No such model", body = ErrorEnvelope),
     ),
 )]

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use super::{
     App, AppState, body, chat, completions, docs, health, metrics, models, openapi, request_id, tokenize,
@@ -101,14 +101,8 @@ fn cors(origins: Option<&[String]>) -> Result<CorsLayer, RouterError> {
     Ok(CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
-        .allow_headers([
-            header::CONTENT_TYPE,
-            header::AUTHORIZATION,
-            HeaderName::from_static("x-api-key"),
-            HeaderName::from_static("anthropic-version"),
-            HeaderName::from_static("anthropic-beta"),
-            request_id::HEADER,
-        ])
+        // Clients send headers of their own (x-stainless-…), none of which means anything here.
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers([request_id::HEADER]))
 }
 

@@ -22,7 +22,7 @@ const TOKENIZE_BYTES_MAX: usize = 4 << 20;
     post, path = "/tokenize", tag = "Tokens",
     request_body = TokenizeRequest,
     responses(
-        (status = 200, body = TokenizeResponse),
+        (status = 200, description = "The tokens", body = TokenizeResponse),
         (status = "4XX", description = "The request cannot be served", body = ErrorEnvelope),
         (status = "5XX", description = "The server cannot serve it now", body = ErrorEnvelope),
     ),
@@ -81,7 +81,7 @@ fn tokens_of(text: &TextModel, request: TokenizeRequest) -> Result<Vec<u32>, Api
     post, path = "/detokenize", tag = "Tokens",
     request_body = DetokenizeRequest,
     responses(
-        (status = 200, body = DetokenizeResponse),
+        (status = 200, description = "The text", body = DetokenizeResponse),
         (status = "4XX", description = "The request cannot be served", body = ErrorEnvelope),
         (status = "5XX", description = "The server cannot serve it now", body = ErrorEnvelope),
     ),

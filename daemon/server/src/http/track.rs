@@ -129,7 +129,7 @@ pub(super) async fn track(State(app): State<App>, mut request: Request, next: Ne
         usage: Mutex::new(None),
         failed: AtomicBool::new(false),
         http: (app.options.metrics && !housekeeping).then(|| app.metrics.http.clone()),
-        payload_log: app.payload_log.clone(),
+        payload_log: app.payload_log.clone().filter(|_| !housekeeping),
     };
     let tracked = Tracked(Arc::new(record));
     request.extensions_mut().insert(tracked.clone());

@@ -12,12 +12,24 @@ pub(super) fn part<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, ApiErr
         let path = error.path().to_string();
         let inner = error.into_inner().to_string();
         // The position is of no use to a program's author and `param` says where.
-        let reason = inner.split(" at line ").next().unwrap_or(&inner);
+        let reason = in_json_terms(inner.split(" at line ").next().unwrap_or(&inner));
         match path.as_str() {
             "." => ApiError::malformed(reason),
             path => ApiError::invalid(path, format!("{path}: {reason}")),
         }
     })
+}
+
+/// What callers know instead of Rust's types.
+fn in_json_terms(reason: &str) -> String {
+    let Some((value, expected)) = reason.rsplit_once("expected ") else { return reason.to_owned() };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "f32" | "f64" => "a number",
+        other => other,
+    };
+    format!("{value}expected {expected}")
 }
 
 pub(super) fn text(body: &[u8]) -> Result<&str, ApiError> {
@@ -34,4 +46,20 @@ pub fn read<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, ApiError> {
     let text = text(body)?;
     fields::check(text, fields::names::<T>())?;
     part(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_types_are_told_in_json_terms() {
+        #[derive(Debug, Deserialize)]
+        struct Fields {
+            #[serde(rename = "max_tokens")]
+            _max_tokens: u64,
+        }
+        let error = part::<Fields>(r#"{"max_tokens":-1}"#).unwrap_err().to_string();
+        assert_eq!(error, "max_tokens: invalid value: integer `-1`, expected a whole number of at least 0");
+    }
 }
