@@ -51,7 +51,7 @@ fn every_format_and_shape_has_the_bits_of_the_vectors() {
     for weight_type in BLOCK_WISE {
         for &(outputs, columns) in shapes(weight_type) {
             let matrix = Matrix::random(weight_type, outputs, columns, 101).packed;
-            let x = random_rows(19, columns, 102);
+            let x = random_rows(GROUPED_ROWS + 3, columns, 102);
             check(&format!("{weight_type} {outputs} x {columns}"), &[1, 3], |cpu| {
                 product(cpu, &x, &[&matrix])
             });
@@ -75,7 +75,8 @@ fn every_count_of_rows_has_the_bits_of_the_vectors() {
 fn blocks_of_zeros_and_of_what_is_not_finite_have_the_bits_of_the_vectors() {
     for weight_type in [WeightType::Q4_0, WeightType::Q5_K, WeightType::Q3_K] {
         let matrix = Matrix::random(weight_type, 40, 512, 121).packed;
-        let mut x = random_rows(21, 512, 122);
+        let rows = GROUPED_ROWS + 5;
+        let mut x = random_rows(rows, 512, 122);
         x.row_mut(1).fill(0.0);
         x.row_mut(2)[64..96].fill(0.0);
         x.row_mut(3)[500] = f32::INFINITY;
@@ -84,7 +85,7 @@ fn blocks_of_zeros_and_of_what_is_not_finite_have_the_bits_of_the_vectors() {
         x.row_mut(20)[7] = f32::MAX;
         check(weight_type.name(), &[1], |cpu| product(cpu, &x, &[&matrix]));
         let out = product(&mut Cpu::new(Isa::EMULATED_AMX, 1), &x, &[&matrix]);
-        for i in 0..21 {
+        for i in 0..rows {
             assert_eq!(out.row(i).iter().all(|y| y.is_nan()), i == 3 || i == 9, "row {i}");
             assert_eq!(out.row(i).iter().all(|y| *y == 0.0), i == 1 || i == 10, "row {i}");
         }
@@ -109,7 +110,7 @@ fn extreme_digits_meet_extreme_weights_exactly() {
             }
             let mut pool = crate::cpu::pool::Pool::new(1);
             let matrix = PackedMatrix::pack(weight_type, 33, 256, &bytes, &mut pool).unwrap();
-            let mut x = random_rows(16, 256, 132);
+            let mut x = random_rows(GROUPED_ROWS, 256, 132);
             x.row_mut(0).fill(1.0);
             x.row_mut(1).fill(-1.0);
             for (k, x) in x.row_mut(2).iter_mut().enumerate() {
@@ -136,15 +137,16 @@ fn scale_bytes(weight_type: WeightType) -> std::ops::Range<usize> {
 
 #[test]
 fn norm_bias_residual_and_gates_have_the_bits_of_the_vectors() {
-    let x = random_rows(27, 256, 141);
+    let count = GROUPED_ROWS + 11;
+    let x = random_rows(count, 256, 141);
     let weight: Vec<f32> = random_rows(1, 256, 142).row(0).to_vec();
     let bias: Vec<f32> = random_rows(1, 103, 143).row(0).to_vec();
-    let residual = random_rows(27, 103, 144);
+    let residual = random_rows(count, 103, 144);
     let input = LinearInput { x: &x, norm: Some(Norm { weight: &weight, eps: 1e-5 }) };
     let first = Matrix::random(WeightType::Q4_K, 70, 256, 145).packed;
     let second = Matrix::random(WeightType::Q6_K, 33, 256, 146).packed;
     check("a stack with bias and residual", &[1, 2, 5], |cpu| {
-        let mut out = first_rows(&residual, 27);
+        let mut out = first_rows(&residual, count);
         let weights = LinearWeights { parts: &[&first, &second], bias: Some(&bias) };
         cpu.linear(input, weights, &mut out, Store::Accumulate);
         out
@@ -152,14 +154,14 @@ fn norm_bias_residual_and_gates_have_the_bits_of_the_vectors() {
     let up = Matrix::random(WeightType::Q5_0, 70, 256, 147).packed;
     for activation in [Activation::Silu, Activation::Gelu] {
         check("a gated pair", &[1, 3], |cpu| {
-            let mut out = Rows::new(27, 70);
+            let mut out = Rows::new(count, 70);
             cpu.gated_linear(input, GatedWeights { gate: &first, up: &up, activation }, &mut out);
             out
         });
     }
-    let rows: Vec<u32> = (0..17).map(|i| i * 7 % 27).collect();
+    let rows: Vec<u32> = (0..=GROUPED_ROWS).map(|i| (i * 7 % count) as u32).collect();
     check("listed rows", &[2], |cpu| {
-        let mut out = Rows::new(17, 70);
+        let mut out = Rows::new(rows.len(), 70);
         cpu.linear_rows(input, &rows, LinearWeights { parts: &[&first], bias: None }, &mut out);
         out
     });
