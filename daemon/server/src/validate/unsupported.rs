@@ -2,6 +2,9 @@
 //!
 //! A value that asks for nothing is accepted, since clients send their defaults; any other is refused by name.
 
+use std::collections::HashMap;
+
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::ApiError;
@@ -14,25 +17,27 @@ struct Field {
 
 enum Harmless {
     Values(&'static [&'static str]),
-    /// The field informs OpenAI's own service and never changes an answer.
-    Any,
+    /// Any string: the field informs OpenAI's own service and never changes an answer.
+    Text,
+    /// An object of strings, likewise.
+    Labels,
 }
 
 const fn only(name: &'static str, values: &'static [&'static str]) -> Field {
     Field { name, harmless: Harmless::Values(values) }
 }
 
-const fn any(name: &'static str) -> Field {
-    Field { name, harmless: Harmless::Any }
+const fn text(name: &'static str) -> Field {
+    Field { name, harmless: Harmless::Text }
 }
 
 const FIELDS: &[Field] = &[
     // OpenAI: no effect on an answer.
-    any("user"),
-    any("metadata"),
-    any("safety_identifier"),
-    any("prompt_cache_key"),
-    any("prompt_cache_retention"),
+    text("user"),
+    Field { name: "metadata", harmless: Harmless::Labels },
+    text("safety_identifier"),
+    text("prompt_cache_key"),
+    text("prompt_cache_retention"),
     only("store", &["false"]),
     only("service_tier", &[r#""auto""#, r#""default""#]),
     // OpenAI: tools. Without tools the other fields choose nothing.
@@ -109,7 +114,14 @@ pub(super) fn check(name: &str, value: &str, known: &[&str]) -> Result<(), ApiEr
     let Some(field) = FIELDS.iter().find(|field| field.name == name) else {
         return Err(unknown(name, known));
     };
-    if is_harmless(field, value) {
+    let values = match field.harmless {
+        Harmless::Text => return well_formed::<Option<String>>(name, value, "a string"),
+        Harmless::Labels => {
+            return well_formed::<Option<HashMap<String, String>>>(name, value, "an object of strings");
+        }
+        Harmless::Values(values) => values,
+    };
+    if is_harmless(values, value) {
         return Ok(());
     }
     let shown: String = value.chars().take(80).collect();
@@ -117,8 +129,14 @@ pub(super) fn check(name: &str, value: &str, known: &[&str]) -> Result<(), ApiEr
     Err(ApiError::unsupported(name, format!("{name} = {shown}{dots} is not supported by this build")))
 }
 
-fn is_harmless(field: &Field, value: &str) -> bool {
-    let Harmless::Values(values) = field.harmless else { return true };
+fn well_formed<T: DeserializeOwned>(name: &str, value: &str, expected: &str) -> Result<(), ApiError> {
+    match serde_json::from_str::<T>(value) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ApiError::invalid(name, format!("{name} must be {expected}"))),
+    }
+}
+
+fn is_harmless(values: &[&str], value: &str) -> bool {
     if value.len() > HARMLESS_BYTES_MAX {
         return false;
     }
@@ -170,7 +188,20 @@ mod tests {
             assert_eq!(param, name);
             assert!(message.contains(name) && message.contains("not supported"), "{message}");
         }
-        assert_eq!(check("metadata", r#"{"a":"b"}"#, &[]), Ok(()));
+    }
+
+    #[test]
+    fn what_informs_the_service_passes_when_it_is_well_formed() {
+        for (name, good, bad) in [
+            ("user", r#""me""#, "[]"),
+            ("prompt_cache_key", "null", "{}"),
+            ("metadata", r#"{"a":"b"}"#, r#"{"a":[]}"#),
+            ("metadata", "null", &"[".repeat(100_000)),
+        ] {
+            assert_eq!(check(name, good, &[]), Ok(()), "{name} = {good}");
+            let Err(ApiError::Invalid { param, .. }) = check(name, bad, &[]) else { panic!("{name} passed") };
+            assert_eq!(param.as_deref(), Some(name));
+        }
     }
 
     #[test]
