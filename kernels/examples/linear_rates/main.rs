@@ -5,7 +5,6 @@
 //! `cargo run --release -p ostro-kernels --example linear_rates [ISA]`.
 //! Each is the best of several runs, taken in turn: on a shared machine the others say little.
 
-use std::hint::black_box;
 use std::time::Instant;
 
 use peak::two_digit_peak;
@@ -18,9 +17,9 @@ use ostro_kernels::cpu::memory::HugeBuffer;
 use ostro_kernels::cpu::ops::Cpu;
 use ostro_kernels::cpu::ops::linear::{Activation, GatedWeights, LinearInput, LinearWeights, Norm, Store};
 use ostro_kernels::cpu::pack::PackedMatrix;
+use ostro_kernels::cpu::plain_read::plain_read;
 use ostro_kernels::cpu::pool::Pool;
 use ostro_kernels::cpu::rows::Rows;
-use ostro_kernels::cpu::simd::{Kernel, Simd16};
 
 fn main() {
     let isa = std::env::args()
@@ -51,34 +50,6 @@ fn in_turn(times: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64)
         best = (best.0.min(seconds(&mut a)), best.1.min(seconds(&mut b)));
     }
     (best.0, best.1 / best.0)
-}
-
-struct Read<'a>(&'a [u8]);
-
-impl Kernel for Read<'_> {
-    type Output = i32;
-
-    #[inline(always)]
-    unsafe fn run<S: Simd16>(self) -> i32 {
-        // SAFETY: chunks have 512 bytes; the instruction set is the caller's promise.
-        unsafe {
-            let mut sums = [S::zero_i(); 8];
-            for chunk in self.0.as_chunks::<512>().0 {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    S::prefetch(chunk.as_ptr().wrapping_add(4096 + i * 64));
-                    *sum = S::or_i(*sum, S::load_i(chunk.as_ptr().add(i * 64)));
-                }
-            }
-            sums.into_iter().map(|sum| S::reduce_max_i(sum)).fold(0, i32::max)
-        }
-    }
-}
-
-fn read(isa: Isa, pool: &mut Pool, bytes: &[u8]) {
-    pool.run(&|team| {
-        let share = team.share(bytes.len() / 4096);
-        black_box(isa.run(Read(&bytes[share.start * 4096..share.end * 4096])));
-    });
 }
 
 /// Memory of its own: pages never written would all be one page of zeros.
@@ -126,7 +97,8 @@ fn rates_of(cpu: &mut Cpu, weight_type: WeightType, peak: f64) {
     let mut pool = Pool::new(cpu.threads());
     let isa = cpu.isa();
     let (x, mut out) = (activations(1, COLUMNS), Rows::new(1, rows));
-    let (one, share) = in_turn(25, || product(cpu, &x, &large, &mut out), || read(isa, &mut pool, &same));
+    let (one, share) =
+        in_turn(25, || product(cpu, &x, &large, &mut out), || plain_read(isa, &mut pool, &same));
     let (x4, mut out4) = (activations(4, COLUMNS), Rows::new(4, rows));
     let (four, _) = in_turn(15, || product(cpu, &x4, &large, &mut out4), || ());
     const ROWS: usize = 512;
@@ -246,7 +218,7 @@ impl SmolLm2 {
                 gated: Rows::new(rows, GATED),
                 logits: Rows::new(1, 49152),
             };
-            let (time, share) = in_turn(21, || self.step(&mut buffers), || read(isa, &mut pool, &same));
+            let (time, share) = in_turn(21, || self.step(&mut buffers), || plain_read(isa, &mut pool, &same));
             let layers = self.layers.iter().flat_map(Layer::all).map(|m| m.rows() * m.columns());
             let operations = (2 * (layers.sum::<usize>() * rows + 49152 * HIDDEN)) as f64;
             println!(
