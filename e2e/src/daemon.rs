@@ -1,7 +1,6 @@
 //! An `ostro serve` process for a test: started on a free port, stopped and reaped when dropped.
 
 use std::io::{BufRead, BufReader};
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
@@ -9,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+
+use crate::process;
 
 /// A running daemon.
 pub struct Daemon {
@@ -20,7 +21,7 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `ostro serve` on `model` with further flags, and waits until the model is loaded.
     pub fn start(model: &Path, flags: &[&str]) -> Result<Daemon> {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = process::free_port()?;
         let mut process = Command::new(binary()?)
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string(), "-m"])
             .arg(model)
@@ -82,10 +83,7 @@ impl Daemon {
 
     /// Resident memory of the process in bytes.
     pub fn resident_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kib * 1024)
+        process::resident_bytes(self.pid())
     }
 
     /// Sends SIGTERM and waits for the end.

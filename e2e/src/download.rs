@@ -12,6 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 
+use crate::process::run;
+
 /// A package of a registry, pinned.
 pub(crate) struct Package {
     pub(crate) registry: Registry,
@@ -51,17 +53,6 @@ fn pip_download(package: &Package, kind: &str, folder: &Path) -> Result<()> {
         .args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", kind, "--dest"])
         .arg(folder)
         .arg(format!("{}=={}", package.name, package.version)))
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    // The clients print progress; our own standard output stays for results.
-    let status = command
-        .stdout(std::io::stderr())
-        .status()
-        .with_context(|| format!("cannot start {program}; is it installed?"))?;
-    ensure!(status.success(), "{command:?} failed with {status}");
-    Ok(())
 }
 
 fn only_file(folder: &Path) -> Result<PathBuf> {

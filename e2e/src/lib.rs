@@ -8,6 +8,7 @@ pub mod cache;
 pub mod daemon;
 mod download;
 pub mod model;
+mod process;
 pub mod python;
 pub mod quickstart;
 mod stories15m;

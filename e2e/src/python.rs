@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::cache;
+use crate::process::run;
 
 /// The interpreter of an environment that holds what `requirements` pins; built once per content.
 pub fn environment(requirements: &Path) -> Result<PathBuf> {
@@ -27,10 +28,4 @@ pub fn environment(requirements: &Path) -> Result<PathBuf> {
         .arg(requirements))?;
     std::fs::write(complete, b"")?;
     Ok(interpreter)
-}
-
-fn run(command: &mut Command) -> Result<()> {
-    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
-    ensure!(status.success(), "{command:?} failed with {status}");
-    Ok(())
 }

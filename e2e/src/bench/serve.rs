@@ -2,7 +2,6 @@
 //!
 //! The client is `ostro bench --url` for every program.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use serde_json::Value;
 
 use super::program::output_of;
 use super::samples::Sample;
+use crate::process;
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const PROMPT_TOKENS: &str = "218";
@@ -50,7 +50,7 @@ struct Server {
 
 /// Starts `command` with `--port` of its own and measures all rows of serving.
 pub(super) fn serve(mut command: Command, ready: Ready, client: &Path) -> Result<Served> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    let port = process::free_port()?;
     command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
@@ -163,13 +163,13 @@ impl Server {
     }
 
     fn resident_bytes(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.process.id());
-        kib_line(&std::fs::read_to_string(path)?, "VmRSS:").context("no VmRSS")
+        process::resident_bytes(self.process.id())
     }
 
     fn pages(&self) -> Result<Pages> {
         let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id()))?;
-        let bytes = |name| kib_line(&text, name).with_context(|| format!("no {name} in smaps_rollup"));
+        let bytes =
+            |name| process::bytes_of(&text, name).with_context(|| format!("no {name} in smaps_rollup"));
         Ok(Pages { anonymous_bytes: bytes("Anonymous:")?, huge_bytes: bytes("AnonHugePages:")? })
     }
 }
@@ -179,13 +179,6 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// Bytes of a line such as `VmRSS:   12 kB`.
-fn kib_line(text: &str, name: &str) -> Option<u64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    let kib: u64 = value.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib * 1024)
 }
 
 #[cfg(test)]
@@ -201,12 +194,5 @@ mod tests {
         let error = parse(&lossy).unwrap_err().to_string();
         assert!(error.contains("7 of 8"), "{error}");
         assert!(parse("{}").is_err());
-    }
-
-    #[test]
-    fn memory_lines_are_in_kib() {
-        let text = "Rss:    300 kB\nAnonymous:        200 kB\nAnonHugePages:    100 kB\n";
-        assert_eq!(kib_line(text, "AnonHugePages:"), Some(102_400));
-        assert_eq!(kib_line(text, "Swap:"), None);
     }
 }
