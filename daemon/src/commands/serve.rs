@@ -5,6 +5,7 @@ use ostro_server::error::ApiError;
 use ostro_server::weights::name_of_path;
 use ostro_server::{ModelSource, Models, Port, Server};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::environment::Environment;
 use crate::failure::Failure;
@@ -33,17 +34,18 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
     let port = Port::open(&plan.server.host, plan.server.port).await.context("cannot serve")?;
     let models = Models::load(sources, plan.default_model.as_deref()).context("cannot load the models")?;
     let server = Server::on(port, plan.server, models.clone()).context("cannot serve")?;
-    let (stop, stop_at_once) = stop_signals()?;
+    let (stop, stopped) = oneshot::channel();
+    let stopped_twice = stopped_twice(stop)?;
     let mut failed = None;
     let shutdown = async {
         tokio::select! {
-            () = stop => {}
+            _ = stopped => {}
             error = nothing_to_serve(&models) => failed = Some(error),
         }
     };
     tokio::select! {
         () = server.run(shutdown) => {}
-        () = stop_at_once => return Err(Failure::Interrupted),
+        () = stopped_twice => return Err(Failure::Interrupted),
     }
     match failed {
         Some(error) => Err(Failure::Runtime(error)),
@@ -73,29 +75,21 @@ fn public_names(models: &[ModelPlan]) -> Vec<String> {
     models.iter().zip(&short).map(name).collect()
 }
 
-/// Ready at the first SIGTERM or SIGINT, and at a SIGINT after it: who presses Ctrl-C twice does not want to wait.
-fn stop_signals() -> anyhow::Result<(impl Future<Output = ()>, impl Future<Output = ()>)> {
+/// Sends `stop` at the first SIGTERM or SIGINT; ready at a SIGINT after it: who presses Ctrl-C twice does not want to
+/// wait.
+fn stopped_twice(stop: oneshot::Sender<()>) -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
-    let mut again = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let first = async move {
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        let _ = stopping.send(());
-    };
-    let second = async move {
-        if stopped.await.is_err() {
-            std::future::pending::<()>().await;
-        }
-        // What came until now was the first.
-        let _ = tokio::time::timeout(std::time::Duration::ZERO, again.recv()).await;
-        again.recv().await;
+        // Nobody waits for it when the server has ended by itself.
+        let _ = stop.send(());
+        interrupt.recv().await;
         tracing::warn!("stopped a second time: running answers are lost");
-    };
-    Ok((first, second))
+    })
 }
 
 #[cfg(test)]
