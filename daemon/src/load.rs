@@ -6,7 +6,7 @@ use ostro_config::{Problem, WeightFormat};
 use ostro_engine::{Engine, EngineOptions, LoadError};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
-use ostro_server::weights::{HubOptions, ModelReference, WeightsError, resolve_model};
+use ostro_server::weights::{HubOptions, ModelReference, WeightsError, looks_like_path, resolve_model};
 
 use crate::translate::ModelPlan;
 
@@ -53,8 +53,7 @@ pub(crate) fn load(
 /// A model's name in a file means a path from the file's folder, or a hub id that is nothing there.
 fn meant(id: &str, folder: Option<&Path>) -> String {
     let Some(path) = folder.map(|folder| folder.join(id)) else { return id.to_owned() };
-    let is_path = id.starts_with('.') || id.matches('/').count() > 1 || id.ends_with(".gguf");
-    match is_path || path.exists() {
+    match looks_like_path(id) || path.exists() {
         true => path.to_string_lossy().into_owned(),
         false => id.to_owned(),
     }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::WeightsError;
-pub use names::name_of_path;
+pub use names::{looks_like_path, name_of_path};
 
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const DEFAULT_REVISION: &str = "main";
@@ -130,7 +130,7 @@ pub fn resolve_model(
     if path.exists() {
         return Ok(ResolvedModel { path: local::model_in(path, file)?, commit: None });
     }
-    if names::looks_like_path(&reference.model) {
+    if looks_like_path(&reference.model) {
         return Err(WeightsError::LocalNotFound(path.to_owned()));
     }
     if !names::is_repository_id(&reference.model) {

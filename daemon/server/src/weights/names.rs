@@ -3,7 +3,7 @@
 use std::path::{Component, Path};
 
 /// Written like a path, so that a mistyped path is not looked for on the hub.
-pub(super) fn looks_like_path(model: &str) -> bool {
+pub fn looks_like_path(model: &str) -> bool {
     let path = Path::new(model);
     path.is_absolute()
         || model.starts_with(['.', '~'])
