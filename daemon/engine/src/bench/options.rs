@@ -77,7 +77,7 @@ impl BenchOptions {
     }
 
     /// Whether the model's context and the cache hold what is measured.
-    pub fn check(&self, info: &ModelInfo) -> Result<(), OptionProblem> {
+    pub(super) fn check(&self, info: &ModelInfo) -> Result<(), OptionProblem> {
         self.check_alone()?;
         let prompt_max = info.context_len.saturating_sub(1);
         for &tokens in &self.prompt_tokens {

@@ -21,7 +21,6 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     let together_max = plan.models.iter().map(|model| model.engine.schedule.sequences_max).min();
     check_together(&options, together_max.unwrap_or(usize::MAX))?;
     let engine = load_only(&mut plan, environment)?.engine;
-    options.check(engine.info()).map_err(in_flags)?;
     let report = bench(&engine, &options, &mut |_| ()).map_err(failure)?;
     print_report(&report, matches, table)
 }
