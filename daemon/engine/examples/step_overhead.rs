@@ -56,6 +56,7 @@ fn schedule(sequences: u32, prompt: u32) -> f64 {
         prompt_tokens_beside_decode: 1 << 20,
         waiting_max: sequences as usize,
         prefix_cache_n: 16,
+        sources_apart: false,
     };
     let mut scheduler = Scheduler::new(options).expect("the options are in range");
     for sequence in 0..sequences {

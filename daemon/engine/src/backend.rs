@@ -28,6 +28,8 @@ pub trait Backend {
     /// Such as `avx512`.
     fn instruction_set(&self) -> String;
     fn threads(&self) -> usize;
+    /// Computes prompt tokens otherwise than generated ones, in the last bits.
+    fn has_sources_apart(&self) -> bool;
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<Self::Matrix, BackendError>;
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> u64;
@@ -40,7 +42,7 @@ pub trait Backend {
     fn embed(&mut self, table: &Self::Matrix, batch: &Batch<'_>, out: &mut Self::Rows);
     fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut Self::Rows);
     /// Adds to `out`.
-    fn linear_add(&mut self, x: &Self::Rows, projection: &Projection<'_, Self>, out: &mut Self::Rows);
+    fn linear_add(&mut self, input: Plain<'_, Self>, projection: &Projection<'_, Self>, out: &mut Self::Rows);
     /// `activation(gate x) * (up x)`
     fn gated_linear(&mut self, input: Normed<'_, Self>, gated: &Gated<'_, Self>, out: &mut Self::Rows);
     /// RMS norm of every query and key head, in place.
@@ -60,13 +62,7 @@ pub trait Backend {
         out: &mut Self::Rows,
     );
     /// Logits of the batch's sampled rows, in their order.
-    fn logits(
-        &mut self,
-        input: Normed<'_, Self>,
-        head: &Self::Matrix,
-        batch: &Batch<'_>,
-        out: &mut Self::Rows,
-    );
+    fn logits(&mut self, input: Normed<'_, Self>, head: &Self::Matrix, out: &mut Self::Rows);
     /// Waits for what was queued and gives the logits.
     fn read<'a>(&mut self, logits: &'a mut Self::Rows) -> Result<Logits<'a>, ForwardError>;
 }
@@ -81,10 +77,20 @@ pub struct Batch<'a> {
     pub block_tables: &'a [&'a [u32]],
     /// Rows whose logits are wanted.
     pub sampled: &'a [u32],
+    /// Rows of prompt tokens, and all others.
+    pub prompt: &'a [u32],
+    pub generated: &'a [u32],
 }
 
-/// Rows, normalised on the way into a product.
+/// Rows of a step.
+pub struct Plain<'a, B: Backend + ?Sized> {
+    pub batch: &'a Batch<'a>,
+    pub x: &'a B::Rows,
+}
+
+/// Rows of a step, normalised on the way into a product.
 pub struct Normed<'a, B: Backend + ?Sized> {
+    pub batch: &'a Batch<'a>,
     pub x: &'a B::Rows,
     pub weight: &'a B::Vector,
     pub eps: f32,

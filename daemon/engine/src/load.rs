@@ -57,11 +57,12 @@ pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<En
     let shape = size_cache(options, &spec, context_len, model_bytes, &host)?;
     let cache = cache_info(options, &shape);
     let (threads, instruction_set) = (backend.threads(), backend.instruction_set());
+    let sources_apart = backend.has_sources_apart();
     let about = about.into_info(&spec, context_len, cache);
     let info = ModelInfo { weight_bytes, step_weight_bytes, threads, instruction_set, ..about };
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;
     tell(LoadStage::Ready, 0, 0);
-    let schedule = schedule(&options.schedule, &cache, context_len);
+    let schedule = SchedulerOptions { sources_apart, ..schedule(&options.schedule, &cache, context_len) };
     Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule })
 }
 
@@ -185,5 +186,6 @@ fn schedule(options: &ScheduleOptions, cache: &CacheInfo, context_len: u32) -> S
         prompt_tokens_beside_decode,
         waiting_max,
         prefix_cache_n,
+        sources_apart: false,
     }
 }

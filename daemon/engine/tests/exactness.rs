@@ -1,5 +1,6 @@
 //! The same bits whatever surrounds a sequence: every logit row of a lone run comes out again in a batch of 16, after
-//! prefix hits, after preemption, with other chunks, blocks, threads and instruction sets.
+//! prefix hits, after preemption, with other chunks, blocks, threads and instruction sets (those with a matrix unit
+//! among themselves).
 #![allow(clippy::unwrap_used)]
 
 mod models;
@@ -87,8 +88,8 @@ struct Run {
     stats: EngineStats,
 }
 
-/// All prompts at once, `rounds` times; sequence `i` of the last round is reported as `i`.
-fn run(path: &Path, setting: &Setting, prompts: &[Vec<TokenId>], rounds: u64) -> Run {
+/// All prompts of a round at once, round by round; sequence `i` of the last one is reported as `i`.
+fn run(path: &Path, setting: &Setting, rounds: &[&[Vec<TokenId>]]) -> Run {
     let mut options = EngineOptions::new(path);
     options.threads = Some(setting.threads);
     options.isa = Some(setting.isa);
@@ -104,14 +105,15 @@ fn run(path: &Path, setting: &Setting, prompts: &[Vec<TokenId>], rounds: u64) ->
     };
     let engine = Engine::start(record, &|_| ()).unwrap();
     let mut answers = Vec::new();
-    for _ in 0..rounds {
+    for prompts in rounds {
         let streams: Vec<_> =
             prompts.iter().map(|prompt| engine.submit(generation(prompt)).unwrap()).collect();
         answers = streams.into_iter().map(read).collect();
     }
     let stats = engine.stats();
     drop(engine);
-    let first = (rounds - 1) * prompts.len() as u64;
+    let first: usize = rounds[..rounds.len() - 1].iter().map(|prompts| prompts.len()).sum();
+    let first = first as u64;
     let last_round = bits.lock().unwrap().split_off(&(first, 0));
     let bits =
         last_round.into_iter().map(|((sequence, position), hash)| ((sequence - first, position), hash));
@@ -143,18 +145,33 @@ fn prompts(longest: usize, vocab_size: u32) -> Vec<Vec<TokenId>> {
         .collect()
 }
 
+/// The lone run on the best instruction set, or on the best without a matrix unit.
+fn expected(path: &Path, prompts: &[Vec<TokenId>], has_matrix_unit: bool) -> Run {
+    let like = |isa: &Isa| isa.has_matrix_unit() == has_matrix_unit;
+    let isa = Isa::supported().into_iter().rfind(like).expect("asked for what a setting has");
+    let run = run(path, &Setting { isa, ..lone() }, &[prompts]);
+    assert_eq!(run.bits.len(), prompts.len() * 24);
+    run
+}
+
+fn assert_same(name: &str, found: &Run, expected: &Run) {
+    for (place, hash) in &expected.bits {
+        assert_eq!(found.bits.get(place), Some(hash), "{name}: sequence and position {place:?}");
+    }
+    assert_eq!(found.answers, expected.answers, "{name}");
+}
+
 /// Runs each setting and compares every row with the lone run's.
 fn check(path: &Path, prompts: &[Vec<TokenId>], settings: &[(&str, Setting)]) {
-    let expected = run(path, &lone(), prompts, 1);
-    assert_eq!(expected.bits.len(), prompts.len() * 24);
+    let mut known: BTreeMap<bool, Run> = BTreeMap::new();
     for (name, setting) in settings {
-        let rounds = if setting.schedule.prefix_cache_n > 0 { 2 } else { 1 };
-        let found = run(path, setting, prompts, rounds);
-        for (place, hash) in &expected.bits {
-            assert_eq!(found.bits.get(place), Some(hash), "{name}: sequence and position {place:?}");
-        }
-        assert_eq!(found.answers, expected.answers, "{name}");
-        if rounds == 2 {
+        let has_unit = setting.isa.has_matrix_unit();
+        let expected = known.entry(has_unit).or_insert_with(|| expected(path, prompts, has_unit));
+        let is_sharing = setting.schedule.prefix_cache_n > 0;
+        let rounds = [prompts, prompts];
+        let found = run(path, setting, if is_sharing { &rounds } else { &rounds[..1] });
+        assert_same(name, &found, expected);
+        if is_sharing {
             assert!(found.stats.prefix_hits_total > 0, "{name}: {:?}", found.stats);
         }
         if setting.cache_tokens < 16 * 1024 {
@@ -198,6 +215,23 @@ fn stories15m_rows_keep_their_bits() {
     check_real(STORIES, 32_000, 230);
 }
 
+/// Turn after turn of conversations with the prefix cache, against their last turns alone.
+fn check_conversations(path: &Path, isa: Isa) {
+    let turn = |of: &[Vec<TokenId>], answers: &[Vec<TokenId>]| -> Vec<Vec<TokenId>> {
+        let joined =
+            of.iter().zip(answers).map(|(prompt, answer)| [prompt, &answer[..], &[5, 6, 7]].concat());
+        joined.collect()
+    };
+    let setting = Setting { isa, ..crowd() };
+    let first = prompts(150, 300);
+    let second = turn(&first, &run(path, &setting, &[&first]).answers);
+    let third = turn(&second, &run(path, &setting, &[&second]).answers);
+    let expected = run(path, &setting, &[&third]);
+    let found = run(path, &sharing(setting), &[&first, &second, &third]);
+    assert_same(&format!("conversations, {isa}"), &found, &expected);
+    assert!(found.stats.prefix_hits_total > 0, "{:?}", found.stats);
+}
+
 fn check_tiny(model: &TinyModel) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
@@ -218,6 +252,7 @@ fn check_tiny(model: &TinyModel) {
         }
     }
     check(&path, &prompts(300, 300), &settings);
+    Isa::supported().into_iter().for_each(|isa| check_conversations(&path, isa));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Rates of the linear layers. For every weight type: GB/s of one row over a matrix beyond the caches,
 //! beside a plain read of the same bytes, and GOPS (2 a multiplication) of 512 rows, beside what the products
 //! alone reach with two digits a weight (`peak`), and beside AVX-512 without AMX. Then all products of steps of
-//! SmolLM2-135M (Q4_1 layers, Q8_0 head), from a single row to a prompt.
+//! SmolLM2-135M (Q4_1 layers, Q8_0 head), of generated rows and of prompts.
 //! `cargo run --release -p ostro-kernels --example linear_rates [ISA]`.
 //! Each is the best of several runs, taken in turn: on a shared machine the others say little.
 
@@ -15,7 +15,9 @@ use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::memory::HugeBuffer;
 use ostro_kernels::cpu::ops::Cpu;
-use ostro_kernels::cpu::ops::linear::{Activation, GatedWeights, LinearInput, LinearWeights, Norm, Store};
+use ostro_kernels::cpu::ops::linear::{
+    Activation, GatedWeights, LinearInput, LinearWeights, Norm, Split, Store,
+};
 use ostro_kernels::cpu::pack::PackedMatrix;
 use ostro_kernels::cpu::plain_read::plain_read;
 use ostro_kernels::cpu::pool::Pool;
@@ -83,9 +85,16 @@ fn activations(rows: usize, width: usize) -> Rows {
     x
 }
 
-fn product(cpu: &mut Cpu, x: &Rows, matrix: &PackedMatrix, out: &mut Rows) {
+/// As rows of generated tokens, or of a prompt.
+fn product(cpu: &mut Cpu, (x, is_prompt): (&Rows, bool), matrix: &PackedMatrix, out: &mut Rows) {
     let weights = LinearWeights { parts: &[matrix], bias: None };
-    cpu.linear(LinearInput { x, norm: None }, weights, out, Store::Replace);
+    let rows: Vec<u32> = (0..x.rows() as u32).collect();
+    let input = LinearInput { x, norm: None, split: split(&rows, is_prompt) };
+    cpu.linear(input, weights, out, Store::Replace);
+}
+
+fn split(rows: &[u32], is_prompt: bool) -> Option<Split<'_>> {
+    is_prompt.then_some(Split { generated: &[], prompt: rows })
 }
 
 fn rates_of(cpu: &mut Cpu, weight_type: WeightType, peak: f64) {
@@ -98,9 +107,9 @@ fn rates_of(cpu: &mut Cpu, weight_type: WeightType, peak: f64) {
     let isa = cpu.isa();
     let (x, mut out) = (activations(1, COLUMNS), Rows::new(1, rows));
     let (one, share) =
-        in_turn(25, || product(cpu, &x, &large, &mut out), || plain_read(isa, &mut pool, &same));
+        in_turn(25, || product(cpu, (&x, false), &large, &mut out), || plain_read(isa, &mut pool, &same));
     let (x4, mut out4) = (activations(4, COLUMNS), Rows::new(4, rows));
-    let (four, _) = in_turn(15, || product(cpu, &x4, &large, &mut out4), || ());
+    let (four, _) = in_turn(15, || product(cpu, (&x4, false), &large, &mut out4), || ());
     const ROWS: usize = 512;
     let small = matrix(cpu, weight_type, 256, COLUMNS);
     let (x, mut out) = (activations(ROWS, COLUMNS), Rows::new(ROWS, 256));
@@ -108,8 +117,8 @@ fn rates_of(cpu: &mut Cpu, weight_type: WeightType, peak: f64) {
     let mut same_out = Rows::new(ROWS, 256);
     let (many, by_vectors) = in_turn(
         15,
-        || product(cpu, &x, &small, &mut out),
-        || product(&mut vectors, &x, &small, &mut same_out),
+        || product(cpu, (&x, true), &small, &mut out),
+        || product(&mut vectors, (&x, true), &small, &mut same_out),
     );
     let operations = (2 * ROWS * 256 * COLUMNS) as f64;
     println!(
@@ -185,32 +194,35 @@ impl SmolLm2 {
     }
 
     /// Every product of a step; the head for the last row.
-    fn step(&mut self, b: &mut Buffers) {
+    fn step(&mut self, b: &mut Buffers, is_prompt: bool) {
+        let rows: Vec<u32> = (0..b.hidden.rows() as u32).collect();
+        let split = split(&rows, is_prompt);
         let norm = Some(Norm { weight: &self.norm, eps: 1e-5 });
         let cpu = &mut self.cpu;
         for layer in &self.layers {
             let parts = [&layer.q, &layer.k, &layer.v];
             let weights = LinearWeights { parts: &parts, bias: None };
-            cpu.linear(LinearInput { x: &b.hidden, norm }, weights, &mut b.qkv, Store::Replace);
+            cpu.linear(LinearInput { x: &b.hidden, norm, split }, weights, &mut b.qkv, Store::Replace);
             let weights = LinearWeights { parts: &[&layer.o], bias: None };
-            let input = LinearInput { x: &b.attention, norm: None };
+            let input = LinearInput { x: &b.attention, norm: None, split };
             cpu.linear(input, weights, &mut b.hidden, Store::Accumulate);
             let weights = GatedWeights { gate: &layer.gate, up: &layer.up, activation: Activation::Silu };
-            cpu.gated_linear(LinearInput { x: &b.hidden, norm }, weights, &mut b.gated);
+            cpu.gated_linear(LinearInput { x: &b.hidden, norm, split }, weights, &mut b.gated);
             let weights = LinearWeights { parts: &[&layer.down], bias: None };
-            let input = LinearInput { x: &b.gated, norm: None };
+            let input = LinearInput { x: &b.gated, norm: None, split };
             cpu.linear(input, weights, &mut b.hidden, Store::Accumulate);
         }
         let last = [b.hidden.rows() as u32 - 1];
         let weights = LinearWeights { parts: &[&self.head], bias: None };
-        cpu.linear_rows(LinearInput { x: &b.hidden, norm }, &last, weights, &mut b.logits);
+        cpu.linear_rows(LinearInput { x: &b.hidden, norm, split }, &last, weights, &mut b.logits);
     }
 
     fn rates(&mut self, peak: f64) {
         let same = touched(self.bytes());
         let mut pool = Pool::new(self.cpu.threads());
         let isa = self.cpu.isa();
-        for rows in [1, 2, 4, 6, 8, 12, 16, 32, 64, 512] {
+        let decodes = [1, 2, 4, 8, 16, 32].map(|rows| (rows, false));
+        for (rows, is_prompt) in decodes.into_iter().chain([1, 16, 64, 218, 512].map(|rows| (rows, true))) {
             let mut buffers = Buffers {
                 hidden: activations(rows, HIDDEN),
                 qkv: Rows::new(rows, HIDDEN + 384),
@@ -218,11 +230,13 @@ impl SmolLm2 {
                 gated: Rows::new(rows, GATED),
                 logits: Rows::new(1, 49152),
             };
-            let (time, share) = in_turn(21, || self.step(&mut buffers), || plain_read(isa, &mut pool, &same));
+            let (time, share) =
+                in_turn(21, || self.step(&mut buffers, is_prompt), || plain_read(isa, &mut pool, &same));
             let layers = self.layers.iter().flat_map(Layer::all).map(|m| m.rows() * m.columns());
             let operations = (2 * (layers.sum::<usize>() * rows + 49152 * HIDDEN)) as f64;
             println!(
-                "  SmolLM2-135M products, {rows:>3} rows: {:>7.3} ms, {:>6.0} tok/s, {:>3.0}% of read, {:>5.0} GOPS, {:>3.0}% of peak",
+                "  SmolLM2-135M products, {rows:>3} {}: {:>7.3} ms, {:>6.0} tok/s, {:>3.0}% of read, {:>5.0} GOPS, {:>3.0}% of peak",
+                if is_prompt { "rows of a prompt" } else { "generated rows" },
                 time * 1e3,
                 rows as f64 / time,
                 100.0 * share,

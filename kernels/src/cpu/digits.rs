@@ -5,23 +5,23 @@
 //! fixed order of the few float operations a block, is why every kernel gives the same bits.
 //! Two digits change no greedy answer against f32 (120 prompts measured); one changes two of three.
 
-use super::linear::group_blocks::GROUPS_BEHIND;
+use super::linear::wide::GROUP_ROWS;
 use super::memory::{AllocError, HugeBuffer, Number};
 use super::norm::rms_norm_row;
 use super::simd::{Kernel, LANES, Simd16};
 
-pub(crate) mod group;
 #[cfg(test)]
 mod tests;
+pub(crate) mod wide;
 
-use group::{DigitGroup, GROUP_ROWS, GroupRow};
+use wide::{WideRow, group_sizes};
 
 /// Activations of a block.
 pub(crate) const BLOCK: usize = 32;
 /// The largest |X|: 127 * 256 + 127.
 pub(crate) const LARGEST: f32 = 32639.0;
 /// Blocks of nothing larger than this are taken as 0: `LARGEST` divided by it must be finite.
-const TINY: f32 = 1e-30;
+pub(crate) const TINY: f32 = 1e-30;
 
 /// 32 activations. Sums are of the block, of its first and of its second half.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -58,15 +58,9 @@ pub struct Norm<'a> {
 #[derive(Debug)]
 pub(crate) struct Activations {
     digits: HugeBuffer<DigitBlock>,
-    groups: HugeBuffer<DigitGroup>,
+    wide_digits: HugeBuffer<i8>,
+    wide_scales: HugeBuffer<f32>,
     floats: HugeBuffer<f32>,
-}
-
-/// How the digits of several rows lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DigitForm {
-    Rows,
-    Groups,
 }
 
 impl Activations {
@@ -74,37 +68,32 @@ impl Activations {
         fn empty<T: Number>() -> HugeBuffer<T> {
             HugeBuffer::zeroed(0).expect("an empty buffer needs no memory")
         }
-        Self { digits: empty(), groups: empty(), floats: empty() }
+        Self { digits: empty(), wide_digits: empty(), wide_scales: empty(), floats: empty() }
     }
 
-    /// Room for `rows` rows of `width`; allocates only when there was less.
-    pub(crate) fn reserve(&mut self, form: DigitForm, rows: usize, width: usize) -> Result<(), AllocError> {
-        let blocks = width.div_ceil(BLOCK);
-        match form {
-            DigitForm::Rows if rows * blocks > self.digits.len() => {
-                self.digits = HugeBuffer::zeroed(rows * blocks)?;
+    /// Room for so many rows of `width` in blocks, and so many wide ones; allocates only when there was less.
+    pub(crate) fn reserve(&mut self, rows: usize, wide_rows: usize, width: usize) -> Result<(), AllocError> {
+        fn grow<T: Number>(buffer: &mut HugeBuffer<T>, len: usize) -> Result<(), AllocError> {
+            if len > buffer.len() {
+                *buffer = HugeBuffer::zeroed(len)?;
             }
-            DigitForm::Groups => {
-                let groups = (rows.div_ceil(GROUP_ROWS) + GROUPS_BEHIND) * blocks;
-                if groups > self.groups.len() {
-                    self.groups = HugeBuffer::zeroed(groups)?;
-                }
-            }
-            DigitForm::Rows => {}
+            Ok(())
         }
-        let floats = rows * width.next_multiple_of(LANES);
-        if floats > self.floats.len() {
-            self.floats = HugeBuffer::zeroed(floats)?;
-        }
-        Ok(())
+        let (bytes, scales) = group_sizes(width);
+        let groups = wide_rows.div_ceil(GROUP_ROWS);
+        grow(&mut self.digits, rows * width.div_ceil(BLOCK))?;
+        grow(&mut self.wide_digits, groups * bytes)?;
+        grow(&mut self.wide_scales, groups * scales)?;
+        grow(&mut self.floats, (rows + wide_rows) * width.next_multiple_of(LANES))
     }
 
     pub(crate) fn digits_mut(&mut self) -> *mut DigitBlock {
         self.digits.as_mut_ptr()
     }
 
-    pub(crate) fn groups_mut(&mut self) -> *mut DigitGroup {
-        self.groups.as_mut_ptr()
+    /// Digits and scales of wide rows.
+    pub(crate) fn wide_mut(&mut self) -> (*mut i8, *mut f32) {
+        (self.wide_digits.as_mut_ptr(), self.wide_scales.as_mut_ptr())
     }
 
     pub(crate) fn floats_mut(&mut self) -> *mut f32 {
@@ -121,11 +110,11 @@ pub(crate) struct PrepareRow<'a> {
     pub(crate) digits: DigitRow<'a>,
 }
 
-/// Where a row's digits go: a block for every 32 activations, which are whole blocks.
+/// Where a row's digits go; activations are whole blocks of 32.
 pub(crate) enum DigitRow<'a> {
     /// None if digits are not wanted.
     Blocks(&'a mut [DigitBlock]),
-    Group(GroupRow),
+    Wide(WideRow),
 }
 
 impl Kernel for PrepareRow<'_> {
@@ -143,20 +132,13 @@ impl Kernel for PrepareRow<'_> {
                 }
                 x = floats;
             }
-            let x = x.as_chunks::<BLOCK>().0;
             match self.digits {
                 DigitRow::Blocks(blocks) => {
-                    for (x, block) in x.iter().zip(blocks) {
+                    for (x, block) in x.as_chunks::<BLOCK>().0.iter().zip(blocks) {
                         quantise::<S>(x, block);
                     }
                 }
-                DigitRow::Group(row) => {
-                    for (i, x) in x.iter().enumerate() {
-                        let mut block = DigitBlock::ZERO;
-                        quantise::<S>(x, &mut block);
-                        row.put(i, &block);
-                    }
-                }
+                DigitRow::Wide(row) => row.put::<S>(x),
             }
         }
     }

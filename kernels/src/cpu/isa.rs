@@ -90,6 +90,11 @@ impl Isa {
         }
     }
 
+    /// True if products with prompt rows keep a contract of their own: see `ops::linear::Split`.
+    pub fn has_matrix_unit(self) -> bool {
+        self.matrix_unit().is_some()
+    }
+
     /// The code for products of many rows, if this instruction set has a matrix unit.
     pub(crate) fn matrix_unit(self) -> Option<MatrixCode> {
         match self.0 {

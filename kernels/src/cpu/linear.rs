@@ -8,13 +8,15 @@
 //! y = fma(m, s * sum X, y)     formats with a minimum
 //! ```
 //! and for dense weights y = fma(w, x, y) for each column. Bias, activation and residual come after.
+//! Prompts on a matrix unit keep the contract of `wide` instead.
 
 mod block_tile;
 mod dense_tile;
 pub(crate) mod finish;
-pub(crate) mod group_blocks;
-pub(crate) mod group_tile;
 pub(crate) mod matrix_unit;
 pub(crate) mod multiply;
+pub(crate) mod taken;
 pub(crate) mod tile;
-mod unpacked;
+pub(crate) mod wide;
+mod wide_panel;
+mod wide_tile;

@@ -117,8 +117,6 @@ pub trait Simd16: Copy + 'static {
     unsafe fn max_i(a: Self::I, b: Self::I) -> Self::I;
     /// Left shift of each lane, n < 32.
     unsafe fn shl_i(x: Self::I, n: u32) -> Self::I;
-    /// Left shift of each lane by 8, not on the port of the float instructions where there is another.
-    unsafe fn times_256(x: Self::I) -> Self::I;
     /// Right shift of each lane, zeros come in, n < 32.
     unsafe fn shr_i(x: Self::I, n: u32) -> Self::I;
     /// Right shift of each lane, the sign comes in, n < 32.

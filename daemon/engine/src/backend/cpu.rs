@@ -4,7 +4,7 @@ use ostro_kernels::cpu::attention::BatchView;
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache::KvCache;
 use ostro_kernels::cpu::ops::attention::AttentionInput;
-use ostro_kernels::cpu::ops::linear::{GatedWeights, LinearInput, LinearWeights, Norm, Store};
+use ostro_kernels::cpu::ops::linear::{GatedWeights, LinearInput, LinearWeights, Norm, Split, Store};
 use ostro_kernels::cpu::ops::norm::HeadNorm;
 use ostro_kernels::cpu::ops::rotary::RotaryStore;
 use ostro_kernels::cpu::ops::{Cpu, linear};
@@ -13,7 +13,8 @@ use ostro_kernels::cpu::rotary::{self, RotaryTable};
 use ostro_kernels::cpu::rows::Rows;
 
 use super::{
-    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Projection,
+    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Plain,
+    Projection,
 };
 use crate::forward::{ForwardError, Logits};
 use crate::model::spec::{Activation, Rotary, RotaryStyle};
@@ -43,6 +44,10 @@ impl Backend for CpuBackend {
 
     fn threads(&self) -> usize {
         self.cpu.threads()
+    }
+
+    fn has_sources_apart(&self) -> bool {
+        self.cpu.isa().has_matrix_unit()
     }
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
@@ -88,8 +93,10 @@ impl Backend for CpuBackend {
         self.cpu.linear(normed(&input), weights(projection), out, Store::Replace);
     }
 
-    fn linear_add(&mut self, x: &Rows, projection: &Projection<'_, Self>, out: &mut Rows) {
-        self.cpu.linear(LinearInput { x, norm: None }, weights(projection), out, Store::Accumulate);
+    fn linear_add(&mut self, input: Plain<'_, Self>, projection: &Projection<'_, Self>, out: &mut Rows) {
+        let Plain { batch, x } = input;
+        let input = LinearInput { x, norm: None, split: split(batch) };
+        self.cpu.linear(input, weights(projection), out, Store::Accumulate);
     }
 
     fn gated_linear(&mut self, input: Normed<'_, Self>, gated: &Gated<'_, Self>, out: &mut Rows) {
@@ -122,9 +129,9 @@ impl Backend for CpuBackend {
         self.cpu.attention(&AttentionInput { qkv, batch: &view(batch), shape, cache, layer }, out);
     }
 
-    fn logits(&mut self, input: Normed<'_, Self>, head: &PackedMatrix, batch: &Batch<'_>, out: &mut Rows) {
+    fn logits(&mut self, input: Normed<'_, Self>, head: &PackedMatrix, out: &mut Rows) {
         let head = LinearWeights { parts: &[head], bias: None };
-        match batch.sampled {
+        match input.batch.sampled {
             [] => out.set_rows(0),
             sampled => self.cpu.linear_rows(normed(&input), sampled, head, out),
         }
@@ -137,7 +144,12 @@ impl Backend for CpuBackend {
 }
 
 fn normed<'a>(input: &Normed<'a, CpuBackend>) -> LinearInput<'a> {
-    LinearInput { x: input.x, norm: Some(Norm { weight: input.weight, eps: input.eps }) }
+    let norm = Norm { weight: input.weight, eps: input.eps };
+    LinearInput { x: input.x, norm: Some(norm), split: split(input.batch) }
+}
+
+fn split<'a>(batch: &Batch<'a>) -> Option<Split<'a>> {
+    Some(Split { generated: batch.generated, prompt: batch.prompt })
 }
 
 fn weights<'a>(projection: &Projection<'a, CpuBackend>) -> LinearWeights<'a> {

@@ -6,7 +6,8 @@ mod step_rows;
 mod weights;
 
 use crate::backend::{
-    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Projection,
+    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Plain,
+    Projection,
 };
 use crate::forward::{ForwardError, Logits, Model};
 use crate::model::spec::DecoderSpec;
@@ -85,12 +86,16 @@ impl<B: Backend> Decoder<B> {
         self.backend.embed(&self.weights.embedding, batch, &mut self.buffers.hidden);
         for layer in 0..self.weights.layers.len() {
             self.attend(layer, batch);
-            self.transform(layer);
+            self.transform(layer, batch);
         }
-        let input =
-            Normed { x: &self.buffers.hidden, weight: &self.weights.final_norm, eps: self.spec.norm_eps };
+        let input = Normed {
+            batch,
+            x: &self.buffers.hidden,
+            weight: &self.weights.final_norm,
+            eps: self.spec.norm_eps,
+        };
         let head = self.weights.head.as_ref().unwrap_or(&self.weights.embedding);
-        self.backend.logits(input, head, batch, &mut self.buffers.logits);
+        self.backend.logits(input, head, &mut self.buffers.logits);
     }
 
     /// Norm, query-key-value, rotary, cache, attention, output projection onto the residual stream.
@@ -99,7 +104,7 @@ impl<B: Backend> Decoder<B> {
         let weights = &self.weights.layers[layer];
         let eps = self.spec.norm_eps;
 
-        let input = Normed { x: &buffers.hidden, weight: &weights.attention_norm, eps };
+        let input = Normed { batch, x: &buffers.hidden, weight: &weights.attention_norm, eps };
         let parts = [&weights.query, &weights.key, &weights.value];
         let bias = weights.qkv_bias.as_ref();
         backend.linear(input, &Projection { parts: &parts, bias }, &mut buffers.qkv);
@@ -110,18 +115,18 @@ impl<B: Backend> Decoder<B> {
         backend.rotary_and_store(&mut buffers.qkv, &place, cache);
         backend.attention(&buffers.qkv, &place, cache, &mut buffers.attended);
         let output = Projection { parts: &[&weights.output], bias: weights.output_bias.as_ref() };
-        backend.linear_add(&buffers.attended, &output, &mut buffers.hidden);
+        backend.linear_add(Plain { batch, x: &buffers.attended }, &output, &mut buffers.hidden);
     }
 
     /// Norm, gated MLP, down projection onto the residual stream.
-    fn transform(&mut self, layer: usize) {
+    fn transform(&mut self, layer: usize, batch: &Batch<'_>) {
         let Decoder { backend, buffers, .. } = self;
         let weights = &self.weights.layers[layer];
-        let input = Normed { x: &buffers.hidden, weight: &weights.mlp_norm, eps: self.spec.norm_eps };
+        let input = Normed { batch, x: &buffers.hidden, weight: &weights.mlp_norm, eps: self.spec.norm_eps };
         let gated = Gated { gate: &weights.gate, up: &weights.up, activation: self.spec.activation };
         backend.gated_linear(input, &gated, &mut buffers.gated);
         let down = Projection { parts: &[&weights.down], bias: None };
-        backend.linear_add(&buffers.gated, &down, &mut buffers.hidden);
+        backend.linear_add(Plain { batch, x: &buffers.gated }, &down, &mut buffers.hidden);
     }
 }
 

@@ -17,6 +17,9 @@ pub struct SchedulerOptions {
     pub waiting_max: usize,
     /// See `prefix_index`; 0 shares nothing.
     pub prefix_cache_n: usize,
+    /// The model computes prompt tokens otherwise than generated ones, in the last bits: blocks of one kind are
+    /// never found for the other.
+    pub sources_apart: bool,
 }
 
 /// Gauges, and totals since the start.

@@ -62,7 +62,7 @@ impl Scheduler {
         }
         let id = SequenceId(self.submitted);
         self.submitted += 1;
-        self.waiting.push_back(Sequence::new(id, new, self.len_max));
+        self.waiting.push_back(Sequence::new(id, new, self.len_max, self.options.sources_apart));
         Ok(id)
     }
 

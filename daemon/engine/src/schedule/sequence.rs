@@ -61,6 +61,8 @@ pub(super) struct Sequence {
     /// Prompt, then what was generated; the last may not be computed yet.
     tokens: Vec<TokenId>,
     prompt_len: usize,
+    /// See `SchedulerOptions`.
+    sources_apart: bool,
     /// `tokens` is full at this length.
     len_max: usize,
     end_tokens: Arc<[TokenId]>,
@@ -80,12 +82,13 @@ pub(super) struct Sequence {
 }
 
 impl Sequence {
-    pub(super) fn new(id: SequenceId, new: NewSequence, len_max: usize) -> Self {
+    pub(super) fn new(id: SequenceId, new: NewSequence, len_max: usize, sources_apart: bool) -> Self {
         let prompt_len = new.prompt.len();
         Sequence {
             id,
             tokens: new.prompt.to_vec(),
             prompt_len,
+            sources_apart,
             len_max: len_max.min(prompt_len + new.max_tokens as usize),
             end_tokens: new.end_tokens,
             hashes: vec![BlockHash::root(new.cache_salt)],
@@ -135,9 +138,11 @@ impl Sequence {
     pub(super) fn hash(&mut self, index: usize, block_size: usize) -> BlockHash {
         while self.hashes.len() <= index + 1 {
             let block = self.hashes.len() - 1;
-            let tokens = &self.tokens[block * block_size..(block + 1) * block_size];
+            let end = (block + 1) * block_size;
+            let generated = end.saturating_sub(self.prompt_len).min(block_size);
+            let apart = if self.sources_apart { generated } else { 0 };
             let parent = self.hashes[block];
-            self.hashes.push(parent.child(tokens));
+            self.hashes.push(parent.child(&self.tokens[end - block_size..end], apart));
         }
         self.hashes[index + 1]
     }

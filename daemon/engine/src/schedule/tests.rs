@@ -15,6 +15,7 @@ const OPTIONS: SchedulerOptions = SchedulerOptions {
     prompt_tokens_beside_decode: 16,
     waiting_max: 100,
     prefix_cache_n: 4,
+    sources_apart: false,
 };
 
 /// A scheduler whose model samples tokens no prompt contains.

@@ -31,6 +31,7 @@ pub fn options() -> SchedulerOptions {
         prompt_tokens_beside_decode: 32,
         waiting_max: 256,
         prefix_cache_n: 16,
+        sources_apart: false,
     }
 }
 

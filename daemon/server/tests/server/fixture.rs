@@ -111,6 +111,7 @@ fn schedule(waiting_max: usize) -> SchedulerOptions {
         prompt_tokens_beside_decode: 128,
         waiting_max,
         prefix_cache_n: 16,
+        sources_apart: false,
     }
 }
 

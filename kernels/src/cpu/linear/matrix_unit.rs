@@ -1,11 +1,10 @@
 //! The matrix registers of AMX as a trait, so that tests run the code above them on a plain emulation too.
 //!
-//! One configuration serves every product, so a thread sets it once a region: sums of 16 rows x 16 outputs in
-//! registers 0 and 1, activations of 16 rows x 32 signed bytes in 2 and 3, weights of 32 columns x 16 outputs in
-//! 4, as lines of 16 outputs x 4 columns: the lines of a panel, unpacked. (Storing sums takes 16 cycles however
-//! few their rows are, so registers of 8 rows would be half as fast.)
+//! All registers have 16 rows of 64 bytes: sums of 16 rows x 16 outputs, activations of 16 rows x 64 signed bytes,
+//! or weights of 64 columns x 16 outputs, as lines of 16 outputs x 4 columns.
 
-use super::group_tile::{GroupFunction, function};
+use super::wide_panel::{ExpandFunction, expand};
+use super::wide_tile::{WideFunction, tile};
 use crate::cpu::block::WeightType;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::simd::Avx512;
@@ -33,8 +32,8 @@ pub(super) static SHAPES: Shapes = Shapes {
     palette: 1,
     start_row: 0,
     reserved: [0; 14],
-    row_bytes: [64, 64, 32, 32, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-    rows: [16, 16, 16, 16, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
+    rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
 /// The code of a matrix unit that this process can use.
@@ -44,7 +43,8 @@ pub(crate) struct MatrixCode {
     pub(super) configure: unsafe fn(),
     pub(super) release: unsafe fn(),
     /// Of a block-wise type.
-    pub(super) function: unsafe fn(WeightType) -> GroupFunction,
+    pub(super) expand: unsafe fn(WeightType) -> ExpandFunction,
+    pub(super) tile: WideFunction,
 }
 
 impl MatrixCode {
@@ -53,7 +53,12 @@ impl MatrixCode {
     #[cfg(target_arch = "x86_64")]
     pub(crate) unsafe fn amx() -> Self {
         use amx::Amx;
-        Self { configure: Amx::configure, release: Amx::release, function: function::<Avx512, Amx> }
+        Self {
+            configure: Amx::configure,
+            release: Amx::release,
+            expand: expand::<Avx512>,
+            tile: tile::<Avx512, Amx>,
+        }
     }
 
     #[cfg(test)]
@@ -62,16 +67,17 @@ impl MatrixCode {
         Self {
             configure: Emulated::configure,
             release: Emulated::release,
-            function: function::<Portable, Emulated>,
+            expand: expand::<Portable>,
+            tile: tile::<Portable, Emulated>,
         }
     }
 }
 
-/// Five registers in the shapes of [`SHAPES`].
+/// Eight registers in the shapes of [`SHAPES`].
 ///
 /// # Safety
 /// Of all functions: the processor has the unit and the system lets this process use it; pointers are valid
-/// for the register's rows, `stride` bytes apart.
+/// for a register's 1024 bytes.
 #[allow(clippy::missing_safety_doc)]
 pub(super) trait MatrixUnit: Sized {
     unsafe fn configure();
@@ -80,8 +86,8 @@ pub(super) trait MatrixUnit: Sized {
     /// This thread's registers, between `configure` and `release`; what they hold is undefined.
     unsafe fn registers() -> Self;
     unsafe fn zero<const REGISTER: usize>(&mut self);
-    unsafe fn load<const REGISTER: usize>(&mut self, from: *const u8, stride: usize);
-    unsafe fn store<const REGISTER: usize>(&mut self, to: *mut i32, stride: usize);
+    unsafe fn load<const REGISTER: usize>(&mut self, from: *const u8);
+    unsafe fn store<const REGISTER: usize>(&mut self, to: *mut u8);
     /// Adds the products of signed bytes, exactly: sums[row][output] += activations[row] * weights[output].
     unsafe fn dot<const SUMS: usize, const ACTIVATIONS: usize, const WEIGHTS: usize>(&mut self);
 }

@@ -1,26 +1,28 @@
 //! One thread's part of a product: its own contiguous panels of weights, all rows of activations.
 //!
 //! Rows are taken in blocks whose digits stay in the second cache while the panels pass; inside a block,
-//! tile by tile, the panel stays in the first. A matrix unit takes a whole block as one tile.
+//! tile by tile, the panel stays in the first. A matrix unit takes a whole block of rows as one tile.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use super::finish::{Store, store, store_gated};
-use super::group_tile::GroupCall;
 use super::matrix_unit::MatrixCode;
+use super::taken::Taken;
 use super::tile::{Strided, TileCall, function, tile_rows};
+use super::wide::GROUP_ROWS;
+use super::wide_tile::WideCall;
 use crate::cpu::activation::Activation;
-use crate::cpu::digits::group::{DigitGroup, GROUP_ROWS};
-use crate::cpu::digits::{BLOCK, DigitBlock};
+use crate::cpu::digits::DigitBlock;
+use crate::cpu::digits::wide::group_sizes;
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::rows::SharedRows;
 use crate::cpu::simd::{Kernel, Simd16};
 
 /// Rows of a block: with 1536 columns their digits are 576 KiB.
 const ROW_BLOCK: usize = 128;
-/// The same for a matrix unit, which unpacks a panel for every block: 960 KiB.
-const GROUP_ROW_BLOCK: usize = 256;
+/// The same for a matrix unit, which expands a panel for every block: 1.5 MiB.
+const WIDE_ROW_BLOCK: usize = 512;
 
 /// What the activations are multiplied with.
 #[derive(Clone, Copy)]
@@ -34,29 +36,26 @@ pub(crate) enum Weights<'a> {
 /// A thread's part.
 pub(crate) struct Multiply<'a> {
     pub(crate) weights: Weights<'a>,
-    pub(crate) rows: usize,
-    /// Prepared rows, for block-wise weights and for dense ones; not read for what is not there.
-    pub(crate) digits: Strided<DigitBlock>,
-    pub(crate) floats: Strided<f32>,
-    /// If there, takes the place of both.
-    pub(crate) groups: Option<Groups>,
+    pub(crate) rows: Taken<'a>,
+    pub(crate) prepared: Prepared,
     pub(crate) out: SharedRows,
     /// This thread's number, and that of all.
     pub(crate) thread: (usize, usize),
 }
 
-/// A matrix unit and what it reads. All weights are block-wise.
+/// Rows of activations, prepared.
 #[derive(Clone, Copy)]
-pub(crate) struct Groups {
-    pub(crate) code: MatrixCode,
-    /// The rows, in groups, the last of which may have more.
-    pub(crate) digits: *const DigitGroup,
+pub(crate) enum Prepared {
+    /// For block-wise weights and for dense ones; not read for what is not there.
+    Rows { digits: Strided<DigitBlock>, floats: Strided<f32> },
+    /// For a matrix unit, in whole groups. All weights are block-wise.
+    Wide { code: MatrixCode, digits: *const i8, scales: *const f32 },
 }
 
 /// Results of a tile.
 #[repr(align(64))]
 struct Buffer {
-    _results: [f32; GROUP_ROW_BLOCK * PANEL_ROWS],
+    _results: [f32; WIDE_ROW_BLOCK * PANEL_ROWS],
 }
 
 // The inputs have `rows` prepared rows in the forms that the weights need, the output as many rows of their
@@ -68,12 +67,15 @@ impl Kernel for Multiply<'_> {
     unsafe fn run<S: Simd16>(self) {
         // SAFETY: see above.
         unsafe {
-            let block = if self.groups.is_some() { GROUP_ROW_BLOCK } else { ROW_BLOCK };
-            if let Some(groups) = self.groups {
-                (groups.code.configure)();
-            }
-            for first in (0..self.rows).step_by(block) {
-                let rows = first..self.rows.min(first + block);
+            let block = match self.prepared {
+                Prepared::Rows { .. } => ROW_BLOCK,
+                Prepared::Wide { code, .. } => {
+                    (code.configure)();
+                    WIDE_ROW_BLOCK
+                }
+            };
+            for first in (0..self.rows.count).step_by(block) {
+                let rows = first..self.rows.count.min(first + block);
                 match self.weights {
                     Weights::Stack { parts, bias, mode } => {
                         self.stack::<S>(rows, (parts, bias), mode);
@@ -83,8 +85,8 @@ impl Kernel for Multiply<'_> {
                     }
                 }
             }
-            if let Some(groups) = self.groups {
-                (groups.code.release)();
+            if let Prepared::Wide { code, .. } = self.prepared {
+                (code.release)();
             }
         }
     }
@@ -115,7 +117,7 @@ impl Multiply<'_> {
                         let tile = self.tile_rows::<S>(rows.end - row);
                         let y = self.tile::<S>(part, panel, (row, tile), &mut y);
                         for m in 0..tile {
-                            let out = self.out.row(row + m).add(column + first);
+                            let out = self.out.row(self.rows.output(row + m)).add(column + first);
                             store::<S>(y.add(m * PANEL_ROWS), count, bias, mode, out);
                         }
                         row += tile;
@@ -146,8 +148,8 @@ impl Multiply<'_> {
                     let u = self.tile::<S>(up, panel, (row, tile), &mut u);
                     for m in 0..tile {
                         let at = m * PANEL_ROWS;
-                        let results = (g.add(at), u.add(at));
-                        store_gated::<S>(activation, results, count, self.out.row(row + m).add(first));
+                        let out = self.out.row(self.rows.output(row + m)).add(first);
+                        store_gated::<S>(activation, (g.add(at), u.add(at)), count, out);
                     }
                     row += tile;
                 }
@@ -164,7 +166,10 @@ impl Multiply<'_> {
     /// Rows of the next tile, when `left` of a block are left.
     #[inline(always)]
     fn tile_rows<S: Simd16>(&self, left: usize) -> usize {
-        if self.groups.is_some() { left } else { tile_rows::<S>(left) }
+        match self.prepared {
+            Prepared::Rows { .. } => tile_rows::<S>(left),
+            Prepared::Wide { .. } => left,
+        }
     }
 
     /// `count` rows from `row` on times a panel: 32 results a row, in `out`.
@@ -183,23 +188,28 @@ impl Multiply<'_> {
         // SAFETY: as in `run`; `out` has room for the rows of every tile, and for those that fill up the last
         // group of a block; blocks are whole groups.
         unsafe {
-            if let Some(groups) = self.groups {
-                let digits = groups.digits.add(row / GROUP_ROWS * (columns / BLOCK));
-                (groups.code.function)(matrix.weight_type())(&GroupCall {
-                    panel,
-                    columns,
-                    digits,
-                    rows: count,
-                    out,
-                });
-            } else {
-                function::<S>(matrix.weight_type(), count)(&TileCall {
-                    panel,
-                    columns,
-                    digits: Strided { start: self.digits.row(row), stride: self.digits.stride },
-                    floats: Strided { start: self.floats.row(row), stride: self.floats.stride },
-                    out,
-                });
+            match self.prepared {
+                Prepared::Rows { digits, floats } => {
+                    function::<S>(matrix.weight_type(), count)(&TileCall {
+                        panel,
+                        columns,
+                        digits: Strided { start: digits.row(row), ..digits },
+                        floats: Strided { start: floats.row(row), ..floats },
+                        out,
+                    });
+                }
+                Prepared::Wide { code, digits, scales } => {
+                    let (bytes, numbers) = group_sizes(columns);
+                    (code.tile)(&WideCall {
+                        expand: (code.expand)(matrix.weight_type()),
+                        panel,
+                        columns,
+                        digits: digits.add(row / GROUP_ROWS * bytes),
+                        scales: scales.add(row / GROUP_ROWS * numbers),
+                        groups: count.div_ceil(GROUP_ROWS),
+                        out,
+                    });
+                }
             }
         }
         out

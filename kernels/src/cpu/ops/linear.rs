@@ -3,9 +3,11 @@
 
 use super::Cpu;
 use crate::cpu::block::BlockFormat;
-use crate::cpu::digits::group::GroupRow;
-use crate::cpu::digits::{BLOCK, DigitForm, DigitRow, PrepareRow};
-use crate::cpu::linear::multiply::{Groups, Multiply, Weights};
+use crate::cpu::digits::wide::WideRow;
+use crate::cpu::digits::{Activations, BLOCK, DigitBlock, DigitRow, PrepareRow};
+use crate::cpu::linear::matrix_unit::MatrixCode;
+use crate::cpu::linear::multiply::{Multiply, Prepared, Weights};
+use crate::cpu::linear::taken::Taken;
 use crate::cpu::linear::tile::Strided;
 use crate::cpu::memory::Shared;
 use crate::cpu::pack::PackedMatrix;
@@ -23,16 +25,23 @@ mod tests;
 /// by every thread for itself.
 const SHARED_ROWS: usize = 4;
 
-/// From this many rows on, a matrix unit is faster than vectors, if there is one. With 16 rows whose weights come
-/// from memory, as in batched decoding, a step took 1.3 times as long on it.
-const GROUPED_ROWS: usize = 32;
-
 /// The input of a linear layer.
 #[derive(Clone, Copy)]
 pub struct LinearInput<'a> {
     pub x: &'a Rows,
     /// Applied to each row first.
     pub norm: Option<Norm<'a>>,
+    /// None: all rows keep the contract of blocks.
+    pub split: Option<Split<'a>>,
+}
+
+/// The rows of an input by what their tokens are. Where there is a matrix unit, products of block-wise weights with
+/// prompt rows keep a contract of their own, on which a row's result depends, but on no other row.
+#[derive(Clone, Copy, Debug)]
+pub struct Split<'a> {
+    pub generated: &'a [u32],
+    /// All other rows.
+    pub prompt: &'a [u32],
 }
 
 /// The weights of a linear layer.
@@ -53,13 +62,6 @@ pub struct GatedWeights<'a> {
     pub activation: Activation,
 }
 
-/// Rows of the input that take part.
-#[derive(Clone, Copy)]
-enum Taken<'a> {
-    All,
-    Listed(&'a [u32]),
-}
-
 impl Cpu {
     /// out = W norm(x) + bias, or added to `out`. Panics when shapes differ; replacing sets `out`'s rows.
     pub fn linear(
@@ -72,10 +74,12 @@ impl Cpu {
         if mode == Store::Accumulate {
             assert_eq!(out.rows(), input.x.rows(), "rows of the residual");
         }
-        self.multiply(input, Taken::All, weights.checked(out, mode), out);
+        let weights = weights.checked(out, mode);
+        let taken = self.split(input, Needs::of(weights, input, input.x.width()));
+        self.multiply(input, taken, weights, out);
     }
 
-    /// `linear` of the listed rows of `x` only, in the order of the list; replaces `out`.
+    /// `linear` of the listed rows of `x` only, by the contract of blocks, in the order of the list; replaces `out`.
     pub fn linear_rows(
         &mut self,
         input: LinearInput<'_>,
@@ -84,7 +88,8 @@ impl Cpu {
         out: &mut Rows,
     ) {
         assert!(rows.iter().all(|row| (*row as usize) < input.x.rows()), "a listed row is not in the input");
-        self.multiply(input, Taken::Listed(rows), weights.checked(out, Store::Replace), out);
+        let taken = (Taken::gathered(rows), Taken::all(0));
+        self.multiply(input, taken, weights.checked(out, Store::Replace), out);
     }
 
     /// out = activation(gate norm(x)) * (up norm(x)). Panics when shapes differ.
@@ -92,64 +97,142 @@ impl Cpu {
         let GatedWeights { gate, up, activation } = weights;
         assert_eq!((gate.rows(), gate.columns()), (up.rows(), up.columns()), "shapes of gate and up");
         assert_eq!(out.width(), gate.rows(), "width of the gated output");
-        self.multiply(input, Taken::All, Weights::Gated { gate, up, activation }, out);
+        let weights = Weights::Gated { gate, up, activation };
+        let taken = self.split(input, Needs::of(weights, input, input.x.width()));
+        self.multiply(input, taken, weights, out);
     }
 
-    fn multiply(&mut self, input: LinearInput<'_>, taken: Taken<'_>, weights: Weights<'_>, out: &mut Rows) {
-        let width = input.x.width();
-        let rows = match taken {
-            Taken::All => input.x.rows(),
-            Taken::Listed(list) => list.len(),
-        };
-        let needs = Needs::of(weights, input, width);
-        let shared = rows >= SHARED_ROWS;
-        let copies = if shared { rows } else { rows * self.pool.threads() };
-        let unit = if rows >= GROUPED_ROWS && !needs.dense { self.isa.matrix_unit() } else { None };
-        let form = if unit.is_some() { DigitForm::Groups } else { DigitForm::Rows };
-        self.activations.reserve(form, copies, width).expect("memory for a step's activations");
-        out.set_rows(rows);
-        let blocks = if needs.digits { width / BLOCK } else { 0 };
-        let stride = width.next_multiple_of(LANES);
-        let digits = Shared(self.activations.digits_mut());
-        let groups = Shared(self.activations.groups_mut());
-        let floats = Shared(self.activations.floats_mut());
-        let out = out.shared();
-        let isa = self.isa;
-        self.pool.run(&|team| {
-            let first = if shared { 0 } else { team.id * rows };
-            for i in if shared { team.share(rows) } else { 0..rows } {
-                let x = match taken {
-                    Taken::All => input.x.row(i),
-                    Taken::Listed(list) => input.x.row(list[i] as usize),
-                };
-                // SAFETY: `reserve` has made room for all copies; each is written by one thread, and read
-                // by others after the barrier only.
-                let (digits, floats) = unsafe {
-                    let floats = floats.get().add((first + i) * stride);
-                    let digits = match form {
-                        DigitForm::Rows => {
-                            let row = digits.get().add((first + i) * blocks);
-                            DigitRow::Blocks(std::slice::from_raw_parts_mut(row, blocks))
-                        }
-                        DigitForm::Groups => DigitRow::Group(GroupRow::new(groups.get(), blocks, first + i)),
-                    };
-                    (digits, needs.floats.then(|| std::slice::from_raw_parts_mut(floats, width)))
-                };
-                isa.run(PrepareRow { x, norm: input.norm, floats, digits });
+    /// The rows that keep the contract of blocks, and the wide ones.
+    fn split<'a>(&self, input: LinearInput<'a>, needs: Needs) -> (Taken<'a>, Taken<'a>) {
+        match input.split {
+            Some(split) if !needs.dense && self.isa.matrix_unit().is_some() => {
+                assert_eq!(split.generated.len() + split.prompt.len(), input.x.rows(), "rows of the split");
+                (Taken::in_place(split.generated), Taken::in_place(split.prompt))
             }
-            if shared {
+            _ => (Taken::all(input.x.rows()), Taken::all(0)),
+        }
+    }
+
+    fn multiply(
+        &mut self,
+        input: LinearInput<'_>,
+        (rows, wide): (Taken<'_>, Taken<'_>),
+        weights: Weights<'_>,
+        out: &mut Rows,
+    ) {
+        let width = input.x.width();
+        let needs = Needs::of(weights, input, width);
+        let is_shared = rows.count >= SHARED_ROWS || wide.count > 0;
+        let copies = if is_shared { rows.count } else { rows.count * self.pool.threads() };
+        self.activations.reserve(copies, wide.count, width).expect("memory for a step's activations");
+        out.set_rows(rows.count + wide.count);
+        let call = Call { input, needs, memory: Memory::of(&mut self.activations, width), copies };
+        let (isa, unit, out) = (self.isa, self.isa.matrix_unit(), out.shared());
+        self.pool.run(&|team| {
+            let thread = (team.id, team.threads);
+            let first = if is_shared { 0 } else { team.id * rows.count };
+            for i in if is_shared { team.share(rows.count) } else { 0..rows.count } {
+                // SAFETY: `reserve` has made room for all copies; each is written by one thread, and read by others
+                // after the barrier only.
+                isa.run(unsafe { call.prepare_row(rows.input(i), first + i) });
+            }
+            for i in team.share(wide.count) {
+                // SAFETY: as above.
+                isa.run(unsafe { call.prepare_wide(wide.input(i), i) });
+            }
+            if is_shared {
                 team.barrier();
             }
-            isa.run(Multiply {
-                weights,
-                rows,
-                digits: Strided { start: digits.get().wrapping_add(first * blocks), stride: blocks },
-                floats: Strided { start: floats.get().wrapping_add(first * stride), stride },
-                groups: unit.map(|code| Groups { code, digits: groups.get() }),
-                out,
-                thread: (team.id, team.threads),
-            });
+            if rows.count > 0 {
+                isa.run(Multiply { weights, rows, prepared: call.prepared(first), out, thread });
+            }
+            if let Some(code) = unit.filter(|_| wide.count > 0) {
+                isa.run(Multiply { weights, rows: wide, prepared: call.prepared_wide(code), out, thread });
+            }
         });
+    }
+}
+
+/// A product as its threads share it.
+struct Call<'a> {
+    input: LinearInput<'a>,
+    needs: Needs,
+    memory: Memory,
+    /// Of rows in blocks; the floats of wide ones lie behind theirs.
+    copies: usize,
+}
+
+/// Where prepared rows lie.
+struct Memory {
+    digits: Shared<DigitBlock>,
+    wide_digits: Shared<i8>,
+    wide_scales: Shared<f32>,
+    floats: Shared<f32>,
+    /// Between rows of digits and of floats.
+    blocks: usize,
+    stride: usize,
+}
+
+impl Memory {
+    fn of(activations: &mut Activations, width: usize) -> Self {
+        let (wide_digits, wide_scales) = activations.wide_mut();
+        Self {
+            digits: Shared(activations.digits_mut()),
+            wide_digits: Shared(wide_digits),
+            wide_scales: Shared(wide_scales),
+            floats: Shared(activations.floats_mut()),
+            blocks: width / BLOCK,
+            stride: width.next_multiple_of(LANES),
+        }
+    }
+}
+
+impl<'a> Call<'a> {
+    /// # Safety
+    /// There is room for `copy`, which nobody else touches while the result is used.
+    unsafe fn prepare_row(&self, row: usize, copy: usize) -> PrepareRow<'_> {
+        let blocks = if self.needs.digits { self.memory.blocks } else { 0 };
+        // SAFETY: the caller's promise.
+        unsafe {
+            let digits = self.memory.digits.get().add(copy * blocks);
+            let digits = DigitRow::Blocks(std::slice::from_raw_parts_mut(digits, blocks));
+            PrepareRow { x: self.input.x.row(row), norm: self.input.norm, floats: self.floats(copy), digits }
+        }
+    }
+
+    /// # Safety
+    /// As `prepare_row`, with `copy` one of the wide rows.
+    unsafe fn prepare_wide(&self, row: usize, copy: usize) -> PrepareRow<'_> {
+        let (digits, scales) = (self.memory.wide_digits.get(), self.memory.wide_scales.get());
+        // SAFETY: the caller's promise.
+        unsafe {
+            let digits = DigitRow::Wide(WideRow::new(digits, scales, self.input.x.width(), copy));
+            let floats = self.floats(self.copies + copy);
+            PrepareRow { x: self.input.x.row(row), norm: self.input.norm, floats, digits }
+        }
+    }
+
+    #[allow(clippy::mut_from_ref)] // `prepare_row` and `prepare_wide` pass the promise on
+    unsafe fn floats(&self, copy: usize) -> Option<&mut [f32]> {
+        // SAFETY: the callers' promise.
+        self.needs.floats.then(|| unsafe {
+            let start = self.memory.floats.get().add(copy * self.memory.stride);
+            std::slice::from_raw_parts_mut(start, self.input.x.width())
+        })
+    }
+
+    /// Rows in blocks from the copy `first` on.
+    fn prepared(&self, first: usize) -> Prepared {
+        let Memory { digits, floats, stride, .. } = &self.memory;
+        let blocks = if self.needs.digits { self.memory.blocks } else { 0 };
+        Prepared::Rows {
+            digits: Strided { start: digits.get().wrapping_add(first * blocks), stride: blocks },
+            floats: Strided { start: floats.get().wrapping_add(first * stride), stride: *stride },
+        }
+    }
+
+    fn prepared_wide(&self, code: MatrixCode) -> Prepared {
+        Prepared::Wide { code, digits: self.memory.wide_digits.get(), scales: self.memory.wide_scales.get() }
     }
 }
 

@@ -324,10 +324,6 @@ impl Simd16 for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn times_256(x: Self::I) -> Self::I {
-        unsafe { Self::shl_i(x, 8) }
-    }
-    #[inline(always)]
     unsafe fn shr_i(x: Self::I, n: u32) -> Self::I {
         unsafe {
             let n = _mm256_set1_epi32(n as i32);

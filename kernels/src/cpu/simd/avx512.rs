@@ -29,20 +29,6 @@ fn first_mask(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as u16
 }
 
-/// A byte shuffle of each lane. By assembly, since the compiler would make a shift of it.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn shuffled_left_by_a_byte(x: __m512i) -> __m512i {
-    let order = _mm512_set4_epi32(0x0E0D_0C80, 0x0A09_0880, 0x0605_0480, 0x0201_0080);
-    let shuffled;
-    // SAFETY: the instruction reads and writes these registers only.
-    unsafe {
-        std::arch::asm!("vpshufb {}, {}, {}", out(zmm_reg) shuffled, in(zmm_reg) x, in(zmm_reg) order,
-            options(pure, nomem, nostack, preserves_flags));
-    }
-    shuffled
-}
-
 // SAFETY, for all blocks below: the instruction set and what a pointer is valid for are the caller's
 // promises.
 impl Simd16 for Avx512 {
@@ -244,10 +230,6 @@ impl Simd16 for Avx512 {
     #[inline(always)]
     unsafe fn shl_i(x: __m512i, n: u32) -> __m512i {
         unsafe { _mm512_sllv_epi32(x, _mm512_set1_epi32(n as i32)) }
-    }
-    #[inline(always)]
-    unsafe fn times_256(x: __m512i) -> __m512i {
-        unsafe { shuffled_left_by_a_byte(x) }
     }
     #[inline(always)]
     unsafe fn shr_i(x: __m512i, n: u32) -> __m512i {

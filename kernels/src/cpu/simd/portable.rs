@@ -221,10 +221,6 @@ impl Simd16 for Portable {
         x.map(|x| x << n)
     }
     #[inline(always)]
-    unsafe fn times_256(x: I) -> I {
-        x.map(|x| x << 8)
-    }
-    #[inline(always)]
     unsafe fn shr_i(x: I, n: u32) -> I {
         x.map(|x| (x as u32 >> n) as i32)
     }

@@ -125,7 +125,7 @@ unsafe fn integers<S: Simd16>(e: &Everything, (w, v): (S::I, S::I), r: &mut Resu
             r.i::<S>(x);
         }
         let n = e.n as u32;
-        for x in [S::shl_i(w, n), S::shr_i(w, n), S::sar_i(w, n), S::times_256(w)] {
+        for x in [S::shl_i(w, n), S::shr_i(w, n), S::sar_i(w, n)] {
             r.i::<S>(x);
         }
         r.i::<S>(S::load_u8(e.w.as_ptr().cast()));

@@ -2,13 +2,15 @@
 
 use crate::backend::{Batch, RowPlace};
 use crate::request::TokenId;
-use crate::schedule::StepPlan;
+use crate::schedule::{Row, StepPlan, TokenSource};
 
 #[derive(Debug, Default)]
 pub(super) struct StepRows {
     tokens: Vec<TokenId>,
     places: Vec<RowPlace>,
     sampled: Vec<u32>,
+    prompt: Vec<u32>,
+    generated: Vec<u32>,
     /// Empty between steps; only its memory is kept.
     block_tables: Vec<&'static [u32]>,
 }
@@ -18,10 +20,16 @@ impl StepRows {
         self.tokens.clear();
         self.tokens.extend(plan.rows().iter().map(|row| row.token));
         self.places.clear();
-        let place = |row: &crate::schedule::Row| RowPlace { sequence: row.sequence, position: row.position };
+        let place = |row: &Row| RowPlace { sequence: row.sequence, position: row.position };
         self.places.extend(plan.rows().iter().map(place));
         self.sampled.clear();
         self.sampled.extend(plan.samples().iter().map(|sample| sample.row));
+        for (rows, source) in
+            [(&mut self.prompt, TokenSource::Prompt), (&mut self.generated, TokenSource::Generated)]
+        {
+            rows.clear();
+            rows.extend((0..).zip(plan.rows()).filter(|(_, row)| row.source == source).map(|(i, _)| i));
+        }
         let mut block_tables = emptied(std::mem::take(&mut self.block_tables));
         block_tables.extend((0..plan.sequences().len()).map(|sequence| plan.block_table(sequence)));
         run(&Batch {
@@ -29,6 +37,8 @@ impl StepRows {
             places: &self.places,
             block_tables: &block_tables,
             sampled: &self.sampled,
+            prompt: &self.prompt,
+            generated: &self.generated,
         });
         self.block_tables = emptied(block_tables);
     }

@@ -43,7 +43,7 @@ fn sampled_after(digest: u64) -> TokenId {
 struct Expected {
     prompt_len: usize,
     tokens: Vec<TokenId>,
-    /// `digests[p]` covers the salt and `tokens[..=p]`.
+    /// `digests[p]` covers the salt and `tokens[..=p]`, with what they are if that makes a difference.
     digests: Vec<u64>,
     /// Tokens sampled so far.
     sampled: usize,
@@ -51,7 +51,7 @@ struct Expected {
 }
 
 impl Expected {
-    fn new(prompt: &[TokenId], salt: u64, len_max: usize) -> Self {
+    fn new(prompt: &[TokenId], salt: u64, len_max: usize, sources_apart: bool) -> Self {
         let mut state = digest(salt, 99);
         let mut digests = Vec::new();
         let mut tokens = prompt.to_vec();
@@ -59,7 +59,8 @@ impl Expected {
             if position == tokens.len() {
                 tokens.push(sampled_after(state));
             }
-            state = digest(state, tokens[position]);
+            let is_apart = sources_apart && position >= prompt.len();
+            state = digest(state, tokens[position] + if is_apart { 1000 } else { 0 });
             digests.push(state);
             if position >= prompt.len() && tokens[position] == END {
                 break;
@@ -97,6 +98,7 @@ impl Simulation {
             prompt_tokens_beside_decode: random.between(1, 40) as usize,
             waiting_max: random.between(1, 30) as usize,
             prefix_cache_n: random.between(0, 5) as usize,
+            sources_apart: random.one_in(2),
         };
         let text = |random: &mut Random| (0..160).map(|_| random.between(10, 40)).collect();
         let texts = (0..3).map(|_| text(&mut random)).collect();
@@ -116,9 +118,14 @@ impl Simulation {
     }
 
     fn submit(&mut self) {
-        let text = self.random.between(0, 2) as usize;
         let shared = self.random.between(0, 60) as usize;
-        let mut prompt = self.texts[text][..shared].to_vec();
+        let mut prompt = match self.alive.values().next() {
+            // A conversation goes on: what was generated is a prompt now.
+            Some(sequence) if self.random.one_in(3) => {
+                sequence.tokens[..shared.min(sequence.tokens.len())].to_vec()
+            }
+            _ => self.texts[self.random.between(0, 2) as usize][..shared].to_vec(),
+        };
         (0..self.random.between(0, 6)).for_each(|_| prompt.push(self.random.between(10, 40)));
         let (max_tokens, cache_salt) = (self.random.between(0, 50), self.random.between(0, 1).into());
         let new =
@@ -131,7 +138,8 @@ impl Simulation {
             Ok(id) => {
                 assert!(fits && room);
                 let len_max = len_max.min(prompt.len() + max_tokens as usize);
-                self.alive.insert(id, Expected::new(&prompt, cache_salt, len_max));
+                self.alive
+                    .insert(id, Expected::new(&prompt, cache_salt, len_max, self.options.sources_apart));
             }
             Err(SubmitError::QueueFull { .. }) => assert!(fits && !room),
             Err(_) => assert!(!fits),

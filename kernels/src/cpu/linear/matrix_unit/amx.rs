@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 
 use super::{MatrixUnit, SHAPES};
 
+/// Bytes between a register's rows in memory.
+const STRIDE: usize = 64;
+
 /// AMX with products of int8.
 pub(crate) struct Amx;
 
@@ -63,17 +66,17 @@ impl MatrixUnit for Amx {
     }
 
     #[inline(always)]
-    unsafe fn load<const REGISTER: usize>(&mut self, from: *const u8, stride: usize) {
+    unsafe fn load<const REGISTER: usize>(&mut self, from: *const u8) {
         unsafe {
-            asm!("tileloadd tmm{}, [{} + {}]", const REGISTER, in(reg) from, in(reg) stride,
+            asm!("tileloadd tmm{}, [{} + {}]", const REGISTER, in(reg) from, in(reg) STRIDE,
                 options(nostack, readonly, preserves_flags));
         }
     }
 
     #[inline(always)]
-    unsafe fn store<const REGISTER: usize>(&mut self, to: *mut i32, stride: usize) {
+    unsafe fn store<const REGISTER: usize>(&mut self, to: *mut u8) {
         unsafe {
-            asm!("tilestored [{} + {}], tmm{}", in(reg) to, in(reg) stride, const REGISTER,
+            asm!("tilestored [{} + {}], tmm{}", in(reg) to, in(reg) STRIDE, const REGISTER,
                 options(nostack, preserves_flags));
         }
     }

@@ -3,7 +3,7 @@
 use super::{MatrixUnit, SHAPES};
 
 pub(crate) struct Emulated {
-    registers: [[[u8; 64]; 16]; 5],
+    registers: [[[u8; 64]; 16]; 8],
 }
 
 fn rows(register: usize) -> usize {
@@ -20,24 +20,24 @@ impl MatrixUnit for Emulated {
     unsafe fn release() {}
 
     unsafe fn registers() -> Self {
-        Self { registers: [[[0; 64]; 16]; 5] }
+        Self { registers: [[[0; 64]; 16]; 8] }
     }
 
     unsafe fn zero<const REGISTER: usize>(&mut self) {
         self.registers[REGISTER] = [[0; 64]; 16];
     }
 
-    unsafe fn load<const REGISTER: usize>(&mut self, from: *const u8, stride: usize) {
+    unsafe fn load<const REGISTER: usize>(&mut self, from: *const u8) {
         for (i, row) in self.registers[REGISTER][..rows(REGISTER)].iter_mut().enumerate() {
             // SAFETY: the row is the caller's promise, and no register's row has more than 64 bytes.
-            unsafe { from.add(i * stride).copy_to(row.as_mut_ptr(), row_bytes(REGISTER)) };
+            unsafe { from.add(i * 64).copy_to(row.as_mut_ptr(), row_bytes(REGISTER)) };
         }
     }
 
-    unsafe fn store<const REGISTER: usize>(&mut self, to: *mut i32, stride: usize) {
+    unsafe fn store<const REGISTER: usize>(&mut self, to: *mut u8) {
         for (i, row) in self.registers[REGISTER][..rows(REGISTER)].iter().enumerate() {
             // SAFETY: as in `load`.
-            unsafe { row.as_ptr().copy_to(to.cast::<u8>().add(i * stride), row_bytes(REGISTER)) };
+            unsafe { row.as_ptr().copy_to(to.add(i * 64), row_bytes(REGISTER)) };
         }
     }
 

@@ -4,7 +4,7 @@ use crate::cpu::block::tests::Random;
 use crate::cpu::digits::LARGEST;
 use crate::cpu::isa::Isa;
 
-mod matrix_unit;
+mod wide;
 
 /// A matrix, packed and as numbers.
 struct Matrix {
@@ -47,7 +47,7 @@ fn bits(row: &[f32]) -> Vec<u32> {
 fn product(cpu: &mut Cpu, x: &Rows, parts: &[&PackedMatrix]) -> Rows {
     let mut out = Rows::new(x.rows(), parts.iter().map(|part| part.rows()).sum());
     let weights = LinearWeights { parts, bias: None };
-    cpu.linear(LinearInput { x, norm: None }, weights, &mut out, Store::Replace);
+    cpu.linear(LinearInput { x, norm: None, split: None }, weights, &mut out, Store::Replace);
     out
 }
 
@@ -170,7 +170,7 @@ fn norm_bias_and_residual_are_those_done_apart() {
         cpu.rms_norm(&x, &weight, 1e-5, &mut normed);
         let plain = product(&mut cpu, &normed, &[&matrix]);
         let mut got = first_rows(&residual, rows);
-        let input = LinearInput { x: &x, norm: Some(Norm { weight: &weight, eps: 1e-5 }) };
+        let input = LinearInput { x: &x, norm: Some(Norm { weight: &weight, eps: 1e-5 }), split: None };
         let weights = LinearWeights { parts: &[&matrix], bias: Some(&bias) };
         cpu.linear(input, weights, &mut got, Store::Accumulate);
         for i in 0..rows {
@@ -189,7 +189,7 @@ fn listed_rows_are_those_rows_of_the_whole() {
     for list in [&[19, 3][..], &[0, 5, 6, 7, 8, 19], &[]] {
         let mut out = Rows::new(8, 50);
         let weights = LinearWeights { parts: &[&matrix], bias: None };
-        cpu.linear_rows(LinearInput { x: &x, norm: None }, list, weights, &mut out);
+        cpu.linear_rows(LinearInput { x: &x, norm: None, split: None }, list, weights, &mut out);
         assert_eq!(out.rows(), list.len());
         for (i, row) in list.iter().enumerate() {
             assert_eq!(bits(out.row(i)), bits(whole.row(*row as usize)));
@@ -221,7 +221,7 @@ fn the_gated_layer_is_its_two_products_with_the_activation() {
             let mut cpu = Cpu::new(isa, threads);
             let mut out = Rows::new(5, 71);
             let weights = GatedWeights { gate: &gate, up: &up, activation: Activation::Silu };
-            cpu.gated_linear(LinearInput { x: &x, norm: None }, weights, &mut out);
+            cpu.gated_linear(LinearInput { x: &x, norm: None, split: None }, weights, &mut out);
             let got: Vec<_> = (0..5).map(|i| bits(out.row(i))).collect();
             let (g, u) = (product(&mut cpu, &x, &[&gate]), product(&mut cpu, &x, &[&up]));
             for i in 0..5 {

@@ -1,0 +1,102 @@
+//! Activations as integers of 16 bits with one scale a segment, in the tiles that matrix units multiply: of every
+//! group of 16 rows and every 64 columns a tile of high digits, then one of low digits. See `linear::wide`.
+
+use super::{BLOCK, LARGEST, TINY};
+use crate::cpu::linear::wide::{GROUP_ROWS, STEP, Segments, TILE_BYTES};
+use crate::cpu::simd::{LANES, Simd16};
+
+/// Where a row's digits and scales go.
+#[derive(Clone, Copy)]
+pub(crate) struct WideRow {
+    /// Of the row's group.
+    digits: *mut i8,
+    scales: *mut f32,
+    /// In the group.
+    row: usize,
+}
+
+/// Bytes of digits, and scales, of a group of rows of `width`.
+pub(crate) const fn group_sizes(width: usize) -> (usize, usize) {
+    let segments = Segments::of(width);
+    (segments.steps * 2 * TILE_BYTES, segments.count * GROUP_ROWS)
+}
+
+impl WideRow {
+    /// Row `row` of the groups that start at `digits` and `scales`.
+    ///
+    /// # Safety
+    /// The row's group lies in both allocations; while the value is used, nobody else touches the row.
+    pub(crate) unsafe fn new(digits: *mut i8, scales: *mut f32, width: usize, row: usize) -> Self {
+        let (bytes, numbers) = group_sizes(width);
+        let group = row / GROUP_ROWS;
+        // SAFETY: the caller's promise.
+        unsafe {
+            Self {
+                digits: digits.add(group * bytes),
+                scales: scales.add(group * numbers),
+                row: row % GROUP_ROWS,
+            }
+        }
+    }
+
+    /// Takes `x` apart, whose length is the width.
+    ///
+    /// # Safety
+    /// The processor has the instruction set of `S`.
+    #[inline(always)]
+    pub(crate) unsafe fn put<S: Simd16>(self, x: &[f32]) {
+        // SAFETY: `new` says that the row's digits and scales are ours; no reference is made to them, since other
+        // threads may write other rows of the group.
+        unsafe {
+            let segments = Segments::of(x.len());
+            for segment in 0..segments.count {
+                let blocks = segments.blocks_of(segment);
+                let (scale, inverse) = scale::<S>(&x[blocks.start * BLOCK..blocks.end * BLOCK]);
+                *self.scales.add(segment * GROUP_ROWS + self.row) = scale;
+                for column in (blocks.start * BLOCK..blocks.end * BLOCK).step_by(LANES) {
+                    let whole = S::to_i(S::mul(S::load(x.as_ptr().add(column)), S::splat(inverse)));
+                    let high = S::sar_i(S::add_i(whole, S::splat_i(128)), 8);
+                    self.store::<S>(column, high, whole);
+                }
+            }
+            if !x.len().is_multiple_of(STEP) {
+                for column in (x.len()..x.len().next_multiple_of(STEP)).step_by(LANES) {
+                    self.store::<S>(column, S::zero_i(), S::zero_i());
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store<S: Simd16>(self, column: usize, high: S::I, low: S::I) {
+        // SAFETY: as in `put`.
+        unsafe {
+            let tile = self.digits.add(column / STEP * 2 * TILE_BYTES);
+            let at = tile.add(self.row * STEP + column % STEP);
+            S::store_low_bytes(at, high);
+            S::store_low_bytes(at.add(TILE_BYTES), low);
+        }
+    }
+}
+
+/// The scale of a segment, and what makes integers of its numbers. NaN if one is not finite, so that it shows.
+#[inline(always)]
+unsafe fn scale<S: Simd16>(x: &[f32]) -> (f32, f32) {
+    // SAFETY: the instruction set is the caller's promise.
+    unsafe {
+        let sign_off = S::splat_i(i32::MAX);
+        let mut sizes = S::zero_i();
+        for x in x.as_chunks::<LANES>().0 {
+            // As integers, the bits of positive floats have their order, with NaN on top.
+            sizes = S::max_i(sizes, S::and_i(S::bits(S::load(x.as_ptr())), sign_off));
+        }
+        let largest = f32::from_bits(S::reduce_max_i(sizes) as u32);
+        if (TINY..=f32::MAX).contains(&largest) {
+            (largest / LARGEST, LARGEST / largest)
+        } else if largest < TINY {
+            (0.0, 0.0)
+        } else {
+            (f32::NAN, 0.0)
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A panel times groups of 16 rows by a matrix unit: see `wide` for the contract.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use super::matrix_unit::MatrixUnit;
+use super::wide::{GROUP_ROWS, Segments, TILE_BYTES};
+use super::wide_panel::{ExpandFunction, Tile, WidePanel};
+use crate::cpu::pack::PANEL_ROWS;
+use crate::cpu::simd::{Kernel, LANES, Simd16};
+
+/// What a call reads and writes.
+#[derive(Clone, Copy)]
+pub(crate) struct WideCall {
+    pub(super) expand: ExpandFunction,
+    pub(super) panel: *const u8,
+    pub(super) columns: usize,
+    /// Of the first row's group, as `digits::wide` lays them.
+    pub(super) digits: *const i8,
+    pub(super) scales: *const f32,
+    pub(super) groups: usize,
+    /// 32 results a row, for whole groups.
+    pub(super) out: *mut f32,
+}
+
+/// The code of a tile.
+///
+/// # Safety
+/// To call: the panel has 32 rows of `columns` weights of the type that `expand` is for, digits, scales and `out`
+/// are there for the groups. The unit is configured.
+pub(crate) type WideFunction = unsafe fn(&WideCall);
+
+/// # Safety
+/// As `WideFunction`; the processor has `S` and `U`, and the system lets this process use the unit.
+pub(super) unsafe fn tile<S: Simd16, U: MatrixUnit>(call: &WideCall) {
+    // SAFETY: the caller's promise.
+    unsafe { S::call(WideTile::<U>(call, PhantomData)) }
+}
+
+struct WideTile<'a, U>(&'a WideCall, PhantomData<U>);
+
+/// Sums of 16 rows and 16 outputs.
+type Sums = [[i32; LANES]; GROUP_ROWS];
+
+#[repr(C, align(64))]
+struct Memory {
+    panel: WidePanel,
+    /// H and C of the first 16 outputs, then of the others.
+    sums: [Sums; 4],
+}
+
+// Whoever makes the tile keeps the promises of `tile`.
+impl<U: MatrixUnit> Kernel for WideTile<'_, U> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) {
+        // SAFETY: see above; the instruction set is the caller's promise.
+        unsafe {
+            let call = self.0;
+            let mut memory = MaybeUninit::<Memory>::uninit();
+            let memory = memory.as_mut_ptr();
+            let mut unit = U::registers();
+            let segments = Segments::of(call.columns);
+            for segment in 0..segments.count {
+                (call.expand)(call.panel, segments.blocks_of(segment), &raw mut (*memory).panel);
+                let steps = segments.steps_of(segment);
+                for group in 0..call.groups {
+                    let digits = call.digits.add((group * segments.steps + steps.start) * 2 * TILE_BYTES);
+                    let tiles = (&raw const (*memory).panel.tiles).cast::<Tile>();
+                    multiply(&mut unit, digits.cast(), tiles, steps.len());
+                    store(&mut unit, (&raw mut (*memory).sums).cast());
+                    let scales = call.scales.add((group * segments.count + segment) * GROUP_ROWS);
+                    let out = call.out.add(group * GROUP_ROWS * PANEL_ROWS);
+                    add::<S>(memory, scales, out, segment == 0);
+                }
+            }
+        }
+    }
+}
+
+/// Sums in registers 0 to 3. Each register is loaded as late as the one before it was used.
+#[inline(always)]
+unsafe fn multiply<U: MatrixUnit>(unit: &mut U, mut digits: *const u8, mut tiles: *const Tile, steps: usize) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        unit.zero::<0>();
+        unit.zero::<1>();
+        unit.zero::<2>();
+        unit.zero::<3>();
+        for _ in 0..steps {
+            let weights = |i: usize| tiles.add(i).cast::<u8>();
+            unit.load::<4>(digits);
+            unit.load::<6>(weights(0));
+            unit.dot::<0, 4, 6>();
+            unit.load::<7>(weights(1));
+            unit.dot::<1, 4, 7>();
+            unit.load::<5>(digits.add(TILE_BYTES));
+            unit.dot::<1, 5, 6>();
+            unit.load::<6>(weights(2));
+            unit.dot::<2, 4, 6>();
+            unit.load::<7>(weights(3));
+            unit.dot::<3, 4, 7>();
+            unit.dot::<3, 5, 6>();
+            digits = digits.add(2 * TILE_BYTES);
+            tiles = tiles.add(4);
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn store(unit: &mut impl MatrixUnit, to: *mut u8) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        unit.store::<0>(to);
+        unit.store::<1>(to.add(TILE_BYTES));
+        unit.store::<2>(to.add(2 * TILE_BYTES));
+        unit.store::<3>(to.add(3 * TILE_BYTES));
+    }
+}
+
+/// The float steps of a segment for a group.
+#[inline(always)]
+unsafe fn add<S: Simd16>(memory: *const Memory, scales: *const f32, out: *mut f32, is_first: bool) {
+    // SAFETY: the caller's promises.
+    unsafe {
+        for half in 0..2 {
+            let of_weights = S::load((&raw const (*memory).panel.scales[half]).cast());
+            for row in 0..GROUP_ROWS {
+                let sums = |i: usize| S::load_i((&raw const (*memory).sums[2 * half + i][row]).cast());
+                let whole = S::fma(S::to_f(sums(0)), S::splat(256.0), S::to_f(sums(1)));
+                let out = out.add(row * PANEL_ROWS + half * LANES);
+                let y = if is_first { S::zero() } else { S::load(out) };
+                S::store(out, S::fma(whole, S::mul(of_weights, S::splat(*scales.add(row))), y));
+            }
+        }
+    }
+}
