@@ -44,7 +44,8 @@ pub(crate) async fn chat(
     let bytes = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
     may_fit(engine, bytes, "messages")?;
     let text = engine.text().clone();
-    let tokens = run(bytes, move || encode_chat(&text, &messages, &variables, GenerationPrompt::Add)).await?;
+    let tokens =
+        run_apart(bytes, move || encode_chat(&text, &messages, &variables, GenerationPrompt::Add)).await?;
     fits(engine, &tokens, "messages")?;
     Ok(PreparedPrompt { param: "messages", tokens: tokens.into(), echo: None })
 }
@@ -142,10 +143,18 @@ pub(crate) async fn run<T: Send + 'static>(
     bytes: usize,
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    if bytes <= INLINE_BYTES_MAX {
-        return work();
-    }
-    let permit = LONG_WORK.acquire().await.expect("nothing closes it");
+    if bytes <= INLINE_BYTES_MAX { work() } else { run_apart(bytes, work).await }
+}
+
+/// Runs `work` on a thread that may compute: how long a template takes is not told by the length of its texts.
+pub(crate) async fn run_apart<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    let permit = match bytes > INLINE_BYTES_MAX {
+        true => Some(LONG_WORK.acquire().await.expect("nothing closes it")),
+        false => None,
+    };
     let work = move || {
         let _until_done = permit; // also when the client is gone, which does not stop the work
         work()

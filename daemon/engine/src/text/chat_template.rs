@@ -1,29 +1,33 @@
 //! Chat messages to prompt text, by the model's own Jinja template.
 //!
 //! Renders as `transformers` does (same whitespace rules, functions, filters and variables), inside
-//! bounds: instructions, output bytes, recursion and template size are limited, and a template can
+//! bounds: time, instructions, output bytes, recursion and template size are limited, and a template can
 //! reach nothing but its variables. Not bounded is the memory of a template that doubles a string
 //! again and again; templates come from the model's files or from the operator, never from a request.
 
 mod environment;
 mod json;
 mod tool_arguments;
+mod watched;
 
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use minijinja::Environment;
+use minijinja::{Environment, Value};
 use serde_json::{Map, Value as Json};
 use thiserror::Error;
 
 use self::environment::{OutputTooLong, RaisedByTemplate};
 use self::tool_arguments::ArgumentsForm;
+use self::watched::Watched;
 
 pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Prompt text of a million tokens is about 4 MiB.
 pub const OUTPUT_BYTES_MAX: usize = 32 << 20;
 /// Template instructions; a message costs some hundreds.
 pub const INSTRUCTIONS_MAX: u64 = 20_000_000;
+/// Lists that are joined lazily cost time, but no instructions.
+pub const TIME_MAX: Duration = Duration::from_secs(10);
 const RECURSION_MAX: usize = 120;
 
 const DEFAULT: &str = "default";
@@ -59,6 +63,8 @@ pub enum TemplateError {
     Render { line: usize, message: String },
     #[error("the chat template ran for more than {INSTRUCTIONS_MAX} instructions (line {line})")]
     TooCostly { line: usize },
+    #[error("the chat template did not end within {TIME_MAX:?}; it is not run again")]
+    TooSlow,
     #[error("the chat template wrote more than {OUTPUT_BYTES_MAX} bytes")]
     OutputTooLong,
 }
@@ -75,7 +81,7 @@ pub struct TemplateTokens {
 /// A model's chat templates, compiled. Most models have one; some a second for tools.
 #[derive(Debug)]
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Watched<Environment<'static>>,
     tokens: TemplateTokens,
     arguments_form: ArgumentsForm,
 }
@@ -100,8 +106,12 @@ impl ChatTemplate {
                 message: message(&error),
             })?;
         }
+        let environment = Watched::new(environment, TIME_MAX);
         let mut template = ChatTemplate { environment, tokens, arguments_form: ArgumentsForm::Text };
         template.arguments_form = ArgumentsForm::of(&template);
+        if template.environment.is_stuck() {
+            return Err(TemplateError::TooSlow);
+        }
         Ok(template)
     }
 
@@ -111,7 +121,8 @@ impl ChatTemplate {
 
     /// The source of the template that is rendered without tools.
     pub fn source(&self) -> String {
-        self.environment.get_template(DEFAULT).map_or(String::new(), |template| template.source().to_owned())
+        let environment = self.environment.get();
+        environment.get_template(DEFAULT).map_or(String::new(), |template| template.source().to_owned())
     }
 
     pub fn render(&self, prompt: &ChatPrompt<'_>) -> Result<String, TemplateError> {
@@ -123,16 +134,21 @@ impl ChatTemplate {
 
     fn render_as_is(&self, prompt: &ChatPrompt<'_>) -> Result<String, TemplateError> {
         let names: &[&str] = if prompt.tools.is_empty() { &[DEFAULT] } else { &[TOOL_USE, DEFAULT] };
-        let found = names.iter().find_map(|name| self.environment.get_template(name).ok());
-        let template = found.ok_or(TemplateError::Missing)?;
-        let mut output = BoundedOutput::default();
-        let rendered = template.render_captured_to(environment::variables(&self.tokens, prompt), &mut output);
-        let failed = rendered.err().map(render_error);
-        match failed {
-            _ if output.overflowed => Err(TemplateError::OutputTooLong),
-            Some(error) => Err(error),
-            None => Ok(String::from_utf8(output.bytes).expect("a template writes only text")),
-        }
+        let variables = environment::variables(&self.tokens, prompt);
+        let rendered = self.environment.run(move |environment| render(environment, names, variables));
+        rendered.unwrap_or(Err(TemplateError::TooSlow))
+    }
+}
+
+/// The first template of these names that is there.
+fn render(environment: &Environment<'_>, names: &[&str], variables: Value) -> Result<String, TemplateError> {
+    let found = names.iter().find_map(|name| environment.get_template(name).ok());
+    let mut output = BoundedOutput::default();
+    let rendered = found.ok_or(TemplateError::Missing)?.render_captured_to(variables, &mut output);
+    match rendered.err().map(render_error) {
+        _ if output.overflowed => Err(TemplateError::OutputTooLong),
+        Some(error) => Err(error),
+        None => Ok(String::from_utf8(output.bytes).expect("a template writes only text")),
     }
 }
 

@@ -40,13 +40,17 @@ pub(super) async fn tokenize(
     }
     let text = model.engine.text().clone();
     let return_strings = request.return_token_strs.unwrap_or(false);
-    let (tokens, token_strs) = prompt::run(body.bytes.len(), move || {
+    let has_template = request.messages.is_some();
+    let work = move || {
         let tokens = tokens_of(&text, request)?;
         let string = |token: &u32| String::from_utf8_lossy(text.token_bytes(*token)).into_owned();
         let strings = return_strings.then(|| tokens.iter().map(string).collect());
         Ok((tokens, strings))
-    })
-    .await?;
+    };
+    let (tokens, token_strs) = match has_template {
+        true => prompt::run_apart(body.bytes.len(), work).await?,
+        false => prompt::run(body.bytes.len(), work).await?,
+    };
     let max_model_len = model.engine.info().context_len;
     Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs }))
 }
