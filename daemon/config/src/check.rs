@@ -124,7 +124,10 @@ fn check_nested(document: &mut Document, path: &str, value: &mut Value, problems
             }
         }
         _ if many => problems.push(document.problem(path, "must be tables, each written [[models]]")),
-        _ => problems.push(document.problem(path, format!("must be a table, written [{path}]"))),
+        _ => {
+            let written = without_indices(path);
+            problems.push(document.problem(path, format!("must be a table, written [{written}]")));
+        }
     }
 }
 

@@ -196,16 +196,23 @@ fn as_written(kind: &Kind, text: &str) -> String {
 /// A value for a message: one line, not long, no secret.
 fn shown(path: &str, text: &str) -> String {
     let text = text.trim();
-    if path == "global.token_source" && text.contains("literal:") {
-        return "\"literal:***\"".to_owned();
+    if path == "global.token_source" && !names_a_source(text) {
+        return "\"***\"".to_owned();
     }
     match text.char_indices().nth(80) {
         None if !text.contains('\n') => text.to_owned(),
         end => {
             let line = text[..end.map_or(text.len(), |(end, _)| end)].lines().next().unwrap_or_default();
-            format!("{line}…")
+            let quote = if line.starts_with('"') && !line.starts_with("\"\"\"") { "\"" } else { "" };
+            format!("{line}…{quote}")
         }
     }
+}
+
+/// Says where a token lies, and is none: not even a mistyped `literal` with the secret behind it.
+fn names_a_source(text: &str) -> bool {
+    let text = text.trim_matches(['"', '\'']);
+    ["cache", "none"].contains(&text) || ["env:", "path:", "file:"].iter().any(|kind| text.starts_with(kind))
 }
 
 /// The value a flag's text stands for; what does not fit its kind stays text, which the checks then refuse.

@@ -317,8 +317,10 @@ fn secrets_stay_out_of_messages_and_listings() {
     let loaded = Loaded::from_toml("a.toml", &text).unwrap();
     assert_eq!(loaded.config.global.token_source, TokenSource::Literal("hf_secret".to_owned()));
     assert!(!loaded.to_toml().contains("secret") && !format!("{:?}", loaded.config).contains("secret"));
-    let broken = format!("[global]\ntoken_source = [\"literal:hf_secret\"]\n{MODEL}");
-    assert!(!messages(&broken).concat().contains("secret"));
+    for value in ["[\"literal:hf_secret\"]", "\"litral:hf_secret\"", "\"hf_secret\"", "'hf_secret'"] {
+        let broken = messages(&format!("[global]\ntoken_source = {value}\n{MODEL}")).concat();
+        assert!(broken.contains("token_source") && !broken.contains("secret"), "{broken}");
+    }
 }
 
 /// A document with some keys set to values they take.
