@@ -20,6 +20,8 @@ use super::{
 /// look for one in the environment.
 const NO_TOKEN: &str = "\n";
 const REDIRECTS_MAX: usize = 5;
+/// Of what says which files there are: nothing is lost yet, and somebody waits for an answer.
+const DESCRIPTION_RETRIES: u32 = 2;
 
 pub(super) fn resolve(
     reference: &ModelReference,
@@ -148,7 +150,7 @@ impl<'a> Hub<'a> {
             .token(token.as_deref().unwrap_or(NO_TOKEN))
             .cache_dir(options.cache_folder())
             .client(transfers.clone())
-            .retry_max_attempts(options.retries as usize)
+            .retry_max_attempts(options.retries.min(DESCRIPTION_RETRIES) as usize)
             .retry_base_delay(options.retry_delay)
             .build()
             .map_err(|error| network(error.into()))?;
