@@ -13,8 +13,12 @@ pub(super) fn part<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, ApiErr
         let inner = error.into_inner().to_string();
         // The position is of no use to a program's author and `param` says where.
         let reason = in_json_terms(inner.split(" at line ").next().unwrap_or(&inner));
+        let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
         match path.as_str() {
-            "." => ApiError::malformed(reason),
+            "." => match missing {
+                Some(name) => ApiError::invalid(name, format!("{name} is missing")),
+                None => ApiError::malformed(reason),
+            },
             path => ApiError::invalid(path, format!("{path}: {reason}")),
         }
     })
@@ -61,5 +65,7 @@ mod tests {
         }
         let error = part::<Fields>(r#"{"max_tokens":-1}"#).unwrap_err().to_string();
         assert_eq!(error, "max_tokens: invalid value: integer `-1`, expected a whole number of at least 0");
+        let Err(ApiError::Invalid { param, message }) = part::<Fields>("{}") else { panic!() };
+        assert_eq!((param.as_deref(), message.as_str()), (Some("max_tokens"), "max_tokens is missing"));
     }
 }

@@ -156,7 +156,8 @@ fn with_float_numbers(value: Value) -> Value {
 fn unknown(name: &str, known: &[&str]) -> ApiError {
     let short = name.len() <= 64;
     let nearest = known.iter().filter(|_| short).min_by_key(|known| strsim::damerau_levenshtein(name, known));
-    let near = nearest.filter(|known| strsim::damerau_levenshtein(name, known) <= 1 + name.len() / 4);
+    let near =
+        nearest.filter(|known| strsim::damerau_levenshtein(name, known) < name.len().min(2 + name.len() / 4));
     let name: String = name.chars().take(64).collect();
     let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
     ApiError::invalid(name.as_str(), format!("unknown field {name:?}{hint}"))
@@ -208,5 +209,7 @@ mod tests {
     fn a_far_name_gets_no_suggestion() {
         let Err(ApiError::Invalid { message, .. }) = check("colour", "1", &["seed"]) else { panic!() };
         assert_eq!(message, "unknown field \"colour\"");
+        let Err(ApiError::Invalid { message, .. }) = check("x", "1", &["n"]) else { panic!() };
+        assert_eq!(message, "unknown field \"x\"");
     }
 }
