@@ -1,6 +1,7 @@
 //! What the engine refuses, said of the configuration: place, key and value as they were written, not the engine's
 //! option that they became in `translate`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ostro_config::{Loaded, Problem};
@@ -26,7 +27,13 @@ impl Origins {
         let (key, message) = match error {
             LoadError::Option(error) => (self.option(error.name)?, format!("must be {}", error.allowed)),
             LoadError::Memory(error) => (self.cache()?, too_large(error)?),
-            LoadError::Text(TextError::Template(error)) => (self.template()?, no_template(error)),
+            LoadError::Text(TextError::Template(error)) => (self.template()?.0, no_template(error)),
+            LoadError::Text(TextError::Read { path, source }) => {
+                (self.template_at(path)?, format!("cannot be read: {source}"))
+            }
+            LoadError::Text(TextError::TemplateName(path)) => {
+                (self.template_at(path)?, "must end in .jinja or .json".to_owned())
+            }
             _ => return None,
         };
         Some(self.loaded.problem(&key, message))
@@ -56,8 +63,13 @@ impl Origins {
         keys.iter().find(|(_, set)| *set).map(|(name, _)| format!("paged_attn.{name}"))
     }
 
-    /// The key whose template the engine takes.
-    fn template(&self) -> Option<String> {
+    /// The key that names this file.
+    fn template_at(&self, path: &Path) -> Option<String> {
+        self.template().filter(|(_, file)| path.ends_with(file)).map(|(key, _)| key)
+    }
+
+    /// The key whose template the engine takes, and its file.
+    fn template(&self) -> Option<(String, &Path)> {
         let (model, runtime) = (self.loaded.config.models.get(self.index)?, &self.loaded.config.runtime);
         let keys = [
             (self.of_model("jinja_explicit"), &model.jinja_explicit),
@@ -65,7 +77,7 @@ impl Origins {
             (self.of_model("chat_template"), &model.chat_template),
             ("runtime.chat_template".to_owned(), &runtime.chat_template),
         ];
-        keys.into_iter().find(|(_, file)| file.is_some()).map(|(key, _)| key)
+        keys.into_iter().find_map(|(key, file)| Some((key, file.as_ref()?.as_path())))
     }
 
     fn of_model(&self, key: &str) -> String {
@@ -162,5 +174,13 @@ mod tests {
             LoadError::Text(TextError::Template(error)),
             Some("a.toml:8: models[1].jinja_explicit = \"own.jinja\" is not a chat template: line 3: odd"),
         );
+        let unread =
+            |path: &str| TextError::Read { path: path.into(), source: std::io::ErrorKind::NotFound.into() };
+        check(
+            "",
+            LoadError::Text(unread("/etc/own.jinja")),
+            Some("a.toml:6: models[1].jinja_explicit = \"own.jinja\" cannot be read: entity not found"),
+        );
+        check("", LoadError::Text(unread("/model/tokenizer.json")), None);
     }
 }
