@@ -57,7 +57,7 @@ fn context(cpu: &mut Cpu, tokens: usize, layers: usize) -> (Context, f64) {
     let inverse_frequencies: Vec<f64> = (0..32).map(|i| 1e5f64.powf(-f64::from(i) / 32.0)).collect();
     let rotary = RotaryTable::new(&inverse_frequencies, RotaryStyle::HalfSplit, 1.0, 8192);
     let places: Vec<RowPlace> =
-        (0..tokens as u32).map(|position| RowPlace { sequence: 0, position }).collect();
+        (0..tokens as u32).map(|position| RowPlace { sequence: 0, position, is_prompt: true }).collect();
     let batch = BatchView { rows: &places, block_tables: &[&blocks] };
     let mut qkv = random_rows(tokens);
     // The first round pays for fresh memory.
@@ -92,7 +92,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 
 fn decode(cpu: &mut Cpu, depth: usize) {
     let (Context { cache, blocks }, _) = context(cpu, depth, LAYERS);
-    let places = [RowPlace { sequence: 0, position: depth as u32 - 1 }];
+    let places = [RowPlace { sequence: 0, position: depth as u32 - 1, is_prompt: false }];
     let batch = BatchView { rows: &places, block_tables: &[&blocks] };
     let qkv = random_rows(1);
     let mut out = Rows::new(1, SHAPE.out_width());
@@ -138,7 +138,7 @@ fn read(pool: &mut Pool, data: &[u64]) -> f64 {
 fn prefill(cpu: &mut Cpu, prompt: usize) {
     let (Context { cache, blocks }, stored) = context(cpu, prompt, 4);
     let places: Vec<RowPlace> =
-        (0..prompt as u32).map(|position| RowPlace { sequence: 0, position }).collect();
+        (0..prompt as u32).map(|position| RowPlace { sequence: 0, position, is_prompt: true }).collect();
     let batch = BatchView { rows: &places, block_tables: &[&blocks] };
     let qkv = random_rows(prompt);
     let mut out = Rows::new(prompt, SHAPE.out_width());

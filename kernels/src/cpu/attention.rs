@@ -1,9 +1,10 @@
-//! Attention of query rows over the paged cache. One contract for prompt and decode rows: a row's
+//! Attention of query rows over the paged cache. A row's
 //! bits depend only on its own query, keys and values, never on the batch, the chunking, the block
 //! table, the threads or the instruction set.
 //!
 //! The contract: keys are taken in steps of 64 and parts of 256, both counted from position 0. A part
-//! is an online softmax in base 2 (`step`); the parts of a row are merged in order (`merge`). How rows,
+//! is an online softmax in base 2 (`step`, or `wide` for prompt rows on a matrix unit); the parts of a row are
+//! merged in order (`merge`). How rows,
 //! heads and parts are grouped into units of work (`plan`) is free, since no unit's result depends on
 //! another's.
 
@@ -14,6 +15,7 @@ mod part;
 pub(crate) mod plan;
 mod step;
 pub(crate) mod unit;
+pub(crate) mod wide;
 
 /// Keys of a part.
 pub(crate) const PART: usize = 256;
@@ -65,6 +67,8 @@ pub struct RowPlace {
     pub sequence: u32,
     /// Index of the row's token in its sequence, from 0.
     pub position: u32,
+    /// Where there is a matrix unit, rows of prompt tokens keep a contract of their own.
+    pub is_prompt: bool,
 }
 
 /// The rows of a step. Rows of a sequence are consecutive, with consecutive positions; a row sees the

@@ -62,13 +62,18 @@ impl Buffers {
             max: take(rows),
             merged: take(rows * 2).cast(),
             seen: take(rows).cast(),
-            k: take(STEP * width),
-            v: take(STEP * width),
+            k: take(tile_floats(width)),
+            v: take(tile_floats(width)),
         }
     }
 }
 
 /// Floats of all areas for `rows` rows.
 fn area_floats(rows: usize, width: usize) -> usize {
-    rows * (QUERY_STRIDE + 2 * width + LANES + 4) + 2 * STEP * width
+    rows * (QUERY_STRIDE + 2 * width + LANES + 4) + 2 * tile_floats(width)
+}
+
+/// A step's keys or values: as f32, or as tiles of 32 dimensions.
+fn tile_floats(width: usize) -> usize {
+    STEP * width.next_multiple_of(2 * LANES)
 }

@@ -5,6 +5,7 @@ use super::PART;
 use super::element::{Bf16, Element, F16, F32, Tile};
 use super::step::{RowState, STEP, StepKeys, step};
 use super::unit::Job;
+use super::wide::{WideStep, fill};
 use crate::cpu::kv_cache::CacheType;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
 
@@ -34,7 +35,18 @@ impl Job<'_> {
             // SAFETY: the caller's promises; a tile is filled before it is used.
             unsafe {
                 let keys = self.step_keys::<E>(key);
-                if self.unit.rows >= TILE_ROWS {
+                if let Some(code) = self.matrix_unit() {
+                    let tiles = (self.areas.k.cast(), self.areas.v.cast());
+                    fill::<S, E>(&keys, (self.state.dims, (end - key).min(STEP)), tiles);
+                    (code.attend)(&WideStep {
+                        rows: self.unit.rows,
+                        seen: self.areas.seen,
+                        first_key: key,
+                        state: self.state,
+                        keys: self.areas.k.cast_const().cast(),
+                        values: self.areas.v.cast_const().cast(),
+                    });
+                } else if self.unit.rows >= TILE_ROWS {
                     let tile = self.fill_tile::<S, E>(&keys, (end - key).min(STEP));
                     self.run_rows::<S, Tile>(key, &tile);
                 } else {

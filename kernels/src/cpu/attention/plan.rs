@@ -4,13 +4,13 @@
 //! with few rows (decode) becomes parts of its keys, so that a lone request keeps all threads busy,
 //! and its rows are merged afterwards. Nothing of this shows in the result.
 
-use super::{BatchView, HeadShape, PART};
+use super::{BatchView, HeadShape, PART, RowPlace};
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Query rows (tokens x heads that share a key head) of a unit, unless one token alone has more.
-const UNIT_ROWS: usize = 96;
+const UNIT_ROWS: usize = 192;
 /// Sequences with at most this many rows are cut by parts.
 const FEW_TOKENS: usize = 8;
 
@@ -38,7 +38,7 @@ pub(crate) enum Keys {
     Part { part: usize, cut: usize },
 }
 
-/// The rows of one sequence in the batch.
+/// The rows of one sequence and kind in the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) sequence: usize,
@@ -46,6 +46,7 @@ pub(crate) struct Run {
     pub(crate) batch_row: usize,
     pub(crate) position: usize,
     pub(crate) tokens: usize,
+    pub(crate) is_prompt: bool,
 }
 
 impl Run {
@@ -157,13 +158,14 @@ pub(crate) fn rows_max(group: usize) -> usize {
     UNIT_ROWS.max(group)
 }
 
-/// The sequences of a batch, in order. Panics when a sequence's rows are not consecutive positions.
+/// The sequences of a batch, in order, cut where prompts end. Panics when a sequence's rows are not consecutive positions.
 pub(crate) fn runs<'a>(batch: &'a BatchView<'_>) -> impl Iterator<Item = Run> + 'a {
     let mut next = 0;
     std::iter::from_fn(move || {
         let first = batch.rows.get(next)?;
         let (batch_row, position) = (next, first.position as usize);
-        while batch.rows.get(next).is_some_and(|row| row.sequence == first.sequence) {
+        let kind = |row: &RowPlace| (row.sequence, row.is_prompt);
+        while batch.rows.get(next).is_some_and(|row| kind(row) == kind(first)) {
             let expected = position + next - batch_row;
             assert_eq!(
                 batch.rows[next].position as usize, expected,
@@ -171,18 +173,18 @@ pub(crate) fn runs<'a>(batch: &'a BatchView<'_>) -> impl Iterator<Item = Run> + 
             );
             next += 1;
         }
-        Some(Run { sequence: first.sequence as usize, batch_row, position, tokens: next - batch_row })
+        let (sequence, tokens) = (first.sequence as usize, next - batch_row);
+        Some(Run { sequence, batch_row, position, tokens, is_prompt: first.is_prompt })
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::attention::RowPlace;
     use std::collections::HashMap;
 
     fn rows(sequence: u32, positions: Range<u32>) -> Vec<RowPlace> {
-        positions.map(|position| RowPlace { sequence, position }).collect()
+        positions.map(|position| RowPlace { sequence, position, is_prompt: false }).collect()
     }
 
     fn check(rows: &[RowPlace], shape: &HeadShape, threads: usize) {

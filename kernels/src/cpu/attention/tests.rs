@@ -16,6 +16,8 @@ struct Case {
     block_size: usize,
     cache_type: CacheType,
     lengths: Vec<usize>,
+    /// The first two thirds of each sequence are its prompt.
+    has_prompts: bool,
 }
 
 /// Which rows a step takes: (sequence, positions) after one another.
@@ -41,7 +43,12 @@ impl Case {
         let (query_heads, kv_heads, head_dim) = heads;
         let scale = 1.0 / (head_dim as f32).sqrt();
         let shape = HeadShape { query_heads, kv_heads, head_dim, scale };
-        Self { shape, block_size, cache_type, lengths: lengths.to_vec() }
+        Self { shape, block_size, cache_type, lengths: lengths.to_vec(), has_prompts: false }
+    }
+
+    fn place(&self, sequence: usize, position: usize) -> RowPlace {
+        let is_prompt = self.has_prompts && position < self.lengths[sequence].div_ceil(3) * 2;
+        RowPlace { sequence: sequence as u32, position: position as u32, is_prompt }
     }
 
     /// A row of queries, keys and values; queries are large enough that weights differ much.
@@ -90,12 +97,8 @@ impl Case {
         let rotary = RotaryTable::new(&self.frequencies(), RotaryStyle::HalfSplit, 1.0, 2048);
         let mut outputs: Vec<Vec<Vec<f32>>> = self.lengths.iter().map(|&n| vec![Vec::new(); n]).collect();
         for step in steps {
-            let places: Vec<RowPlace> = step
-                .iter()
-                .flat_map(|(s, range)| {
-                    range.clone().map(|p| RowPlace { sequence: *s as u32, position: p as u32 })
-                })
-                .collect();
+            let places: Vec<RowPlace> =
+                step.iter().flat_map(|(s, range)| range.clone().map(|p| self.place(*s, p))).collect();
             let batch = BatchView { rows: &places, block_tables: &tables };
             let mut qkv = Rows::new(places.len(), self.shape.qkv_width());
             let mut out = Rows::new(places.len(), self.shape.out_width());
@@ -151,7 +154,12 @@ fn bits(outputs: &[Vec<Vec<f32>>]) -> Vec<Vec<Vec<u32>>> {
 }
 
 fn check_bits(case: &Case) {
-    let best = Isa::detect();
+    check_bits_on(case, &Isa::supported());
+}
+
+/// The last one is the measure of all.
+fn check_bits_on(case: &Case, isas: &[Isa]) {
+    let best = isas[isas.len() - 1];
     let expected = bits(&case.run(&mut Cpu::new(best, 1), &case.alone(usize::MAX)));
     let check = |isa: Isa, threads: usize, steps: &[Step], what: &str| {
         let got = bits(&case.run(&mut Cpu::new(isa, threads), steps));
@@ -172,7 +180,7 @@ fn check_bits(case: &Case) {
     check(best, 2, &case.alone(100), "chunks of 100");
     check(best, 2, &case.together(&[1, 33, 5, 400]), "a mixed batch");
     check(best, 1, &case.together(&[2]), "pairs in a batch");
-    for isa in Isa::supported() {
+    for &isa in isas {
         check(isa, 2, &case.alone(usize::MAX), "whole prompts");
         check(isa, 1, &case.together(&[1, 50]), "decode beside prompts");
     }
@@ -200,6 +208,41 @@ fn every_path_gives_the_same_bits() {
 fn every_path_gives_the_same_bits_over_several_parts() {
     check_bits(&Case::new((3, 1, 64), 32, CacheType::F16, &[1100, 513, 768]));
     check_bits(&Case::new((1, 1, 16), 16, CacheType::F32, &[255, 256, 300, 512, 1025]));
+}
+
+/// Prompts on matrix units: the plain emulation everywhere, AMX where it is.
+fn units() -> Vec<Isa> {
+    let supported = Isa::supported().into_iter().filter(|isa| isa.has_matrix_unit());
+    std::iter::once(Isa::EMULATED_AMX).chain(supported).collect()
+}
+
+#[test]
+fn prompts_have_bits_of_their_own_on_every_path() {
+    for (heads, block_size, cache_type, lengths) in [
+        ((9, 3, 64), 32, CacheType::F16, &[1, 63, 66, 257, 130][..]),
+        ((4, 4, 48), 16, CacheType::F16, &[20, 140]),
+        ((4, 1, 80), 64, CacheType::Bf16, &[75, 130]),
+        ((1, 1, 128), 32, CacheType::F32, &[90, 33]),
+        ((3, 1, 256), 16, CacheType::F32, &[70]),
+        ((4, 2, 40), 64, CacheType::F16, &[99]),
+        ((100, 1, 8), 32, CacheType::F16, &[66]),
+        ((1, 1, 16), 16, CacheType::F32, &[255, 256, 512, 1025]),
+    ] {
+        let case = Case { has_prompts: true, ..Case::new(heads, block_size, cache_type, lengths) };
+        check_bits_on(&case, &units());
+    }
+}
+
+#[test]
+fn rows_that_are_no_prompts_keep_their_bits_beside_prompts() {
+    let case = Case::new((2, 1, 64), 32, CacheType::F16, &[90]);
+    let plain = case.run(&mut Cpu::new(Isa::detect(), 1), &case.alone(usize::MAX));
+    let mixed = Case { has_prompts: true, ..Case::new((2, 1, 64), 32, CacheType::F16, &[90]) };
+    for isa in units() {
+        let got = bits(&mixed.run(&mut Cpu::new(isa, 1), &mixed.alone(usize::MAX)));
+        assert_eq!(got[0][60..], bits(&plain)[0][60..], "{isa}");
+        assert_ne!(got[0][..60], bits(&plain)[0][..60], "{isa}");
+    }
 }
 
 /// Softmax attention in f64 over keys and values as the cache rounds them.
@@ -247,16 +290,20 @@ fn attention_is_close_to_a_softmax_in_f64() {
         ((4, 1, 80), 64, CacheType::Bf16),
         ((2, 1, 256), 16, CacheType::F16),
     ] {
-        let case = Case::new(heads, block_size, cache_type, &[700]);
-        let got = case.run(&mut Cpu::new(Isa::detect(), 2), &case.alone(usize::MAX));
-        for position in [0, 1, 62, 63, 64, 65, 255, 256, 257, 511, 512, 699] {
-            let expected = reference(&case, 0, position);
-            for (i, (&got, &expected)) in got[0][position].iter().zip(&expected).enumerate() {
-                // Values are below 1; scores up to about 30 carry errors of some 2^-24 each.
-                assert!(
-                    (f64::from(got) - expected).abs() < 1e-5,
-                    "{heads:?} {cache_type:?} position {position} output {i}: {got} for {expected}"
-                );
+        let mut case = Case::new(heads, block_size, cache_type, &[700]);
+        let unit = units()[units().len() - 1];
+        // Values are below 1; scores up to about 30 carry errors of some 2^-24 each, or 2^-17 of prompts.
+        for (has_prompts, isa, tolerance) in [(false, Isa::detect(), 1e-5), (true, unit, 2e-4)] {
+            case.has_prompts = has_prompts;
+            let got = case.run(&mut Cpu::new(isa, 2), &case.alone(usize::MAX));
+            for position in [0, 1, 62, 63, 64, 65, 255, 256, 257, 465, 512, 699] {
+                let expected = reference(&case, 0, position);
+                for (i, (&got, &expected)) in got[0][position].iter().zip(&expected).enumerate() {
+                    assert!(
+                        (f64::from(got) - expected).abs() < tolerance,
+                        "{heads:?} {cache_type:?} {isa} position {position} output {i}: {got} for {expected}"
+                    );
+                }
             }
         }
     }
@@ -267,7 +314,10 @@ fn attention_is_close_to_a_softmax_in_f64() {
 fn a_block_beyond_the_cache_panics() {
     let case = Case::new((1, 1, 16), 16, CacheType::F32, &[20]);
     let cache = case.cache(2);
-    let batch = BatchView { rows: &[RowPlace { sequence: 0, position: 19 }], block_tables: &[&[0, 2]] };
+    let batch = BatchView {
+        rows: &[RowPlace { sequence: 0, position: 19, is_prompt: false }],
+        block_tables: &[&[0, 2]],
+    };
     let (mut qkv, mut out) = (Rows::new(1, 48), Rows::new(1, 16));
     qkv.set_rows(1);
     out.set_rows(1);

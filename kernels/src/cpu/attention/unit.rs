@@ -5,8 +5,10 @@ use super::buffers::{Areas, Buffers};
 use super::merge::{Merged, PartResult, finish};
 use super::plan::{Cut, Keys, Unit};
 use super::step::{QUERY_STRIDE, RowState};
+use super::wide;
 use super::{HeadShape, PART};
 use crate::cpu::kv_cache::LayerPages;
+use crate::cpu::linear::matrix_unit::MatrixCode;
 use crate::cpu::memory::Shared;
 use crate::cpu::rows::{Rows, SharedRows};
 use crate::cpu::simd::{LANES, Simd16};
@@ -22,6 +24,8 @@ pub(crate) struct Call<'a> {
     pub(crate) out: SharedRows,
     /// `slot_floats` floats a slot: the output, then maximum and sum.
     pub(crate) slots: Shared<f32>,
+    /// For rows of prompts, if there are any. Configured on each thread.
+    pub(crate) unit: Option<MatrixCode>,
 }
 
 /// Floats of a partial result: whole cache lines, so that threads do not share one.
@@ -92,6 +96,12 @@ impl Job<'_> {
         unsafe { *self.areas.seen.add(row) as usize }
     }
 
+    /// The matrix unit, if the unit of work is for it.
+    #[inline(always)]
+    pub(super) fn matrix_unit(&self) -> Option<MatrixCode> {
+        self.call.unit.filter(|_| self.unit.run.is_prompt)
+    }
+
     /// Queries are scaled into base 2: 2^(q k scale log2 e) = e^(q k scale).
     #[inline(always)]
     unsafe fn load_queries<S: Simd16>(&self) {
@@ -103,6 +113,11 @@ impl Job<'_> {
             // SAFETY: row and dimension lie in the query, and in this thread's areas.
             unsafe {
                 *self.areas.seen.add(row) = (self.unit.run.position + token + 1) as u32;
+                if self.matrix_unit().is_some() {
+                    let tiles = wide::query_tiles(self.areas.q, row).cast_mut();
+                    wide::put_query::<S>(query.as_ptr(), (dims, scale), row % wide::ROWS, tiles);
+                    continue;
+                }
                 let to = self.areas.q.add(row * QUERY_STRIDE);
                 for d in (0..dims).step_by(LANES) {
                     let q = S::load_first(query.as_ptr().add(d), LANES.min(dims - d));

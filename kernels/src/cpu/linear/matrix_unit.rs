@@ -1,10 +1,11 @@
 //! The matrix registers of AMX as a trait, so that tests run the code above them on a plain emulation too.
 //!
-//! All registers have 16 rows of 64 bytes: sums of 16 rows x 16 outputs, activations of 16 rows x 64 signed bytes,
-//! or weights of 64 columns x 16 outputs, as lines of 16 outputs x 4 columns.
+//! All registers have 16 rows of 64 bytes: sums of 16 rows x 16 outputs, activations of 16 rows x 64 signed bytes (or
+//! 32 bf16), or weights of 64 columns x 16 outputs, as lines of 16 outputs x 4 columns (or 2 of bf16).
 
 use super::wide_panel::{ExpandFunction, expand};
 use super::wide_tile::{WideFunction, tile};
+use crate::cpu::attention::wide::{WideStepFunction, wide_step};
 use crate::cpu::block::WeightType;
 #[cfg(target_arch = "x86_64")]
 use crate::cpu::simd::Avx512;
@@ -40,11 +41,12 @@ pub(super) static SHAPES: Shapes = Shapes {
 #[derive(Clone, Copy)]
 pub(crate) struct MatrixCode {
     /// Each thread calls it before the products of a region, and `release` after them.
-    pub(super) configure: unsafe fn(),
-    pub(super) release: unsafe fn(),
+    pub(crate) configure: unsafe fn(),
+    pub(crate) release: unsafe fn(),
     /// Of a block-wise type.
     pub(super) expand: unsafe fn(WeightType) -> ExpandFunction,
     pub(super) tile: WideFunction,
+    pub(crate) attend: WideStepFunction,
 }
 
 impl MatrixCode {
@@ -58,6 +60,7 @@ impl MatrixCode {
             release: Amx::release,
             expand: expand::<Avx512>,
             tile: tile::<Avx512, Amx>,
+            attend: wide_step::<Avx512, Amx>,
         }
     }
 
@@ -69,6 +72,7 @@ impl MatrixCode {
             release: Emulated::release,
             expand: expand::<Portable>,
             tile: tile::<Portable, Emulated>,
+            attend: wide_step::<Portable, Emulated>,
         }
     }
 }
@@ -79,7 +83,7 @@ impl MatrixCode {
 /// Of all functions: the processor has the unit and the system lets this process use it; pointers are valid
 /// for a register's 1024 bytes.
 #[allow(clippy::missing_safety_doc)]
-pub(super) trait MatrixUnit: Sized {
+pub(crate) trait MatrixUnit: Sized {
     unsafe fn configure();
     /// Back to the initial state, so that switches of context save nothing.
     unsafe fn release();
@@ -90,4 +94,7 @@ pub(super) trait MatrixUnit: Sized {
     unsafe fn store<const REGISTER: usize>(&mut self, to: *mut u8);
     /// Adds the products of signed bytes, exactly: sums[row][output] += activations[row] * weights[output].
     unsafe fn dot<const SUMS: usize, const ACTIVATIONS: usize, const WEIGHTS: usize>(&mut self);
+    /// Adds the products of bf16, two of which lie in 32 bits: sums[row][column] += a[row] * b[column]. Numbers that
+    /// are subnormal are 0.
+    unsafe fn dot_bf16<const SUMS: usize, const A: usize, const B: usize>(&mut self);
 }

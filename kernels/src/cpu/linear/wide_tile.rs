@@ -89,17 +89,16 @@ unsafe fn multiply<U: MatrixUnit>(unit: &mut U, mut digits: *const u8, mut tiles
         unit.zero::<2>();
         unit.zero::<3>();
         for _ in 0..steps {
-            let weights = |i: usize| tiles.add(i).cast::<u8>();
             unit.load::<4>(digits);
-            unit.load::<6>(weights(0));
+            unit.load::<6>(tiles.cast());
             unit.dot::<0, 4, 6>();
-            unit.load::<7>(weights(1));
+            unit.load::<7>(tiles.add(1).cast());
             unit.dot::<1, 4, 7>();
             unit.load::<5>(digits.add(TILE_BYTES));
             unit.dot::<1, 5, 6>();
-            unit.load::<6>(weights(2));
+            unit.load::<6>(tiles.add(2).cast());
             unit.dot::<2, 4, 6>();
-            unit.load::<7>(weights(3));
+            unit.load::<7>(tiles.add(3).cast());
             unit.dot::<3, 4, 7>();
             unit.dot::<3, 5, 6>();
             digits = digits.add(2 * TILE_BYTES);
@@ -127,8 +126,9 @@ unsafe fn add<S: Simd16>(memory: *const Memory, scales: *const f32, out: *mut f3
         for half in 0..2 {
             let of_weights = S::load((&raw const (*memory).panel.scales[half]).cast());
             for row in 0..GROUP_ROWS {
-                let sums = |i: usize| S::load_i((&raw const (*memory).sums[2 * half + i][row]).cast());
-                let whole = S::fma(S::to_f(sums(0)), S::splat(256.0), S::to_f(sums(1)));
+                let high = S::load_i((&raw const (*memory).sums[2 * half][row]).cast());
+                let cross = S::load_i((&raw const (*memory).sums[2 * half + 1][row]).cast());
+                let whole = S::fma(S::to_f(high), S::splat(256.0), S::to_f(cross));
                 let out = out.add(row * PANEL_ROWS + half * LANES);
                 let y = if is_first { S::zero() } else { S::load(out) };
                 S::store(out, S::fma(whole, S::mul(of_weights, S::splat(*scales.add(row))), y));

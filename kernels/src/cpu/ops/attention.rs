@@ -58,6 +58,7 @@ impl Cpu {
             qkv,
             out: out.shared(),
             slots: Shared(scratch.slots.as_mut_ptr().cast()),
+            unit: self.isa.matrix_unit().filter(|_| batch.rows.iter().any(|row| row.is_prompt)),
         };
         let next = AtomicUsize::new(0);
         let (isa, plan, buffers) = (self.isa, &scratch.plan, &scratch.buffers);
@@ -99,15 +100,23 @@ impl Kernel for Units<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) {
+        if let Some(code) = self.call.unit {
+            // SAFETY: whoever has the code may use it.
+            unsafe { (code.configure)() };
+        }
         let mut taken = 0..0;
         loop {
             if taken.is_empty() {
                 taken = self.plan.take(self.next, self.threads);
             }
-            let Some(index) = taken.next() else { return };
+            let Some(index) = taken.next() else { break };
             // SAFETY: `attention` checked the shapes and tables; the counter gives a unit to one thread,
             // and units differ in their output rows and heads, or in their slots.
             unsafe { run_unit::<S>(self.call, &self.plan.units[index], self.buffers) };
+        }
+        if let Some(code) = self.call.unit {
+            // SAFETY: as above.
+            unsafe { (code.release)() };
         }
     }
 }

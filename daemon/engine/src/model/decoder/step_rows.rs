@@ -20,7 +20,10 @@ impl StepRows {
         self.tokens.clear();
         self.tokens.extend(plan.rows().iter().map(|row| row.token));
         self.places.clear();
-        let place = |row: &Row| RowPlace { sequence: row.sequence, position: row.position };
+        let place = |row: &Row| {
+            let Row { sequence, position, source, token: _ } = *row;
+            RowPlace { sequence, position, is_prompt: source == TokenSource::Prompt }
+        };
         self.places.extend(plan.rows().iter().map(place));
         self.sampled.clear();
         self.sampled.extend(plan.samples().iter().map(|sample| sample.row));

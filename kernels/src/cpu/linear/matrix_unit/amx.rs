@@ -12,21 +12,22 @@ use super::{MatrixUnit, SHAPES};
 /// Bytes between a register's rows in memory.
 const STRIDE: usize = 64;
 
-/// AMX with products of int8.
+/// AMX with products of int8 and of bf16.
 pub(crate) struct Amx;
 
 /// True if the processor has it and Linux lets this process use it, which is asked once.
 pub(crate) fn available() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| crate::cpu::simd::avx512::available() && has_int8_tiles() && request_permission())
+    *ANSWER.get_or_init(|| crate::cpu::simd::avx512::available() && has_tiles() && request_permission())
 }
 
-fn has_int8_tiles() -> bool {
+fn has_tiles() -> bool {
+    const AMX_BF16: u32 = 1 << 22;
     const AMX_TILE: u32 = 1 << 24;
     const AMX_INT8: u32 = 1 << 25;
-    let both = AMX_TILE | AMX_INT8;
+    let all = AMX_BF16 | AMX_TILE | AMX_INT8;
     // Leaf 7 exists: AVX-512 is there, and is reported in it.
-    __cpuid_count(7, 0).edx & both == both
+    __cpuid_count(7, 0).edx & all == all
 }
 
 /// Linux saves the 8 KiB of registers only for processes that have asked; a refusal means no AMX.
@@ -85,6 +86,14 @@ impl MatrixUnit for Amx {
     unsafe fn dot<const SUMS: usize, const ACTIVATIONS: usize, const WEIGHTS: usize>(&mut self) {
         unsafe {
             asm!("tdpbssd tmm{}, tmm{}, tmm{}", const SUMS, const ACTIVATIONS, const WEIGHTS,
+                options(nostack, nomem, preserves_flags));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn dot_bf16<const SUMS: usize, const A: usize, const B: usize>(&mut self) {
+        unsafe {
+            asm!("tdpbf16ps tmm{}, tmm{}, tmm{}", const SUMS, const A, const B,
                 options(nostack, nomem, preserves_flags));
         }
     }

@@ -61,4 +61,32 @@ impl MatrixUnit for Emulated {
             }
         }
     }
+
+    /// As Intel's manual has it: even and odd products in two chains of fused steps, then their sum.
+    unsafe fn dot_bf16<const SUMS: usize, const A: usize, const B: usize>(&mut self) {
+        let bf16 = |row: &[u8; 64], i: usize| {
+            normal(f32::from_bits(u32::from(u16::from_le_bytes([row[2 * i], row[2 * i + 1]])) << 16))
+        };
+        for row in 0..16 {
+            for column in 0..16 {
+                let mut chains = [0.0; 2];
+                for k in 0..16 {
+                    for (i, chain) in chains.iter_mut().enumerate() {
+                        let a = bf16(&self.registers[A][row], 2 * k + i);
+                        let b = bf16(&self.registers[B][k], 2 * column + i);
+                        *chain = normal(a.mul_add(b, *chain));
+                    }
+                }
+                let at = column * 4..column * 4 + 4;
+                let word = self.registers[SUMS][row][at.clone()].try_into().expect("four bytes");
+                let sum = normal(normal(f32::from_le_bytes(word)) + normal(chains[0] + chains[1]));
+                self.registers[SUMS][row][at].copy_from_slice(&sum.to_le_bytes());
+            }
+        }
+    }
+}
+
+/// Subnormal numbers are 0.
+fn normal(x: f32) -> f32 {
+    if x.is_subnormal() { 0.0f32.copysign(x) } else { x }
 }

@@ -1,0 +1,360 @@
+//! Steps of prompt rows on a matrix unit: 16 rows against 64 keys. Every number is the sum of two bf16, and of the
+//! four products of two numbers the smallest is left out.
+//!
+//! The contract, where a row differs from `step`: h = x cut to bf16, l = (x - h) rounded to bf16, and a product of
+//! rows a and columns b is, in the order of the unit and for 32 numbers after 32 of them, l and h of b with h of a,
+//! then h of b with l of a. Keys and values in f16 are exactly two bf16. The output is fma(output, 2^(old - new),
+//! values of the step).
+
+use super::element::Element;
+use super::step::{QUERY_STRIDE, RowState, STEP, StepKeys};
+use crate::cpu::exp::exp2_negative;
+use crate::cpu::linear::matrix_unit::MatrixUnit;
+use crate::cpu::simd::{Kernel, LANES, Simd16};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+/// Rows of a tile.
+pub(super) const ROWS: usize = 16;
+/// Numbers of a tile's row.
+const DEPTH: usize = 32;
+const TILE: usize = 1024;
+/// Of keys, in a step.
+const KEY_TILES: usize = STEP / LANES;
+
+/// Steps of 32 dimensions.
+pub(super) const fn depth_steps(dims: usize) -> usize {
+    dims.div_ceil(DEPTH)
+}
+
+/// What a step reads and writes.
+#[derive(Clone, Copy)]
+pub(crate) struct WideStep {
+    /// Of them, the first sees the fewest keys.
+    pub(super) rows: usize,
+    /// Keys that each row sees in all, and where the step's begin.
+    pub(super) seen: *const u32,
+    pub(super) first_key: usize,
+    /// `q` has the tiles of each group of 16 rows: high and low of 32 dimensions after another.
+    pub(super) state: RowState,
+    /// Tiles: of 32 dimensions after another, of 16 keys after another, high and low.
+    pub(super) keys: *const u8,
+    /// Tiles: of 32 keys after another, of 16 dimensions after another, high and low.
+    pub(super) values: *const u8,
+}
+
+/// # Safety
+/// To call: `state` has the rows; the tiles are filled for its dimensions. The unit is configured.
+pub(crate) type WideStepFunction = unsafe fn(&WideStep);
+
+/// # Safety
+/// As `WideStepFunction`; the processor has `S` and `U`, and the system lets this process use the unit.
+pub(crate) unsafe fn wide_step<S: Simd16, U: MatrixUnit>(step: &WideStep) {
+    // SAFETY: the caller's promise.
+    unsafe { S::call(StepKernel::<U>(step, PhantomData)) }
+}
+
+struct StepKernel<'a, U>(&'a WideStep, PhantomData<U>);
+
+/// Of 16 keys after another.
+type Scores = [[[f32; LANES]; ROWS]; KEY_TILES];
+
+/// Tiles: of 32 keys after another, high and low.
+type Weights = [[[u8; TILE]; 2]; STEP / DEPTH];
+
+/// One a row.
+#[repr(align(64))]
+struct Floats([f32; ROWS]);
+
+#[repr(C, align(64))]
+struct Memory {
+    /// Of a group, and of the next one.
+    scores: [Scores; 2],
+    weights: Weights,
+    /// Of 32 dimensions.
+    values: [[[f32; LANES]; ROWS]; 2],
+}
+
+// Whoever makes the kernel keeps the promises of `wide_step`.
+impl<U: MatrixUnit> Kernel for StepKernel<'_, U> {
+    type Output = ();
+
+    /// The unit is at the next group's scores while the vectors turn a group's into weights.
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) {
+        // SAFETY: see above; all of the memory is written before it is read.
+        unsafe {
+            let step = self.0;
+            let mut memory = MaybeUninit::<Memory>::uninit();
+            let memory = memory.as_mut_ptr();
+            let mut unit = U::registers();
+            let groups = step.rows.div_ceil(ROWS);
+            let mut group = 0;
+            while group < groups && step.count((group + 1) * ROWS - 1) == 0 {
+                group += 1;
+            }
+            if group < groups {
+                step.scores(&mut unit, group, (&raw mut (*memory).scores[group % 2]).cast());
+            }
+            while group < groups {
+                if group + 1 < groups {
+                    step.scores(&mut unit, group + 1, (&raw mut (*memory).scores[(group + 1) % 2]).cast());
+                }
+                step.finish::<S, U>(&mut unit, group, memory);
+                group += 1;
+            }
+        }
+    }
+}
+
+// SAFETY, for all functions: as in `StepKernel::run`.
+impl WideStep {
+    /// Keys of the step that a row sees; beyond the last row, as many as that one.
+    #[inline(always)]
+    unsafe fn count(&self, row: usize) -> usize {
+        unsafe { (*self.seen.add(row.min(self.rows - 1)) as usize).saturating_sub(self.first_key).min(STEP) }
+    }
+
+    #[inline(always)]
+    unsafe fn scores(&self, unit: &mut impl MatrixUnit, group: usize, to: *mut u8) {
+        unsafe {
+            let queries = query_tiles(self.state.q, group * ROWS);
+            for pair in 0..KEY_TILES / 2 {
+                let keys = self.keys.add(pair * 4 * TILE);
+                multiply(unit, queries, keys, (depth_steps(self.state.dims), 2 * KEY_TILES));
+                unit.store::<0>(to.add(2 * pair * TILE));
+                unit.store::<1>(to.add((2 * pair + 1) * TILE));
+            }
+        }
+    }
+
+    /// From scores to outputs.
+    #[inline(always)]
+    unsafe fn finish<S: Simd16, U: MatrixUnit>(&self, unit: &mut U, group: usize, memory: *mut Memory) {
+        unsafe {
+            let first = group * ROWS;
+            let state = self.state.from(first);
+            let shrink =
+                self.soften::<S>(first, &mut (*memory).scores[group % 2], &raw mut (*memory).weights);
+            let steps = depth_steps(state.dims);
+            for pair in 0..steps {
+                let weights = (&raw const (*memory).weights).cast();
+                multiply(unit, weights, self.values.add(pair * 4 * TILE), (STEP / DEPTH, 4 * steps));
+                unit.store::<0>((&raw mut (*memory).values[0]).cast());
+                unit.store::<1>((&raw mut (*memory).values[1]).cast());
+                for (row, &shrink) in shrink.0[..ROWS.min(self.rows - first)].iter().enumerate() {
+                    let shrink = S::splat(shrink);
+                    for half in 0..2 {
+                        let d = (2 * pair + half) * LANES;
+                        if d < state.width {
+                            let o = state.o.add(row * state.width + d);
+                            let value = S::load((&raw const (*memory).values[half][row]).cast());
+                            S::store(o, S::fma(S::load(o), shrink, value));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Turns scores into weights, updates the maxima and sums of the rows and returns by what their outputs shrink.
+    /// The same numbers as in `step`; the maxima come first, so that one exponential serves the shrinking of all rows.
+    #[inline(always)]
+    unsafe fn soften<S: Simd16>(&self, first: usize, scores: &mut Scores, weights: *mut Weights) -> Floats {
+        unsafe {
+            let state = self.state.from(first);
+            let (mut old, mut new) = (Floats([0.0; ROWS]), Floats([0.0; ROWS]));
+            for row in first..self.rows.min(first + ROWS) {
+                let (count, row) = (self.count(row), row - first);
+                if count > 0 {
+                    let top = top::<S>(scores, row, count);
+                    let max = state.max.add(row);
+                    old.0[row] = *max;
+                    new.0[row] = if top > *max { top } else { *max };
+                    *max = new.0[row];
+                }
+            }
+            let mut shrink = Floats([0.0; ROWS]);
+            let less = S::sub(S::load(old.0.as_ptr()), S::load(new.0.as_ptr()));
+            S::store(shrink.0.as_mut_ptr(), exp2_negative::<S>(less));
+            for row in 0..ROWS {
+                let is_seen = first + row < self.rows && self.count(first + row) > 0;
+                let mut e = [S::zero(); KEY_TILES];
+                if is_seen {
+                    let sum = state.sum.add(row * LANES);
+                    let mut total = S::mul(S::load(sum), S::splat(shrink.0[row]));
+                    for (e, scores) in e.iter_mut().zip(scores.iter()) {
+                        let score = S::load(scores[row].as_ptr());
+                        *e = exp2_negative::<S>(S::sub(score, S::splat(new.0[row])));
+                        total = S::add(total, *e);
+                    }
+                    S::store(sum, total);
+                }
+                for (step, e) in e.as_chunks::<2>().0.iter().enumerate() {
+                    let (high, low) = pair::<S>(e[0], e[1]);
+                    S::store_i((&raw mut (*weights)[step][0][row * 64]).cast(), high);
+                    S::store_i((&raw mut (*weights)[step][1][row * 64]).cast(), low);
+                }
+            }
+            shrink
+        }
+    }
+}
+
+/// The largest score of a row; those of keys beyond `count` become what no weight comes from.
+#[inline(always)]
+unsafe fn top<S: Simd16>(scores: &mut Scores, row: usize, count: usize) -> f32 {
+    // SAFETY: the instruction set is the caller's promise.
+    unsafe {
+        let mut s = [S::zero(); KEY_TILES];
+        for (j, s) in s.iter_mut().enumerate() {
+            *s = S::load(scores[j][row].as_ptr());
+            if count < STEP {
+                let masked = S::splat(f32::NEG_INFINITY);
+                *s = S::first_lanes(count.saturating_sub(j * LANES).min(LANES), *s, masked);
+                S::store(scores[j][row].as_mut_ptr(), *s);
+            }
+        }
+        S::reduce_max(S::max(S::max(s[0], s[1]), S::max(s[2], s[3])))
+    }
+}
+
+/// Sums in registers 0 and 1 of rows `a` with two tiles of columns each of `steps` times; `stride` tiles lie between.
+#[inline(always)]
+unsafe fn multiply(
+    unit: &mut impl MatrixUnit,
+    mut a: *const u8,
+    mut b: *const u8,
+    (steps, stride): (usize, usize),
+) {
+    // SAFETY: the callers' promises.
+    unsafe {
+        unit.zero::<0>();
+        unit.zero::<1>();
+        for _ in 0..steps {
+            unit.load::<2>(a);
+            unit.load::<5>(b.add(TILE));
+            unit.dot_bf16::<0, 2, 5>();
+            unit.load::<4>(b);
+            unit.dot_bf16::<0, 2, 4>();
+            unit.load::<7>(b.add(3 * TILE));
+            unit.dot_bf16::<1, 2, 7>();
+            unit.load::<6>(b.add(2 * TILE));
+            unit.dot_bf16::<1, 2, 6>();
+            unit.load::<3>(a.add(TILE));
+            unit.dot_bf16::<0, 3, 4>();
+            unit.dot_bf16::<1, 3, 6>();
+            a = a.add(2 * TILE);
+            b = b.add(stride * TILE);
+        }
+    }
+}
+
+/// The tiles of the queries of the group that `row` begins or is in, in the memory of rows' queries.
+#[inline(always)]
+pub(super) fn query_tiles(queries: *const f32, row: usize) -> *const u8 {
+    queries.wrapping_add(row / ROWS * ROWS * QUERY_STRIDE).cast()
+}
+
+/// High and low bf16 of `a` and `b`: lane i has those of a and, in its upper half, of b.
+#[inline(always)]
+pub(super) unsafe fn pair<S: Simd16>(a: S::F, b: S::F) -> (S::I, S::I) {
+    // SAFETY: the instruction set is the caller's promise.
+    unsafe {
+        let upper = S::splat_i(0xFFFF_0000_u32 as i32);
+        let half = S::splat_i(0x8000);
+        let (a_high, b_high) = (S::and_i(S::bits(a), upper), S::and_i(S::bits(b), upper));
+        let a_low = S::add_i(S::bits(S::sub(a, S::from_bits(a_high))), half);
+        let b_low = S::add_i(S::bits(S::sub(b, S::from_bits(b_high))), half);
+        (S::or_i(S::shr_i(a_high, 16), b_high), S::or_i(S::shr_i(a_low, 16), S::and_i(b_low, upper)))
+    }
+}
+
+/// Puts a row of queries into its tiles.
+///
+/// # Safety
+/// `q` has `dims` floats, `tiles` the tiles of a group; the processor has the instruction set of `S`.
+#[inline(always)]
+pub(super) unsafe fn put_query<S: Simd16>(
+    q: *const f32,
+    (dims, scale): (usize, f32),
+    row: usize,
+    tiles: *mut u8,
+) {
+    // SAFETY: the caller's promise; nothing beyond `dims` is read.
+    unsafe {
+        for step in 0..depth_steps(dims) {
+            let mut parts = [S::zero(); 2];
+            for (i, part) in parts.iter_mut().enumerate() {
+                let d = step * DEPTH + i * LANES;
+                let lanes = dims.saturating_sub(d).min(LANES);
+                *part = S::mul(S::load_first(q.wrapping_add(d), lanes), S::splat(scale));
+            }
+            let (high, low) = pair::<S>(parts[0], parts[1]);
+            let to = tiles.add(step * 2 * TILE + row * 64);
+            S::store_i(to, high);
+            S::store_i(to.add(TILE), low);
+        }
+    }
+}
+
+/// Fills the tiles of keys, and those of the first `count` values; the others are 0.
+///
+/// # Safety
+/// Keys and values are readable, the values of the first `count` have been written, the tiles have room; the
+/// processor has the instruction set of `S`.
+#[inline(always)]
+pub(super) unsafe fn fill<S: Simd16, E: Element>(
+    keys: &StepKeys<E::Bits>,
+    (dims, count): (usize, usize),
+    (key_tiles, value_tiles): (*mut u8, *mut u8),
+) {
+    // SAFETY: the caller's promise; dimensions beyond those that are there are not read.
+    unsafe {
+        let steps = depth_steps(dims);
+        for step in 0..steps {
+            for i in 0..LANES {
+                let d = step * DEPTH + i;
+                for tile in 0..KEY_TILES {
+                    let (high, low) =
+                        pair::<S>(key::<S, E>(keys, tile, d, dims), key::<S, E>(keys, tile, d + LANES, dims));
+                    let to = key_tiles.add((step * KEY_TILES + tile) * 2 * TILE + i * 64);
+                    S::store_i(to, high);
+                    S::store_i(to.add(TILE), low);
+                }
+            }
+        }
+        for half in 0..STEP / DEPTH {
+            for i in 0..LANES {
+                for tile in 0..2 * steps {
+                    let d = tile * LANES;
+                    let first = half * DEPTH + i;
+                    // Weights of 0 meet what stands there.
+                    let count = if d < dims { count } else { 0 };
+                    let a = value::<S, E>(keys, first, d, count);
+                    let b = value::<S, E>(keys, first + LANES, d, count);
+                    let (high, low) = pair::<S>(a, b);
+                    let to = value_tiles.add((half * 2 * steps + tile) * 2 * TILE + i * 64);
+                    S::store_i(to, high);
+                    S::store_i(to.add(TILE), low);
+                }
+            }
+        }
+    }
+}
+
+/// Dimension `d` of 16 keys.
+#[inline(always)]
+unsafe fn key<S: Simd16, E: Element>(keys: &StepKeys<E::Bits>, tile: usize, d: usize, dims: usize) -> S::F {
+    // SAFETY: as in `fill`.
+    unsafe { if d < dims { E::load::<S>(keys.k[tile].add(d * keys.k_stride)) } else { S::zero() } }
+}
+
+/// 16 dimensions of value `t`, or zeros from `count` on.
+#[inline(always)]
+unsafe fn value<S: Simd16, E: Element>(keys: &StepKeys<E::Bits>, t: usize, d: usize, count: usize) -> S::F {
+    // SAFETY: as in `fill`.
+    unsafe {
+        if t < count { E::load::<S>(keys.v[t / LANES].add(t % LANES * keys.v_stride + d)) } else { S::zero() }
+    }
+}
