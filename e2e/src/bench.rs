@@ -97,9 +97,9 @@ fn measure(
     (programs.iter().map(|program| program.name().to_owned()).collect(), all)
 }
 
-/// A program that has failed at something is not asked again.
+/// A program that has failed at something is not asked again, nor a slow one that has told how slow it is.
 fn measure_once(program: &mut dyn Program, visit: Visit, samples: &mut Samples, round: &str) {
-    if samples.has_failed(visit.id()) {
+    if samples.has_failed(visit.id()) || program.is_measured_once() && samples.has(visit.id()) {
         return;
     }
     match program.visit(visit) {
@@ -148,7 +148,8 @@ impl About<'_> {
              `llama-batched-bench -npp 128 -ntg 128 -npl 16 -no-kvu`, `llama-server -c {} {}`, all with \
              `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`{pages}. It uses the instruction sets named above by its own \
              account.\n\
-             - mistral.rs {} (wheel; it has no server, so that rows of serving stay empty).\n\
+             - mistral.rs {} (wheel; it has no server, so that rows of serving stay empty; each row once, since some \
+             take minutes).\n\
              - HTTP: `ostro bench --url`, unique prompts of about 218 tokens, 64 tokens an answer, temperature 0.\n",
             machine.describe(),
             revision.unwrap_or_else(|_| "of an unknown revision".to_owned()),

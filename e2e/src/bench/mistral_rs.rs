@@ -40,6 +40,11 @@ impl Program for MistralRs {
         "mistral.rs"
     }
 
+    /// At 30 tokens a second a prompt of 4096 takes more than two minutes.
+    fn is_measured_once(&self) -> bool {
+        true
+    }
+
     fn visit(&mut self, visit: Visit) -> Result<Option<Vec<Sample>>> {
         let value = match visit {
             Visit::Prefill { tokens } => self.rates(tokens, 1)?.prefill,

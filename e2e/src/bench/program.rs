@@ -14,6 +14,11 @@ const LIMIT: Duration = Duration::from_secs(600);
 pub(super) trait Program {
     fn name(&self) -> &str;
 
+    /// In the first round only.
+    fn is_measured_once(&self) -> bool {
+        false
+    }
+
     /// Starts the program once (or once a setting) for these rows. `None`: it cannot do this.
     fn visit(&mut self, visit: Visit) -> Result<Option<Vec<Sample>>>;
 }

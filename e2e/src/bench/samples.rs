@@ -53,6 +53,10 @@ impl Samples {
         self.failures.contains_key(id)
     }
 
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.values.keys().any(|(of, _)| *of == id)
+    }
+
     /// The setting with the best median.
     pub(super) fn cell(&self, row: &Row) -> Option<Cell> {
         if let Some(reason) = self.failures.get(row.id) {

@@ -102,9 +102,10 @@ pub(super) fn base(url: &str) -> Result<String, String> {
 
 impl Client {
     pub(super) fn new(base: String) -> anyhow::Result<Client> {
-        let http =
-            reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT);
-        let http = http.build().context("cannot make a client")?;
+        // Some servers close a connection after a stream and do not say so: a request sent on it is lost.
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0);
+        let http = http.connect_timeout(CONNECT_LIMIT).timeout(REQUEST_LIMIT).build();
+        let http = http.context("cannot make a client")?;
         let dialect = Dialect { ignore_eos: true, include_usage: true };
         Ok(Client { http, base, model: String::new(), dialect })
     }
