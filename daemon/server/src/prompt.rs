@@ -1,6 +1,6 @@
 //! Messages or text to prompt tokens, by the model's own template and tokeniser.
 //!
-//! Long texts are worked on away from the threads that drive connections.
+//! Long texts, and all conversations, are worked on away from the threads that drive connections.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -107,6 +107,9 @@ pub(crate) fn encode_chat(
     text.encode_chat(&prompt).map_err(|error| match error {
         ChatError::Template(TemplateError::Missing) => {
             ApiError::unsupported("messages", format!("{error}; use /v1/completions"))
+        }
+        ChatError::Template(error @ (TemplateError::TooSlow | TemplateError::Broken)) => {
+            ApiError::Engine(error.to_string())
         }
         error => ApiError::invalid("messages", error.to_string()),
     })

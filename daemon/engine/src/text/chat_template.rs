@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use self::environment::{OutputTooLong, RaisedByTemplate};
 use self::tool_arguments::ArgumentsForm;
-use self::watched::Watched;
+use self::watched::{Failure, Watched};
 
 pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Prompt text of a million tokens is about 4 MiB.
@@ -63,8 +63,10 @@ pub enum TemplateError {
     Render { line: usize, message: String },
     #[error("the chat template ran for more than {INSTRUCTIONS_MAX} instructions (line {line})")]
     TooCostly { line: usize },
-    #[error("the chat template did not end within {TIME_MAX:?}; it is not run again")]
+    #[error("the chat template did not end within {TIME_MAX:?}, or others of its kind still run")]
     TooSlow,
+    #[error("the chat template could not be run; the log has more")]
+    Broken,
     #[error("the chat template wrote more than {OUTPUT_BYTES_MAX} bytes")]
     OutputTooLong,
 }
@@ -108,10 +110,7 @@ impl ChatTemplate {
         }
         let environment = Watched::new(environment, TIME_MAX);
         let mut template = ChatTemplate { environment, tokens, arguments_form: ArgumentsForm::Text };
-        template.arguments_form = ArgumentsForm::of(&template);
-        if template.environment.is_stuck() {
-            return Err(TemplateError::TooSlow);
-        }
+        template.arguments_form = ArgumentsForm::of(&template)?;
         Ok(template)
     }
 
@@ -136,7 +135,10 @@ impl ChatTemplate {
         let names: &[&str] = if prompt.tools.is_empty() { &[DEFAULT] } else { &[TOOL_USE, DEFAULT] };
         let variables = environment::variables(&self.tokens, prompt);
         let rendered = self.environment.run(move |environment| render(environment, names, variables));
-        rendered.unwrap_or(Err(TemplateError::TooSlow))
+        rendered.unwrap_or_else(|failure| match failure {
+            Failure::Late => Err(TemplateError::TooSlow),
+            Failure::Broken => Err(TemplateError::Broken),
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{ChatPrompt, ChatTemplate};
+use super::{ChatPrompt, ChatTemplate, TemplateError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ArgumentsForm {
@@ -17,15 +17,17 @@ pub(super) enum ArgumentsForm {
 }
 
 impl ArgumentsForm {
-    pub(super) fn of(template: &ChatTemplate) -> Self {
+    /// # Errors
+    /// The template does not end.
+    pub(super) fn of(template: &ChatTemplate) -> Result<Self, TemplateError> {
         let arguments = json!({ "probe_key": "probe_value" });
         // As text the key must come out quoted once, neither escaped again nor spelt by Python.
-        let text = rendered(template, Json::String(arguments.to_string()));
+        let text = rendered(template, Json::String(arguments.to_string()))?;
         let text_is_right = text.is_some_and(|text| text.contains(r#""probe_key""#));
-        let object = rendered(template, arguments);
+        let object = rendered(template, arguments)?;
         let object_is_right =
             object.is_some_and(|text| text.contains("probe_key") && !text.contains("'probe_key'"));
-        if text_is_right || !object_is_right { ArgumentsForm::Text } else { ArgumentsForm::Object }
+        Ok(if text_is_right || !object_is_right { ArgumentsForm::Text } else { ArgumentsForm::Object })
     }
 
     /// The messages with arguments in this form; `None` when they already are.
@@ -54,7 +56,8 @@ fn parse_arguments(call: &mut Json) {
     }
 }
 
-fn rendered(template: &ChatTemplate, arguments: Json) -> Option<String> {
+/// None: the template refuses the probe.
+fn rendered(template: &ChatTemplate, arguments: Json) -> Result<Option<String>, TemplateError> {
     let call = json!({
         "id": "call00001", "type": "function",
         "function": { "name": "probe", "arguments": arguments },
@@ -70,5 +73,8 @@ fn rendered(template: &ChatTemplate, arguments: Json) -> Option<String> {
         arguments: &Map::new(),
         now: UNIX_EPOCH,
     };
-    template.render_as_is(&prompt).ok()
+    match template.render_as_is(&prompt) {
+        Err(TemplateError::TooSlow) => Err(TemplateError::TooSlow),
+        rendered => Ok(rendered.ok()),
+    }
 }
