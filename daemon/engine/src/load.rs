@@ -62,7 +62,7 @@ pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<En
     let info = ModelInfo { weight_bytes, step_weight_bytes, threads, instruction_set, ..about };
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;
     tell(LoadStage::Ready, 0, 0);
-    let schedule = SchedulerOptions { sources_apart, ..schedule(&options.schedule, &cache, context_len) };
+    let schedule = schedule(&options.schedule, &cache, context_len, sources_apart);
     Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule })
 }
 
@@ -169,7 +169,12 @@ fn limits(options: &ScheduleOptions, context_len: u32) -> DecoderLimits {
     DecoderLimits { rows, sampled: options.sequences_max.min(rows), positions: context_len as usize }
 }
 
-fn schedule(options: &ScheduleOptions, cache: &CacheInfo, context_len: u32) -> SchedulerOptions {
+fn schedule(
+    options: &ScheduleOptions,
+    cache: &CacheInfo,
+    context_len: u32,
+    sources_apart: bool,
+) -> SchedulerOptions {
     let ScheduleOptions {
         sequences_max,
         waiting_max,
@@ -186,6 +191,6 @@ fn schedule(options: &ScheduleOptions, cache: &CacheInfo, context_len: u32) -> S
         prompt_tokens_beside_decode,
         waiting_max,
         prefix_cache_n,
-        sources_apart: false,
+        sources_apart,
     }
 }

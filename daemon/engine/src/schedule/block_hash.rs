@@ -16,14 +16,11 @@ impl BlockHash {
         digest(Sha256::new_with_prefix(b"ostro prefix v1").chain_update(salt.to_le_bytes()))
     }
 
-    /// The block that follows `self` and holds `tokens`, of which the last `apart` were computed in another way.
-    pub(super) fn child(self, tokens: &[TokenId], apart: usize) -> Self {
+    /// The block that follows `self` and holds `tokens`.
+    pub(super) fn child(self, tokens: &[TokenId]) -> Self {
         let mut hasher = Sha256::new_with_prefix(self.0.to_le_bytes());
         for token in tokens {
             hasher.update(token.to_le_bytes());
-        }
-        if apart > 0 {
-            hasher.update((apart as u64).to_le_bytes());
         }
         digest(hasher)
     }
@@ -42,7 +39,7 @@ mod tests {
 
     #[test]
     fn salt_tokens_and_ancestors_all_matter() {
-        let chain = |salt, blocks: &[&[u32]]| blocks.iter().fold(BlockHash::root(salt), |h, b| h.child(b, 0));
+        let chain = |salt, blocks: &[&[u32]]| blocks.iter().fold(BlockHash::root(salt), |h, b| h.child(b));
         let hash = chain(1, &[&[1, 2], &[3, 4]]);
         assert_eq!(hash, chain(1, &[&[1, 2], &[3, 4]]));
         for other in [
@@ -54,8 +51,5 @@ mod tests {
         ] {
             assert_ne!(hash, other);
         }
-        let parent = BlockHash::root(1);
-        let names = [0, 1, 2].map(|apart| parent.child(&[1, 2], apart));
-        assert!(names[0] != names[1] && names[1] != names[2] && names[0] != names[2]);
     }
 }

@@ -52,6 +52,7 @@ impl KvBlocks {
             return hit;
         }
         let blocks_max = (sequence.tokens().len() - 1) / self.block_size;
+        let blocks_max = blocks_max.min(sequence.shareable_blocks(self.block_size));
         while hit.blocks < blocks_max {
             let hash = sequence.hash(hit.blocks, self.block_size);
             let Some(block) = self.index.find(hash) else {
@@ -93,7 +94,7 @@ impl KvBlocks {
 
     /// Makes the blocks that have become full findable.
     pub(super) fn publish(&mut self, sequence: &mut Sequence) {
-        let full = sequence.computed / self.block_size;
+        let full = (sequence.computed / self.block_size).min(sequence.shareable_blocks(self.block_size));
         while self.index.is_enabled() && sequence.published < full {
             let hash = sequence.hash(sequence.published, self.block_size);
             let block = sequence.blocks[sequence.published];

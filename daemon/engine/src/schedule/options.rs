@@ -17,8 +17,8 @@ pub struct SchedulerOptions {
     pub waiting_max: usize,
     /// See `prefix_index`; 0 shares nothing.
     pub prefix_cache_n: usize,
-    /// The model computes prompt tokens otherwise than generated ones, in the last bits: blocks of one kind are
-    /// never found for the other.
+    /// The model computes prompt tokens otherwise than generated ones, in the last bits: only blocks of prompt tokens
+    /// are shared.
     pub sources_apart: bool,
 }
 

@@ -139,7 +139,7 @@ mod tests {
     fn chain(tokens: &[u32]) -> Vec<BlockHash> {
         let mut hash = BlockHash::root(0);
         let mut next = |token: &u32| {
-            hash = hash.child(&[*token], 0);
+            hash = hash.child(&[*token]);
             hash
         };
         tokens.iter().map(&mut next).collect()

@@ -218,6 +218,7 @@ impl Scheduler {
         self.running.iter_mut().any(|sequence| {
             sequence.computed < end
                 && end <= sequence.tokens().len()
+                && index < sequence.shareable_blocks(block_size)
                 && sequence.hash(index, block_size) == hash
         })
     }

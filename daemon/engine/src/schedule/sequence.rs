@@ -134,15 +134,18 @@ impl Sequence {
         self.hashes.reserve((blocks + 1).saturating_sub(self.hashes.len()));
     }
 
+    /// Leading blocks that others can use, and that it can find: all, or those of prompt tokens alone.
+    pub(super) fn shareable_blocks(&self, block_size: usize) -> usize {
+        if self.sources_apart { self.prompt_len / block_size } else { usize::MAX }
+    }
+
     /// The name of full block `index` of the known tokens.
     pub(super) fn hash(&mut self, index: usize, block_size: usize) -> BlockHash {
         while self.hashes.len() <= index + 1 {
             let block = self.hashes.len() - 1;
-            let end = (block + 1) * block_size;
-            let generated = end.saturating_sub(self.prompt_len).min(block_size);
-            let apart = if self.sources_apart { generated } else { 0 };
+            let tokens = &self.tokens[block * block_size..(block + 1) * block_size];
             let parent = self.hashes[block];
-            self.hashes.push(parent.child(&self.tokens[end - block_size..end], apart));
+            self.hashes.push(parent.child(tokens));
         }
         self.hashes[index + 1]
     }
