@@ -1,13 +1,13 @@
 //! Rates of the linear layers. For every weight type: GB/s of one row over a matrix beyond the caches,
-//! beside a plain read of the same bytes, and GOPS (2 a multiplication) of 512 rows, beside what the products
-//! alone reach with two digits a weight (`peak`), and beside AVX-512 without AMX. Then all products of steps of
+//! beside a plain read of the same bytes, and GOPS (2 a multiplication) of 512 rows of a prompt, beside what the
+//! products alone reach (`peak`), and beside AVX-512 without AMX. Then all products of steps of
 //! SmolLM2-135M (Q4_1 layers, Q8_0 head), of generated rows and of prompts.
 //! `cargo run --release -p ostro-kernels --example linear_rates [ISA]`.
 //! Each is the best of several runs, taken in turn: on a shared machine the others say little.
 
 use std::time::Instant;
 
-use peak::two_digit_peak;
+use peak::products_peak;
 
 mod peak;
 
@@ -30,8 +30,8 @@ fn main() {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     for threads in [1, processors] {
         println!("{isa}, {threads} threads");
-        let peak = two_digit_peak(isa, threads);
-        println!("  products alone: {:.0} GOPS with two digits", peak / 1e9);
+        let peak = products_peak(isa, threads);
+        println!("  products alone: {:.0} GOPS", peak / 1e9);
         println!("  type   1 row: GB/s  of read | 4 rows: of 1 row | 512 rows: GOPS  of peak  of avx512");
         for weight_type in WeightType::ALL {
             rates_of(&mut Cpu::new(isa, threads), weight_type, peak);

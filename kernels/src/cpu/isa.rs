@@ -95,7 +95,7 @@ impl Isa {
         self.matrix_unit().is_some()
     }
 
-    /// The code for products of many rows, if this instruction set has a matrix unit.
+    /// The code for rows of prompts, if this instruction set has a matrix unit.
     pub(crate) fn matrix_unit(self) -> Option<MatrixCode> {
         match self.0 {
             // SAFETY: `self` exists, so AMX is available.

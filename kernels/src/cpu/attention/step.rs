@@ -1,5 +1,5 @@
-//! The arithmetic of attention: a few query rows against 64 keys. Every path ends here, so a row's
-//! bits cannot depend on the path.
+//! The arithmetic of attention: a few query rows against 64 keys. Every path ends here (but for prompts on a matrix
+//! unit), so a row's bits cannot depend on the path.
 //!
 //! For one row: scores are sequential fused multiply-adds over the dimensions, a lane is a key; the
 //! running maximum of the part may grow, then sum and output shrink by 2^(old - new); weights are

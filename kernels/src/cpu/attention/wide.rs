@@ -355,6 +355,11 @@ unsafe fn key<S: Simd16, E: Element>(keys: &StepKeys<E::Bits>, tile: usize, d: u
 unsafe fn value<S: Simd16, E: Element>(keys: &StepKeys<E::Bits>, t: usize, d: usize, count: usize) -> S::F {
     // SAFETY: as in `fill`.
     unsafe {
-        if t < count { E::load::<S>(keys.v[t / LANES].add(t % LANES * keys.v_stride + d)) } else { S::zero() }
+        if t >= count {
+            return S::zero();
+        }
+        // Finite, since weights of 0 meet it too; the token's key still shows what is not.
+        let x = E::load::<S>(keys.v[t / LANES].add(t % LANES * keys.v_stride + d));
+        S::min(S::max(x, S::splat(-f32::MAX)), S::splat(f32::MAX))
     }
 }

@@ -239,6 +239,7 @@ impl<'a> Call<'a> {
 impl<'a> LinearWeights<'a> {
     fn checked(self, out: &Rows, mode: Store) -> Weights<'a> {
         let Self { parts, bias } = self;
+        assert!(!parts.is_empty(), "a linear layer has a matrix");
         let outputs: usize = parts.iter().map(|part| part.rows()).sum();
         assert_eq!(out.width(), outputs, "width of the output");
         assert!(bias.is_none_or(|bias| bias.len() == outputs), "the bias has one number an output");
