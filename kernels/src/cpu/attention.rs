@@ -16,6 +16,7 @@ pub(crate) mod plan;
 mod step;
 pub(crate) mod unit;
 pub(crate) mod wide;
+mod wide_tiles;
 
 /// Keys of a part.
 pub(crate) const PART: usize = 256;

@@ -5,7 +5,8 @@ use super::PART;
 use super::element::{Bf16, Element, F16, F32, Tile};
 use super::step::{RowState, STEP, StepKeys, step};
 use super::unit::Job;
-use super::wide::{WideStep, fill};
+use super::wide::WideStep;
+use super::wide_tiles::fill;
 use crate::cpu::kv_cache::CacheType;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
 

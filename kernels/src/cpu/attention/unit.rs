@@ -5,7 +5,8 @@ use super::buffers::{Areas, Buffers};
 use super::merge::{Merged, PartResult, finish};
 use super::plan::{Cut, Keys, Unit};
 use super::step::{QUERY_STRIDE, RowState};
-use super::wide;
+use super::wide::ROWS;
+use super::wide_tiles::{put_query, query_tiles};
 use super::{HeadShape, PART};
 use crate::cpu::kv_cache::LayerPages;
 use crate::cpu::linear::matrix_unit::MatrixCode;
@@ -114,8 +115,8 @@ impl Job<'_> {
             unsafe {
                 *self.areas.seen.add(row) = (self.unit.run.position + token + 1) as u32;
                 if self.matrix_unit().is_some() {
-                    let tiles = wide::query_tiles(self.areas.q, row).cast_mut();
-                    wide::put_query::<S>(query.as_ptr(), (dims, scale), row % wide::ROWS, tiles);
+                    let tiles = query_tiles(self.areas.q, row).cast_mut();
+                    put_query::<S>(query.as_ptr(), (dims, scale), row % ROWS, tiles);
                     continue;
                 }
                 let to = self.areas.q.add(row * QUERY_STRIDE);
