@@ -139,18 +139,16 @@ impl BlockFormat {
 
     fn write_quants(self, quants: &[u8], lane: usize, out: &mut [u8]) {
         let mut at = self.lane_at(lane);
-        for plane in self.planes() {
-            let mut lines = [0u32; 8];
-            if plane.width > 0 {
-                for (step, q) in quants.as_chunks::<4>().0.iter().enumerate() {
-                    let (line, shift) = plane.place(step);
-                    lines[line] |= (u32::from_le_bytes(*q) >> plane.position & plane.mask()) << shift;
-                }
+        for Plane { width, position } in self.planes() {
+            // Loading takes as long as this: known widths unroll.
+            match width {
+                8 => write_plane::<8>(quants, position, &mut out[at..]),
+                4 => write_plane::<4>(quants, position, &mut out[at..]),
+                2 => write_plane::<2>(quants, position, &mut out[at..]),
+                1 => write_plane::<1>(quants, position, &mut out[at..]),
+                _ => {}
             }
-            for line in &lines[..plane.width] {
-                out[at..at + 4].copy_from_slice(&line.to_le_bytes());
-                at += LINE;
-            }
+            at += width * LINE;
         }
     }
 
@@ -176,5 +174,18 @@ impl BlockFormat {
     /// Where a lane's word of the first line lies.
     fn lane_at(self, lane: usize) -> usize {
         lane / 16 * self.half_bytes() + lane % 16 * 4
+    }
+}
+
+/// Bits `position..position + WIDTH` of 32 quants into a lane's words of `WIDTH` lines, the first of which is `out`'s.
+fn write_plane<const WIDTH: usize>(quants: &[u8], position: usize, out: &mut [u8]) {
+    let plane = Plane { width: WIDTH, position };
+    let words = quants.as_chunks::<4>().0;
+    for (line, words) in words.chunks_exact(8 / WIDTH).enumerate() {
+        let mut bits = 0;
+        for (i, word) in words.iter().enumerate() {
+            bits |= (u32::from_le_bytes(*word) >> position & plane.mask()) << (i * WIDTH);
+        }
+        out[line * LINE..][..4].copy_from_slice(&bits.to_le_bytes());
     }
 }
