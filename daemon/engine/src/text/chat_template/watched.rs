@@ -1,6 +1,7 @@
 //! Work that may never end, on threads of its own.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -53,39 +54,32 @@ impl<T: Send + Sync + 'static> Watched<T> {
             Failure::Broken
         })?;
         match result.recv_timeout(self.time_max) {
-            Ok(result) => Ok(result),
-            Err(RecvTimeoutError::Disconnected) => Err(Failure::Broken),
+            Ok(Some(result)) => Ok(result),
+            Ok(None) | Err(RecvTimeoutError::Disconnected) => Err(Failure::Broken),
             Err(RecvTimeoutError::Timeout) => {
-                self.count_until_done(result);
+                // Before `result` is dropped, by which the thread knows that it is late.
+                self.late.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(seconds = self.time_max.as_secs_f32(), "a chat template does not end");
                 Err(Failure::Late)
             }
         }
     }
 
+    /// The channel holds nothing: sending ends when the result is taken, or when nobody waits for it any more. `None`
+    /// is a panic.
     fn start<R: Send + 'static>(
         &self,
         work: impl FnOnce(&T) -> R + Send + 'static,
-    ) -> io::Result<mpsc::Receiver<R>> {
-        let (of, (done, result)) = (self.of.clone(), mpsc::sync_channel(1));
+    ) -> io::Result<mpsc::Receiver<Option<R>>> {
+        let (of, late, (done, result)) = (self.of.clone(), self.late.clone(), mpsc::sync_channel(0));
         let thread = std::thread::Builder::new().name("ostro-template".to_owned()).stack_size(STACK_BYTES);
         thread.spawn(move || {
-            // Nobody waits for it any more when it is late.
-            let _ = done.send(work(&of));
+            let worked = catch_unwind(AssertUnwindSafe(|| work(&of)));
+            if done.send(worked.ok()).is_err() {
+                late.fetch_sub(1, Ordering::Relaxed);
+            }
         })?;
         Ok(result)
-    }
-
-    fn count_until_done<R: Send + 'static>(&self, result: mpsc::Receiver<R>) {
-        let late = self.late.clone();
-        late.fetch_add(1, Ordering::Relaxed);
-        let counted = std::thread::Builder::new().spawn(move || {
-            let _ = result.recv();
-            late.fetch_sub(1, Ordering::Relaxed);
-        });
-        if let Err(error) = counted {
-            tracing::error!(%error, "a chat template stays counted as running");
-        }
     }
 }
 
