@@ -1,12 +1,10 @@
-//! Attention of query rows over the paged cache. A row's
-//! bits depend only on its own query, keys and values (and, on a matrix unit, on what its token is), never on the
-//! batch, the chunking, the block table or the threads.
+//! Attention of query rows over the paged cache. A row's bits depend only on its own query, keys and values (and, on a
+//! matrix unit, on what its token is), never on the batch, the chunking, the block table or the threads.
 //!
 //! The contract: keys are taken in steps of 64 and parts of 256, both counted from position 0. A part
 //! is an online softmax in base 2 (`step`, or `wide` for prompt rows on a matrix unit); the parts of a row are
-//! merged in order (`merge`). How rows,
-//! heads and parts are grouped into units of work (`plan`) is free, since no unit's result depends on
-//! another's.
+//! merged in order (`merge`). How rows, heads and parts are grouped into units of work (`plan`) is free, since no
+//! unit's result depends on another's.
 
 pub(crate) mod buffers;
 pub(crate) mod element;

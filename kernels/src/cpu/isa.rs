@@ -42,6 +42,17 @@ impl Isa {
     #[cfg(test)]
     pub(crate) const EMULATED_AMX: Self = Self(Level::EmulatedAmx);
 
+    /// All with a matrix unit: the emulation everywhere, then AMX where it is.
+    #[cfg(test)]
+    pub(crate) fn with_matrix_unit() -> Vec<Self> {
+        let mut found = vec![Self::EMULATED_AMX];
+        found.extend(Self::supported().into_iter().filter(|isa| isa.has_matrix_unit()));
+        if found.len() == 1 {
+            eprintln!("skipped: AMX itself, which this processor or system lacks; the emulation is tested");
+        }
+        found
+    }
+
     /// The widest one.
     pub fn detect() -> Self {
         *Self::supported().last().expect("the portable one is always there")

@@ -158,7 +158,8 @@ pub(crate) fn rows_max(group: usize) -> usize {
     UNIT_ROWS.max(group)
 }
 
-/// The sequences of a batch, in order, cut where prompts end. Panics when a sequence's rows are not consecutive positions.
+/// The sequences of a batch, in order, cut where prompts end. Panics when a sequence's rows are not consecutive
+/// positions.
 pub(crate) fn runs<'a>(batch: &'a BatchView<'_>) -> impl Iterator<Item = Run> + 'a {
     let mut next = 0;
     std::iter::from_fn(move || {

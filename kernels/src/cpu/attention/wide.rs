@@ -66,8 +66,7 @@ struct Floats([f32; ROWS]);
 
 #[repr(C, align(64))]
 struct Memory {
-    /// Of a group, and of the next one.
-    scores: [Scores; 2],
+    scores: Scores,
     weights: Weights,
     /// Of 32 dimensions.
     values: [[[f32; LANES]; ROWS]; 2],
@@ -77,7 +76,6 @@ struct Memory {
 impl<U: MatrixUnit> Kernel for StepKernel<'_, U> {
     type Output = ();
 
-    /// The unit is at the next group's scores while the vectors turn a group's into weights.
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) {
         // SAFETY: see above; all of the memory is written before it is read.
@@ -86,20 +84,11 @@ impl<U: MatrixUnit> Kernel for StepKernel<'_, U> {
             let mut memory = MaybeUninit::<Memory>::uninit();
             let memory = memory.as_mut_ptr();
             let mut unit = U::registers();
-            let groups = step.rows.div_ceil(ROWS);
-            let mut group = 0;
-            while group < groups && step.count((group + 1) * ROWS - 1) == 0 {
-                group += 1;
-            }
-            if group < groups {
-                step.scores(&mut unit, group, (&raw mut (*memory).scores[group % 2]).cast());
-            }
-            while group < groups {
-                if group + 1 < groups {
-                    step.scores(&mut unit, group + 1, (&raw mut (*memory).scores[(group + 1) % 2]).cast());
+            for group in 0..step.rows.div_ceil(ROWS) {
+                if step.count((group + 1) * ROWS - 1) > 0 {
+                    step.scores(&mut unit, group, (&raw mut (*memory).scores).cast());
+                    step.finish::<S, U>(&mut unit, group, memory);
                 }
-                step.finish::<S, U>(&mut unit, group, memory);
-                group += 1;
             }
         }
     }
@@ -132,8 +121,7 @@ impl WideStep {
         unsafe {
             let first = group * ROWS;
             let state = self.state.from(first);
-            let shrink =
-                self.soften::<S>(first, &mut (*memory).scores[group % 2], &raw mut (*memory).weights);
+            let shrink = self.soften::<S>(first, &mut (*memory).scores, &raw mut (*memory).weights);
             let steps = depth_steps(state.dims);
             for pair in 0..steps {
                 let weights = (&raw const (*memory).weights).cast();

@@ -74,9 +74,7 @@ impl Cpu {
         if mode == Store::Accumulate {
             assert_eq!(out.rows(), input.x.rows(), "rows of the residual");
         }
-        let weights = weights.checked(out, mode);
-        let taken = self.split(input, Needs::of(weights, input, input.x.width()));
-        self.multiply(input, taken, weights, out);
+        self.multiply(input, None, weights.checked(out, mode), out);
     }
 
     /// `linear` of the listed rows of `x` only, by the contract of blocks, in the order of the list; replaces `out`.
@@ -88,8 +86,7 @@ impl Cpu {
         out: &mut Rows,
     ) {
         assert!(rows.iter().all(|row| (*row as usize) < input.x.rows()), "a listed row is not in the input");
-        let taken = (Taken::gathered(rows), Taken::all(0));
-        self.multiply(input, taken, weights.checked(out, Store::Replace), out);
+        self.multiply(input, Some(rows), weights.checked(out, Store::Replace), out);
     }
 
     /// out = activation(gate norm(x)) * (up norm(x)). Panics when shapes differ.
@@ -97,9 +94,7 @@ impl Cpu {
         let GatedWeights { gate, up, activation } = weights;
         assert_eq!((gate.rows(), gate.columns()), (up.rows(), up.columns()), "shapes of gate and up");
         assert_eq!(out.width(), gate.rows(), "width of the gated output");
-        let weights = Weights::Gated { gate, up, activation };
-        let taken = self.split(input, Needs::of(weights, input, input.x.width()));
-        self.multiply(input, taken, weights, out);
+        self.multiply(input, None, Weights::Gated { gate, up, activation }, out);
     }
 
     /// The rows that keep the contract of blocks, and the wide ones.
@@ -113,15 +108,20 @@ impl Cpu {
         }
     }
 
+    /// Of all rows, or of those listed.
     fn multiply(
         &mut self,
         input: LinearInput<'_>,
-        (rows, wide): (Taken<'_>, Taken<'_>),
+        listed: Option<&[u32]>,
         weights: Weights<'_>,
         out: &mut Rows,
     ) {
         let width = input.x.width();
         let needs = Needs::of(weights, input, width);
+        let (rows, wide) = match listed {
+            Some(rows) => (Taken::gathered(rows), Taken::all(0)),
+            None => self.split(input, needs),
+        };
         let is_shared = rows.count >= SHARED_ROWS || wide.count > 0;
         let copies = if is_shared { rows.count } else { rows.count * self.pool.threads() };
         self.activations.reserve(copies, wide.count, width).expect("memory for a step's activations");

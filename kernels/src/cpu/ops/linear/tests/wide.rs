@@ -6,27 +6,8 @@ use super::*;
 use crate::cpu::block::{Block, BlockFormat, Zero};
 use crate::cpu::linear::wide::{STEP, Segments};
 
-const BLOCK_WISE: [WeightType; 10] = [
-    WeightType::Q4_0,
-    WeightType::Q4_1,
-    WeightType::Q5_0,
-    WeightType::Q5_1,
-    WeightType::Q8_0,
-    WeightType::Q2_K,
-    WeightType::Q3_K,
-    WeightType::Q4_K,
-    WeightType::Q5_K,
-    WeightType::Q6_K,
-];
-
-/// All instruction sets with a matrix unit.
-fn units() -> Vec<Isa> {
-    let mut units: Vec<_> = Isa::supported().into_iter().filter(|isa| isa.matrix_unit().is_some()).collect();
-    if units.is_empty() {
-        eprintln!("skipped: AMX itself, which this processor or system lacks; the emulation is tested");
-    }
-    units.push(Isa::EMULATED_AMX);
-    units
+fn block_wise() -> impl Iterator<Item = WeightType> {
+    WeightType::ALL.into_iter().filter(|weight_type| BlockFormat::of(*weight_type).is_some())
 }
 
 fn every(rows: usize) -> Vec<u32> {
@@ -140,7 +121,7 @@ fn matrix(
 }
 
 fn check(what: &str, x: &Rows, (packed, weights): &(PackedMatrix, Vec<WideWeights>)) {
-    for unit in units() {
+    for unit in Isa::with_matrix_unit() {
         for threads in [1, 3] {
             let got = comparable(&wide_product(&mut Cpu::new(unit, threads), x, &[packed]));
             for (i, got) in got.iter().enumerate() {
@@ -153,7 +134,7 @@ fn check(what: &str, x: &Rows, (packed, weights): &(PackedMatrix, Vec<WideWeight
 
 #[test]
 fn every_format_and_shape_keeps_the_contract() {
-    for weight_type in BLOCK_WISE {
+    for weight_type in block_wise() {
         for &(outputs, columns) in shapes(weight_type) {
             let bytes = Random(101).weights(weight_type, outputs * columns);
             let matrix = matrix(weight_type, (outputs, columns), &bytes);
@@ -164,7 +145,7 @@ fn every_format_and_shape_keeps_the_contract() {
 
 #[test]
 fn extreme_quants_meet_extreme_activations_exactly() {
-    for weight_type in BLOCK_WISE {
+    for weight_type in block_wise() {
         for byte in [0x00, 0xFF, 0x80, 0x7F] {
             let mut bytes = vec![byte; weight_type.bytes_of(33 * 1280).unwrap()];
             // As f16 it would be infinite, NaN or tiny: d and m lie at fixed places that random blocks fill well.
@@ -199,7 +180,7 @@ fn scale_bytes(weight_type: WeightType) -> std::ops::Range<usize> {
 
 #[test]
 fn results_keep_the_proven_bound_against_f64() {
-    for weight_type in BLOCK_WISE {
+    for weight_type in block_wise() {
         for &(outputs, columns) in shapes(weight_type) {
             let matrix = Matrix::random(weight_type, outputs, columns, 21);
             let x = random_rows(5, columns, 22);
@@ -230,7 +211,7 @@ fn rows_depend_on_their_kind_and_on_no_other_row() {
     let count = 70;
     let x = random_rows(count, 288, 112);
     let matrix = Matrix::random(WeightType::Q5_1, 45, 288, 111).packed;
-    for unit in units() {
+    for unit in Isa::with_matrix_unit() {
         let mut cpu = Cpu::new(unit, 2);
         let blocks = product(&mut cpu, &x, &[&matrix]);
         let wide = wide_product(&mut cpu, &x, &[&matrix]);
@@ -257,7 +238,7 @@ fn rows_depend_on_their_kind_and_on_no_other_row() {
 fn rows_beyond_a_block_of_rows_are_like_the_first() {
     let x = random_rows(530, 64, 62);
     let matrix = Matrix::random(WeightType::Q4_0, 65, 64, 61).packed;
-    for unit in units() {
+    for unit in Isa::with_matrix_unit() {
         let mut cpu = Cpu::new(unit, 2);
         let whole = wide_product(&mut cpu, &x, &[&matrix]);
         for i in [0, 15, 16, 511, 512, 529] {
@@ -275,7 +256,7 @@ fn what_is_not_finite_shows_in_its_row_only() {
     x.row_mut(9)[0] = f32::NAN;
     x.row_mut(10).iter_mut().for_each(|x| *x *= 1e-34);
     let matrix = Matrix::random(WeightType::Q4_1, 40, 640, 121).packed;
-    for unit in units() {
+    for unit in Isa::with_matrix_unit() {
         let out = wide_product(&mut Cpu::new(unit, 1), &x, &[&matrix]);
         for i in 0..18 {
             assert_eq!(out.row(i).iter().all(|y| y.is_nan()), i == 3 || i == 9, "{unit}, row {i}");
@@ -295,7 +276,7 @@ fn norm_bias_residual_and_gates_are_those_done_apart() {
     let second = Matrix::random(WeightType::Q6_K, 33, 256, 146).packed;
     let split = Some(Split { generated: &[], prompt: &all });
     let input = LinearInput { x: &x, norm: Some(Norm { weight: &weight, eps: 1e-5 }), split };
-    for unit in units() {
+    for unit in Isa::with_matrix_unit() {
         let mut cpu = Cpu::new(unit, 2);
         let mut normed = Rows::new(count, 256);
         cpu.rms_norm(&x, &weight, 1e-5, &mut normed);
@@ -328,7 +309,7 @@ fn dense_weights_and_chosen_rows_keep_the_contract_of_blocks() {
     let x = random_rows(20, 256, 151);
     let dense = Matrix::random(WeightType::F16, 33, 256, 148).packed;
     let blocks = Matrix::random(WeightType::Q4_K, 33, 256, 149).packed;
-    for unit in units() {
+    for unit in Isa::with_matrix_unit() {
         let mut cpu = Cpu::new(unit, 2);
         let want = product(&mut cpu, &x, &[&blocks, &dense]);
         let got = wide_product(&mut cpu, &x, &[&blocks, &dense]);
