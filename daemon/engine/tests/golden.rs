@@ -81,19 +81,12 @@ fn check_answers(model: RealModel) {
 /// The reference itself, teacher-forced: the committed answers are what it computes today.
 fn check_golden(model: RealModel, answers: usize) {
     let Some(path) = model.path() else { return };
-    let reference = open_reference(&path);
+    let reference = Reference::open(&path).unwrap();
     for golden in read_golden(model).answers.iter().take(answers) {
         let tokens = [&golden.prompt[..], &golden.answer[..golden.answer.len() - 1]].concat();
         let logits = reference.forward(&tokens, golden.prompt.len() - 1).unwrap();
         let ids: Vec<TokenId> = logits.iter().map(|logits| best(logits).0).collect();
         assert_eq!(ids, golden.answer, "{}", golden.text);
-    }
-}
-
-fn open_reference(path: &Path) -> Reference {
-    match path.is_dir() {
-        true => Reference::from_safetensors(path).unwrap(),
-        false => Reference::from_gguf(path).unwrap(),
     }
 }
 
@@ -156,7 +149,7 @@ fn update() {
         let Some(path) = model.path() else { continue };
         let engine = engine(&path, 16);
         let text = engine.text().clone();
-        let reference = open_reference(&path);
+        let reference = Reference::open(&path).unwrap();
         let answers = prompts.into_iter().map(|prompt| {
             let ids = text.encode(&prompt, Special::Add).unwrap();
             let draft = read(engine.submit(greedy(&ids)).unwrap());

@@ -1,6 +1,6 @@
 //! The decoder written a second time, slowly: candle's own file readers, dequantisation and matrix product, plain f32
 //! loops for the rest. Shares no line with the engine.
-#![allow(unreachable_pub)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -54,7 +54,12 @@ struct Linear {
 }
 
 impl Reference {
-    pub fn from_gguf(path: &Path) -> Result<Self> {
+    /// A GGUF file, or a directory with safetensors.
+    pub fn open(path: &Path) -> Result<Self> {
+        if path.is_dir() { Self::from_safetensors(path) } else { Self::from_gguf(path) }
+    }
+
+    fn from_gguf(path: &Path) -> Result<Self> {
         let mut file = File::open(path)?;
         let content = gguf_file::Content::read(&mut file)?;
         let architecture = content.metadata["general.architecture"].to_string()?.clone();
@@ -96,7 +101,7 @@ impl Reference {
         Self::assemble(config, layer_count, &names, &tensors)
     }
 
-    pub fn from_safetensors(folder: &Path) -> Result<Self> {
+    fn from_safetensors(folder: &Path) -> Result<Self> {
         let settings: serde_json::Value = serde_json::from_reader(File::open(folder.join("config.json"))?)?;
         let int = |name: &str| settings[name].as_u64().map(|value| value as usize).context(name.to_owned());
         let (heads, hidden) = (int("num_attention_heads")?, int("hidden_size")?);
