@@ -14,7 +14,7 @@ use crate::request::TokenId;
 use crate::weights::TensorView;
 
 pub trait Backend {
-    /// A weight matrix in the layout that the device's kernels want; without loss.
+    /// A weight matrix of finite numbers in the layout that the device's kernels want; without loss.
     type Matrix;
     /// A norm's weight or a bias, f32.
     type Vector;
@@ -127,6 +127,8 @@ pub struct LayerPlace<'a, B: Backend + ?Sized> {
 pub enum BackendError {
     #[error("cannot allocate {what}")]
     Allocate { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("tensor {name:?} holds a number that is not finite, at byte {offset}")]
+    NotFinite { name: String, offset: usize },
     #[error("cannot pack tensor {name:?}")]
     Pack { name: String, source: Box<dyn std::error::Error + Send + Sync> },
 }

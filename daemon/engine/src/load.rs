@@ -4,7 +4,9 @@
 
 mod about;
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::thread;
 
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache;
@@ -37,15 +39,20 @@ pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<En
     let files = ModelFiles::open(&options.model)?;
     let (family, spec) = read_spec(&files)?;
     let context_len = context_len(options, &spec)?;
-    let text = load_text(&files, options)?;
     let tensors = DecoderTensors::find(&files, family, &spec)?;
     let about = About::read(&files, &tensors);
     let host = HostMemory::read();
     host.check_holds(about.bytes)?;
 
-    let mut backend = CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads);
     let mut packed = |done| tell(LoadStage::Pack, done, about.bytes);
-    let weights = DecoderWeights::load(&mut backend, &tensors, &mut packed)?;
+    // The vocabulary takes as long as some hundred megabytes of weights.
+    let (text, backend, weights) = thread::scope(|scope| {
+        let text = scope.spawn(|| load_text(&files, options));
+        let mut backend = CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads);
+        let weights = DecoderWeights::load(&mut backend, &tensors, &mut packed);
+        (text.join().unwrap_or_else(|panic| resume_unwind(panic)), backend, weights)
+    });
+    let (text, weights) = (text?, weights?);
     drop(tensors);
     drop(files);
 
@@ -80,7 +87,7 @@ fn check(options: &EngineOptions) -> Result<usize, OptionError> {
     let refuse = |name, value: usize, allowed: &str| {
         Err(OptionError { name, value: value as u64, allowed: allowed.to_owned() })
     };
-    let available = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+    let available = thread::available_parallelism().map_or(1, |threads| threads.get());
     let threads = options.threads.unwrap_or(available);
     if !(1..=THREADS_MAX).contains(&threads) {
         return refuse("threads", threads, &format!("1 to {THREADS_MAX}"));

@@ -32,6 +32,11 @@ type Surprises = BTreeMap<usize, f64>;
 /// Reads each row's surprise at the text's next token, and has that token chosen.
 struct Forced {
     model: Box<dyn Model>,
+    by: Teacher,
+}
+
+#[derive(Clone)]
+struct Teacher {
     text: Arc<[TokenId]>,
     surprises: Arc<Mutex<Surprises>>,
 }
@@ -42,9 +47,10 @@ impl Model for Forced {
         for (index, sample) in plan.samples().iter().enumerate() {
             let next = plan.rows()[sample.row as usize].position as usize + 1;
             let row = logits.row_mut(index);
-            self.surprises.lock().unwrap().insert(next, surprise(row, self.text[next]));
+            let token = self.by.text[next];
+            self.by.surprises.lock().unwrap().insert(next, surprise(row, token));
             row.fill(0.0);
-            row[self.text[next] as usize] = 1.0;
+            row[token as usize] = 1.0;
         }
         Ok(logits)
     }
@@ -72,7 +78,7 @@ const CASES: [Case; 3] = [
     Case { model: QWEN_CODER, tokens: 120 },
 ];
 
-fn engine(path: &Path, isa: Isa, wrap: Option<(Arc<[TokenId]>, Arc<Mutex<Surprises>>)>) -> Engine {
+fn engine(path: &Path, isa: Isa, teacher: Option<Teacher>) -> Engine {
     let mut options = EngineOptions::new(path);
     options.isa = Some(isa);
     options.cache.block_size = 16;
@@ -80,8 +86,8 @@ fn engine(path: &Path, isa: Isa, wrap: Option<(Arc<[TokenId]>, Arc<Mutex<Surpris
     options.schedule = ScheduleOptions { prefix_cache_n: 4, ..ScheduleOptions::default() };
     let load = move |report: &dyn Fn(_)| {
         let mut parts = load(&options, report)?;
-        if let Some((text, surprises)) = wrap {
-            parts.model = Box::new(Forced { model: parts.model, text, surprises });
+        if let Some(by) = teacher {
+            parts.model = Box::new(Forced { model: parts.model, by });
         }
         Ok(parts)
     };
@@ -106,8 +112,8 @@ fn generation(text: &[TokenId], prompt: usize, max_tokens: usize) -> Generation 
 }
 
 fn measured(path: &Path, isa: Isa, text: &Arc<[TokenId]>, are_prompts: bool) -> f64 {
-    let surprises: Arc<Mutex<Surprises>> = Arc::default();
-    let engine = engine(path, isa, Some((text.clone(), surprises.clone())));
+    let teacher = Teacher { text: text.clone(), surprises: Arc::default() };
+    let engine = engine(path, isa, Some(teacher.clone()));
     if are_prompts {
         for prompt in 1..text.len() {
             read(engine.submit(generation(text, prompt, 1)).unwrap());
@@ -117,7 +123,7 @@ fn measured(path: &Path, isa: Isa, text: &Arc<[TokenId]>, are_prompts: bool) -> 
         assert_eq!(answer, text[1..]);
     }
     drop(engine);
-    let surprises = std::mem::take(&mut *surprises.lock().unwrap());
+    let surprises = std::mem::take(&mut *teacher.surprises.lock().unwrap());
     assert!(surprises.keys().copied().eq(1..text.len()));
     perplexity(surprises.into_values())
 }

@@ -74,7 +74,7 @@ fn random_bytes(weight_type: WeightType, elements: usize) -> Vec<u8> {
 
 fn matrix(cpu: &mut Cpu, weight_type: WeightType, rows: usize, columns: usize) -> PackedMatrix {
     let bytes = random_bytes(weight_type, rows * columns);
-    PackedMatrix::pack(weight_type, rows, columns, &bytes, cpu.pool_mut()).expect("a good matrix")
+    PackedMatrix::pack(weight_type, rows, columns, &bytes, cpu).expect("a good matrix")
 }
 
 fn activations(rows: usize, width: usize) -> Rows {

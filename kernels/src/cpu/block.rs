@@ -9,6 +9,7 @@ use std::fmt;
 use half::{bf16, f16};
 
 mod decode;
+mod finite;
 #[cfg(test)]
 pub(crate) mod tests;
 

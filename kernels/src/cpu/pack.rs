@@ -3,11 +3,14 @@
 //! In a panel the matrix' blocks of columns follow each other, and inside a block the lane of a vector is a
 //! row: no sums across lanes, and a thread reads one range of addresses. `layout` has the bytes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use thiserror::Error;
 
 use super::block::{Block, BlockFormat, WeightType};
 use super::memory::{AllocError, Shared, WeightBytes};
-use super::pool::Pool;
+use super::ops::Cpu;
+use super::simd::{Kernel, Simd16};
 
 mod dense;
 pub(crate) mod layout;
@@ -25,6 +28,8 @@ pub enum PackError {
     Columns { columns: usize, weight_type: WeightType },
     #[error("a matrix of {rows} x {columns} {weight_type} weights does not have {bytes} bytes")]
     Bytes { rows: usize, columns: usize, weight_type: WeightType, bytes: usize },
+    #[error("a number is not finite, at byte {offset}")]
+    NotFinite { offset: usize },
     #[error(transparent)]
     Memory(#[from] AllocError),
 }
@@ -40,13 +45,13 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Repacks a row-major matrix on all threads of `pool`.
+    /// Repacks a row-major matrix on all threads.
     pub fn pack(
         weight_type: WeightType,
         rows: usize,
         columns: usize,
         bytes: &[u8],
-        pool: &mut Pool,
+        cpu: &mut Cpu,
     ) -> Result<Self, PackError> {
         if rows == 0 || columns == 0 {
             return Err(PackError::Empty { rows, columns });
@@ -63,17 +68,30 @@ impl PackedMatrix {
         let total = panels.checked_mul(panel_bytes).ok_or(AllocError { bytes: usize::MAX })?;
         let mut data = WeightBytes::zeroed(total)?;
         let out = Shared(data.as_mut_ptr());
-        pool.run(&|team| {
-            for panel in team.share(panels) {
+        let (isa, next, bad) = (cpu.isa(), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
+        cpu.pool_mut().run(&|_| {
+            loop {
+                let panel = next.fetch_add(1, Ordering::Relaxed);
+                if panel >= panels {
+                    break;
+                }
                 // SAFETY: panels are disjoint parts of `data`, and each belongs to one thread.
                 let out = unsafe {
                     std::slice::from_raw_parts_mut(out.get().add(panel * panel_bytes), panel_bytes)
                 };
                 let first = panel * PANEL_ROWS;
                 let last = rows.min(first + PANEL_ROWS);
-                pack_panel(weight_type, row_bytes, &bytes[first * row_bytes..last * row_bytes], out);
+                let rows = &bytes[first * row_bytes..last * row_bytes];
+                if let Some(offset) = weight_type.first_non_finite(rows) {
+                    bad.fetch_min(first * row_bytes + offset, Ordering::Relaxed);
+                }
+                isa.run(PackPanel { weight_type, row_bytes, rows, out });
             }
         });
+        let offset = bad.into_inner();
+        if offset < usize::MAX {
+            return Err(PackError::NotFinite { offset });
+        }
         Ok(Self { weight_type, rows, columns, panel_bytes, data })
     }
 
@@ -125,15 +143,52 @@ impl PackedMatrix {
 }
 
 /// Up to 32 rows into one panel; the lanes of missing rows stay 0.
-fn pack_panel(weight_type: WeightType, row_bytes: usize, rows: &[u8], out: &mut [u8]) {
-    for (lane, row) in rows.chunks_exact(row_bytes).enumerate() {
-        let Some(format) = BlockFormat::of(weight_type) else {
-            dense::write_row(weight_type, row, lane, out);
-            continue;
-        };
-        let blocks = row.chunks_exact(weight_type.block_bytes());
-        for (block, out) in blocks.zip(out.chunks_exact_mut(format.panel_block_bytes())) {
-            format.write_block(&Block::decode(weight_type, block), lane, out);
+struct PackPanel<'a> {
+    weight_type: WeightType,
+    row_bytes: usize,
+    rows: &'a [u8],
+    out: &'a mut [u8],
+}
+
+impl Kernel for PackPanel<'_> {
+    type Output = ();
+
+    /// Loading takes as long as this: every type has code of its own.
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) {
+        match self.weight_type {
+            WeightType::F32 | WeightType::F16 | WeightType::BF16 => self.dense(),
+            WeightType::Q4_0 => self.blocks(WeightType::Q4_0),
+            WeightType::Q4_1 => self.blocks(WeightType::Q4_1),
+            WeightType::Q5_0 => self.blocks(WeightType::Q5_0),
+            WeightType::Q5_1 => self.blocks(WeightType::Q5_1),
+            WeightType::Q8_0 => self.blocks(WeightType::Q8_0),
+            WeightType::Q2_K => self.blocks(WeightType::Q2_K),
+            WeightType::Q3_K => self.blocks(WeightType::Q3_K),
+            WeightType::Q4_K => self.blocks(WeightType::Q4_K),
+            WeightType::Q5_K => self.blocks(WeightType::Q5_K),
+            WeightType::Q6_K => self.blocks(WeightType::Q6_K),
+        }
+    }
+}
+
+impl PackPanel<'_> {
+    fn dense(self) {
+        for (lane, row) in self.rows.chunks_exact(self.row_bytes).enumerate() {
+            dense::write_row(self.weight_type, row, lane, self.out);
+        }
+    }
+
+    #[inline(always)]
+    fn blocks(self, weight_type: WeightType) {
+        let Some(format) = BlockFormat::of(weight_type) else { return };
+        let mut block = Block::EMPTY;
+        for (lane, row) in self.rows.chunks_exact(self.row_bytes).enumerate() {
+            let blocks = row.chunks_exact(weight_type.block_bytes());
+            for (bytes, out) in blocks.zip(self.out.chunks_exact_mut(format.panel_block_bytes())) {
+                block.read(weight_type, bytes);
+                format.write_block(&block, lane, out);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use ostro_kernels::cpu::ops::linear::{GatedWeights, LinearInput, LinearWeights, 
 use ostro_kernels::cpu::ops::norm::HeadNorm;
 use ostro_kernels::cpu::ops::rotary::RotaryStore;
 use ostro_kernels::cpu::ops::{Cpu, linear};
-use ostro_kernels::cpu::pack::PackedMatrix;
+use ostro_kernels::cpu::pack::{PackError, PackedMatrix};
 use ostro_kernels::cpu::rotary::{self, RotaryTable};
 use ostro_kernels::cpu::rows::Rows;
 
@@ -54,8 +54,12 @@ impl Backend for CpuBackend {
         let &[rows, columns] = tensor.shape.as_slice() else {
             unreachable!("`DecoderTensors` checked that matrices have two dimensions");
         };
-        PackedMatrix::pack(tensor.dtype, rows, columns, tensor.bytes, self.cpu.pool_mut())
-            .map_err(|source| BackendError::Pack { name: tensor.name.to_owned(), source: source.into() })
+        PackedMatrix::pack(tensor.dtype, rows, columns, tensor.bytes, &mut self.cpu).map_err(|error| {
+            match (error, tensor.name.to_owned()) {
+                (PackError::NotFinite { offset }, name) => BackendError::NotFinite { name, offset },
+                (source, name) => BackendError::Pack { name, source: source.into() },
+            }
+        })
     }
 
     fn matrix_bytes(&self, matrix: &PackedMatrix) -> u64 {

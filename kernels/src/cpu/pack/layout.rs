@@ -91,6 +91,7 @@ impl BlockFormat {
     }
 
     /// Puts one row's block into lane `lane` of a zeroed panel block.
+    #[inline(always)]
     pub(crate) fn write_block(self, block: &Block, lane: usize, out: &mut [u8]) {
         for sub in 0..self.subs {
             let out = &mut out[sub * self.sub_bytes()..][..self.sub_bytes()];
@@ -137,10 +138,10 @@ impl BlockFormat {
         block
     }
 
+    #[inline(always)]
     fn write_quants(self, quants: &[u8], lane: usize, out: &mut [u8]) {
         let mut at = self.lane_at(lane);
         for Plane { width, position } in self.planes() {
-            // Loading takes as long as this: known widths unroll.
             match width {
                 8 => write_plane::<8>(quants, position, &mut out[at..]),
                 4 => write_plane::<4>(quants, position, &mut out[at..]),
@@ -172,19 +173,28 @@ impl BlockFormat {
     }
 
     /// Where a lane's word of the first line lies.
+    #[inline(always)]
     fn lane_at(self, lane: usize) -> usize {
         lane / 16 * self.half_bytes() + lane % 16 * 4
     }
 }
 
 /// Bits `position..position + WIDTH` of 32 quants into a lane's words of `WIDTH` lines, the first of which is `out`'s.
+#[inline(always)]
 fn write_plane<const WIDTH: usize>(quants: &[u8], position: usize, out: &mut [u8]) {
-    let plane = Plane { width: WIDTH, position };
-    let words = quants.as_chunks::<4>().0;
-    for (line, words) in words.chunks_exact(8 / WIDTH).enumerate() {
+    let mask = Plane { width: WIDTH, position }.mask();
+    if WIDTH == 8 {
+        for (line, word) in quants.as_chunks::<4>().0.iter().enumerate() {
+            out[line * LINE..][..4].copy_from_slice(word);
+        }
+        return;
+    }
+    for (line, steps) in quants.chunks_exact(32 / WIDTH).enumerate() {
         let mut bits = 0;
-        for (i, word) in words.iter().enumerate() {
-            bits |= (u32::from_le_bytes(*word) >> position & plane.mask()) << (i * WIDTH);
+        // Two steps at a time.
+        for (i, steps) in steps.as_chunks::<8>().0.iter().enumerate() {
+            let both = u64::from_le_bytes(*steps) >> position & (u64::from(mask) * 0x1_0000_0001);
+            bits |= ((both | both >> (32 - WIDTH)) as u32) << (2 * i * WIDTH);
         }
         out[line * LINE..][..4].copy_from_slice(&bits.to_le_bytes());
     }

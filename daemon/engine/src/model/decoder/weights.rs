@@ -31,10 +31,19 @@ pub struct LayerWeights<B: Backend> {
 /// Why weights cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
-    #[error("tensor {name:?} holds a number that is not finite, at byte {offset}")]
-    NotFinite { name: String, offset: usize },
+    #[error(transparent)]
+    NotFinite(BackendError),
     #[error("cannot place the weights")]
-    Backend(#[from] BackendError),
+    Backend(BackendError),
+}
+
+impl From<BackendError> for WeightsError {
+    fn from(error: BackendError) -> Self {
+        match error {
+            BackendError::NotFinite { .. } => Self::NotFinite(error),
+            _ => Self::Backend(error),
+        }
+    }
 }
 
 impl<B: Backend> DecoderWeights<B> {
@@ -102,7 +111,6 @@ impl<B: Backend> Loader<'_, B> {
     }
 
     fn matrix(&mut self, tensor: &TensorView<'_>) -> Result<B::Matrix, WeightsError> {
-        check_finite(tensor)?;
         let matrix = self.backend.load_matrix(tensor)?;
         self.count(tensor);
         Ok(matrix)
@@ -134,9 +142,9 @@ impl<B: Backend> Loader<'_, B> {
     }
 }
 
-fn check_finite(tensor: &TensorView<'_>) -> Result<(), WeightsError> {
+fn check_finite(tensor: &TensorView<'_>) -> Result<(), BackendError> {
     match tensor.first_non_finite() {
         None => Ok(()),
-        Some(offset) => Err(WeightsError::NotFinite { name: tensor.name.to_owned(), offset }),
+        Some(offset) => Err(BackendError::NotFinite { name: tensor.name.to_owned(), offset }),
     }
 }

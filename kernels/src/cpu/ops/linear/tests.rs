@@ -17,8 +17,8 @@ impl Matrix {
         let bytes = Random(seed).weights(weight_type, rows * columns);
         let mut weights = vec![0.0; rows * columns];
         weight_type.dequantise(&bytes, &mut weights);
-        let mut pool = crate::cpu::pool::Pool::new(1);
-        let packed = PackedMatrix::pack(weight_type, rows, columns, &bytes, &mut pool).unwrap();
+        let mut cpu = Cpu::new(Isa::detect(), 1);
+        let packed = PackedMatrix::pack(weight_type, rows, columns, &bytes, &mut cpu).unwrap();
         Self { packed, weights }
     }
 }

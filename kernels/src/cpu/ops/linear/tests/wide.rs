@@ -114,8 +114,8 @@ fn matrix(
     (outputs, columns): (usize, usize),
     bytes: &[u8],
 ) -> (PackedMatrix, Vec<WideWeights>) {
-    let mut pool = crate::cpu::pool::Pool::new(1);
-    let packed = PackedMatrix::pack(weight_type, outputs, columns, bytes, &mut pool).unwrap();
+    let mut cpu = Cpu::new(Isa::detect(), 1);
+    let packed = PackedMatrix::pack(weight_type, outputs, columns, bytes, &mut cpu).unwrap();
     let row = weight_type.bytes_of(columns).unwrap();
     (packed, bytes.chunks(row).map(|bytes| WideWeights::of(weight_type, bytes, columns)).collect())
 }
