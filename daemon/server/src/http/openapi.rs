@@ -23,6 +23,7 @@ use crate::openai::generation::GenerationFields;
         tokenize::tokenize,
         tokenize::detokenize,
         health::health,
+        health::ready,
         metrics::metrics,
     )
 )]

@@ -67,6 +67,7 @@ fn routes(app: &App) -> Router<App> {
     let mut routes = Router::new()
         .route("/", get(health::health))
         .route("/health", get(health::health))
+        .route("/ready", get(health::ready))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::retrieve))
         .route("/v1/chat/completions", post(chat::chat))

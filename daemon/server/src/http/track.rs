@@ -33,7 +33,7 @@ pub(super) const UNKNOWN_MODEL: &str = "unknown";
 /// What proxies log when the client left first; never sent.
 const CLIENT_CLOSED: u16 = 499;
 /// How the routes end that machines call all day.
-const HOUSEKEEPING: [&str; 5] = ["/", "/health", "/metrics", "/docs", "/openapi.json"];
+const HOUSEKEEPING: [&str; 6] = ["/", "/health", "/ready", "/metrics", "/docs", "/openapi.json"];
 
 /// A request while it is answered. Cheap to clone; handlers get it as an argument.
 #[derive(Clone)]
