@@ -73,7 +73,7 @@ fn file() -> Arg {
         .short('f')
         .long("file")
         .value_name("FILE")
-        .help("Configuration file (.toml), or - for standard input")
+        .help("Configuration file (.toml) or InferenceDeployment (.yaml), or - for standard input")
 }
 
 fn completions() -> Command {

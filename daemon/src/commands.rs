@@ -63,13 +63,22 @@ fn read_file(matches: &ArgMatches) -> Result<Document, Failure> {
     if text.len() as u64 > FILE_BYTES_MAX {
         return Err(failed(&format!("is larger than {FILE_BYTES_MAX} bytes")));
     }
-    Ok(Document::parse(name, &text)?)
+    // Standard input has no name to go by.
+    let is_manifest =
+        is_manifest_name(name) || (name == "standard input" && text.contains("InferenceDeployment"));
+    Ok(if is_manifest { Document::parse_manifest(name, &text)? } else { Document::parse(name, &text)? })
+}
+
+/// An `InferenceDeployment` as `kubectl apply` takes it.
+fn is_manifest_name(name: &str) -> bool {
+    let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
 }
 
 fn open(name: &str) -> Result<File, Failure> {
     let failed = |reason: &dyn std::fmt::Display| Failure::Usage(format!("{name}: {reason}"));
-    if Path::new(name).extension().is_none_or(|extension| extension != "toml") {
-        return Err(failed(&"the name of a configuration file must end in .toml"));
+    if Path::new(name).extension().is_none_or(|extension| extension != "toml") && !is_manifest_name(name) {
+        return Err(failed(&"the name of a configuration file must end in .toml, or .yaml for a manifest"));
     }
     // Opening a named pipe would wait for its writer.
     match fs::metadata(name) {

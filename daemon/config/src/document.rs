@@ -20,6 +20,15 @@ pub struct Document {
     pub(crate) written: BTreeMap<String, Written>,
     /// The file that was read, if any.
     file: Option<Arc<str>>,
+    naming: Naming,
+}
+
+/// How keys are spelled where the document was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Naming {
+    #[default]
+    Toml,
+    Manifest,
 }
 
 #[derive(Clone, Debug)]
@@ -49,6 +58,10 @@ impl Document {
         let written = Written { place: Place::Flag(format!("ostro {name}")), text: format!("{name:?}") };
         document.written.insert("command".to_owned(), written);
         document
+    }
+
+    pub(crate) fn for_manifest(file: Option<Arc<str>>) -> Document {
+        Document { file, naming: Naming::Manifest, ..Document::default() }
     }
 
     pub fn has_models(&self) -> bool {
@@ -118,7 +131,8 @@ impl Document {
 
     pub(crate) fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
         let value = self.written.get(path).map(|written| shown(path, &written.text));
-        Problem { place: self.place(path), key: path.to_owned(), value, message: message.into() }
+        let (key, message) = (self.naming.key(path), self.naming.message(message.into()));
+        Problem { place: self.place(path), key, value, message }
     }
 
     fn read_table(&mut self, file: &File<'_>, path: &str, table: &DeTable<'_>) -> toml::Table {

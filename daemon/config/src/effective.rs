@@ -7,6 +7,7 @@ use toml::Value;
 use crate::check::{Loaded, header};
 use crate::keys::{Key, keys, split, tables, without_indices};
 use crate::problem::Place;
+use crate::recase::to_camel;
 use crate::validate::Values;
 
 /// One key of one table, with the value in force.
@@ -69,6 +70,34 @@ impl Loaded {
             text.push_str("\n# no [[models]] yet: --model-id or a file names one\n");
         }
         text
+    }
+}
+
+impl Loaded {
+    /// What was written, as TOML: no defaults, so that a later version's do not change it.
+    pub fn written_toml(&self) -> String {
+        toml::to_string(&self.document.root).expect("a document holds what TOML can say")
+    }
+
+    /// What was written, as the fields of an object's `spec`.
+    pub fn written_spec(&self) -> serde_json::Map<String, serde_json::Value> {
+        in_camel(&self.document.root)
+    }
+}
+
+fn in_camel(table: &toml::Table) -> serde_json::Map<String, serde_json::Value> {
+    table.iter().map(|(name, value)| (to_camel(name), json(value))).collect()
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Table(table) => in_camel(table).into(),
+        Value::Array(items) => items.iter().map(json).collect(),
+        Value::String(text) => text.as_str().into(),
+        Value::Integer(whole) => (*whole).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Boolean(value) => (*value).into(),
+        Value::Datetime(datetime) => datetime.to_string().into(),
     }
 }
 

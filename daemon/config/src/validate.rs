@@ -8,7 +8,33 @@ use crate::keys::{Key, key, keys};
 use crate::problem::Violation;
 use crate::{Command, DaemonConfig, ModelConfig, ModelKind};
 
-const NO_MODEL: &str = "is missing: at least one [[models]] entry is needed, or --model-id";
+/// What a broken rule says after the key's name. The CRD's rules say the same.
+pub mod messages {
+    use super::{Key, named};
+
+    pub const NO_MODEL: &str = "is missing: at least one [[models]] entry is needed, or --model-id";
+    pub const SAME_MODEL: &str = "is the id of an earlier model; each model needs its own";
+    /// The names that there are follow.
+    pub const NO_SUCH_MODEL: &str = "must be the model_id of a [[models]] entry";
+    /// What the earlier one says follows.
+    pub const OTHER_CPU: &str = "must be the same for all models";
+    pub const SAME_PORT: &str = "must differ from server.port";
+    pub const LONG_ALIAS: &str = "has an alias longer than 256 bytes";
+    /// The alias stands inside.
+    pub const SAME_ALIAS: &str = "has an alias twice";
+    pub const NOT_MULTIMODAL: &str = "is not for multimodal models; use models.adapter.lora";
+
+    /// None of a key's partners is set.
+    pub fn requires(key: &Key) -> String {
+        let partners: Vec<String> = key.requires.iter().map(|partner| named(partner)).collect();
+        format!("requires {}", partners.join(" or "))
+    }
+
+    /// A key is set that excludes this one.
+    pub fn conflicts(partner: &str) -> String {
+        format!("conflicts with {}", named(partner))
+    }
+}
 
 impl DaemonConfig {
     /// Every rule that is broken.
@@ -33,18 +59,17 @@ impl DaemonConfig {
 
     fn check_models(&self, violations: &mut Vec<Violation>) {
         if self.models.is_empty() {
-            violations.push(Violation::new("models", NO_MODEL));
+            violations.push(Violation::new("models", messages::NO_MODEL));
         }
         let mut names = BTreeSet::new();
         for (index, model) in self.models.iter().enumerate() {
             if !names.insert(&model.model_id) {
-                let message = "is the id of an earlier model; each model needs its own";
-                violations.push(Violation::new(format!("models[{index}].model_id"), message));
+                violations.push(Violation::new(format!("models[{index}].model_id"), messages::SAME_MODEL));
             }
         }
         if self.default_model_id.as_ref().is_some_and(|id| !names.contains(id)) {
             let names: Vec<String> = names.iter().map(|name| format!("{:?}", name.as_str())).collect();
-            let message = format!("must be the model_id of a [[models]] entry: {}", names.join(", "));
+            let message = format!("{}: {}", messages::NO_SUCH_MODEL, names.join(", "));
             violations.push(Violation::new("default_model_id", message));
         }
         if self.command == Command::Run && self.models.len() > 1 {
@@ -60,7 +85,7 @@ impl DaemonConfig {
             if let (Some(cpu), Some(first)) = (set(model), first)
                 && cpu != first
             {
-                let message = format!("must be the same for all models, and an earlier one says {first}");
+                let message = format!("{}, and an earlier one says {first}", messages::OTHER_CPU);
                 violations.push(Violation::new(format!("models[{index}].device.cpu"), message));
             }
         }
@@ -68,7 +93,7 @@ impl DaemonConfig {
 
     fn check_ports(&self, violations: &mut Vec<Violation>) {
         if self.server.mcp_port.is_some_and(|port| port.get() == self.server.port.get()) {
-            violations.push(Violation::new("server.mcp_port", "must differ from server.port"));
+            violations.push(Violation::new("server.mcp_port", messages::SAME_PORT));
         }
     }
 
@@ -87,18 +112,17 @@ fn check_model_adapters(index: usize, model: &ModelConfig, violations: &mut Vec<
     let mut aliases = BTreeSet::new();
     for lora in &model.adapter.lora {
         if lora.alias.as_str().len() > 256 {
-            violations.push(Violation::new(format!("{path}.lora"), "has an alias longer than 256 bytes"));
+            violations.push(Violation::new(format!("{path}.lora"), messages::LONG_ALIAS));
         }
         if !aliases.insert(&lora.alias) {
-            let message = format!("has the alias {:?} twice", lora.alias.as_str());
+            let message = format!("{}: {:?}", messages::SAME_ALIAS, lora.alias.as_str());
             violations.push(Violation::new(format!("{path}.lora"), message));
         }
     }
     let fixed = [("legacy_lora", &model.adapter.legacy_lora), ("xlora", &model.adapter.xlora)];
     for (name, _) in fixed.iter().filter(|(_, value)| value.is_some() && model.kind == ModelKind::Multimodal)
     {
-        let message = "is not for multimodal models; use models.adapter.lora";
-        violations.push(Violation::new(format!("{path}.{name}"), message));
+        violations.push(Violation::new(format!("{path}.{name}"), messages::NOT_MULTIMODAL));
     }
 }
 
@@ -108,11 +132,10 @@ fn check_partners(values: &Values, key: &Key, path: &str, violations: &mut Vec<V
     }
     let set = |partner: &String| values.is_set(&beside(path, partner));
     if !key.requires.is_empty() && !key.requires.iter().any(set) {
-        let partners: Vec<String> = key.requires.iter().map(|partner| named(partner)).collect();
-        violations.push(Violation::new(path, format!("requires {}", partners.join(" or "))));
+        violations.push(Violation::new(path, messages::requires(key)));
     }
     for partner in key.conflicts.iter().filter(|partner| set(partner)) {
-        violations.push(Violation::new(path, format!("conflicts with {}", named(partner))));
+        violations.push(Violation::new(path, messages::conflicts(partner)));
     }
 }
 

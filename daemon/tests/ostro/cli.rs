@@ -73,10 +73,13 @@ fn files_are_checked_by_line_and_key() {
 #[test]
 fn files_that_cannot_be_read_are_named() {
     let home = Home::new();
-    home.write("a.yaml", "");
+    home.write("a.ini", "");
     home.write("big.toml", &"#".repeat((1 << 20) + 1));
     let cases = [
-        ("a.yaml", "error: a.yaml: the name of a configuration file must end in .toml"),
+        (
+            "a.ini",
+            "error: a.ini: the name of a configuration file must end in .toml, or .yaml for a manifest",
+        ),
         ("none.toml", "error: none.toml: No such file or directory (os error 2)"),
         ("big.toml", "error: big.toml: is larger than 1048576 bytes"),
         ("folder.toml", "error: folder.toml: is not a regular file; -f - reads standard input"),
@@ -89,6 +92,22 @@ fn files_that_cannot_be_read_are_named() {
         let ended = home.run(&["from-config", "-f", name]);
         assert_eq!((ended.code, ended.errors.trim_end()), (Some(2), expected));
     }
+}
+
+#[test]
+fn a_manifest_is_a_configuration_too() {
+    let home = Home::new();
+    let head = "apiVersion: inference.ostro.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: m}\n";
+    home.write(
+        "m.yaml",
+        &format!("{head}spec:\n  replicas: 2\n  models: [{{modelId: m}}]\n  runtime: {{maxSeqs: 3}}\n"),
+    );
+    let shown = home.run(&["config", "show", "-f", "m.yaml"]);
+    assert!(shown.output.contains("max_seqs = 3  # m.yaml:7"), "{}", shown.output);
+    home.write("bad.yaml", &format!("{head}spec:\n  models: [{{modelId: m}}]\n  runtime: {{maxSeqs: 0}}\n"));
+    let ended = home.run(&["from-config", "-f", "bad.yaml"]);
+    let expected = "error: bad.yaml:6: spec.runtime.maxSeqs = 0 must be a whole number from 1 to 65536\n";
+    assert_eq!((ended.code, ended.errors.as_str()), (Some(2), expected));
 }
 
 #[test]

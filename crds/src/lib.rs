@@ -1,0 +1,22 @@
+//! Kubernetes types: `InferenceDeployment`, its schema with rules, its status.
+//!
+//! The daemon's tables of the spec have the schema of `ostro_config`'s types, their keys in camel case; they are kept
+//! as they were written. Never knows a Kubernetes client.
+#![forbid(unsafe_code)]
+
+mod cluster;
+mod crd;
+mod rules;
+mod schema;
+mod spec;
+mod status;
+mod validate;
+
+pub use cluster::{
+    Cache, CacheVolume, DisruptionBudget, HuggingFaceToken, Monitoring, NetworkPolicyOptions, Probe, Probes,
+    Rollout, RolloutStrategy, ServiceOptions,
+};
+pub use crd::{CRD_BYTES_MAX, crd, crd_json};
+pub use spec::{InferenceDeployment, InferenceDeploymentSpec};
+pub use status::{ConditionType, InferenceDeploymentStatus, ModelStatus, Phase, Reason};
+pub use validate::ValidSpec;

@@ -1,0 +1,188 @@
+//! The rules between fields as CEL, beside those of `validate`. Partners of the daemon's keys are read from the keys
+//! themselves; a test holds both to the same verdicts.
+
+use ostro_config::keys::{Key, Kind, key, keys};
+use ostro_config::manifest::in_manifest;
+use ostro_config::{messages, to_camel};
+
+use crate::validate::cluster_messages as cluster;
+
+/// One of the spec's `x-kubernetes-validations`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct CelRule {
+    pub(crate) rule: String,
+    pub(crate) message: String,
+}
+
+pub(crate) fn rules() -> Vec<CelRule> {
+    let mut rules: Vec<CelRule> = keys().iter().flat_map(partner_rules).collect();
+    rules.extend(daemon_rules());
+    rules.extend(cluster_rules());
+    rules
+}
+
+fn partner_rules(of: &Key) -> Vec<CelRule> {
+    let mut rules = Vec::new();
+    if is_run_only(of) {
+        return rules;
+    }
+    let name = to_camel(&of.path);
+    if !of.requires.is_empty() {
+        let partners: Vec<String> = of.requires.iter().filter_map(|partner| is_set(key(partner)?)).collect();
+        let one_of = partners.join(" || ");
+        let message = format!("{name} {}", in_manifest(&messages::requires(of)));
+        rules.extend(is_set(of).map(|set| for_models(&format!("!({set}) || {one_of}"), message)));
+    }
+    for partner in &of.conflicts {
+        let message = format!("{name} {}", in_manifest(&messages::conflicts(partner)));
+        if let (Some(set), Some(partner)) = (is_set(of), key(partner).and_then(is_set)) {
+            rules.push(for_models(&format!("!({set}) || !({partner})"), message));
+        }
+    }
+    rules
+}
+
+/// Keys of `ostro run`, which no pod runs.
+fn is_run_only(key: &Key) -> bool {
+    key.command == Some(ostro_config::Command::Run)
+}
+
+/// Whether a key is set, in the model `m` or in the spec.
+fn is_set(key: &Key) -> Option<String> {
+    let path = to_camel(&key.path);
+    let (base, path) = match path.strip_prefix("models.") {
+        Some(rest) => ("m".to_owned(), rest.to_owned()),
+        None => ("self".to_owned(), path),
+    };
+    let mut at = base;
+    let mut parts = Vec::new();
+    for name in path.split('.') {
+        at = format!("{at}.{name}");
+        parts.push(format!("has({at})"));
+    }
+    match key.kind {
+        Kind::Switch => parts.push(at),
+        Kind::List(_) | Kind::Tables(_) => parts.push(format!("size({at}) > 0")),
+        _ => {}
+    }
+    Some(format!("({})", parts.join(" && ")))
+}
+
+/// A rule that speaks of a model holds for all of them.
+fn for_models(rule: &str, message: String) -> CelRule {
+    let rule = if rule.contains("has(m.") { format!("self.models.all(m, {rule})") } else { rule.to_owned() };
+    CelRule { rule, message }
+}
+
+fn daemon_rules() -> Vec<CelRule> {
+    let rule = |rule: &str, field: &str, message: &str| CelRule {
+        rule: rule.to_owned(),
+        message: format!("{field} {}", in_manifest(message)),
+    };
+    let cpu = |model: &str| format!("has({model}.device) && has({model}.device.cpu)");
+    let same_cpu = format!(
+        "self.models.all(m, !({}) || self.models.all(n, !({}) || n.device.cpu == m.device.cpu))",
+        cpu("m"),
+        cpu("n")
+    );
+    let lora = "has(m.adapter) && has(m.adapter.lora)";
+    let mut rules = vec![
+        rule("size(self.models) > 0", "models", messages::NO_MODEL),
+        rule(
+            "self.models.all(m, self.models.exists_one(n, n.modelId == m.modelId))",
+            "models.modelId",
+            messages::SAME_MODEL,
+        ),
+        rule(
+            "!has(self.defaultModelId) || self.models.exists(m, m.modelId == self.defaultModelId)",
+            "defaultModelId",
+            messages::NO_SUCH_MODEL,
+        ),
+        rule(&same_cpu, "models.device.cpu", messages::OTHER_CPU),
+        rule(
+            "!(has(self.server) && has(self.server.mcpPort)) || self.server.mcpPort != \
+             (has(self.server.port) ? self.server.port : 1234)",
+            "server.mcpPort",
+            messages::SAME_PORT,
+        ),
+        rule(
+            &format!("self.models.all(m, !({lora}) || m.adapter.lora.all(l, size(l.alias) <= 256))"),
+            "models.adapter.lora",
+            messages::LONG_ALIAS,
+        ),
+        rule(
+            &format!(
+                "self.models.all(m, !({lora}) || m.adapter.lora.all(l, m.adapter.lora.exists_one(k, k.alias == l.alias)))"
+            ),
+            "models.adapter.lora",
+            messages::SAME_ALIAS,
+        ),
+    ];
+    rules.extend(["legacyLora", "xlora"].map(|field| {
+        rule(
+            &format!(
+                "self.models.all(m, !(has(m.kind) && m.kind == 'multimodal' && has(m.adapter) && has(m.adapter.{field})))"
+            ),
+            &format!("models.adapter.{field}"),
+            messages::NOT_MULTIMODAL,
+        )
+    }));
+    rules
+}
+
+fn cluster_rules() -> Vec<CelRule> {
+    let rule = |rule: &str, field: &str, message: &str| CelRule {
+        rule: rule.to_owned(),
+        message: format!("{field} {message}"),
+    };
+    let sources = "[has(self.cache.volume), has(self.cache.existingClaim), has(self.cache.hostPath), \
+                   has(self.cache.image), has(self.cache.sizeLimit)].filter(x, x)";
+    let reserved = cluster::RESERVED_VOLUMES.map(|name| format!("'{name}'")).join(", ");
+    vec![
+        rule(&format!("!has(self.cache) || size({sources}) <= 1"), "cache", cluster::ONE_CACHE),
+        rule(
+            "!has(self.disruptionBudget) || !(has(self.disruptionBudget.minAvailable) && \
+             has(self.disruptionBudget.maxUnavailable))",
+            "disruptionBudget",
+            cluster::ONE_BUDGET,
+        ),
+        rule(
+            "!has(self.rollout) || !has(self.rollout.strategy) || self.rollout.strategy != 'Recreate' || \
+             !(has(self.rollout.maxSurge) || has(self.rollout.maxUnavailable))",
+            "rollout.strategy",
+            cluster::RECREATE,
+        ),
+        rule(
+            "!(has(self.server) && has(self.server.port)) || self.server.port != 0",
+            "server.port",
+            cluster::FREE_PORT,
+        ),
+        rule(
+            "!(has(self.server) && has(self.server.host)) || !(self.server.host in ['localhost', '::1'] || \
+             self.server.host.startsWith('127.'))",
+            "server.host",
+            cluster::LOOPBACK,
+        ),
+        rule(
+            "!(has(self.global) && has(self.global.tokenSource)) || \
+             !self.global.tokenSource.startsWith('literal:')",
+            "global.tokenSource",
+            cluster::LITERAL_TOKEN,
+        ),
+        rule(
+            "!has(self.huggingFaceToken) || !(has(self.global) && has(self.global.tokenSource))",
+            "huggingFaceToken",
+            cluster::TWO_TOKENS,
+        ),
+        rule(
+            "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
+            "volumes",
+            cluster::SAME_VOLUME,
+        ),
+        rule(
+            &format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{reserved}]))"),
+            "volumes",
+            cluster::RESERVED_VOLUME,
+        ),
+    ]
+}

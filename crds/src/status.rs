@@ -1,0 +1,145 @@
+//! What the operator says of an object.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InferenceDeploymentStatus {
+    /// The `metadata.generation` that all of this is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// By `type`: Ready, Available, Progressing, Degraded; Reconciling and Stalled only while true.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// A summary for people; programs read the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Pods there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Ready and wanted pods, as in `1/2`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas_ready: Option<String>,
+    /// Of the pods, for autoscalers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Loaded and wanted models, as in `1/1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models_ready: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<ModelStatus>,
+    /// Base URL for OpenAI clients inside the cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+}
+
+/// One model, as the pods' daemons tell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelStatus {
+    pub id: String,
+    /// Pods that have it loaded.
+    pub replicas_loaded: i32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    Pending,
+    Progressing,
+    Ready,
+    Degraded,
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConditionType {
+    Ready,
+    Available,
+    Progressing,
+    Degraded,
+    Reconciling,
+    Stalled,
+}
+
+impl ConditionType {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ConditionType::Ready => "Ready",
+            ConditionType::Available => "Available",
+            ConditionType::Progressing => "Progressing",
+            ConditionType::Degraded => "Degraded",
+            ConditionType::Reconciling => "Reconciling",
+            ConditionType::Stalled => "Stalled",
+        }
+    }
+}
+
+/// Stable reasons of conditions and events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// All replicas are ready.
+    AllReady,
+    /// No replicas are wanted.
+    ScaledToZero,
+    /// Pods start, load or are replaced.
+    RollingOut,
+    /// Some replicas are ready, not all.
+    SomeReady,
+    NoneReady,
+    /// The spec breaks a rule that the API server could not check.
+    InvalidConfig,
+    ImagePullFailed,
+    Unschedulable,
+    PvcUnbound,
+    SecretMissing,
+    HfUnauthorized,
+    HfGatedModel,
+    ModelNotFound,
+    HostOutOfMemory,
+    StartupBudgetExceeded,
+    CrashLoop,
+    QuotaExceeded,
+    /// The cluster's admission refuses the pods.
+    PodsRejected,
+    /// The kubelet cannot make the container.
+    ContainerFailed,
+    /// The API server refused an object.
+    ApplyFailed,
+}
+
+impl Reason {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::AllReady => "AllReady",
+            Reason::ScaledToZero => "ScaledToZero",
+            Reason::RollingOut => "RollingOut",
+            Reason::SomeReady => "SomeReady",
+            Reason::NoneReady => "NoneReady",
+            Reason::InvalidConfig => "InvalidConfig",
+            Reason::ImagePullFailed => "ImagePullFailed",
+            Reason::Unschedulable => "Unschedulable",
+            Reason::PvcUnbound => "PVCUnbound",
+            Reason::SecretMissing => "SecretMissing",
+            Reason::HfUnauthorized => "HFUnauthorized",
+            Reason::HfGatedModel => "HFGatedModel",
+            Reason::ModelNotFound => "ModelNotFound",
+            Reason::HostOutOfMemory => "HostOutOfMemory",
+            Reason::StartupBudgetExceeded => "StartupBudgetExceeded",
+            Reason::CrashLoop => "CrashLoop",
+            Reason::QuotaExceeded => "QuotaExceeded",
+            Reason::PodsRejected => "PodsRejected",
+            Reason::ContainerFailed => "ContainerFailed",
+            Reason::ApplyFailed => "ApplyFailed",
+        }
+    }
+
+    /// Nothing but a change by a person helps.
+    pub fn is_stalling(self) -> bool {
+        matches!(self, Reason::InvalidConfig)
+    }
+}

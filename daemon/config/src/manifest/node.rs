@@ -1,0 +1,63 @@
+//! The values of a manifest, each with its line.
+
+use serde_json::Value as Json;
+use toml::Value;
+
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    /// From 1; `None` where the object came from no file.
+    pub(super) line: Option<usize>,
+    pub(super) tree: Tree,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Tree {
+    Null,
+    Scalar(Value),
+    List(Vec<Node>),
+    /// In the order of the file, no name twice.
+    Map(Vec<(String, Node)>),
+}
+
+impl Node {
+    pub(super) fn from_json(json: &Json) -> Node {
+        let tree = match json {
+            Json::Null => Tree::Null,
+            Json::Bool(value) => Tree::Scalar(Value::Boolean(*value)),
+            Json::Number(number) => Tree::Scalar(match (number.as_i64(), number.as_f64()) {
+                (Some(whole), _) => Value::Integer(whole),
+                (None, number) => Value::Float(number.unwrap_or(f64::INFINITY)),
+            }),
+            Json::String(text) => Tree::Scalar(Value::String(text.clone())),
+            Json::Array(items) => Tree::List(items.iter().map(Node::from_json).collect()),
+            Json::Object(fields) => {
+                Tree::Map(fields.iter().map(|(name, value)| (name.clone(), Node::from_json(value))).collect())
+            }
+        };
+        Node { line: None, tree }
+    }
+
+    pub(super) fn field(&self, name: &str) -> Option<&Node> {
+        match &self.tree {
+            Tree::Map(fields) => fields.iter().find(|(field, _)| field == name).map(|(_, node)| node),
+            _ => None,
+        }
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        match &self.tree {
+            Tree::Scalar(Value::String(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// For messages.
+    pub(super) fn shown(&self) -> String {
+        match &self.tree {
+            Tree::Null => "null".to_owned(),
+            Tree::Scalar(value) => value.to_string(),
+            Tree::List(_) => "[…]".to_owned(),
+            Tree::Map(_) => "{…}".to_owned(),
+        }
+    }
+}

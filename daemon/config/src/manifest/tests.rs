@@ -1,0 +1,97 @@
+use super::*;
+use crate::Loaded;
+
+const HEAD: &str =
+    "apiVersion: inference.ostro.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: m}\nspec:\n";
+
+fn load(spec: &str) -> Result<Loaded, Problems> {
+    Loaded::from_document(Document::parse_manifest("m.yaml", &format!("{HEAD}{spec}"))?)
+}
+
+fn check(spec: &str, expected: &str) {
+    assert_eq!(load(spec).unwrap_err().to_string(), expected, "{spec}");
+}
+
+#[test]
+fn a_spec_is_the_toml_of_the_same_tables() {
+    let spec = "  replicas: 2
+  defaultModelId: b/c
+  models:
+  - modelId: b/c
+    device: {hfCache: /cache, cpu: true}
+    adapter: {lora: [{alias: x, source: y/z}]}
+  pagedAttn: {contextLen: 4096, blockSize: 16}
+  runtime: {maxSeqs: 8}
+  server: {accessLogFormat: json}
+";
+    let toml = "default_model_id = \"b/c\"
+[[models]]
+model_id = \"b/c\"
+device = { hf_cache = \"/cache\", cpu = true }
+adapter.lora = [{ alias = \"x\", source = \"y/z\" }]
+[paged_attn]
+context_len = 4096
+block_size = 16
+[runtime]
+max_seqs = 8
+[server]
+access_log_format = \"json\"
+";
+    let manifest = load(spec).unwrap();
+    assert_eq!(manifest.config, Loaded::from_toml("m.toml", toml).unwrap().config);
+    // And back: what was written, no more.
+    let again = Loaded::from_toml("again.toml", &manifest.written_toml()).unwrap();
+    assert_eq!(again.config, manifest.config);
+    assert!(!manifest.written_toml().contains("max_num_batched_tokens"));
+    let spec = Document::from_spec(&again.written_spec()).unwrap();
+    assert_eq!(Loaded::from_document(spec).unwrap().config, manifest.config);
+}
+
+#[test]
+fn problems_name_the_field_as_the_manifest_has_it() {
+    check(
+        "  models: [{modelId: a/b}]\n  pagedAttn: {memoryMb: 0}\n",
+        "m.yaml:6: spec.pagedAttn.memoryMb = 0 must be a whole number from 1",
+    );
+    check(
+        "  models: [{modelId: a/b}]\n  pagedAttn:\n    memoryMb: 5\n    contextLen: 5\n",
+        "m.yaml:7: spec.pagedAttn.memoryMb = 5 conflicts with pagedAttn.contextLen",
+    );
+    check("  models: []\n", "m.yaml:5: spec.models = […] is missing: at least one models entry is needed");
+    check("  replicas: 1\n", "m.yaml: spec.models is missing: at least one models entry is needed");
+    check("  model: []\n", "m.yaml:5: spec.model is not a known field; did you mean models?");
+    check(
+        "  models: [{modelId: a/b}]\n  pagedAttn: {memory_mb: 5}\n",
+        "m.yaml:6: spec.pagedAttn.memory_mb is not a known key; did you mean memoryMb?",
+    );
+    check(
+        "  models: [{modelId: a/b, dtyp: f32}]\n",
+        "m.yaml:5: spec.models[0].dtyp = \"f32\" is not a known key; did you mean models[0].dtype?",
+    );
+    check("  models: [{modelId: a/b}]\n  server: 5\n", "m.yaml:6: spec.server = 5 must be an object");
+    check(
+        "  models: [{modelId: a/b}]\n  pagedAttn: {mode: on}\n",
+        "m.yaml:6: spec.pagedAttn.mode = true must be \"auto\", \"on\" or \"off\"",
+    );
+}
+
+#[test]
+fn a_file_that_is_no_manifest_says_why() {
+    let cases = [
+        ("a: [", "m.yaml:2: is not YAML: "),
+        ("a: 1\na: 2\n", "m.yaml:2: has the key \"a\" twice"),
+        ("a: &x 1\nb: *x\n", "m.yaml:2: has a YAML alias (*name), which is not supported"),
+        ("kind: Deployment\n", "m.yaml: holds no object of kind InferenceDeployment"),
+        ("kind: InferenceDeployment\n", "m.yaml:1: apiVersion must be inference.ostro.dev/v1alpha1"),
+        (
+            "kind: InferenceDeployment\n---\nkind: InferenceDeployment\n",
+            "m.yaml:3: holds a second InferenceDeployment; one can be read",
+        ),
+    ];
+    for (text, expected) in cases {
+        let error = Document::parse_manifest("m.yaml", text).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{text:?}: {error}");
+    }
+    let deep = "[".repeat(10_000);
+    assert!(Document::parse_manifest("m.yaml", &deep).is_err());
+}

@@ -1,0 +1,197 @@
+//! Writes what differs, prunes what is wanted no more. Nothing is written when nothing changed.
+
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource, ResourceExt};
+use ostro_crds::InferenceDeployment;
+use serde_json::Value;
+
+use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
+use super::children::Children;
+
+/// The one field manager.
+pub(crate) const MANAGER: &str = "ostro-operator";
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApplyError {
+    #[error("cannot read {kind:?} {name}")]
+    Read { kind: ChildKind, name: String, source: kube::Error },
+    #[error("{kind:?} {name} exists and is not this object's: rename one of them")]
+    Foreign { kind: ChildKind, name: String },
+    #[error("cannot apply {kind:?} {name}")]
+    Apply { kind: ChildKind, name: String, source: kube::Error },
+    #[error("cannot delete {kind:?} {name}")]
+    Delete { kind: ChildKind, name: String, source: kube::Error },
+}
+
+/// Writes that were needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Applied {
+    pub(crate) written: usize,
+    pub(crate) deleted: usize,
+}
+
+pub(crate) async fn apply(
+    client: &Client,
+    children: &Children,
+    owner: &InferenceDeployment,
+    prepared: &[Prepared],
+) -> Result<Applied, ApplyError> {
+    let mut applied = Applied::default();
+    for wanted in prepared {
+        if apply_one(client, children, owner, wanted).await? {
+            applied.written += 1;
+        }
+    }
+    for (kind, object) in children.of(owner) {
+        let is_wanted = prepared
+            .iter()
+            .any(|wanted| wanted.kind == kind && wanted.object.name_any() == object.name_any());
+        // A cache that is no longer asked for may hold what nobody can download again.
+        if !is_wanted
+            && kind != ChildKind::PersistentVolumeClaim
+            && object.metadata.deletion_timestamp.is_none()
+        {
+            delete(client, kind, &object).await?;
+            applied.deleted += 1;
+        }
+    }
+    Ok(applied)
+}
+
+async fn apply_one(
+    client: &Client,
+    children: &Children,
+    owner: &InferenceDeployment,
+    wanted: &Prepared,
+) -> Result<bool, ApplyError> {
+    let Prepared { object, kind } = wanted;
+    let (kind, name) = (*kind, object.name_any());
+    let namespace = owner.namespace().unwrap_or_default();
+    let reference = ObjectRef::new_with(&name, kind.resource()).within(&namespace);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
+    match children.get(kind, &reference) {
+        Some(live) if is_unchanged(object, &live) => return Ok(false),
+        Some(live) if is_owned(&live, owner) => {}
+        // The cache lags, or somebody else's object has the name.
+        _ => {
+            let found = api.get_opt(&name).await;
+            let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
+            if found.is_some_and(|found| !is_owned(&found, owner)) {
+                return Err(ApplyError::Foreign { kind, name });
+            }
+        }
+    }
+    let parameters = PatchParams::apply(MANAGER).force();
+    let written = api.patch(&name, &parameters, &Patch::Apply(object)).await;
+    written.map_err(|source| ApplyError::Apply { kind, name, source })?;
+    Ok(true)
+}
+
+async fn delete(client: &Client, kind: ChildKind, object: &DynamicObject) -> Result<(), ApplyError> {
+    let name = object.name_any();
+    let namespace = object.namespace().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
+    match api.delete(&name, &DeleteParams::background()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(source) => Err(ApplyError::Delete { kind, name, source }),
+    }
+}
+
+pub(crate) fn is_owned(object: &DynamicObject, owner: &InferenceDeployment) -> bool {
+    let uid = owner.meta().uid.as_deref();
+    object.owner_references().iter().any(|reference| Some(reference.uid.as_str()) == uid)
+}
+
+/// The operator's own fields are as it wrote them last, and it would write the same again.
+fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool {
+    let hash = |object: &DynamicObject| object.annotations().get(HASH_ANNOTATION).cloned();
+    let metadata = |object: &DynamicObject| serde_json::to_value(&object.metadata).unwrap_or_default();
+    hash(wanted) == hash(live)
+        && contains(&metadata(live), &metadata(wanted))
+        && contains(&live.data, &wanted.data)
+}
+
+/// Every field of `part` is in `whole`, which may have more: the API server's defaults.
+fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(name, part)| match whole.get(name) {
+                Some(whole) => contains(whole, part),
+                None => is_empty(part),
+            })
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
+        }
+        (Value::String(whole), Value::String(part)) => {
+            whole == part || quantity(whole).is_some_and(|whole| Some(whole) == quantity(part))
+        }
+        (whole, part) => whole == part,
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// `1000m` and `1` are the same amount, and the API server writes the second.
+fn quantity(text: &str) -> Option<f64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor = match unit {
+        "n" => 1e-9,
+        "u" => 1e-6,
+        "m" => 1e-3,
+        "" => 1.0,
+        "k" => 1e3,
+        "M" => 1e6,
+        "G" => 1e9,
+        "T" => 1e12,
+        "P" => 1e15,
+        "Ki" => 1024.0,
+        "Mi" => f64::from(1 << 20),
+        "Gi" => f64::from(1 << 30),
+        "Ti" => 1024f64.powi(4),
+        "Pi" => 1024f64.powi(5),
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn defaults_of_the_server_are_no_difference() {
+        let live = json!({ "spec": { "a": 1, "list": [{ "name": "x", "added": true }], "cpu": "1" } });
+        let same = json!({ "spec": { "list": [{ "name": "x" }], "cpu": "1000m", "empty": {} } });
+        assert!(contains(&live, &same));
+        for other in [
+            json!({ "spec": { "a": 2 } }),
+            json!({ "spec": { "b": 1 } }),
+            json!({ "spec": { "list": [] } }),
+            json!({ "spec": { "list": [{ "name": "y" }] } }),
+            json!({ "spec": { "cpu": "2" } }),
+        ] {
+            assert!(!contains(&live, &other), "{other}");
+        }
+    }
+
+    #[test]
+    fn amounts_are_compared_by_value() {
+        for (one, other) in [("1000m", "1"), ("1Gi", "1024Mi"), ("0.5", "500m"), ("1G", "1000M")] {
+            assert_eq!(quantity(one), quantity(other));
+        }
+        assert_ne!(quantity("1G"), quantity("1Gi"));
+        assert_eq!(quantity("image:1"), None);
+    }
+}

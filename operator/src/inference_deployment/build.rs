@@ -1,0 +1,109 @@
+//! From a valid object to everything it wants to exist. Pure: the same object gives the same bytes.
+
+mod claim;
+mod config_map;
+mod deployment;
+mod disruption_budget;
+mod names;
+mod network_policy;
+mod pod;
+mod probes;
+mod service;
+mod service_account;
+#[cfg(test)]
+mod tests;
+mod volumes;
+
+use kube::api::{DynamicObject, TypeMeta};
+use kube::core::ObjectMeta;
+use kube::{Resource, ResourceExt};
+use ostro_crds::{InferenceDeployment, ValidSpec};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
+pub(crate) use pod::CONTAINER;
+pub(crate) use probes::startup_budget_seconds;
+pub(crate) use service::endpoint;
+pub(crate) use volumes::CONFIG_DIR;
+
+/// Of what an object's fields were when the operator applied it.
+pub(crate) const HASH_ANNOTATION: &str = "inference.ostro.dev/applied-hash";
+
+/// What the operator adds to every object's own wishes.
+#[derive(Clone, Debug)]
+pub(crate) struct Defaults {
+    /// Of the daemon, where an object names none.
+    pub(crate) image: String,
+}
+
+/// One object as it is to be applied.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Prepared {
+    pub(crate) object: DynamicObject,
+    pub(crate) kind: ChildKind,
+}
+
+/// The kinds of objects that the operator makes, in the order in which they are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum ChildKind {
+    ServiceAccount,
+    ConfigMap,
+    PersistentVolumeClaim,
+    Service,
+    NetworkPolicy,
+    PodDisruptionBudget,
+    Deployment,
+}
+
+/// Everything that an object wants to exist, in the order in which it is applied.
+pub(crate) fn build(owner: &InferenceDeployment, valid: &ValidSpec, defaults: &Defaults) -> Vec<Prepared> {
+    let names = Names::of(owner);
+    let config = config_map::build(&names, valid);
+    let hash = config_map::content_hash(&config);
+    let spec = &owner.spec;
+    let mut prepared = Vec::new();
+    let mut add = |kind, object: Option<DynamicObject>| {
+        prepared.extend(object.map(|object| finish(owner, kind, object)));
+    };
+    add(ChildKind::ServiceAccount, service_account::build(&names, spec).map(dynamic));
+    add(ChildKind::ConfigMap, Some(dynamic(config)));
+    add(ChildKind::PersistentVolumeClaim, claim::build(&names, spec).map(dynamic));
+    add(ChildKind::Service, Some(dynamic(service::build(&names, spec))));
+    add(ChildKind::NetworkPolicy, network_policy::build(&names, spec, &valid.daemon).map(dynamic));
+    add(ChildKind::PodDisruptionBudget, disruption_budget::build(&names, spec).map(dynamic));
+    let pod = pod::build(&names, spec, &valid.daemon, &pod::PodInput { defaults, config_hash: &hash });
+    add(ChildKind::Deployment, Some(dynamic(deployment::build(&names, spec, pod))));
+    prepared
+}
+
+fn dynamic<K>(object: K) -> DynamicObject
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let mut value = serde_json::to_value(&object).expect("Kubernetes types are JSON");
+    let types = TypeMeta { api_version: K::api_version(&()).into_owned(), kind: K::kind(&()).into_owned() };
+    let metadata: ObjectMeta =
+        serde_json::from_value(value["metadata"].take()).expect("metadata comes from metadata");
+    let fields = value.as_object_mut().expect("an object is one");
+    for name in ["apiVersion", "kind", "metadata", "status"] {
+        fields.remove(name);
+    }
+    DynamicObject { types: Some(types), metadata, data: value }
+}
+
+/// Owner, labels, and the hash by which the next reconcile sees that nothing changed.
+fn finish(owner: &InferenceDeployment, kind: ChildKind, mut object: DynamicObject) -> Prepared {
+    object.metadata.namespace = owner.namespace();
+    object.metadata.owner_references =
+        Some(vec![owner.controller_owner_ref(&()).expect("it was read from the API")]);
+    object.labels_mut().extend(names::labels(&owner.name_any()));
+    let bytes = serde_json::to_vec(&(&object.metadata, &object.data)).expect("an object is JSON");
+    object.annotations_mut().insert(HASH_ANNOTATION.to_owned(), short_hash(&bytes));
+    Prepared { object, kind }
+}
+
+/// 64 bits of SHA-256 in hexadecimal.
+pub(crate) fn short_hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}

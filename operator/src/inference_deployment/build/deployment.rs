@@ -1,0 +1,47 @@
+//! The Deployment around the pods.
+
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::core::ObjectMeta;
+use ostro_crds::{InferenceDeploymentSpec, RolloutStrategy};
+
+use super::names::Names;
+use super::probes::startup_budget_seconds;
+
+pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec, pod: PodTemplateSpec) -> Deployment {
+    let selector = LabelSelector { match_labels: Some(names.selector()), ..LabelSelector::default() };
+    // A rollout is stuck only when pods had all the time that they may take to start.
+    let deadline = startup_budget_seconds(spec).saturating_add(600);
+    Deployment {
+        metadata: ObjectMeta { name: Some(names.name.clone()), ..ObjectMeta::default() },
+        spec: DeploymentSpec {
+            replicas: Some(spec.replicas.unwrap_or(1)),
+            selector,
+            strategy: Some(strategy(spec)),
+            progress_deadline_seconds: Some(deadline),
+            revision_history_limit: Some(3),
+            template: pod,
+            ..DeploymentSpec::default()
+        },
+        ..Deployment::default()
+    }
+}
+
+fn strategy(spec: &InferenceDeploymentSpec) -> DeploymentStrategy {
+    let rollout = spec.rollout.clone().unwrap_or_default();
+    match rollout.strategy {
+        Some(RolloutStrategy::Recreate) => {
+            DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }
+        }
+        Some(RolloutStrategy::RollingUpdate) | None => DeploymentStrategy {
+            type_: Some("RollingUpdate".to_owned()),
+            rolling_update: Some(RollingUpdateDeployment {
+                max_surge: Some(rollout.max_surge.unwrap_or(IntOrString::Int(1))),
+                // Nobody loses a replica before its successor answers.
+                max_unavailable: Some(rollout.max_unavailable.unwrap_or(IntOrString::Int(0))),
+            }),
+        },
+    }
+}

@@ -1,0 +1,56 @@
+//! Names and labels, which never change for an object.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use ostro_crds::InferenceDeployment;
+
+pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const APP: &str = "app.kubernetes.io/name";
+const INSTANCE: &str = "app.kubernetes.io/instance";
+
+/// What an object's children are called.
+#[derive(Clone, Debug)]
+pub(crate) struct Names {
+    /// Of the object, and of most children.
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+}
+
+impl Names {
+    pub(crate) fn of(owner: &InferenceDeployment) -> Names {
+        Names { name: owner.name_any(), namespace: owner.namespace().unwrap_or_default() }
+    }
+
+    pub(crate) fn config_map(&self) -> String {
+        format!("{}-config", self.name)
+    }
+
+    pub(crate) fn claim(&self) -> String {
+        format!("{}-cache", self.name)
+    }
+
+    /// Constant: a Deployment's selector cannot be changed.
+    pub(crate) fn selector(&self) -> BTreeMap<String, String> {
+        [(APP, "ostro"), (INSTANCE, self.name.as_str())]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into()
+    }
+}
+
+/// Of everything that belongs to an object.
+pub(super) fn labels(name: &str) -> BTreeMap<String, String> {
+    [(APP, "ostro"), (INSTANCE, name), (MANAGED_BY, "ostro-operator")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}
+
+/// The object that a child's labels name.
+pub(crate) fn instance_of(labels: &BTreeMap<String, String>) -> Option<&str> {
+    labels.get(INSTANCE).map(String::as_str)
+}
+
+/// As `kubectl -l` and `/scale` take it.
+pub(crate) fn selector_text(selector: &BTreeMap<String, String>) -> String {
+    selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}

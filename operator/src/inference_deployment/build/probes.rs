@@ -1,0 +1,68 @@
+//! Startup and readiness ask whether every model is loaded, liveness only whether the process answers.
+
+use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use ostro_crds::{InferenceDeploymentSpec, Probe as Override};
+
+/// Seconds for downloading and loading one model, where the object says nothing: the weights' size is not known before
+/// the pod looks for them, and a startup probe costs nothing once it has passed.
+const STARTUP_SECONDS_A_MODEL: i32 = 1800;
+const STARTUP_PERIOD_SECONDS: i32 = 2;
+
+pub(super) struct PodProbes {
+    pub(super) startup: Probe,
+    pub(super) readiness: Probe,
+    pub(super) liveness: Probe,
+}
+
+pub(super) fn build(spec: &InferenceDeploymentSpec) -> PodProbes {
+    let overrides = spec.probes.clone().unwrap_or_default();
+    let startup = Settings {
+        path: "/ready",
+        period_seconds: STARTUP_PERIOD_SECONDS,
+        timeout_seconds: 5,
+        failure_threshold: default_startup_seconds(spec) / STARTUP_PERIOD_SECONDS,
+    };
+    let readiness = Settings { path: "/ready", period_seconds: 5, timeout_seconds: 5, failure_threshold: 3 };
+    let liveness =
+        Settings { path: "/health", period_seconds: 10, timeout_seconds: 10, failure_threshold: 6 };
+    PodProbes {
+        startup: startup.probe(overrides.startup),
+        readiness: readiness.probe(overrides.readiness),
+        liveness: liveness.probe(overrides.liveness),
+    }
+}
+
+/// How long a container may take to start before the kubelet ends it.
+pub(crate) fn startup_budget_seconds(spec: &InferenceDeploymentSpec) -> i32 {
+    let startup = build(spec).startup;
+    startup.period_seconds.unwrap_or(1).saturating_mul(startup.failure_threshold.unwrap_or(1))
+}
+
+fn default_startup_seconds(spec: &InferenceDeploymentSpec) -> i32 {
+    STARTUP_SECONDS_A_MODEL.saturating_mul(i32::try_from(spec.models.len().max(1)).unwrap_or(i32::MAX))
+}
+
+struct Settings {
+    path: &'static str,
+    period_seconds: i32,
+    timeout_seconds: i32,
+    failure_threshold: i32,
+}
+
+impl Settings {
+    fn probe(&self, overrides: Option<Override>) -> Probe {
+        let Override { period_seconds, timeout_seconds, failure_threshold } = overrides.unwrap_or_default();
+        Probe {
+            http_get: Some(HTTPGetAction {
+                path: Some(self.path.to_owned()),
+                port: IntOrString::String("http".to_owned()),
+                ..HTTPGetAction::default()
+            }),
+            period_seconds: Some(period_seconds.unwrap_or(self.period_seconds)),
+            timeout_seconds: Some(timeout_seconds.unwrap_or(self.timeout_seconds)),
+            failure_threshold: Some(failure_threshold.unwrap_or(self.failure_threshold)),
+            ..Probe::default()
+        }
+    }
+}

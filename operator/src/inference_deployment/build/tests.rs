@@ -1,0 +1,151 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn object(spec: Value) -> InferenceDeployment {
+    let object = json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1",
+        "kind": "InferenceDeployment",
+        "metadata": { "name": "m", "namespace": "n", "uid": "u" },
+        "spec": spec,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn built(spec: Value) -> Vec<Value> {
+    let object = object(spec);
+    let valid = object.spec.validate().unwrap();
+    let defaults = Defaults { image: "ostro:1".to_owned() };
+    let prepared = build(&object, &valid, &defaults);
+    prepared.iter().map(|prepared| serde_json::to_value(&prepared.object).unwrap()).collect()
+}
+
+fn with(fields: Value) -> Value {
+    let mut spec = json!({ "models": [{ "modelId": "a/b" }] });
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    spec
+}
+
+fn of_kind(objects: &[Value], kind: &str) -> Option<Value> {
+    objects.iter().find(|object| object["kind"] == kind).cloned()
+}
+
+fn pod(fields: Value) -> Value {
+    of_kind(&built(with(fields)), "Deployment").unwrap()["spec"]["template"].clone()
+}
+
+#[test]
+fn the_least_object_wants_four_others() {
+    let objects = built(with(json!({})));
+    let kinds: Vec<&str> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ServiceAccount", "ConfigMap", "Service", "Deployment"]);
+    for object in &objects {
+        assert_eq!(object["metadata"]["namespace"], "n");
+        assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u");
+        assert_eq!(object["metadata"]["labels"][MANAGED_BY], "ostro-operator");
+    }
+    let config = of_kind(&objects, "ConfigMap").unwrap();
+    assert_eq!(config["data"]["ostro.toml"], "[[models]]\nmodel_id = \"a/b\"\n");
+    assert_eq!(objects, built(with(json!({}))));
+}
+
+#[test]
+fn pods_keep_the_restricted_standard() {
+    let pod = pod(json!({}));
+    let container = &pod["spec"]["containers"][0];
+    assert_eq!(pod["spec"]["automountServiceAccountToken"], false);
+    assert_eq!(pod["spec"]["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["spec"]["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_eq!(pod["spec"]["securityContext"]["fsGroupChangePolicy"], "OnRootMismatch");
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+    assert_eq!(container["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!(container["args"], json!(["from-config", "-f", "/etc/ostro/ostro.toml"]));
+    assert_eq!(container["image"], "ostro:1");
+}
+
+#[test]
+fn a_changed_configuration_replaces_pods_and_nothing_else_does() {
+    let hash = |fields: Value| pod(fields)["metadata"]["annotations"].clone();
+    let plain = hash(json!({}));
+    assert_ne!(hash(json!({ "runtime": { "maxSeqs": 4 } })), plain);
+    for same in [
+        json!({ "replicas": 5 }),
+        json!({ "service": { "port": 81 } }),
+        json!({ "disruptionBudget": { "minAvailable": 1 } }),
+    ] {
+        assert_eq!(pod(same.clone()), pod(json!({})), "{same}");
+    }
+}
+
+#[test]
+fn ports_follow_the_server() {
+    let objects = built(with(json!({ "server": { "port": 8000 }, "networkPolicy": { "enabled": true } })));
+    let deployment = of_kind(&objects, "Deployment").unwrap();
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["ports"][0]["containerPort"], 8000);
+    assert_eq!(of_kind(&objects, "Service").unwrap()["spec"]["ports"][0]["targetPort"], "http");
+    let policy = of_kind(&objects, "NetworkPolicy").unwrap();
+    assert_eq!(policy["spec"]["ingress"][0]["ports"][0]["port"], 8000);
+    assert_eq!(policy["spec"]["egress"].as_array().unwrap().len(), 2);
+    let offline = json!({ "networkPolicy": { "enabled": true, "offline": true } });
+    assert_eq!(of_kind(&built(with(offline.clone())), "NetworkPolicy").unwrap()["spec"]["egress"], json!([]));
+    let names: Vec<Value> = pod(offline)["spec"]["containers"][0]["env"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|variable| variable["name"].clone())
+        .collect();
+    assert!(names.contains(&json!("HF_HUB_OFFLINE")), "{names:?}");
+}
+
+#[test]
+fn every_cache_is_mounted_where_the_daemon_looks() {
+    let cases = [
+        (json!({}), "emptyDir"),
+        (json!({ "cache": { "sizeLimit": "1Gi" } }), "emptyDir"),
+        (json!({ "cache": { "volume": { "size": "1Gi" } } }), "persistentVolumeClaim"),
+        (json!({ "cache": { "existingClaim": { "name": "c" } } }), "persistentVolumeClaim"),
+        (json!({ "cache": { "hostPath": { "path": "/x" } } }), "hostPath"),
+        (json!({ "cache": { "image": { "reference": "r" } } }), "image"),
+    ];
+    for (fields, source) in cases {
+        let pod = pod(fields.clone());
+        let volumes = pod["spec"]["volumes"].as_array().unwrap();
+        let cache = volumes.iter().find(|volume| volume["name"] == "cache").unwrap();
+        assert!(cache.get(source).is_some(), "{cache}");
+        assert_eq!(cache.as_object().unwrap().len(), 2, "{cache}");
+        let has_claim = of_kind(&built(with(fields.clone())), "PersistentVolumeClaim").is_some();
+        assert_eq!(has_claim, fields["cache"].get("volume").is_some(), "{fields}");
+    }
+    let home = &pod(json!({}))["spec"]["containers"][0]["env"][0];
+    assert_eq!((home["name"].as_str(), home["value"].as_str()), (Some("HF_HOME"), Some("/var/cache/ostro")));
+}
+
+#[test]
+fn a_budget_never_blocks_the_drain_of_a_lone_pod() {
+    assert_eq!(of_kind(&built(with(json!({}))), "PodDisruptionBudget"), None);
+    let two = of_kind(&built(with(json!({ "replicas": 2 }))), "PodDisruptionBudget").unwrap();
+    assert_eq!(two["spec"]["maxUnavailable"], 1);
+    assert_eq!(two["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
+}
+
+#[test]
+fn own_variables_win() {
+    let env = json!({ "env": [{ "name": "HF_HOME", "value": "/mine" }] });
+    let pod = pod(env);
+    let variables = pod["spec"]["containers"][0]["env"].as_array().unwrap();
+    let home: Vec<&Value> = variables.iter().filter(|variable| variable["name"] == "HF_HOME").collect();
+    assert_eq!(home, [&json!({ "name": "HF_HOME", "value": "/mine" })]);
+}
+
+#[test]
+fn probes_have_a_budget_for_every_model() {
+    let objects = built(json!({ "models": [{ "modelId": "a" }, { "modelId": "b" }] }));
+    let deployment = of_kind(&objects, "Deployment").unwrap();
+    let probe = &deployment["spec"]["template"]["spec"]["containers"][0]["startupProbe"];
+    assert_eq!(probe["httpGet"]["path"], "/ready");
+    assert_eq!(probe["failureThreshold"].as_i64().unwrap() * probe["periodSeconds"].as_i64().unwrap(), 3600);
+    let own = with(json!({ "probes": { "startup": { "periodSeconds": 10, "failureThreshold": 6 } } }));
+    assert_eq!(startup_budget_seconds(&object(own).spec), 60);
+}

@@ -1,0 +1,66 @@
+//! What the daemon's container sees beside its image, which is read-only.
+
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, EmptyDirVolumeSource, PersistentVolumeClaimVolumeSource, Volume, VolumeMount,
+};
+use ostro_crds::{Cache, InferenceDeploymentSpec};
+
+use super::names::Names;
+
+pub(crate) const CONFIG_DIR: &str = "/etc/ostro";
+pub(super) const CACHE_DIR: &str = "/var/cache/ostro";
+
+/// Volumes and their mounts, in the same order.
+pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> (Vec<Volume>, Vec<VolumeMount>) {
+    let empty = |name: &str, medium: Option<&str>| Volume {
+        name: name.to_owned(),
+        empty_dir: Some(EmptyDirVolumeSource {
+            medium: medium.map(str::to_owned),
+            ..EmptyDirVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let config = Volume {
+        name: "config".to_owned(),
+        config_map: Some(ConfigMapVolumeSource {
+            name: names.config_map(),
+            ..ConfigMapVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let is_image = spec.cache.as_ref().is_some_and(|cache| cache.image.is_some());
+    let mut volumes = vec![config, cache(names, spec), empty("tmp", None), empty("shm", Some("Memory"))];
+    let mut mounts = vec![
+        mount("config", CONFIG_DIR, Some(true)),
+        mount("cache", CACHE_DIR, is_image.then_some(true)),
+        mount("tmp", "/tmp", None),
+        mount("shm", "/dev/shm", None),
+    ];
+    volumes.extend(spec.volumes.iter().map(|extra| extra.volume.clone()));
+    mounts.extend(spec.volumes.iter().map(|extra| extra.mount()));
+    (volumes, mounts)
+}
+
+fn mount(name: &str, path: &str, read_only: Option<bool>) -> VolumeMount {
+    VolumeMount { name: name.to_owned(), mount_path: path.to_owned(), read_only, ..VolumeMount::default() }
+}
+
+fn cache(names: &Names, spec: &InferenceDeploymentSpec) -> Volume {
+    let Cache { volume, existing_claim, host_path, image, size_limit } =
+        spec.cache.clone().unwrap_or_default();
+    let claim = existing_claim.map(|claim| claim.name).or_else(|| volume.map(|_| names.claim()));
+    let claim = claim.map(|claim_name| PersistentVolumeClaimVolumeSource {
+        claim_name,
+        ..PersistentVolumeClaimVolumeSource::default()
+    });
+    let is_elsewhere = claim.is_some() || host_path.is_some() || image.is_some();
+    Volume {
+        name: "cache".to_owned(),
+        persistent_volume_claim: claim,
+        host_path,
+        image,
+        empty_dir: (!is_elsewhere)
+            .then(|| EmptyDirVolumeSource { size_limit, ..EmptyDirVolumeSource::default() }),
+        ..Volume::default()
+    }
+}

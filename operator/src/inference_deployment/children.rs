@@ -1,0 +1,171 @@
+//! What exists of the operator's objects, kept current by watches on its own label.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, Resource, ResourceExt};
+use ostro_crds::InferenceDeployment;
+use serde::de::DeserializeOwned;
+
+use super::apply::is_owned;
+use super::build::{ChildKind, MANAGED_BY};
+
+/// Where the operator works.
+#[derive(Clone, Debug)]
+pub(crate) enum Scope {
+    Cluster,
+    Namespace(String),
+}
+
+impl Scope {
+    pub(crate) fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        match self {
+            Scope::Cluster => Api::all(client.clone()),
+            Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+
+    fn dynamic(&self, client: &Client, resource: &ApiResource) -> Api<DynamicObject> {
+        match self {
+            Scope::Cluster => Api::all_with(client.clone(), resource),
+            Scope::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        }
+    }
+}
+
+impl ChildKind {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::ServiceAccount,
+        Self::ConfigMap,
+        Self::PersistentVolumeClaim,
+        Self::Service,
+        Self::NetworkPolicy,
+        Self::PodDisruptionBudget,
+        Self::Deployment,
+    ];
+
+    pub(crate) fn resource(self) -> ApiResource {
+        let (group, plural) = match self {
+            Self::ServiceAccount => ("", "serviceaccounts"),
+            Self::ConfigMap => ("", "configmaps"),
+            Self::PersistentVolumeClaim => ("", "persistentvolumeclaims"),
+            Self::Service => ("", "services"),
+            Self::NetworkPolicy => ("networking.k8s.io", "networkpolicies"),
+            Self::PodDisruptionBudget => ("policy", "poddisruptionbudgets"),
+            Self::Deployment => ("apps", "deployments"),
+        };
+        let kind = format!("{self:?}");
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", &kind), plural)
+    }
+}
+
+/// The stores; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Children {
+    stores: BTreeMap<ChildKind, Store<DynamicObject>>,
+    pods: Store<Pod>,
+}
+
+/// Objects that changed, of one kind.
+pub(crate) type Changes<K> = futures::stream::BoxStream<'static, Result<K, watcher::Error>>;
+
+/// The stores' other halves, which must be polled.
+pub(crate) struct Watches {
+    pub(crate) children: Vec<(ChildKind, Changes<DynamicObject>)>,
+    pub(crate) pods: Changes<Pod>,
+}
+
+pub(crate) fn watch(client: &Client, scope: &Scope) -> (Children, Watches) {
+    let mut stores = BTreeMap::new();
+    let mut children = Vec::new();
+    for kind in ChildKind::ALL {
+        let resource = kind.resource();
+        let writer = Writer::new(resource.clone());
+        stores.insert(kind, writer.as_reader());
+        children.push((kind, changes(scope.dynamic(client, &resource), writer)));
+    }
+    let writer = Writer::default();
+    let pods = writer.as_reader();
+    (Children { stores, pods }, Watches { children, pods: changes(scope.api(client), writer) })
+}
+
+fn changes<K>(api: Api<K>, writer: Writer<K>) -> Changes<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
+{
+    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
+    let stream = watcher(api, ours).default_backoff().modify(|object: &mut K| {
+        object.managed_fields_mut().clear();
+    });
+    let stream = stream.reflect(writer).touched_objects();
+    stream.inspect_err(|error| tracing::warn!(%error, "a watch failed; it is tried again")).boxed()
+}
+
+impl Children {
+    pub(crate) async fn wait_until_ready(
+        &self,
+    ) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+        for store in self.stores.values() {
+            store.wait_until_ready().await?;
+        }
+        self.pods.wait_until_ready().await
+    }
+
+    pub(crate) fn get(
+        &self,
+        kind: ChildKind,
+        reference: &ObjectRef<DynamicObject>,
+    ) -> Option<Arc<DynamicObject>> {
+        self.stores.get(&kind)?.get(reference)
+    }
+
+    /// All objects of an owner.
+    pub(crate) fn of(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, Arc<DynamicObject>)> {
+        let namespace = owner.namespace();
+        let mut found = Vec::new();
+        for (kind, store) in &self.stores {
+            let owned = store
+                .state_filter(|object| object.metadata.namespace == namespace && is_owned(object, owner));
+            found.extend(owned.into_iter().map(|object| (*kind, object)));
+        }
+        found
+    }
+
+    /// A child as its own type.
+    pub(crate) fn typed<K: DeserializeOwned>(
+        &self,
+        kind: ChildKind,
+        owner: &InferenceDeployment,
+        name: &str,
+    ) -> Option<K> {
+        let reference =
+            ObjectRef::new_with(name, kind.resource()).within(&owner.namespace().unwrap_or_default());
+        let object = self.get(kind, &reference)?;
+        serde_json::to_value(&*object).ok().and_then(|value| serde_json::from_value(value).ok())
+    }
+
+    pub(crate) fn pods_of(&self, owner: &InferenceDeployment) -> Vec<Arc<Pod>> {
+        let (name, namespace) = (owner.name_any(), owner.namespace());
+        self.pods.state_filter(|pod| {
+            pod.metadata.namespace == namespace
+                && super::build::instance_of(pod.labels()).is_some_and(|instance| instance == name)
+        })
+    }
+}
+
+/// The object that a pod belongs to.
+pub(crate) fn owner_of_pod(pod: &Pod) -> Option<ObjectRef<InferenceDeployment>> {
+    let name = super::build::instance_of(pod.labels())?;
+    Some(ObjectRef::new(name).within(&pod.namespace()?))
+}

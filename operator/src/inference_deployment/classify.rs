@@ -1,0 +1,175 @@
+//! Why pods do not get ready: one cause with a stable reason and a hint, from what Kubernetes says of them. Pure.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PersistentVolumeClaim, Pod};
+use ostro_crds::Reason;
+
+use super::build::{CONFIG_DIR, CONTAINER};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Cause {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+/// What is known of an object's pods.
+pub(crate) struct Signals<'a> {
+    pub(crate) pods: &'a [&'a Pod],
+    pub(crate) deployment: Option<&'a Deployment>,
+    pub(crate) claim: Option<&'a PersistentVolumeClaim>,
+    pub(crate) startup_budget_seconds: i64,
+}
+
+/// The first cause, those closest to the pod's beginning first.
+pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
+    let pods = || signals.pods.iter().copied();
+    rejected(signals.deployment)
+        .or_else(|| pods().find_map(|pod| unschedulable(pod, signals.claim)))
+        .or_else(|| pods().find_map(waiting))
+        .or_else(|| pods().find_map(|pod| crashed(pod, signals.startup_budget_seconds)))
+}
+
+fn cause(reason: Reason, message: impl Into<String>) -> Option<Cause> {
+    Some(Cause { reason, message: message.into() })
+}
+
+/// The API server does not let the Deployment make pods.
+fn rejected(deployment: Option<&Deployment>) -> Option<Cause> {
+    let conditions = deployment?.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions.iter().find(|condition| {
+        condition.type_.as_deref() == Some("ReplicaFailure") && condition.status.as_deref() == Some("True")
+    })?;
+    let message = failure.message.clone().unwrap_or_default();
+    if message.contains("exceeded quota") {
+        return cause(
+            Reason::QuotaExceeded,
+            format!("{message}; ask for less in spec.resources, or for more quota"),
+        );
+    }
+    cause(Reason::PodsRejected, message)
+}
+
+fn unschedulable(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<Cause> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
+    if scheduled.status != "False" {
+        return None;
+    }
+    let message = scheduled.message.clone().unwrap_or_default();
+    if message.contains("PersistentVolumeClaim") || message.contains("persistentvolumeclaim") {
+        return cause(Reason::PvcUnbound, claim_hint(claim, &message));
+    }
+    cause(
+        Reason::Unschedulable,
+        format!("{message} Change spec.resources, nodeSelector, tolerations or affinity, or add nodes."),
+    )
+}
+
+fn claim_hint(claim: Option<&PersistentVolumeClaim>, message: &str) -> String {
+    let Some(claim) = claim else { return message.to_owned() };
+    let name = claim.metadata.name.as_deref().unwrap_or_default();
+    let class = claim.spec.as_ref().and_then(|spec| spec.storage_class_name.as_deref());
+    match class {
+        Some(class) => format!(
+            "the claim {name} is not bound: does the storage class {class:?} exist, and provision volumes?"
+        ),
+        None => format!(
+            "the claim {name} is not bound: the cluster has no default storage class, or it provisions nothing"
+        ),
+    }
+}
+
+fn container(pod: &Pod) -> Option<&ContainerStatus> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
+    statuses.iter().find(|status| status.name == CONTAINER)
+}
+
+/// The kubelet cannot start the container.
+fn waiting(pod: &Pod) -> Option<Cause> {
+    let status = container(pod)?;
+    let waiting = status.state.as_ref()?.waiting.as_ref()?;
+    let message = waiting.message.clone().unwrap_or_default();
+    match waiting.reason.as_deref()? {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable" => {
+            let hint = "is spec.image right, and do imagePullSecrets allow it?";
+            cause(Reason::ImagePullFailed, format!("cannot pull {}: {message}; {hint}", status.image))
+        }
+        "CreateContainerConfigError" if message.contains("secret") => {
+            cause(Reason::SecretMissing, format!("{message}; see spec.huggingFaceToken and spec.env"))
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            cause(Reason::ContainerFailed, message)
+        }
+        _ => None,
+    }
+}
+
+/// The daemon ended, and is started again.
+fn crashed(pod: &Pod, startup_budget_seconds: i64) -> Option<Cause> {
+    let status = container(pod)?;
+    if status.ready {
+        return None;
+    }
+    let terminated = |state: &Option<ContainerState>| state.as_ref()?.terminated.clone();
+    let ended = terminated(&status.state).or_else(|| terminated(&status.last_state))?;
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return cause(
+            Reason::HostOutOfMemory,
+            "the daemon was killed for memory: raise spec.resources.limits.memory, or lower pagedAttn",
+        );
+    }
+    let ran = match (&ended.started_at, &ended.finished_at) {
+        (Some(started), Some(finished)) => finished.0.duration_since(started.0).as_secs(),
+        _ => 0,
+    };
+    let is_killed = [137, 143].contains(&ended.exit_code) || ended.exit_code == 0;
+    if is_killed && status.started != Some(true) && ran + 5 >= startup_budget_seconds {
+        return cause(
+            Reason::StartupBudgetExceeded,
+            format!(
+                "the models were not loaded within {startup_budget_seconds} s; raise spec.probes.startup.failureThreshold"
+            ),
+        );
+    }
+    let words = ended.message.unwrap_or_default();
+    let last_error = last_error(&words);
+    let (reason, hint) = reason_of(&last_error);
+    cause(reason, format!("the daemon ended with code {}: {last_error}{hint}", ended.exit_code))
+}
+
+/// The daemon's own words; its tests hold them.
+fn reason_of(error: &str) -> (Reason, &'static str) {
+    let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
+    if says(&["is gated"]) {
+        (Reason::HfGatedModel, "; is spec.huggingFaceToken of an account that accepted them?")
+    } else if says(&["the hub refuses"]) {
+        (Reason::HfUnauthorized, "; see spec.huggingFaceToken")
+    } else if says(&[
+        "the hub has no model",
+        "does not exist",
+        "neither a path nor a hub id",
+        "has no file",
+        "has no revision",
+    ]) {
+        (Reason::ModelNotFound, "; see spec.models")
+    } else if says(&[CONFIG_DIR]) {
+        (Reason::InvalidConfig, "")
+    } else {
+        (Reason::CrashLoop, "")
+    }
+}
+
+/// The last line that tells of an error, else the last line.
+fn last_error(words: &str) -> String {
+    let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let error = lines.iter().rev().find(|line| line.to_lowercase().contains("error"));
+    let line = error.or(lines.last()).copied().unwrap_or("it said nothing");
+    line.chars().take(500).collect()
+}
+
+#[cfg(test)]
+mod tests;

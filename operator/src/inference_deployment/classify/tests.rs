@@ -1,0 +1,107 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn container(state: Value, last_state: Value) -> Value {
+    json!({ "containerStatuses": [{
+        "name": "ostro", "image": "r/i:1", "imageID": "", "ready": false, "restartCount": 1,
+        "state": state, "lastState": last_state,
+    }] })
+}
+
+fn crash(code: i32, reason: &str, message: &str, seconds: i64) -> Value {
+    let finished = format!("2026-01-01T00:{:02}:{:02}Z", seconds / 60, seconds % 60);
+    let terminated = json!({
+        "exitCode": code, "reason": reason, "message": message,
+        "startedAt": "2026-01-01T00:00:00Z", "finishedAt": finished,
+    });
+    container(json!({ "waiting": { "reason": "CrashLoopBackOff" } }), json!({ "terminated": terminated }))
+}
+
+fn check(status: Value, expected: Reason, words: &str) {
+    let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
+    let claim = json!({ "metadata": { "name": "m-cache" }, "spec": { "storageClassName": "nope" } });
+    let claim: PersistentVolumeClaim = serde_json::from_value(claim).unwrap();
+    let signals =
+        Signals { pods: &[&pod], deployment: None, claim: Some(&claim), startup_budget_seconds: 60 };
+    let cause = classify(&signals).unwrap_or_else(|| panic!("{status} has no cause"));
+    assert_eq!(cause.reason, expected, "{status}");
+    assert!(cause.message.contains(words), "{}", cause.message);
+}
+
+#[test]
+fn each_failure_has_its_reason_and_its_words() {
+    let scheduled = |message: &str| json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }] });
+    check(
+        scheduled("0/2 nodes are available: 2 Insufficient cpu."),
+        Reason::Unschedulable,
+        "Insufficient cpu",
+    );
+    check(
+        scheduled("pod has unbound immediate PersistentVolumeClaims"),
+        Reason::PvcUnbound,
+        "storage class \"nope\"",
+    );
+    let waiting = |reason: &str, message: &str| {
+        container(json!({ "waiting": { "reason": reason, "message": message } }), json!({}))
+    };
+    check(waiting("ImagePullBackOff", "not found"), Reason::ImagePullFailed, "cannot pull r/i:1: not found");
+    check(
+        waiting("CreateContainerConfigError", "secret \"t\" not found"),
+        Reason::SecretMissing,
+        "secret \"t\"",
+    );
+    check(waiting("RunContainerError", "no such file"), Reason::ContainerFailed, "no such file");
+    check(crash(137, "OOMKilled", "", 5), Reason::HostOutOfMemory, "limits.memory");
+    check(crash(137, "Error", "", 61), Reason::StartupBudgetExceeded, "60 s");
+    let says = |words: &str| crash(1, "Error", &format!("2026 INFO loading\nerror: {words}\n"), 3);
+    check(
+        says("cannot load: o/m is gated: accept its conditions at x"),
+        Reason::HfGatedModel,
+        "code 1: error: cannot",
+    );
+    check(
+        says("the hub refuses o/m (x): it needs a token; check token_source"),
+        Reason::HfUnauthorized,
+        "huggingFaceToken",
+    );
+    check(says("/models/x.gguf does not exist"), Reason::ModelNotFound, "/models/x.gguf does not exist");
+    check(
+        says("/etc/ostro/ostro.toml:3: runtime.x is not a known key"),
+        Reason::InvalidConfig,
+        "ostro.toml:3",
+    );
+    check(says("out of luck"), Reason::CrashLoop, "out of luck");
+}
+
+#[test]
+fn what_starts_or_runs_has_no_cause() {
+    let running = json!({ "containerStatuses": [{
+        "name": "ostro", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": { "running": {} },
+    }] });
+    let ready = json!({ "containerStatuses": [{
+        "name": "ostro", "image": "", "imageID": "", "ready": true, "restartCount": 3, "state": { "running": {} },
+        "lastState": { "terminated": { "exitCode": 1 } },
+    }] });
+    for status in [json!({}), running, ready] {
+        let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
+        let signals = Signals { pods: &[&pod], deployment: None, claim: None, startup_budget_seconds: 60 };
+        assert_eq!(classify(&signals), None, "{status}");
+    }
+}
+
+#[test]
+fn refused_pods_are_told_of() {
+    let of = |message: &str| {
+        let deployment = json!({
+            "metadata": {}, "spec": { "selector": {}, "template": {} },
+            "status": { "conditions": [{ "type": "ReplicaFailure", "status": "True", "message": message }] },
+        });
+        let deployment: Deployment = serde_json::from_value(deployment).unwrap();
+        let signals =
+            Signals { pods: &[], deployment: Some(&deployment), claim: None, startup_budget_seconds: 60 };
+        classify(&signals).map(|cause| cause.reason)
+    };
+    assert_eq!(of("exceeded quota: q"), Some(Reason::QuotaExceeded));
+    assert_eq!(of("violates PodSecurity \"restricted\""), Some(Reason::PodsRejected));
+}

@@ -1,0 +1,72 @@
+//! The stream of reconciles: which changes lead to which object.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::{Controller, watcher};
+use kube::{Resource, ResourceExt};
+use ostro_crds::InferenceDeployment;
+use tracing::Instrument;
+
+use super::children::{Scope, Watches, owner_of_pod};
+use super::{Context, ReconcileError, reconcile};
+
+/// Reconciles at once; one object is never reconciled twice at the same time.
+const CONCURRENCY: u16 = 16;
+/// Changes that come together lead to one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// Runs until `shutdown`; reconciles that run are finished.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    scope: &Scope,
+    watches: Watches,
+    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+) {
+    let objects = scope.api::<InferenceDeployment>(&context.client);
+    let mut controller = Controller::new(objects, watcher::Config::default())
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on(shutdown)
+        .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
+    for (kind, changes) in watches.children {
+        controller = controller.owns_stream_with(changes, kind.resource());
+    }
+    let store = controller.store();
+    let metrics = context.metrics.clone();
+    let results = controller.run(traced, on_error, context.clone());
+    results
+        .for_each(|_| {
+            metrics.objects.set(store.len() as i64);
+            std::future::ready(())
+        })
+        .await;
+}
+
+async fn traced(owner: Arc<InferenceDeployment>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let id = context.metrics.next_reconcile();
+    let span = tracing::info_span!(
+        "reconcile",
+        id,
+        namespace = owner.namespace().unwrap_or_default(),
+        name = owner.name_any(),
+        generation = owner.meta().generation,
+    );
+    let started = Instant::now();
+    let result = reconcile(owner.clone(), context.clone()).instrument(span).await;
+    if result.is_ok() {
+        context.backoff.succeeded(&owner.uid().unwrap_or_default());
+    }
+    context.metrics.reconciled(started.elapsed(), result.as_ref().err().map(ReconcileError::reason));
+    result
+}
+
+/// Waits longer after every failure of an object, and not as long as for the others.
+fn on_error(owner: Arc<InferenceDeployment>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let chain = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
+    let name = owner.name_any();
+    let namespace = owner.namespace().unwrap_or_default();
+    tracing::warn!(namespace, name, "reconcile failed: {error}{chain}");
+    Action::requeue(context.backoff.failed(&owner.uid().unwrap_or_default()))
+}

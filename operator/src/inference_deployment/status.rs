@@ -1,0 +1,181 @@
+//! The status from what was observed. Pure; the time of a transition is kept from the status before.
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, ModelStatus, Phase, Reason};
+use serde_json::Value;
+
+use super::build::{Names, endpoint, selector_text};
+use super::classify::Cause;
+
+/// What a status is made from.
+pub(crate) struct Observed<'a> {
+    pub(crate) owner: &'a InferenceDeployment,
+    pub(crate) deployment: Option<&'a Deployment>,
+    /// Why pods do not get ready, or why nothing could be built or applied.
+    pub(crate) cause: Option<Cause>,
+    pub(crate) image: String,
+    pub(crate) now: Timestamp,
+}
+
+/// Replicas as the Deployment counts them, once it has seen its own latest spec.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    wanted: i32,
+    /// All there are, old ones too.
+    present: i32,
+    ready: i32,
+    updated: i32,
+    is_current: bool,
+}
+
+impl Observed<'_> {
+    pub(crate) fn status(&self) -> InferenceDeploymentStatus {
+        let counts = self.counts();
+        let names = Names::of(self.owner);
+        let verdict = Verdict::of(counts, self.cause.as_ref());
+        let models: Vec<String> = self
+            .owner
+            .spec
+            .models
+            .iter()
+            .filter_map(|model| model.get("modelId").and_then(Value::as_str).map(str::to_owned))
+            .collect();
+        let loaded = if counts.ready > 0 { models.len() } else { 0 };
+        InferenceDeploymentStatus {
+            observed_generation: self.owner.metadata.generation,
+            conditions: self.conditions(&verdict, counts),
+            phase: Some(verdict.phase),
+            replicas: Some(counts.present),
+            replicas_ready: Some(format!("{}/{}", counts.ready, counts.wanted)),
+            selector: Some(selector_text(&names.selector())),
+            models_ready: Some(format!("{loaded}/{}", models.len())),
+            // A pod is ready when all of its models are loaded.
+            models: models.into_iter().map(|id| ModelStatus { id, replicas_loaded: counts.ready }).collect(),
+            endpoint: Some(endpoint(&names, &self.owner.spec)),
+            image: Some(self.image.clone()),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let wanted = self.owner.spec.replicas.unwrap_or(1);
+        let Some(deployment) = self.deployment else { return Counts { wanted, ..Counts::default() } };
+        let status = deployment.status.clone().unwrap_or_default();
+        let spec_replicas = deployment.spec.replicas;
+        Counts {
+            wanted,
+            present: status.replicas.unwrap_or(0),
+            ready: status.ready_replicas.unwrap_or(0),
+            updated: status.updated_replicas.unwrap_or(0),
+            is_current: status.observed_generation == deployment.metadata.generation
+                && spec_replicas == Some(wanted),
+        }
+    }
+
+    fn conditions(&self, verdict: &Verdict, counts: Counts) -> Vec<Condition> {
+        let is_available = counts.ready > 0 || (counts.wanted == 0 && counts.is_current);
+        let text = format!("{} of {} replicas are ready", counts.ready, counts.wanted);
+        let available = if is_available { (Reason::SomeReady, &text) } else { (Reason::NoneReady, &text) };
+        let message = &verdict.message;
+        let mut conditions = vec![
+            self.condition(ConditionType::Ready, verdict.is_ready, (verdict.reason, message)),
+            self.condition(ConditionType::Available, is_available, available),
+            self.condition(ConditionType::Progressing, verdict.is_progressing, (verdict.reason, message)),
+            self.condition(ConditionType::Degraded, verdict.is_degraded, (verdict.reason, message)),
+        ];
+        // Only while true, as kstatus wants them.
+        if verdict.is_stalled {
+            conditions.push(self.condition(ConditionType::Stalled, true, (verdict.reason, message)));
+        } else if !verdict.is_ready {
+            conditions.push(self.condition(ConditionType::Reconciling, true, (verdict.reason, message)));
+        }
+        conditions
+    }
+
+    fn condition(&self, kind: ConditionType, holds: bool, (reason, message): (Reason, &String)) -> Condition {
+        let status = if holds { "True" } else { "False" };
+        let before =
+            self.owner.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        let before = before.iter().find(|condition| condition.type_ == kind.as_str());
+        let since = before.filter(|before| before.status == status);
+        Condition {
+            type_: kind.as_str().to_owned(),
+            status: status.to_owned(),
+            reason: reason.as_str().to_owned(),
+            message: message.clone(),
+            observed_generation: self.owner.metadata.generation,
+            last_transition_time: since.map_or(Time(self.now), |before| before.last_transition_time.clone()),
+        }
+    }
+}
+
+/// What all conditions agree on.
+struct Verdict {
+    phase: Phase,
+    reason: Reason,
+    message: String,
+    is_ready: bool,
+    is_progressing: bool,
+    is_degraded: bool,
+    is_stalled: bool,
+}
+
+impl Verdict {
+    fn of(counts: Counts, cause: Option<&Cause>) -> Verdict {
+        let Counts { wanted, present, ready, updated, is_current } = counts;
+        let is_complete = is_current && updated == wanted && ready == wanted && present == wanted;
+        let plain = |phase, reason, message: String| Verdict {
+            phase,
+            reason,
+            message,
+            is_ready: false,
+            is_progressing: false,
+            is_degraded: false,
+            is_stalled: false,
+        };
+        if let Some(cause) = cause {
+            let is_stalled = cause.reason.is_stalling();
+            let phase = match (ready > 0, is_stalled) {
+                (true, _) => Phase::Degraded,
+                (false, true) => Phase::Failed,
+                (false, false) => Phase::Pending,
+            };
+            let verdict = plain(phase, cause.reason, cause.message.clone());
+            return Verdict { is_degraded: true, is_stalled, is_progressing: !is_stalled, ..verdict };
+        }
+        if is_complete && wanted == 0 {
+            let message = "no replicas are wanted".to_owned();
+            return Verdict { is_ready: true, ..plain(Phase::Ready, Reason::ScaledToZero, message) };
+        }
+        if is_complete {
+            let message = format!("all {wanted} replicas are ready");
+            return Verdict { is_ready: true, ..plain(Phase::Ready, Reason::AllReady, message) };
+        }
+        let message = format!("{ready} of {wanted} replicas are ready, {updated} of them with this spec");
+        Verdict { is_progressing: true, ..plain(Phase::Progressing, Reason::RollingOut, message) }
+    }
+}
+
+/// Whether a status says something new. Times of transitions follow from the rest.
+pub(crate) fn is_same(owner: &InferenceDeployment, status: &InferenceDeploymentStatus) -> bool {
+    owner.status.as_ref() == Some(status)
+}
+
+/// What an event should tell: that the Ready condition's status or reason changed.
+pub(crate) fn transition<'a>(
+    owner: &InferenceDeployment,
+    status: &'a InferenceDeploymentStatus,
+) -> Option<&'a Condition> {
+    let ready = |conditions: &[Condition]| {
+        let found = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+        found.map(|condition| (condition.status.clone(), condition.reason.clone()))
+    };
+    let before = owner.status.as_ref().and_then(|status| ready(&status.conditions));
+    let after = ready(&status.conditions);
+    let is_new = before != after;
+    status.conditions.iter().find(|condition| is_new && condition.type_ == ConditionType::Ready.as_str())
+}
+
+#[cfg(test)]
+mod tests;

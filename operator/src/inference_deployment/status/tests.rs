@@ -1,0 +1,106 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+fn owner(replicas: i32) -> InferenceDeployment {
+    let object = json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1",
+        "kind": "InferenceDeployment",
+        "metadata": { "name": "m", "namespace": "n", "generation": 3 },
+        "spec": { "models": [{ "modelId": "a/b" }], "replicas": replicas },
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+/// A Deployment of `wanted` replicas; `is_seen` by its controller.
+fn deployment(wanted: i32, present: i32, updated: i32, ready: i32, is_seen: bool) -> Deployment {
+    let deployment = json!({
+        "metadata": { "generation": 2 },
+        "spec": { "replicas": wanted, "selector": {}, "template": {} },
+        "status": {
+            "observedGeneration": if is_seen { 2 } else { 1 },
+            "replicas": present, "updatedReplicas": updated, "readyReplicas": ready,
+        },
+    });
+    serde_json::from_value(deployment).unwrap()
+}
+
+fn status(
+    owner: &InferenceDeployment,
+    deployment: Option<&Deployment>,
+    cause: Option<Cause>,
+) -> InferenceDeploymentStatus {
+    let now = Timestamp::from_second(1000).unwrap();
+    Observed { owner, deployment, cause, image: "i".to_owned(), now }.status()
+}
+
+/// As kstatus reads it.
+fn verdict(status: &InferenceDeploymentStatus, generation: i64) -> &'static str {
+    let is_true = |kind: &str| {
+        status.conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
+    };
+    match () {
+        () if status.observed_generation != Some(generation) => "InProgress",
+        () if is_true("Stalled") => "Failed",
+        () if is_true("Reconciling") || !is_true("Ready") => "InProgress",
+        () => "Current",
+    }
+}
+
+#[test]
+fn verdicts_follow_the_deployment() {
+    let cases = [
+        (1, None, None, "InProgress", Phase::Progressing),
+        (1, Some(deployment(1, 1, 1, 0, true)), None, "InProgress", Phase::Progressing),
+        (1, Some(deployment(1, 1, 1, 1, true)), None, "Current", Phase::Ready),
+        // Its controller has not seen the new spec: the counts are of the old one.
+        (1, Some(deployment(1, 1, 1, 1, false)), None, "InProgress", Phase::Progressing),
+        (2, Some(deployment(1, 1, 1, 1, true)), None, "InProgress", Phase::Progressing),
+        // Old pods still there.
+        (1, Some(deployment(1, 2, 1, 2, true)), None, "InProgress", Phase::Progressing),
+        (0, Some(deployment(0, 0, 0, 0, true)), None, "Current", Phase::Ready),
+        (1, None, Some(Reason::InvalidConfig), "Failed", Phase::Failed),
+        (1, Some(deployment(1, 1, 1, 0, true)), Some(Reason::Unschedulable), "InProgress", Phase::Pending),
+        (2, Some(deployment(2, 2, 2, 1, true)), Some(Reason::CrashLoop), "InProgress", Phase::Degraded),
+    ];
+    for (replicas, deployment, reason, expected, phase) in cases {
+        let cause = reason.map(|reason| Cause { reason, message: "why".to_owned() });
+        let status = status(&owner(replicas), deployment.as_ref(), cause);
+        assert_eq!((verdict(&status, 3), status.phase), (expected, Some(phase)), "{deployment:?}");
+        let kinds: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+        assert_eq!(kinds[..4], ["Ready", "Available", "Progressing", "Degraded"]);
+    }
+}
+
+#[test]
+fn times_change_with_the_status_only() {
+    let deployment = deployment(1, 1, 1, 1, true);
+    let mut owner = owner(1);
+    owner.status = Some(status(&owner, None, None));
+    let later = Timestamp::from_second(2000).unwrap();
+    let observe = |owner: &InferenceDeployment, deployment: Option<&Deployment>| {
+        Observed { owner, deployment, cause: None, image: "i".to_owned(), now: later }.status()
+    };
+    assert!(is_same(&owner, &observe(&owner, None)));
+    let ready = observe(&owner, Some(&deployment));
+    assert!(!is_same(&owner, &ready));
+    assert_eq!(ready.conditions[0].last_transition_time, Time(later));
+    assert_eq!(transition(&owner, &ready).map(|condition| condition.reason.as_str()), Some("AllReady"));
+    owner.status = Some(ready.clone());
+    assert_eq!(transition(&owner, &ready), None);
+}
+
+#[test]
+fn what_people_and_autoscalers_read() {
+    let status = serde_json::to_value(status(&owner(1), Some(&deployment(1, 1, 1, 1, true)), None)).unwrap();
+    let expected = json!({
+        "replicas": 1, "replicasReady": "1/1", "modelsReady": "1/1",
+        "selector": "app.kubernetes.io/instance=m,app.kubernetes.io/name=ostro",
+        "endpoint": "http://m.n.svc/v1", "phase": "Ready",
+    });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&status[name], value, "{name}");
+    }
+    assert_eq!(status["models"], json!([{ "id": "a/b", "replicasLoaded": 1 }]));
+    let _: &Value = &status;
+}

@@ -1,0 +1,206 @@
+//! One operator works at a time: the holder of a Lease. What to do is decided by `Election`, which knows no API and no
+//! clock; a holder that cannot renew in time ends its process.
+
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Client;
+use kube::api::{Api, PostParams};
+use kube::core::ObjectMeta;
+
+const NAME: &str = "ostro-operator";
+/// A holder that was not heard of for this long has lost the lease.
+const DURATION: Duration = Duration::from_secs(15);
+/// A holder gives up when it could not renew for this long.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Who holds the lease, as this process has seen it.
+#[derive(Clone, Debug)]
+pub(crate) struct Election {
+    identity: String,
+    /// The lease as it was seen last, and when it last changed: by this process' clock, whatever that of others says.
+    seen: Option<(LeaseSpec, Instant)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// Write this, and lead if nobody wrote first.
+    Take(Box<LeaseSpec>),
+    Wait,
+}
+
+impl Election {
+    pub(crate) fn new(identity: String) -> Self {
+        Election { identity, seen: None }
+    }
+
+    /// `now` twice: for waiting, and for people to read.
+    pub(crate) fn decide(&mut self, lease: Option<&LeaseSpec>, now: Instant, wall: Timestamp) -> Decision {
+        let Some(lease) = lease else { return self.take(None, wall) };
+        if self.seen.as_ref().is_none_or(|(seen, _)| seen != lease) {
+            self.seen = Some((lease.clone(), now));
+        }
+        let since = self.seen.as_ref().map_or(now, |(_, since)| *since);
+        let holder = lease.holder_identity.as_deref().unwrap_or_default();
+        let seconds = u64::try_from(lease.lease_duration_seconds.unwrap_or(0)).unwrap_or(0);
+        let is_expired = now.duration_since(since) >= Duration::from_secs(seconds);
+        if holder == self.identity || holder.is_empty() || is_expired {
+            return self.take(Some(lease), wall);
+        }
+        Decision::Wait
+    }
+
+    fn take(&self, lease: Option<&LeaseSpec>, wall: Timestamp) -> Decision {
+        let is_mine = lease.is_some_and(|lease| lease.holder_identity.as_deref() == Some(&self.identity));
+        let transitions = lease.and_then(|lease| lease.lease_transitions).unwrap_or(0);
+        let acquired = lease.filter(|_| is_mine).and_then(|lease| lease.acquire_time.clone());
+        Decision::Take(Box::new(LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: Some(DURATION.as_secs() as i32),
+            acquire_time: Some(acquired.unwrap_or(MicroTime(wall))),
+            renew_time: Some(MicroTime(wall)),
+            lease_transitions: Some(transitions + i32::from(lease.is_some() && !is_mine)),
+            ..LeaseSpec::default()
+        }))
+    }
+}
+
+/// The lease, reached through the API.
+pub(crate) struct Leader {
+    api: Api<Lease>,
+    election: Election,
+}
+
+impl Leader {
+    pub(crate) fn new(client: Client, namespace: &str, identity: String) -> Self {
+        Leader { api: Api::namespaced(client, namespace), election: Election::new(identity) }
+    }
+
+    /// Returns once this process leads.
+    pub(crate) async fn acquire(&mut self) {
+        loop {
+            match self.attempt().await {
+                Ok(true) => return tracing::info!("leading"),
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "cannot reach the lease"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Renews; returns when the lease is lost, or could not be renewed for too long.
+    pub(crate) async fn hold(&mut self) {
+        let mut renewed = Instant::now();
+        loop {
+            tokio::time::sleep(RETRY).await;
+            match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
+                Ok(Ok(true)) => renewed = Instant::now(),
+                Ok(Ok(false)) => return tracing::error!("another operator took the lease"),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot renew the lease"),
+                Err(_) => tracing::warn!("renewing the lease takes too long"),
+            }
+            if renewed.elapsed() >= RENEW_DEADLINE {
+                return tracing::error!("the lease could not be renewed in time");
+            }
+        }
+    }
+
+    /// So that a successor need not wait.
+    pub(crate) async fn release(&mut self) {
+        let Ok(Some(mut lease)) = self.api.get_opt(NAME).await else { return };
+        let spec = lease.spec.get_or_insert_default();
+        if spec.holder_identity.as_deref() == Some(&self.election.identity) {
+            spec.holder_identity = None;
+            if let Err(error) = self.api.replace(NAME, &PostParams::default(), &lease).await {
+                tracing::warn!(%error, "cannot release the lease");
+            }
+        }
+    }
+
+    /// Whether this process holds the lease now. Who writes first wins, by the object's version.
+    async fn attempt(&mut self) -> Result<bool, kube::Error> {
+        let found = self.api.get_opt(NAME).await?;
+        let spec = found.as_ref().and_then(|lease| lease.spec.as_ref());
+        let Decision::Take(spec) = self.election.decide(spec, Instant::now(), Timestamp::now()) else {
+            return Ok(false);
+        };
+        let written = match found {
+            Some(lease) => {
+                let lease = Lease { spec: Some(*spec), ..lease };
+                self.api.replace(NAME, &PostParams::default(), &lease).await
+            }
+            None => {
+                let metadata = ObjectMeta { name: Some(NAME.to_owned()), ..ObjectMeta::default() };
+                self.api.create(&PostParams::default(), &Lease { metadata, spec: Some(*spec) }).await
+            }
+        };
+        match written {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct World {
+        lease: Option<LeaseSpec>,
+        start: Instant,
+        seconds: u64,
+    }
+
+    impl World {
+        /// Lets one operator act; true if it holds the lease then.
+        fn act(&mut self, election: &mut Election) -> bool {
+            let now = self.start + Duration::from_secs(self.seconds);
+            let wall = Timestamp::from_second(self.seconds as i64).unwrap();
+            match election.decide(self.lease.as_ref(), now, wall) {
+                Decision::Take(spec) => {
+                    self.lease = Some(*spec);
+                    true
+                }
+                Decision::Wait => false,
+            }
+        }
+    }
+
+    #[test]
+    fn the_lease_passes_on_only_when_its_holder_is_silent_or_lets_go() {
+        let mut world = World { lease: None, start: Instant::now(), seconds: 0 };
+        let (mut a, mut b) = (Election::new("a".to_owned()), Election::new("b".to_owned()));
+        assert!(world.act(&mut a));
+        // While the holder renews, nobody else gets it, for however long.
+        for _ in 0..100 {
+            world.seconds += 10;
+            assert!(world.act(&mut a) && !world.act(&mut b));
+        }
+        assert_eq!(world.lease.as_ref().unwrap().lease_transitions, Some(0));
+        // Silence: not before the lease's duration is over.
+        world.seconds += 14;
+        assert!(!world.act(&mut b));
+        world.seconds += 1;
+        assert!(world.act(&mut b));
+        assert_eq!(world.lease.as_ref().unwrap().lease_transitions, Some(1));
+        // The old holder sees that it has lost.
+        assert!(!world.act(&mut a));
+        // Let go: at once.
+        world.lease.as_mut().unwrap().holder_identity = None;
+        assert!(world.act(&mut a));
+    }
+
+    #[test]
+    fn a_holder_whose_clock_is_wrong_keeps_the_lease() {
+        let mut world = World { lease: None, start: Instant::now(), seconds: 0 };
+        let (mut a, mut b) = (Election::new("a".to_owned()), Election::new("b".to_owned()));
+        assert!(world.act(&mut a));
+        let ancient = MicroTime(Timestamp::from_second(-1_000_000).unwrap());
+        world.lease.as_mut().unwrap().renew_time = Some(ancient);
+        assert!(!world.act(&mut b));
+    }
+}

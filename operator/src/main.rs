@@ -1,0 +1,40 @@
+//! `ostro-operator`: reconciles `InferenceDeployment` objects into pods of the Ostro daemon.
+#![forbid(unsafe_code)]
+
+mod args;
+mod backoff;
+mod http;
+mod inference_deployment;
+mod leader;
+mod metrics;
+mod offline;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::{Arguments, Command};
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run(args) => start(args),
+        Command::Crd => offline::crd(),
+        Command::Validate(args) => offline::validate(&args),
+        Command::Render(args) => offline::render(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(args: args::RunArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run::run(args))
+}

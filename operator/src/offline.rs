@@ -1,0 +1,85 @@
+//! `crd`, `validate` and `render`: the operator's own code, without a cluster.
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use kube::api::DynamicObject;
+use ostro_config::Document;
+use ostro_crds::{InferenceDeployment, ValidSpec, crd_json};
+use serde::Serialize;
+
+use crate::args::{FileArgs, RenderArgs};
+use crate::inference_deployment::build::{Defaults, build};
+
+/// Larger files are not manifests.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+pub(crate) fn crd() -> anyhow::Result<()> {
+    print(&yaml(&crd_json())?)
+}
+
+pub(crate) fn validate(args: &FileArgs) -> anyhow::Result<()> {
+    let (object, _) = read(&args.file)?;
+    let name = object.metadata.name.unwrap_or_default();
+    print(&format!("{name} is valid\n"))
+}
+
+pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<()> {
+    let (mut object, valid) = read(&args.input.file)?;
+    object.metadata.namespace.get_or_insert_with(|| args.namespace.clone());
+    // The API server gives it; owner references name it.
+    object.metadata.uid.get_or_insert_default();
+    let prepared = build(&object, &valid, &Defaults { image: args.image.clone() });
+    let objects: Vec<&DynamicObject> = prepared.iter().map(|prepared| &prepared.object).collect();
+    let texts = objects.into_iter().map(yaml).collect::<anyhow::Result<Vec<_>>>()?;
+    print(&texts.join("---\n"))
+}
+
+/// A manifest whose rules hold; what does not tells its line.
+fn read(path: &Path) -> anyhow::Result<(InferenceDeployment, ValidSpec)> {
+    let (name, text) = text(path)?;
+    if let Err(problems) =
+        Document::parse_manifest(&name, &text).and_then(ostro_config::Loaded::from_document)
+    {
+        bail!("{problems}");
+    }
+    let object: InferenceDeployment =
+        serde_saphyr::from_str(&text).with_context(|| format!("{name} is not an InferenceDeployment"))?;
+    if object.metadata.name.as_deref().is_none_or(str::is_empty) {
+        bail!("{name}: metadata.name is missing");
+    }
+    let valid = object.spec.validate().map_err(|problems| anyhow::anyhow!("{name}: {problems}"))?;
+    Ok((object, valid))
+}
+
+fn text(path: &Path) -> anyhow::Result<(String, String)> {
+    let mut text = String::new();
+    let (name, input): (String, Box<dyn Read>) = match path.to_str() {
+        Some("-") => ("standard input".to_owned(), Box::new(std::io::stdin())),
+        _ => {
+            let name = path.display().to_string();
+            let file = std::fs::File::open(path).with_context(|| format!("cannot read {name}"))?;
+            (name, Box::new(file))
+        }
+    };
+    input
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read {name}"))?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        bail!("{name} is larger than {FILE_BYTES_MAX} bytes");
+    }
+    Ok((name, text))
+}
+
+fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
+    serde_saphyr::to_string(value).context("cannot write YAML")
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write"),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,82 @@
+//! `ostro-operator run`: leads, watches, reconciles, until it is told to stop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, bail};
+use kube::Client;
+use kube::runtime::events::{Recorder, Reporter};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::args::RunArgs;
+use crate::backoff::Backoff;
+use crate::http::{self, Health};
+use crate::inference_deployment::build::Defaults;
+use crate::inference_deployment::children::{self, Scope};
+use crate::inference_deployment::{Context, controller};
+use crate::leader::Leader;
+use crate::metrics::Metrics;
+
+pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
+    let client =
+        Client::try_default().await.context("cannot find the cluster: no service account, no kubeconfig")?;
+    let health = Health { is_ready: Arc::new(AtomicBool::new(false)), metrics: Metrics::new() };
+    let http = tokio::spawn(http::serve(args.listen, health.clone()));
+    let version = client.apiserver_version().await.context("cannot reach the API server")?;
+    tracing::info!(kubernetes = version.git_version, version = env!("CARGO_PKG_VERSION"), "started");
+    health.is_ready.store(true, Ordering::Relaxed);
+    let mut stopped = stop_signal()?;
+    let mut leader = Leader::new(client.clone(), &args.lease_namespace, args.identity.clone());
+    tokio::select! {
+        () = leader.acquire() => {}
+        _ = stopped.changed() => return Ok(()),
+        served = http => return served.context("the HTTP server ended")?,
+    }
+    health.metrics.leading.set(1);
+    let result = tokio::select! {
+        () = lead(&args, client, health.metrics.clone(), stopped.clone()) => Ok(()),
+        // Whoever leads now must not find this one at work.
+        () = leader.hold() => bail!("the lease is lost"),
+    };
+    health.metrics.leading.set(0);
+    leader.release().await;
+    result
+}
+
+async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: watch::Receiver<bool>) {
+    let scope = match &args.namespace {
+        Some(namespace) => Scope::Namespace(namespace.clone()),
+        None => Scope::Cluster,
+    };
+    let (children, watches) = children::watch(&client, &scope);
+    let reporter =
+        Reporter { controller: "ostro-operator".to_owned(), instance: Some(args.identity.clone()) };
+    let context = Arc::new(Context {
+        recorder: Recorder::new(client.clone(), reporter),
+        client,
+        children,
+        defaults: Defaults { image: args.image.clone() },
+        metrics,
+        backoff: Backoff::default(),
+    });
+    let shutdown = async move {
+        let _ = stopped.changed().await;
+    };
+    controller::run(context, &scope, watches, shutdown).await;
+}
+
+/// Becomes true at SIGTERM or SIGINT.
+fn stop_signal() -> anyhow::Result<watch::Receiver<bool>> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let (sender, receiver) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        let _ = sender.send(true);
+    });
+    Ok(receiver)
+}
