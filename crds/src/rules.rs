@@ -106,11 +106,6 @@ fn daemon_rules() -> Vec<CelRule> {
             messages::SAME_PORT,
         ),
         rule(
-            &format!("self.models.all(m, !({lora}) || m.adapter.lora.all(l, size(l.alias) <= 256))"),
-            "models.adapter.lora",
-            messages::LONG_ALIAS,
-        ),
-        rule(
             &format!(
                 "self.models.all(m, !({lora}) || m.adapter.lora.all(l, m.adapter.lora.exists_one(k, k.alias == l.alias)))"
             ),

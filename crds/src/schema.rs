@@ -10,8 +10,11 @@ use serde_json::{Map, Value, json};
 
 /// CEL estimates the cost of a rule by what a list or text could hold.
 pub(crate) const MODELS_MAX: u64 = 16;
-const ITEMS_MAX: u64 = 32;
+const ITEMS_MAX: u64 = 16;
 const TEXT_MAX: u64 = 4096;
+/// Whole numbers up to this are exact as floats.
+const EXACT_MAX: u64 = 1 << 53;
+const ALIAS_MAX: u64 = 256;
 
 pub(crate) fn models(_: &mut SchemaGenerator) -> Schema {
     let description = "The models that every pod loads, at least one.";
@@ -84,7 +87,13 @@ fn structural(schema: &Value) -> Value {
             out.insert("maxItems".to_owned(), ITEMS_MAX.into());
         }
         "string" => text(value, &mut out),
-        "integer" => copy(value, &mut out, &["minimum", "maximum", "enum", "format"]),
+        "integer" => {
+            copy(value, &mut out, &["minimum", "maximum", "enum", "format"]);
+            // The API server reads bounds as floats, and refuses every number beside one that is none.
+            if out.get("maximum").and_then(Value::as_u64).is_some_and(|maximum| maximum > EXACT_MAX) {
+                out.remove("maximum");
+            }
+        }
         "number" => number(value, &mut out),
         _ => {}
     }
@@ -93,8 +102,12 @@ fn structural(schema: &Value) -> Value {
 
 fn object(schema: &Value, out: &mut Map<String, Value>) {
     let properties = schema["properties"].as_object().into_iter().flatten();
-    let properties: Map<String, Value> =
+    let mut properties: Map<String, Value> =
         properties.map(|(name, schema)| (to_camel(name), structural(schema))).collect();
+    // `validate()` has this bound as a rule. Names of adapters are compared with each other.
+    if let Some(alias) = properties.get_mut("alias") {
+        alias["maxLength"] = ALIAS_MAX.into();
+    }
     out.insert("properties".to_owned(), properties.into());
     if let Some(required) = schema.get("required").and_then(Value::as_array) {
         let names = required.iter().filter_map(Value::as_str).map(to_camel).map(Value::from);

@@ -14,8 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::cluster::{
-    Cache, DisruptionBudget, HuggingFaceToken, Monitoring, NetworkPolicyOptions, Probes, Rollout,
-    ServiceOptions,
+    Cache, DisruptionBudget, HuggingFaceToken, NetworkPolicyOptions, Probes, Rollout, ServiceOptions,
 };
 use crate::schema;
 use crate::status::InferenceDeploymentStatus;
@@ -137,8 +136,6 @@ pub struct InferenceDeploymentSpec {
     pub rollout: Option<Rollout>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disruption_budget: Option<DisruptionBudget>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub monitoring: Option<Monitoring>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_policy: Option<NetworkPolicyOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

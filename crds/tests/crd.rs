@@ -7,8 +7,10 @@ use std::path::Path;
 
 use kube::core::cel::Validator;
 use ostro_config::keys::{Key, Kind, key, keys};
+use ostro_config::manifest::{CLUSTER_FIELDS, DAEMON_FIELDS};
 use ostro_config::{Command, to_camel};
 use ostro_crds::{CRD_BYTES_MAX, InferenceDeploymentSpec, crd_json};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 /// The chart's copy; `OSTRO_UPDATE_DOCS=1 cargo test -p ostro-crds` writes it.
@@ -105,113 +107,18 @@ fn plain(message: &str) -> String {
     plain + rest
 }
 
+/// The same table is run against a real API server (`e2e/tests/operator.rs`).
 #[test]
-fn rules_of_the_daemon_hold_in_the_cluster() {
-    let model = |fields: Value| {
-        let mut model = json!({ "modelId": "a/b" });
-        model.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        model
-    };
-    let b = json!({ "modelId": "c/d" });
-    let plain = || model(json!({}));
-    let lora = |aliases: &[&str]| {
-        let lora: Value = aliases.iter().map(|alias| json!({ "alias": alias, "source": "x/y" })).collect();
-        model(json!({ "adapter": { "lora": lora } }))
-    };
-    check(&json!({ "models": [plain(), b] }), &[]);
-    check(&json!({ "models": [] }), &["models is missing: at least one models entry is needed"]);
-    check(
-        &json!({ "models": [plain(), plain()] }),
-        &["models.modelId is the id of an earlier model; each model needs its own"],
-    );
-    check(&json!({ "models": [plain()], "defaultModelId": "a/b" }), &[]);
-    check(
-        &json!({ "models": [plain()], "defaultModelId": "x" }),
-        &["defaultModelId must be the modelId of a models entry"],
-    );
-    let cpu = |cpu: bool| json!({ "modelId": format!("m{cpu}"), "device": { "cpu": cpu } });
-    check(&json!({ "models": [cpu(true), plain()] }), &[]);
-    check(
-        &json!({ "models": [cpu(true), cpu(false)] }),
-        &["models.device.cpu must be the same for all models"],
-    );
-    check(
-        &json!({ "models": [plain()], "server": { "mcpPort": 1234 } }),
-        &["server.mcpPort must differ from server.port"],
-    );
-    check(&json!({ "models": [plain()], "server": { "mcpPort": 1234, "port": 80 } }), &[]);
-    check(&json!({ "models": [lora(&["a", "b"])] }), &[]);
-    check(&json!({ "models": [lora(&["a", "a"])] }), &["models.adapter.lora has an alias twice"]);
-    check(
-        &json!({ "models": [lora(&[&"x".repeat(257)])] }),
-        &["models.adapter.lora has an alias longer than 256 bytes"],
-    );
-    for field in ["legacyLora", "xlora"] {
-        let message = format!("models.adapter.{field} is not for multimodal models; use models.adapter.lora");
-        check(
-            &json!({ "models": [model(json!({ "kind": "multimodal", "adapter": { field: "x/y" } }))] }),
-            &[&message],
-        );
-        check(&json!({ "models": [model(json!({ "adapter": { field: "x/y" } }))] }), &[]);
+fn rules_hold_in_the_cluster_and_offline() {
+    #[derive(Deserialize)]
+    struct Case {
+        spec: Value,
+        broken: Vec<String>,
     }
-}
-
-#[test]
-fn rules_of_the_cluster_hold_offline_too() {
-    let with = |fields: Value| {
-        let mut spec = json!({ "models": [{ "modelId": "a/b" }] });
-        spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-        spec
-    };
-    let volume = |name: &str| json!({ "name": name, "emptyDir": {}, "mountPath": "/x" });
-    let token = json!({ "secretKeyRef": { "name": "s", "key": "k" } });
-    let good = [
-        json!({ "cache": { "volume": { "size": "1Gi" } } }),
-        json!({ "disruptionBudget": { "minAvailable": 1 } }),
-        json!({ "rollout": { "maxSurge": 1 } }),
-        json!({ "rollout": { "strategy": "Recreate" } }),
-        json!({ "server": { "port": 8000, "host": "0.0.0.0" } }),
-        json!({ "huggingFaceToken": token }),
-        json!({ "global": { "tokenSource": "none" } }),
-        json!({ "volumes": [volume("a"), volume("b")] }),
-    ];
-    for fields in good {
-        check(&with(fields), &[]);
-    }
-    let bad = [
-        (
-            json!({ "cache": { "volume": { "size": "1Gi" }, "hostPath": { "path": "/x" } } }),
-            "cache must have at most one of volume, existingClaim, hostPath, image and sizeLimit",
-        ),
-        (
-            json!({ "disruptionBudget": { "minAvailable": 1, "maxUnavailable": "50%" } }),
-            "disruptionBudget must not have both minAvailable and maxUnavailable",
-        ),
-        (
-            json!({ "rollout": { "strategy": "Recreate", "maxSurge": 1 } }),
-            "rollout.strategy Recreate has neither maxSurge nor maxUnavailable",
-        ),
-        (json!({ "server": { "port": 0 } }), "server.port must not be 0: the Service needs a fixed port"),
-        (
-            json!({ "server": { "host": "127.0.0.1" } }),
-            "server.host must be reachable from outside of the pod",
-        ),
-        (
-            json!({ "global": { "tokenSource": "literal:abc" } }),
-            "global.tokenSource must not hold a token: name a Secret in huggingFaceToken",
-        ),
-        (
-            json!({ "huggingFaceToken": token, "global": { "tokenSource": "none" } }),
-            "huggingFaceToken conflicts with global.tokenSource",
-        ),
-        (json!({ "volumes": [volume("a"), volume("a")] }), "volumes must not have a name twice"),
-        (
-            json!({ "volumes": [volume("tmp")] }),
-            "volumes must not take the operator's names: config, cache, tmp, shm",
-        ),
-    ];
-    for (fields, message) in bad {
-        check(&with(fields), &[message]);
+    let cases: Vec<Case> = serde_json::from_str(include_str!("rules.json")).unwrap();
+    assert!(cases.iter().any(|case| case.broken.is_empty()));
+    for Case { spec, broken } in &cases {
+        check(spec, &broken.iter().map(String::as_str).collect::<Vec<_>>());
     }
 }
 
@@ -283,4 +190,14 @@ fn assert_alike(spec: &Value, is_broken: bool) {
     for message in cel {
         assert!(rust.contains(&message), "{message}: {rust:?}");
     }
+}
+
+#[test]
+fn the_daemon_knows_the_fields_of_the_cluster() {
+    let spec = &crd_json()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let fields: BTreeSet<String> = spec["properties"].as_object().unwrap().keys().cloned().collect();
+    let daemon = DAEMON_FIELDS.iter().map(|field| to_camel(field));
+    let known: BTreeSet<String> =
+        daemon.chain(CLUSTER_FIELDS.iter().map(|field| (*field).to_owned())).collect();
+    assert_eq!(fields, known);
 }
