@@ -5,8 +5,11 @@
 
 pub mod bench;
 pub mod cache;
+pub mod cluster;
 pub mod daemon;
+mod debian;
 mod download;
+pub mod image;
 pub mod model;
 mod process;
 pub mod python;

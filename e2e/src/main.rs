@@ -1,13 +1,16 @@
-//! The developer tool: fetches models, starts the quick start, runs the end-to-end parts of the tests.
+//! The developer tool: fetches models, starts the quick start, runs a cluster, the end-to-end parts of the tests.
 //!
 //! Uses Ostro's public face only: processes, HTTP, files.
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ostro_e2e::{bench, model, quickstart};
+use ostro_e2e::{bench, cluster, image, model, quickstart};
 
 #[derive(Parser)]
-#[command(name = "ostro-e2e", about = "Developer tool of Ostro: models, quick start, end-to-end runs")]
+#[command(
+    name = "ostro-e2e",
+    about = "Developer tool of Ostro: models, quick start, clusters, end-to-end runs"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -21,6 +24,11 @@ enum Command {
     /// Comparisons with other programs on this machine.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// A Kubernetes cluster on this machine.
+    Cluster(cluster::Options),
+    /// Container images of the daemon and the operator.
+    #[command(subcommand)]
+    Image(image::Command),
     /// Start the daemon on a model, send one chat request, print the streamed answer and the URL.
     Quickstart(quickstart::Options),
 }
@@ -48,6 +56,8 @@ fn main() -> anyhow::Result<()> {
         Command::Model(ModelCommand::Fetch { names }) => model::fetch_named(&names),
         Command::Model(ModelCommand::List) => model::list(),
         Command::Bench(BenchCommand::Peers(options)) => bench::run(&options),
+        Command::Cluster(options) => cluster::run(&options),
+        Command::Image(command) => image::run(&command),
         Command::Quickstart(options) => quickstart::run(&options),
     }
 }

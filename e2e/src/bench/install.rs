@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::cache;
 use crate::download::{Package, Registry, fetch};
 use crate::process::run;
+use crate::{cache, debian};
 
 pub(super) const LLAMA_CPP: Package = Package {
     registry: Registry::PythonSource,
@@ -24,8 +24,14 @@ pub(super) const MISTRAL_RS: Package = Package {
     sha256: "60cd70976a2ec50175f3d68cd269ccfa75b488c521a34e1d631c1f3da384bd01",
 };
 
-/// Debian's; an older gcc loses the stores before `ldtilecfg`, and its AMX path crashes.
-const COMPILER_PACKAGES: [&str; 2] = ["clang-19", "libomp-19-dev"];
+/// Debian's clang: an older gcc loses the stores before `ldtilecfg`, and llama.cpp's AMX path crashes.
+const TOOLS: [debian::Needed; 4] = [
+    ("clang-19", "clang-19"),
+    // The library that clang's OpenMP links; it comes without a program of its own.
+    ("clang-19", "libomp-19-dev"),
+    ("cmake", "cmake"),
+    ("ninja", "ninja-build"),
+];
 
 /// The sources of llama.cpp.
 pub(super) fn llama_cpp() -> Result<PathBuf> {
@@ -44,37 +50,7 @@ pub(super) fn mistral_rs() -> Result<PathBuf> {
 
 /// Installs the compiler and the builders that are missing, as the set-up of the tests does.
 pub(super) fn tools() -> Result<()> {
-    let mut missing: Vec<&str> = Vec::new();
-    if !is_command("clang-19") {
-        missing.extend(COMPILER_PACKAGES);
-    }
-    missing.extend(
-        [("cmake", "cmake"), ("ninja", "ninja-build")]
-            .into_iter()
-            .filter_map(|(command, package)| (!is_command(command)).then_some(package)),
-    );
-    if missing.is_empty() {
-        return Ok(());
-    }
-    eprintln!("installing {}", missing.join(" "));
-    let is_root =
-        std::fs::read_to_string("/proc/self/status")?.lines().any(|line| line.starts_with("Uid:\t0\t"));
-    let apt = || match is_root {
-        true => Command::new("apt-get"),
-        false => {
-            let mut sudo = Command::new("sudo");
-            sudo.arg("apt-get");
-            sudo
-        }
-    };
-    run(apt().args(["update", "-q"]))?;
-    run(apt().args(["install", "-yq", "--no-install-recommends"]).args(&missing))
-        .with_context(|| format!("install {} yourself", missing.join(" ")))
-}
-
-fn is_command(name: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path).any(|folder| folder.join(name).is_file())
+    debian::install(&debian::missing(&TOOLS))
 }
 
 /// Fetches and unpacks into a temporary folder and renames, so that a broken run leaves nothing.

@@ -146,6 +146,8 @@ fn reason_of(error: &str) -> (Reason, &'static str) {
     let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
     if says(&["is gated"]) {
         (Reason::HfGatedModel, "; is spec.huggingFaceToken of an account that accepted them?")
+    } else if says(&["cannot reach the hub"]) {
+        (Reason::HubUnreachable, "; may the pods reach it, or is the model in the cache?")
     } else if says(&["the hub refuses"]) {
         (Reason::HfUnauthorized, "; see spec.huggingFaceToken")
     } else if says(&[

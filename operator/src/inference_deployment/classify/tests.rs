@@ -65,6 +65,7 @@ fn each_failure_has_its_reason_and_its_words() {
         Reason::HfUnauthorized,
         "huggingFaceToken",
     );
+    check(says("cannot reach the hub for o/m: dns error"), Reason::HubUnreachable, "dns error");
     check(says("/models/x.gguf does not exist"), Reason::ModelNotFound, "/models/x.gguf does not exist");
     check(
         says("/etc/ostro/ostro.toml:3: runtime.x is not a known key"),

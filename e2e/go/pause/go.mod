@@ -1,0 +1,3 @@
+module ostro.local/pause
+
+go 1.24

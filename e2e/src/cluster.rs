@@ -1,0 +1,217 @@
+//! `ostro-e2e cluster`: a real Kubernetes on this machine, from package registries alone.
+//!
+//! Two shapes: a control plane whose nodes and pods KWOK simulates (plain processes on loopback, no root, seconds),
+//! or one with nodes that run containers (namespaces, containerd, kubelet; needs root). Everything lies in the user's
+//! cache folder; the machine's network and files stay as they were, and `down` leaves nothing behind.
+//!
+//! | step | where |
+//! |---|---|
+//! | build the programs | `modules`, `build`, `images` |
+//! | say who is who | `certificates`, `kubeconfig` |
+//! | start | `up`: `control_plane`, `node` (`node.sh`, `node_files`), by `launch` in a `place` |
+//! | remember | `state` |
+//! | end | `down` |
+
+mod build;
+mod certificates;
+mod cgroups;
+mod control_plane;
+mod down;
+mod folders;
+mod images;
+mod kubeconfig;
+mod launch;
+mod load;
+mod modules;
+mod network;
+mod node;
+mod node_files;
+mod place;
+mod progress;
+mod requirements;
+mod state;
+mod status;
+mod up;
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+
+pub use folders::Name;
+
+use folders::Folders;
+use modules::{CONTROL_PLANE, NODES};
+use place::Place;
+use requirements::Missing;
+use state::{Shape, State};
+
+/// A node's addresses are made of its number; its programs take about 150 MiB.
+const NODES_MAX: u8 = 9;
+
+#[derive(Args, Debug)]
+pub struct Options {
+    /// Clusters of different names do not know of each other.
+    #[arg(long, default_value = "e2e", global = true)]
+    name: Name,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Start a cluster (building what is missing) and wait until it takes work; prints its KUBECONFIG.
+    Up(Up),
+    /// End the cluster and remove all that it made, also after a crash.
+    Down,
+    /// Tell what runs; fails when no cluster is up or a program of it has ended.
+    Status,
+    /// Run a command in the cluster's network, with KUBECONFIG set and the cluster's programs first on PATH.
+    Exec {
+        #[arg(required = true, last = true, value_name = "CMD")]
+        command: Vec<OsString>,
+    },
+    /// Build the programs and images only; does nothing when they are there.
+    Build {
+        /// Install Debian packages that are missing.
+        #[arg(long)]
+        install: bool,
+    },
+    /// Import image archives on every node.
+    Load {
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Args, Debug)]
+struct Up {
+    /// Nodes that run pods.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=i64::from(NODES_MAX)))]
+    nodes: u8,
+    /// Simulate the nodes and their pods: no root, no containers.
+    #[arg(long)]
+    control_plane_only: bool,
+    /// Install Debian packages that are missing.
+    #[arg(long)]
+    install: bool,
+}
+
+/// # Errors
+/// Each tells what to do: which packages or rights are missing, which program failed and where its log is.
+pub fn run(options: &Options) -> Result<()> {
+    let folders = Folders::new(&options.name)?;
+    match &options.command {
+        Command::Up(options) => {
+            up::up(&folders, shape_of(options), missing_of(options.install))?;
+            println!("{}", folders.kubeconfig().display());
+            Ok(())
+        }
+        Command::Down => down::down(&folders),
+        Command::Status => status::status(&folders),
+        Command::Exec { command } => exec(&folders, command),
+        Command::Build { install } => build(&folders, missing_of(*install)),
+        Command::Load { files } => load::load(&folders, files),
+    }
+}
+
+/// Whether `up --control-plane-only` has all its programs, which take minutes to build.
+pub fn is_control_plane_built() -> Result<bool> {
+    Ok(build::is_built(&any_folders()?, &CONTROL_PLANE))
+}
+
+/// Whether `up` has all its programs.
+pub fn is_built() -> Result<bool> {
+    Ok(is_control_plane_built()? && build::is_built(&any_folders()?, &NODES))
+}
+
+/// What this machine lacks for nodes beside programs; `None`: nothing.
+pub fn lacks_for_nodes() -> Option<String> {
+    requirements::check(Shape::Nodes { nodes: 1 }, Missing::Tell).err().map(|error| error.to_string())
+}
+
+/// Programs are shared by all clusters.
+fn any_folders() -> Result<Folders> {
+    Folders::new(&"e2e".parse().map_err(anyhow::Error::msg)?)
+}
+
+fn shape_of(options: &Up) -> Shape {
+    let nodes = options.nodes;
+    if options.control_plane_only { Shape::ControlPlane { nodes } } else { Shape::Nodes { nodes } }
+}
+
+fn missing_of(install: bool) -> Missing {
+    if install { Missing::Install } else { Missing::Tell }
+}
+
+fn build(folders: &Folders, missing: Missing) -> Result<()> {
+    requirements::check_build(missing)?;
+    build::ensure(folders, &CONTROL_PLANE)?;
+    build::ensure(folders, &NODES)?;
+    images::ensure(folders)?;
+    println!("{}", folders.bin().display());
+    Ok(())
+}
+
+/// Becomes the command, so that its signals, terminal and exit status are its own.
+fn exec(folders: &Folders, command: &[OsString]) -> Result<()> {
+    let Some(state) = State::load(&folders.state())? else { bail!("no cluster is up") };
+    let (program, arguments) = command.split_first().context("a command is required")?;
+    let mut command = Place::new(folders, state.shape).command(program)?;
+    let error = command.args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser, Debug)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(words: &[&str]) -> Result<Options, clap::Error> {
+        Line::try_parse_from([&["cluster"], words].concat()).map(|line| line.options)
+    }
+
+    #[test]
+    fn shapes_come_from_flags() {
+        for (words, expected) in [
+            (&["up"][..], Shape::Nodes { nodes: 1 }),
+            (&["up", "--nodes", "2"], Shape::Nodes { nodes: 2 }),
+            (&["up", "--control-plane-only"], Shape::ControlPlane { nodes: 1 }),
+            (&["up", "--nodes", "3", "--control-plane-only"], Shape::ControlPlane { nodes: 3 }),
+        ] {
+            let Command::Up(up) = parse(words).unwrap().command else { panic!("{words:?}") };
+            assert_eq!(shape_of(&up), expected, "{words:?}");
+        }
+        for bad in
+            [&["up", "--nodes", "0"][..], &["up", "--nodes", "10"], &["load"], &["exec"], &["exec", "ls"]]
+        {
+            assert!(parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_command_keeps_its_own_flags() {
+        let Command::Exec { command } = parse(&["exec", "--", "kubectl", "get", "--help"]).unwrap().command
+        else {
+            panic!("not exec")
+        };
+        assert_eq!(command, ["kubectl", "get", "--help"]);
+    }
+
+    #[test]
+    fn a_name_stands_before_or_after() {
+        for words in [["--name", "two", "down"], ["down", "--name", "two"]] {
+            assert_eq!(parse(&words).unwrap().name.to_string(), "two");
+        }
+        assert_eq!(parse(&["down"]).unwrap().name.to_string(), "e2e");
+        assert!(parse(&["--name", "../x", "down"]).is_err());
+    }
+}

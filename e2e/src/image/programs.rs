@@ -1,0 +1,78 @@
+//! Release builds of the workspace's programs, as images take them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::process::run;
+
+/// Builds the package `name` and returns its program; `None` where the workspace has no such package.
+///
+/// # Errors
+/// `cargo` is missing, or the build fails.
+pub(super) fn build(name: &str) -> Result<Option<PathBuf>> {
+    let metadata = metadata()?;
+    if !has_package(&metadata, name) {
+        return Ok(None);
+    }
+    eprintln!("building {name}");
+    run(cargo().args(["build", "--release", "--package", name]))?;
+    let folder = metadata["target_directory"].as_str().context("cargo names its target directory")?;
+    let program = Path::new(folder).join("release").join(name);
+    ensure!(program.is_file(), "the build has made no {}", program.display());
+    Ok(Some(program))
+}
+
+/// A copy in `folder` without line tables, which are five sixths of a release build; names of functions stay.
+///
+/// # Errors
+/// `strip`, which comes with the C compiler, is missing or does not know the file.
+pub(super) fn stripped(program: &Path, folder: &Path) -> Result<PathBuf> {
+    let copy = folder.join(program.file_name().context("a program has a name")?);
+    run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&copy).arg(program))?;
+    Ok(copy)
+}
+
+fn metadata() -> Result<Value> {
+    let output = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output();
+    let output = output.context("cannot start cargo")?;
+    ensure!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn has_package(metadata: &Value, name: &str) -> bool {
+    metadata["packages"].as_array().is_some_and(|all| all.iter().any(|package| package["name"] == name))
+}
+
+/// In the workspace that this tool was built from.
+fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_of_the_workspace_are_known() {
+        let metadata = metadata().unwrap();
+        assert!(has_package(&metadata, "ostro-e2e"));
+        assert!(!has_package(&metadata, "no-such-package"));
+    }
+
+    #[test]
+    fn a_stripped_program_is_smaller_and_runs() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let program = std::env::current_exe().unwrap();
+        let copy = stripped(&program, folder.path()).unwrap();
+        assert!(copy.metadata().unwrap().len() < program.metadata().unwrap().len());
+        assert!(Command::new(copy).arg("--list").output().unwrap().status.success());
+        let text = folder.path().join("text");
+        std::fs::write(&text, "no program").unwrap();
+        assert!(stripped(&text, Path::new("/tmp")).is_err());
+    }
+}

@@ -1,0 +1,174 @@
+//! The operator against a real API server, controllers and scheduler, with simulated nodes: rules, children, status,
+//! writes, crashes, deletion.
+#![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use support::{Cluster, await_until};
+
+/// The operator as a process outside of the cluster.
+struct Operator {
+    process: Child,
+}
+
+impl Operator {
+    fn start(cluster: &Cluster, identity: &str) -> Operator {
+        let mut command: Command = cluster.command(&["exec", "--"]);
+        command.arg(program("ostro-operator")).args(["run", "--image", "registry.local/ostro:1"]);
+        command.args(["--listen", "127.0.0.1:0", "--identity", identity]);
+        let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Operator { process }
+    }
+
+    fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        // Not again by `drop`.
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A program of this workspace, beside the tests' own folder.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join(name);
+    assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
+    path
+}
+
+fn manifest(name: &str, spec: &Value) -> String {
+    let object = json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
+        "metadata": { "name": name, "namespace": "shop" }, "spec": spec,
+    });
+    object.to_string()
+}
+
+fn get(cluster: &Cluster, what: &str) -> Value {
+    let words = ["get", what, "--namespace", "shop", "--output", "json"];
+    serde_json::from_str(&cluster.kubectl(&words)).unwrap()
+}
+
+fn condition(cluster: &Cluster, name: &str, kind: &str) -> Option<Value> {
+    let object = get(cluster, &format!("infd/{name}"));
+    let conditions = object["status"]["conditions"].as_array()?.clone();
+    conditions.into_iter().find(|condition| condition["type"] == kind)
+}
+
+fn await_ready(cluster: &Cluster, name: &str, replicas: &str) {
+    await_until(&format!("{name} to be ready"), || {
+        let is_ready = condition(cluster, name, "Ready").is_some_and(|ready| ready["status"] == "True");
+        is_ready && get(cluster, &format!("infd/{name}"))["status"]["replicasReady"] == replicas
+    });
+}
+
+const CHILDREN: &str = "deployments,services,configmaps,serviceaccounts,poddisruptionbudgets,networkpolicies,persistentvolumeclaims";
+
+/// `kind/name` of what belongs to an object.
+fn children(cluster: &Cluster, name: &str) -> Vec<String> {
+    let label = format!("app.kubernetes.io/instance={name}");
+    let words = ["get", CHILDREN, "--namespace", "shop", "--selector", &label, "--output", "name"];
+    cluster.kubectl(&words).lines().map(str::to_owned).collect()
+}
+
+/// Writes by server-side apply, which nobody but the operator does here, as the API server counts them.
+fn applies(cluster: &Cluster) -> u64 {
+    let metrics = cluster.kubectl(&["get", "--raw", "/metrics"]);
+    let lines = metrics.lines().filter(|line| {
+        line.starts_with("apiserver_request_total{")
+            && line.contains("verb=\"APPLY\"")
+            && !line.contains("code=\"4")
+    });
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+}
+
+fn check_rules(cluster: &Cluster) {
+    let cases: Vec<Value> = serde_json::from_str(include_str!("../../crds/tests/rules.json")).unwrap();
+    for case in cases {
+        let (spec, broken) = (&case["spec"], case["broken"].as_array().unwrap());
+        let output =
+            cluster.kubectl_input(&["apply", "--dry-run=server", "-f", "-"], &manifest("rules", spec));
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.success(), broken.is_empty(), "{spec}: {errors}");
+        for message in broken {
+            assert!(errors.contains(message.as_str().unwrap()), "{message}: {errors}");
+        }
+    }
+}
+
+fn apply(cluster: &Cluster, text: &str) {
+    let output = cluster.kubectl_input(&["apply", "-f", "-"], text);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
+    let Some(cluster) = Cluster::with_simulated_nodes("test-operator") else { return };
+    cluster.run(&["up", "--control-plane-only"]);
+    let crd = Command::new(program("ostro-operator")).arg("crd").output().unwrap();
+    // Client-side: the object fits the annotation.
+    apply(&cluster, &String::from_utf8(crd.stdout).unwrap());
+    await_until("the API", || cluster.kubectl_input(&["get", "infd"], "").status.success());
+    cluster.kubectl(&["create", "namespace", "shop"]);
+    check_rules(&cluster);
+
+    let operator = Operator::start(&cluster, "first");
+    let spec = json!({ "models": [{ "modelId": "a/b" }], "resources": { "requests": { "cpu": "100m" } } });
+    apply(&cluster, &manifest("m", &spec));
+    await_ready(&cluster, "m", "1/1");
+    assert_eq!(
+        children(&cluster, "m"),
+        ["deployment.apps/m", "service/m", "configmap/m-config", "serviceaccount/m"]
+    );
+    cluster.kubectl(&["scale", "infd/m", "--replicas=3", "--namespace", "shop"]);
+    await_ready(&cluster, "m", "3/3");
+    assert!(children(&cluster, "m").contains(&"poddisruptionbudget.policy/m".to_owned()));
+
+    // What somebody else owns is left alone, and named.
+    cluster.kubectl(&["create", "service", "clusterip", "taken", "--tcp=80", "--namespace", "shop"]);
+    apply(&cluster, &manifest("taken", &spec));
+    await_until("the reason", || {
+        let ready = condition(&cluster, "taken", "Ready");
+        ready.is_some_and(|ready| {
+            ready["reason"] == "ApplyFailed"
+                && ready["message"].as_str().unwrap().contains("is not this object's")
+        })
+    });
+    cluster.kubectl(&["delete", "infd/taken", "--namespace", "shop"]);
+    cluster.kubectl(&["get", "service/taken", "--namespace", "shop"]);
+
+    // A changed child is put right.
+    cluster.kubectl(&["scale", "deployment/m", "--replicas=1", "--namespace", "shop"]);
+    await_until("the replicas to come back", || get(&cluster, "deployment/m")["spec"]["replicas"] == 3);
+    await_ready(&cluster, "m", "3/3");
+
+    // After a crash the next operator finds nothing to do.
+    let before = applies(&cluster);
+    operator.kill();
+    let _operator = Operator::start(&cluster, "second");
+    await_until("the second to lead", || {
+        let words = ["get", "lease/ostro-operator", "--namespace", "default", "--output", "json"];
+        serde_json::from_str::<Value>(&cluster.kubectl(&words)).unwrap()["spec"]["holderIdentity"] == "second"
+    });
+    apply(&cluster, &manifest("n", &spec));
+    await_ready(&cluster, "n", "1/1");
+    let of_new = applies(&cluster) - before;
+    // Four children, and the status as it changed; `m` was reconciled too.
+    assert!((5..=12).contains(&of_new), "{of_new} writes");
+
+    cluster.kubectl(&["delete", "infd/m", "infd/n", "--namespace", "shop", "--cascade=foreground"]);
+    for name in ["m", "n"] {
+        await_until("the children to go", || children(&cluster, name).is_empty());
+    }
+}
