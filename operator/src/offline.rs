@@ -6,8 +6,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use kube::api::DynamicObject;
 use ostro_config::Document;
+use ostro_config::manifest::KIND;
 use ostro_crds::{InferenceDeployment, ValidSpec, crd_json};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::args::{FileArgs, RenderArgs};
 use crate::inference_deployment::build::{Defaults, build};
@@ -44,8 +46,12 @@ fn read(path: &Path) -> anyhow::Result<(InferenceDeployment, ValidSpec)> {
     {
         bail!("{problems}");
     }
+    // Beside objects of other kinds, of which nothing is asked.
+    let objects: Vec<Value> =
+        serde_saphyr::from_multiple(&text).with_context(|| format!("cannot read {name}"))?;
+    let object = objects.into_iter().find(|object| object["kind"] == KIND).unwrap_or_default();
     let object: InferenceDeployment =
-        serde_saphyr::from_str(&text).with_context(|| format!("{name} is not an InferenceDeployment"))?;
+        serde_json::from_value(object).with_context(|| format!("{name} is not an {KIND}"))?;
     if object.metadata.name.as_deref().is_none_or(str::is_empty) {
         bail!("{name}: metadata.name is missing");
     }
