@@ -51,7 +51,7 @@ fn read(path: &Path) -> anyhow::Result<(InferenceDeployment, ValidSpec)> {
         serde_saphyr::from_multiple(&text).with_context(|| format!("cannot read {name}"))?;
     let object = objects.into_iter().find(|object| object["kind"] == KIND).unwrap_or_default();
     let object: InferenceDeployment =
-        serde_json::from_value(object).with_context(|| format!("{name} is not an {KIND}"))?;
+        serde_path_to_error::deserialize(object).with_context(|| format!("{name} is not an {KIND}"))?;
     if object.metadata.name.as_deref().is_none_or(str::is_empty) {
         bail!("{name}: metadata.name is missing");
     }
