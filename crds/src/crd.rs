@@ -1,6 +1,5 @@
 //! The CustomResourceDefinition: what `ostro-operator crd` prints, the chart ships and tests load.
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
@@ -24,11 +23,6 @@ const KUBERNETES_TYPES: [&str; 11] = [
     "existingClaim",
     "conditions",
 ];
-
-/// As a typed object.
-pub fn crd() -> CustomResourceDefinition {
-    serde_json::from_value(crd_json()).expect("the CRD is one")
-}
 
 /// With the rules, and without Kubernetes' documentation.
 pub fn crd_json() -> Value {

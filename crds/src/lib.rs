@@ -16,7 +16,7 @@ pub use cluster::{
     Cache, CacheVolume, DisruptionBudget, HuggingFaceToken, NetworkPolicyOptions, Probe, Probes, Rollout,
     RolloutStrategy, ServiceOptions,
 };
-pub use crd::{CRD_BYTES_MAX, crd, crd_json};
+pub use crd::{CRD_BYTES_MAX, crd_json};
 pub use spec::{InferenceDeployment, InferenceDeploymentSpec};
 pub use status::{ConditionType, InferenceDeploymentStatus, ModelStatus, Phase, Reason};
 pub use validate::ValidSpec;

@@ -27,17 +27,15 @@ fn partner_rules(of: &Key) -> Vec<CelRule> {
         return rules;
     }
     let name = to_camel(&of.path);
+    let set = is_set(of);
     if !of.requires.is_empty() {
-        let partners: Vec<String> = of.requires.iter().filter_map(|partner| is_set(key(partner)?)).collect();
-        let one_of = partners.join(" || ");
+        let partners: Vec<String> = of.requires.iter().filter_map(|partner| key(partner)).map(is_set).collect();
         let message = format!("{name} {}", in_manifest(&messages::requires(of)));
-        rules.extend(is_set(of).map(|set| for_models(&format!("!({set}) || {one_of}"), message)));
+        rules.push(for_models(&format!("!({set}) || {}", partners.join(" || ")), message));
     }
-    for partner in &of.conflicts {
-        let message = format!("{name} {}", in_manifest(&messages::conflicts(partner)));
-        if let (Some(set), Some(partner)) = (is_set(of), key(partner).and_then(is_set)) {
-            rules.push(for_models(&format!("!({set}) || !({partner})"), message));
-        }
+    for partner in of.conflicts.iter().filter_map(|partner| key(partner)) {
+        let message = format!("{name} {}", in_manifest(&messages::conflicts(&partner.path)));
+        rules.push(for_models(&format!("!({set}) || !({})", is_set(partner)), message));
     }
     rules
 }
@@ -48,7 +46,7 @@ fn is_run_only(key: &Key) -> bool {
 }
 
 /// Whether a key is set, in the model `m` or in the spec.
-fn is_set(key: &Key) -> Option<String> {
+fn is_set(key: &Key) -> String {
     let path = to_camel(&key.path);
     let (base, path) = match path.strip_prefix("models.") {
         Some(rest) => ("m".to_owned(), rest.to_owned()),
@@ -65,7 +63,7 @@ fn is_set(key: &Key) -> Option<String> {
         Kind::List(_) | Kind::Tables(_) => parts.push(format!("size({at}) > 0")),
         _ => {}
     }
-    Some(format!("({})", parts.join(" && ")))
+    format!("({})", parts.join(" && "))
 }
 
 /// A rule that speaks of a model holds for all of them.

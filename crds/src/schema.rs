@@ -1,6 +1,7 @@
 //! The daemon's tables as structural schemas: the JSON schema of `ostro_config`'s types, keys in camel case, bounded,
 //! without defaults, which the API server would store.
 
+use ostro_config::json_schema::{choices, type_of, without_null};
 use ostro_config::{
     GlobalConfig, ModelConfig, PagedAttnConfig, RuntimeConfig, SandboxConfig, ServerConfig, to_camel,
 };
@@ -73,12 +74,13 @@ fn table<T: JsonSchema>() -> Value {
 }
 
 fn structural(schema: &Value) -> Value {
-    let value = without_null(schema);
+    let (value, _) = without_null(schema);
     let mut out = Map::new();
     if let Some(description) = description(schema) {
         out.insert("description".to_owned(), description.into());
     }
-    let kind = type_of(value);
+    // A unit enum with documented variants has its type in each of them.
+    let kind = Some(type_of(value)).filter(|kind| !kind.is_empty()).unwrap_or("string");
     out.insert("type".to_owned(), kind.into());
     match kind {
         "object" => object(value, &mut out),
@@ -156,31 +158,4 @@ fn description(schema: &Value) -> Option<String> {
         Some(absent) => format!("{text} Default: {absent}."),
         None => text,
     })
-}
-
-/// The only values of a unit enum, with or without documented variants.
-fn choices(schema: &Value) -> Vec<Value> {
-    let plain = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-    let documented = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-    plain
-        .chain(documented.filter_map(|variant| variant.get("const")))
-        .filter(|value| !value.is_null())
-        .cloned()
-        .collect()
-}
-
-/// `anyOf [T, null]` and `type [T, null]` are T.
-fn without_null(schema: &Value) -> &Value {
-    let is_null = |variant: &&Value| variant.get("type").and_then(Value::as_str) == Some("null");
-    let variants = schema.get("anyOf").and_then(Value::as_array);
-    variants.and_then(|variants| variants.iter().find(|variant| !is_null(variant))).unwrap_or(schema)
-}
-
-fn type_of(schema: &Value) -> &str {
-    match schema.get("type") {
-        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).find(|name| *name != "null"),
-        Some(Value::String(name)) => Some(name.as_str()),
-        _ => None,
-    }
-    .unwrap_or("string")
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+use crate::json_schema::{choices, type_of, without_null};
 use crate::{Command, DaemonConfig};
 
 /// One key of the configuration file.
@@ -243,34 +244,6 @@ fn read_kind(schema: &Value) -> Kind {
         _ if schema.get("format").and_then(Value::as_str) == Some("path") => Kind::Path,
         _ => Kind::Text(allowed),
     }
-}
-
-/// `anyOf [T, null]` and `type [T, null]` are optional.
-fn without_null(schema: &Value) -> (&Value, bool) {
-    let is_null = |schema: &&Value| schema.get("type").and_then(Value::as_str) == Some("null");
-    if let Some(variants) = schema.get("anyOf").and_then(Value::as_array) {
-        let inner = variants.iter().find(|variant| !is_null(variant)).unwrap_or(schema);
-        return (inner, true);
-    }
-    let optional = schema.get("type").and_then(Value::as_array).is_some();
-    (schema, optional)
-}
-
-fn type_of(schema: &Value) -> &str {
-    match schema.get("type") {
-        Some(Value::Array(types)) => types.iter().filter_map(Value::as_str).find(|name| *name != "null"),
-        Some(Value::String(name)) => Some(name.as_str()),
-        _ => None,
-    }
-    .unwrap_or_default()
-}
-
-/// The values of a unit enum, with or without documented variants.
-fn choices(schema: &Value) -> Vec<Value> {
-    let plain = schema.get("enum").and_then(Value::as_array).into_iter().flatten();
-    let documented = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
-    let documented = documented.filter_map(|variant| variant.get("const"));
-    plain.chain(documented).filter(|value| !value.is_null()).cloned().collect()
 }
 
 fn property_names(schema: &Value) -> Vec<String> {

@@ -9,6 +9,7 @@ mod daemon;
 mod document;
 mod effective;
 mod global;
+pub mod json_schema;
 pub mod keys;
 pub mod manifest;
 mod models;
