@@ -29,7 +29,8 @@ fn partner_rules(of: &Key) -> Vec<CelRule> {
     let name = to_camel(&of.path);
     let set = is_set(of);
     if !of.requires.is_empty() {
-        let partners: Vec<String> = of.requires.iter().filter_map(|partner| key(partner)).map(is_set).collect();
+        let partners: Vec<String> =
+            of.requires.iter().filter_map(|partner| key(partner)).map(is_set).collect();
         let message = format!("{name} {}", in_manifest(&messages::requires(of)));
         rules.push(for_models(&format!("!({set}) || {}", partners.join(" || ")), message));
     }

@@ -4,6 +4,7 @@ mod claim;
 mod config_map;
 mod deployment;
 mod disruption_budget;
+mod gpu;
 mod names;
 mod network_policy;
 mod pod;
@@ -21,6 +22,7 @@ use ostro_crds::{InferenceDeployment, ValidSpec};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub(crate) use gpu::is_gpu;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
 pub(crate) use pod::CONTAINER;
 pub(crate) use probes::startup_budget_seconds;

@@ -4,7 +4,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PersistentVolumeClaim, Pod};
 use ostro_crds::Reason;
 
-use super::build::{CONFIG_DIR, CONTAINER};
+use super::build::{CONFIG_DIR, CONTAINER, is_gpu};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause {
@@ -46,7 +46,11 @@ fn rejected(deployment: Option<&Deployment>) -> Option<Cause> {
             format!("{message}; ask for less in spec.resources, or for more quota"),
         );
     }
-    cause(Reason::PodsRejected, message)
+    let hint = match message.contains("RuntimeClass") && message.contains("not found") {
+        true => "; see spec.runtimeClassName, and what the cluster has (kubectl get runtimeclass)",
+        false => "",
+    };
+    cause(Reason::PodsRejected, format!("{message}{hint}"))
 }
 
 fn unschedulable(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<Cause> {
@@ -59,9 +63,24 @@ fn unschedulable(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<Cau
     if message.contains("PersistentVolumeClaim") || message.contains("persistentvolumeclaim") {
         return cause(Reason::PvcUnbound, claim_hint(claim, &message));
     }
+    let hint = gpu_hint(&message);
     cause(
         Reason::Unschedulable,
-        format!("{message} Change spec.resources, nodeSelector, tolerations or affinity, or add nodes."),
+        format!(
+            "{message} {hint}Change spec.resources, nodeSelector, tolerations or affinity, or add nodes."
+        ),
+    )
+}
+
+/// For a GPU that no node has to give, by the scheduler's words `Insufficient nvidia.com/gpu`; else nothing.
+fn gpu_hint(message: &str) -> String {
+    let resources = message.split("Insufficient ").skip(1).filter_map(|rest| rest.split([',', ' ']).next());
+    let Some(gpu) = resources.map(|name| name.trim_end_matches('.')).find(|name| is_gpu(name)) else {
+        return String::new();
+    };
+    format!(
+        "No node has enough {gpu} left: does its device plugin run there, and do other pods hold it? \
+         A rollout without a spare one needs spec.rollout.strategy Recreate. "
     )
 }
 

@@ -11,7 +11,7 @@ use ostro_crds::InferenceDeploymentSpec;
 use super::config_map::FILE;
 use super::names::{Names, labels};
 use super::volumes::{self, CACHE_DIR, CONFIG_DIR};
-use super::{Defaults, probes};
+use super::{Defaults, gpu, probes};
 
 pub(crate) const CONTAINER: &str = "ostro";
 const CONFIG_HASH: &str = "inference.ostro.dev/config-hash";
@@ -119,6 +119,7 @@ fn environment(spec: &InferenceDeploymentSpec) -> Vec<EnvVar> {
     if spec.network_policy.as_ref().is_some_and(|policy| policy.enabled && policy.offline) {
         variables.push(plain("HF_HUB_OFFLINE", "1"));
     }
+    variables.extend(gpu::kernel_cache(spec).map(|folder| plain(gpu::KERNEL_CACHE, &folder)));
     variables.retain(|variable| spec.env.iter().all(|own| own.name != variable.name));
     variables.extend(spec.env.iter().cloned());
     variables

@@ -4,6 +4,8 @@ use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use ostro_crds::{InferenceDeploymentSpec, Probe as Override};
 
+use super::gpu;
+
 /// Seconds for downloading and loading one model, where the object says nothing: the weights' size is not known before
 /// the pod looks for them, and a startup probe costs nothing once it has passed.
 const STARTUP_SECONDS_A_MODEL: i32 = 1800;
@@ -40,7 +42,8 @@ pub(crate) fn startup_budget_seconds(spec: &InferenceDeploymentSpec) -> i32 {
 }
 
 fn default_startup_seconds(spec: &InferenceDeploymentSpec) -> i32 {
-    STARTUP_SECONDS_A_MODEL.saturating_mul(i32::try_from(spec.models.len().max(1)).unwrap_or(i32::MAX))
+    let models = i32::try_from(spec.models.len().max(1)).unwrap_or(i32::MAX);
+    STARTUP_SECONDS_A_MODEL.saturating_mul(models).saturating_add(gpu::load_seconds(spec))
 }
 
 struct Settings {

@@ -9,6 +9,7 @@ use super::names::Names;
 
 pub(crate) const CONFIG_DIR: &str = "/etc/ostro";
 pub(super) const CACHE_DIR: &str = "/var/cache/ostro";
+const TMP_DIR: &str = "/tmp";
 
 /// Volumes and their mounts, in the same order.
 pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> (Vec<Volume>, Vec<VolumeMount>) {
@@ -33,12 +34,19 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> (Vec<Volum
     let mut mounts = vec![
         mount("config", CONFIG_DIR, Some(true)),
         mount("cache", CACHE_DIR, is_image.then_some(true)),
-        mount("tmp", "/tmp", None),
+        mount("tmp", TMP_DIR, None),
         mount("shm", "/dev/shm", None),
     ];
     volumes.extend(spec.volumes.iter().map(|extra| extra.volume.clone()));
     mounts.extend(spec.volumes.iter().map(|extra| extra.mount()));
     (volumes, mounts)
+}
+
+/// Where the daemon's user can surely write, kept as long as the cache if that is such a place: an image is read-only,
+/// and a folder of the node keeps its owner (`fsGroup` does not reach it).
+pub(super) fn writable_dir(spec: &InferenceDeploymentSpec) -> &'static str {
+    let is_foreign = |cache: &Cache| cache.image.is_some() || cache.host_path.is_some();
+    if spec.cache.as_ref().is_some_and(is_foreign) { TMP_DIR } else { CACHE_DIR }
 }
 
 fn mount(name: &str, path: &str, read_only: Option<bool>) -> VolumeMount {

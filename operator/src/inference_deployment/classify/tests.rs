@@ -92,6 +92,41 @@ fn what_starts_or_runs_has_no_cause() {
 }
 
 #[test]
+fn a_missing_gpu_is_named() {
+    let of = |message: &str| {
+        let status = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }] });
+        let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
+        let signals = Signals { pods: &[&pod], deployment: None, claim: None, startup_budget_seconds: 60 };
+        let cause = classify(&signals).unwrap();
+        assert_eq!(cause.reason, Reason::Unschedulable, "{message}");
+        assert!(cause.message.starts_with(message), "{}", cause.message);
+        cause.message[message.len()..].to_owned()
+    };
+    let plain = " Change spec.resources, nodeSelector, tolerations or affinity, or add nodes.";
+    let cases = [
+        (
+            "0/1 nodes are available: 1 Insufficient nvidia.com/gpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod.",
+            Some("nvidia.com/gpu"),
+        ),
+        (
+            "0/3 nodes are available: 1 Insufficient cpu, 2 Insufficient nvidia.com/mig-1g.10gb, 3 Insufficient memory.",
+            Some("nvidia.com/mig-1g.10gb"),
+        ),
+        ("0/1 nodes are available: 1 Insufficient amd.com/gpu.", Some("amd.com/gpu")),
+        ("0/2 nodes are available: 2 Insufficient cpu.", None),
+        ("0/1 nodes are available: 1 Insufficient example.com/fpga.", None),
+        ("0/1 nodes are available: 1 node(s) had untolerated taint {nvidia.com/gpu: present}.", None),
+        ("0/1 nodes are available: 1 Insufficient ", None),
+    ];
+    for (message, gpu) in cases {
+        let hint = of(message);
+        let words = gpu.map(|gpu| format!(" No node has enough {gpu} left:")).unwrap_or_default();
+        assert!(hint.starts_with(&words) && hint.ends_with(plain), "{hint}");
+        assert_eq!(hint == plain, gpu.is_none(), "{hint}");
+    }
+}
+
+#[test]
 fn refused_pods_are_told_of() {
     let of = |message: &str| {
         let deployment = json!({
@@ -101,8 +136,13 @@ fn refused_pods_are_told_of() {
         let deployment: Deployment = serde_json::from_value(deployment).unwrap();
         let signals =
             Signals { pods: &[], deployment: Some(&deployment), claim: None, startup_budget_seconds: 60 };
-        classify(&signals).map(|cause| cause.reason)
+        let cause = classify(&signals).unwrap();
+        assert!(cause.message.starts_with(message), "{}", cause.message);
+        (cause.reason, cause.message[message.len()..].to_owned())
     };
-    assert_eq!(of("exceeded quota: q"), Some(Reason::QuotaExceeded));
-    assert_eq!(of("violates PodSecurity \"restricted\""), Some(Reason::PodsRejected));
+    assert_eq!(of("exceeded quota: q").0, Reason::QuotaExceeded);
+    assert_eq!(of("violates PodSecurity \"restricted\""), (Reason::PodsRejected, String::new()));
+    let (reason, hint) = of("pods \"m-5d4-\" is forbidden: pod rejected: RuntimeClass \"nvidia\" not found");
+    assert_eq!(reason, Reason::PodsRejected);
+    assert!(hint.contains("spec.runtimeClassName"), "{hint}");
 }
