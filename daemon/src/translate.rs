@@ -10,7 +10,7 @@ use ostro_config::{
     ReasoningEffort, RuntimeConfig, ServerConfig, TokenSource, WeightFormat,
 };
 use ostro_engine::text::TextOverrides;
-use ostro_engine::{CacheOptions, CacheSize, CacheType, EngineOptions, Isa, ScheduleOptions};
+use ostro_engine::{CacheOptions, CacheSize, CacheType, DeviceChoice, EngineOptions, Isa, ScheduleOptions};
 use ostro_server::access_log::AccessLogFormat;
 use ostro_server::{RouterOptions, ServerOptions};
 
@@ -159,7 +159,7 @@ fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
         device,
         multimodal: _,
     } = model;
-    let DeviceConfig { cpu: _, device_layers: _, topology: _, hf_cache, max_seq_len, max_batch_size } =
+    let DeviceConfig { cpu, device_layers: _, topology: _, hf_cache, max_seq_len, max_batch_size } =
         device;
     let runtime = runtime_options(&shared.runtime, max_batch_size.map(|size| size.as_usize()));
     let text = TextOverrides {
@@ -172,6 +172,7 @@ fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
         text,
         threads: runtime.threads,
         isa: shared.isa,
+        device: if cpu == Some(true) { DeviceChoice::Cpu } else { DeviceChoice::Auto },
         cache: cache_options(&shared.paged_attn, shared.models),
         context_len: max_seq_len
             .map(|tokens| u32::try_from(tokens.get()).expect("the key's bounds are those of a u32")),
@@ -229,7 +230,7 @@ fn runtime_options(runtime: &RuntimeConfig, batch_max: Option<usize>) -> Runtime
         agent_permission: _,
     } = runtime;
     let standard = ScheduleOptions::default();
-    let tokens_per_step = max_num_batched_tokens.map_or(standard.tokens_per_step, |tokens| tokens.as_usize());
+    let tokens_per_step = max_num_batched_tokens.map(|tokens| tokens.as_usize());
     RuntimeOptions {
         threads: threads.map(|threads| threads.as_usize()),
         chat_template: chat_template.clone().map(PathBuf::from),
@@ -237,7 +238,6 @@ fn runtime_options(runtime: &RuntimeConfig, batch_max: Option<usize>) -> Runtime
         schedule: ScheduleOptions {
             sequences_max: batch_max.unwrap_or(usize::MAX).min(max_seqs.as_usize()),
             tokens_per_step,
-            prompt_tokens_beside_decode: standard.prompt_tokens_beside_decode.min(tokens_per_step),
             prefix_cache_n: prefix_cache_n.as_usize(),
             ..standard
         },

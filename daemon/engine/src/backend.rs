@@ -4,12 +4,15 @@
 //! implementation keeps the rule that a row's arithmetic never depends on the other rows of the batch.
 
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 
 pub use ostro_kernels::cpu::attention::{HeadShape, RowPlace};
-pub use ostro_kernels::cpu::kv_cache::KvCacheShape;
+pub use ostro_kernels::cpu::kv_cache::{CacheType, KvCacheShape};
 
 use crate::forward::{ForwardError, Logits};
-use crate::model::spec::{Activation, Rotary};
+use crate::memory::Memory;
+use crate::model::spec::{Activation, DecoderSpec, Rotary};
 use crate::request::TokenId;
 use crate::weights::TensorView;
 
@@ -25,19 +28,40 @@ pub trait Backend {
     /// Keys and values of all layers, in blocks.
     type Cache;
 
-    /// Such as `avx512`.
+    /// Such as `avx512`, or a GPU's name and compute capability.
     fn instruction_set(&self) -> String;
     fn threads(&self) -> usize;
+    /// Rows of a step, and of these prompt rows beside decoding ones, that suit the device.
+    fn step_tokens(&self) -> (usize, usize);
+    /// What the device's memory can give by its data sheet; `None` where only a measurement tells.
+    fn nominal_bytes_per_second(&self) -> Option<f64>;
+    /// Of the device, before anything is loaded onto it.
+    fn memory(&self) -> Result<Memory, BackendError>;
+    /// What the device's kernels cannot run, told before anything is loaded.
+    fn check(&self, spec: &DecoderSpec, cache_type: CacheType) -> Result<(), BackendError>;
     /// Computes prompt tokens otherwise than generated ones, in the last bits.
     fn has_sources_apart(&self) -> bool;
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<Self::Matrix, BackendError>;
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> u64;
+    /// Told of every layer's pair; an error if they cannot be the halves of a `gated_linear`.
+    fn check_gated(&mut self, gate: &Self::Matrix, up: &Self::Matrix) -> Result<(), BackendError>;
     fn load_vector(&mut self, values: Vec<f32>) -> Result<Self::Vector, BackendError>;
     fn load_rotary(&mut self, rotary: &Rotary, positions: usize) -> Result<Self::Rotary, BackendError>;
-    fn allocate_rows(&mut self, rows: usize, width: usize) -> Result<Self::Rows, BackendError>;
+    fn allocate_rows(&mut self, rows: usize, width: usize, rows_use: RowsUse)
+    -> Result<Self::Rows, BackendError>;
+    /// What `allocate_rows` takes.
+    fn rows_bytes(&self, rows: usize, width: usize, rows_use: RowsUse) -> u64;
+    /// What a block of the cache takes over all layers.
+    fn block_bytes(&self, shape: &KvCacheShape) -> u64;
     fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<Self::Cache, BackendError>;
 
+    /// Allocates what steps need beside rows and cache, so that a step allocates nothing.
+    fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError>;
+
+    /// Begins a step. On `Work::Operations` its operations follow; a device that has recorded them already says
+    /// `Work::Replayed`, and none follow. `read` ends it.
+    fn begin(&mut self, batch: &Batch<'_>) -> Result<Work, ForwardError>;
     /// A row of `table` for every token; sets the number of rows of `out`, as all operations do.
     fn embed(&mut self, table: &Self::Matrix, batch: &Batch<'_>, out: &mut Self::Rows);
     fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut Self::Rows);
@@ -64,7 +88,34 @@ pub trait Backend {
     /// Logits of the batch's sampled rows, in their order.
     fn logits(&mut self, input: Normed<'_, Self>, head: &Self::Matrix, out: &mut Self::Rows);
     /// Waits for what was queued and gives the logits.
-    fn read<'a>(&mut self, logits: &'a mut Self::Rows) -> Result<Logits<'a>, ForwardError>;
+    fn read<'a>(&'a mut self, logits: &'a mut Self::Rows) -> Result<Logits<'a>, ForwardError>;
+}
+
+/// What rows are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsUse {
+    /// Added to, and normalised into products.
+    Residual,
+    /// What products give.
+    Sums,
+    /// Only ever the input of products.
+    Factors,
+}
+
+/// The largest step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepLimits {
+    pub rows: usize,
+    pub sampled: usize,
+    pub positions: usize,
+    pub block_size: usize,
+    pub shape: HeadShape,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    Operations,
+    Replayed,
 }
 
 /// The rows of a step.
@@ -129,6 +180,10 @@ pub enum BackendError {
     Allocate { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("tensor {name:?} holds a number that is not finite, at byte {offset}")]
     NotFinite { name: String, offset: usize },
+    #[error("{device} cannot run {what}; the CPU can (`--cpu`, or `cpu = true` in [models.device])")]
+    Unsupported { device: String, what: String },
+    #[error("the device failed")]
+    Device(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("cannot pack tensor {name:?}")]
     Pack { name: String, source: Box<dyn std::error::Error + Send + Sync> },
 }

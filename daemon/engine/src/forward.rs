@@ -2,6 +2,7 @@
 //!
 //! `model::decoder` is the real one; tests run others. It is built, used and dropped on the engine's thread.
 
+use crate::request::TokenId;
 use crate::schedule::StepPlan;
 
 pub trait Model {
@@ -11,12 +12,35 @@ pub trait Model {
 }
 
 /// One row of logits for each of `plan.samples()`; the sampler changes them in place.
-#[derive(Debug)]
 pub struct Logits<'a> {
-    values: &'a mut [f32],
-    vocab_size: usize,
-    /// From the start of a row to the start of the next.
-    stride: usize,
+    place: Place<'a>,
+}
+
+enum Place<'a> {
+    Here {
+        values: &'a mut [f32],
+        vocab_size: usize,
+        /// From the start of a row to the start of the next.
+        stride: usize,
+    },
+    Device(Box<dyn DeviceLogits + 'a>),
+}
+
+/// Logits that a device holds: the best token of a row is known, the row itself is copied when it is wanted.
+pub trait DeviceLogits {
+    fn rows(&self) -> usize;
+    fn best(&self, row: usize) -> Best;
+    fn row_mut(&mut self, row: usize) -> Result<&mut [f32], ForwardError>;
+}
+
+/// The first of a row's largest logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Best {
+    Token(TokenId),
+    /// A logit is infinite or not a number.
+    NotFinite,
+    /// To be found in the row.
+    Unknown,
 }
 
 impl<'a> Logits<'a> {
@@ -31,15 +55,35 @@ impl<'a> Logits<'a> {
             (1..=stride).contains(&vocab_size) && values.len().is_multiple_of(stride),
             "logits come in whole rows"
         );
-        Logits { values, vocab_size, stride }
+        Logits { place: Place::Here { values, vocab_size, stride } }
+    }
+
+    pub fn on_device(logits: impl DeviceLogits + 'a) -> Self {
+        Logits { place: Place::Device(Box::new(logits)) }
     }
 
     pub fn rows(&self) -> usize {
-        self.values.len() / self.stride
+        match &self.place {
+            Place::Here { values, stride, .. } => values.len() / stride,
+            Place::Device(logits) => logits.rows(),
+        }
     }
 
-    pub fn row_mut(&mut self, row: usize) -> &mut [f32] {
-        &mut self.values[row * self.stride..][..self.vocab_size]
+    /// What is known of a row without reading it.
+    pub fn best(&self, row: usize) -> Best {
+        match &self.place {
+            Place::Here { .. } => Best::Unknown,
+            Place::Device(logits) => logits.best(row),
+        }
+    }
+
+    /// # Errors
+    /// When the device that holds the row fails.
+    pub fn row_mut(&mut self, row: usize) -> Result<&mut [f32], ForwardError> {
+        match &mut self.place {
+            Place::Here { values, vocab_size, stride } => Ok(&mut values[row * *stride..][..*vocab_size]),
+            Place::Device(logits) => logits.row_mut(row),
+        }
     }
 }
 

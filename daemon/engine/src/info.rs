@@ -29,6 +29,8 @@ pub struct ModelInfo {
     pub threads: usize,
     /// Instruction set of the kernels, such as `avx512`.
     pub instruction_set: String,
+    /// What the device's memory gives by its data sheet, where it has one.
+    pub nominal_bytes_per_second: Option<f64>,
     pub load_seconds: f64,
 }
 

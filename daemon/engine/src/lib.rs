@@ -1,10 +1,11 @@
-//! Weights, tensors, tokens, schedule and sampling of language models, on CPU.
+//! Weights, tensors, tokens, schedule and sampling of language models, on CPU or GPU.
 //!
 //! Never knows HTTP, Kubernetes or environment variables.
 #![deny(unsafe_code)]
 
 pub mod backend;
 pub mod bench;
+pub mod device;
 pub mod engine;
 pub mod forward;
 pub mod info;
@@ -26,7 +27,7 @@ pub use engine::{Engine, EngineParts, LoadError, SubmitError};
 pub use forward::{ForwardError, Logits, Model};
 pub use info::{LoadProgress, LoadStage, ModelInfo};
 pub use load::OptionError;
-pub use options::{CacheOptions, CacheSize, CacheType, EngineOptions, ScheduleOptions};
+pub use options::{CacheOptions, CacheSize, CacheType, DeviceChoice, EngineOptions, ScheduleOptions};
 pub use ostro_kernels::cpu::isa::Isa;
 pub use stats::{EngineHealth, EngineStats};
 pub use stream::TokenStream;

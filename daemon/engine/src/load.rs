@@ -1,6 +1,6 @@
 //! From files to a model that runs: open, read the spec, pack the weights, size and allocate the cache.
 //!
-//! Runs on the engine's thread. The files are closed again once the weights are packed.
+//! Runs on the engine's thread, for whichever device was chosen. The files are closed again once the weights are packed.
 
 mod about;
 
@@ -12,10 +12,11 @@ use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache;
 
 use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, KvCacheShape};
+use crate::backend::{Backend, BackendError, KvCacheShape};
+use crate::device;
 use crate::engine::{EngineParts, LoadError};
 use crate::info::{CacheInfo, LoadProgress, LoadStage, ModelInfo};
-use crate::memory::{CacheRequest, HostMemory, MemoryError};
+use crate::memory::{CacheRequest, Memory, MemoryError};
 use crate::model::decoder::{Decoder, DecoderLimits, DecoderWeights};
 use crate::model::families::read_spec;
 use crate::model::roles::DecoderTensors;
@@ -31,45 +32,65 @@ const THREADS_MAX: usize = 1024;
 const STEP_MAX: usize = 1 << 16;
 const WAITING_MAX: usize = 1 << 20;
 
-/// Loads a model for the CPU.
+/// Loads a model for the device that was chosen.
 pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<EngineParts, LoadError> {
-    let tell = |stage, done, total| report(LoadProgress { stage, done, total });
-    tell(LoadStage::Read, 0, 0);
+    report(LoadProgress { stage: LoadStage::Read, done: 0, total: 0 });
     let threads = check(options)?;
+    match device::choose(options.device) {
+        Some(gpu) => load_on(|| device::open(&gpu), options, report),
+        None => load_on(|| Ok(CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads)), options, report),
+    }
+}
+
+fn load_on<B: Backend + 'static>(
+    open: impl FnOnce() -> Result<B, BackendError>,
+    options: &EngineOptions,
+    report: &dyn Fn(LoadProgress),
+) -> Result<EngineParts, LoadError> {
+    let tell = |stage, done, total| report(LoadProgress { stage, done, total });
     let files = ModelFiles::open(&options.model)?;
     let (family, spec) = read_spec(&files)?;
     let context_len = context_len(options, &spec)?;
     let tensors = DecoderTensors::find(&files, family, &spec)?;
     let about = About::read(&files, &tensors);
-    let host = HostMemory::read();
-    host.check_holds(about.bytes)?;
+    let mut backend = open()?;
+    backend.check(&spec, cache_type(options.cache.cache_type))?;
+    let memory = backend.memory()?;
+    memory.check_holds(about.bytes)?;
 
     let mut packed = |done| tell(LoadStage::Pack, done, about.bytes);
     // The vocabulary takes as long as some hundred megabytes of weights.
-    let (text, backend, weights) = thread::scope(|scope| {
+    let (text, weights) = thread::scope(|scope| {
         let text = scope.spawn(|| load_text(&files, options));
-        let mut backend = CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads);
         let weights = DecoderWeights::load(&mut backend, &tensors, &mut packed);
-        (text.join().unwrap_or_else(|panic| resume_unwind(panic)), backend, weights)
+        (text.join().unwrap_or_else(|panic| resume_unwind(panic)), weights)
     });
     let (text, weights) = (text?, weights?);
     drop(tensors);
     drop(files);
 
     tell(LoadStage::Cache, about.bytes, about.bytes);
-    let limits = limits(&options.schedule, context_len);
+    let step = StepTokens::of(&options.schedule, backend.step_tokens());
+    let limits = limits(&options.schedule, step, context_len);
     let weight_bytes = weights.bytes(&backend);
     let step_weight_bytes = weights.step_bytes(&backend);
-    let model_bytes = weight_bytes + Decoder::<CpuBackend>::buffer_bytes(&spec, limits);
-    let shape = size_cache(options, &spec, context_len, model_bytes, &host)?;
-    let cache = cache_info(options, &shape);
+    let model_bytes = weight_bytes + Decoder::buffer_bytes(&backend, &spec, limits);
+    let sizing = Sizing { spec: &spec, context_len, model_bytes, memory };
+    let shape = size_cache(options, &backend, &sizing)?;
+    let cache = CacheInfo {
+        cache_type: options.cache.cache_type,
+        block_size: options.cache.block_size,
+        blocks: shape.blocks as u32,
+        bytes: shape.blocks as u64 * backend.block_bytes(&shape),
+    };
     let (threads, instruction_set) = (backend.threads(), backend.instruction_set());
+    let nominal_bytes_per_second = backend.nominal_bytes_per_second();
     let sources_apart = backend.has_sources_apart();
     let about = about.into_info(&spec, context_len, cache);
-    let info = ModelInfo { weight_bytes, step_weight_bytes, threads, instruction_set, ..about };
+    let info = ModelInfo { weight_bytes, step_weight_bytes, threads, instruction_set, nominal_bytes_per_second, ..about };
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;
     tell(LoadStage::Ready, 0, 0);
-    let schedule = schedule(&options.schedule, &cache, context_len, sources_apart);
+    let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart));
     Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule })
 }
 
@@ -97,10 +118,11 @@ fn check(options: &EngineOptions) -> Result<usize, OptionError> {
         return refuse("block_size", block_size as usize, "16, 32 or 64");
     }
     for (name, value) in [
-        ("max_seqs", options.schedule.sequences_max),
+        ("max_seqs", Some(options.schedule.sequences_max)),
         ("tokens_per_step", options.schedule.tokens_per_step),
         ("prompt_tokens_beside_decode", options.schedule.prompt_tokens_beside_decode),
     ] {
+        let Some(value) = value else { continue };
         if !(1..=STEP_MAX).contains(&value) {
             return refuse(name, value, &format!("1 to {STEP_MAX}"));
         }
@@ -133,60 +155,77 @@ fn context_len(options: &EngineOptions, spec: &DecoderSpec) -> Result<u32, Optio
     }
 }
 
-fn size_cache(
-    options: &EngineOptions,
-    spec: &DecoderSpec,
+/// What the cache must fit beside.
+struct Sizing<'a> {
+    spec: &'a DecoderSpec,
     context_len: u32,
     model_bytes: u64,
-    host: &HostMemory,
+    memory: Memory,
+}
+
+fn size_cache<B: Backend>(
+    options: &EngineOptions,
+    backend: &B,
+    sizing: &Sizing<'_>,
 ) -> Result<KvCacheShape, MemoryError> {
+    let Sizing { spec, context_len, model_bytes, memory } = *sizing;
     let shape = KvCacheShape {
         layers: spec.layers,
         blocks: 1,
         block_size: options.cache.block_size as usize,
         kv_heads: spec.kv_heads,
         head_dim: spec.head_dim,
-        cache_type: match options.cache.cache_type {
-            CacheType::F32 => kv_cache::CacheType::F32,
-            CacheType::F16 => kv_cache::CacheType::F16,
-            CacheType::Bf16 => kv_cache::CacheType::Bf16,
-        },
+        cache_type: cache_type(options.cache.cache_type),
     };
     let request = CacheRequest {
         options: options.cache,
-        bytes_per_block: shape.bytes_per_block() as u64,
+        bytes_per_block: backend.block_bytes(&shape),
         context_len,
         sequences_max: options.schedule.sequences_max,
         model_bytes,
     };
-    Ok(KvCacheShape { blocks: request.blocks(host)? as usize, ..shape })
+    Ok(KvCacheShape { blocks: request.blocks(&memory)? as usize, ..shape })
 }
 
-fn cache_info(options: &EngineOptions, shape: &KvCacheShape) -> CacheInfo {
-    CacheInfo {
-        cache_type: options.cache.cache_type,
-        block_size: options.cache.block_size,
-        blocks: shape.blocks as u32,
-        bytes: shape.blocks as u64 * shape.bytes_per_block() as u64,
+fn cache_type(cache_type: CacheType) -> kv_cache::CacheType {
+    match cache_type {
+        CacheType::F32 => kv_cache::CacheType::F32,
+        CacheType::F16 => kv_cache::CacheType::F16,
+        CacheType::Bf16 => kv_cache::CacheType::Bf16,
     }
 }
 
-fn limits(options: &ScheduleOptions, context_len: u32) -> DecoderLimits {
-    let rows = options.tokens_per_step;
+/// The rows of a step, as chosen or as suits the device.
+#[derive(Clone, Copy)]
+struct StepTokens {
+    tokens: usize,
+    beside_decode: usize,
+}
+
+impl StepTokens {
+    fn of(options: &ScheduleOptions, (tokens, beside_decode): (usize, usize)) -> Self {
+        let tokens = options.tokens_per_step.unwrap_or(tokens);
+        let beside_decode = options.prompt_tokens_beside_decode.unwrap_or(beside_decode);
+        StepTokens { tokens, beside_decode: beside_decode.min(tokens) }
+    }
+}
+
+fn limits(options: &ScheduleOptions, step: StepTokens, context_len: u32) -> DecoderLimits {
+    let rows = step.tokens;
     DecoderLimits { rows, sampled: options.sequences_max.min(rows), positions: context_len as usize }
 }
 
 fn schedule(
     options: &ScheduleOptions,
+    step: StepTokens,
     cache: &CacheInfo,
-    context_len: u32,
-    sources_apart: bool,
+    (context_len, sources_apart): (u32, bool),
 ) -> SchedulerOptions {
     let ScheduleOptions {
         sequences_max,
         waiting_max,
-        tokens_per_step,
-        prompt_tokens_beside_decode,
+        tokens_per_step: _,
+        prompt_tokens_beside_decode: _,
         prefix_cache_n,
     } = *options;
     SchedulerOptions {
@@ -194,8 +233,8 @@ fn schedule(
         blocks: cache.blocks,
         context_len,
         max_seqs: sequences_max,
-        tokens_per_step,
-        prompt_tokens_beside_decode,
+        tokens_per_step: step.tokens,
+        prompt_tokens_beside_decode: step.beside_decode,
         waiting_max,
         prefix_cache_n,
         sources_apart,

@@ -4,7 +4,7 @@
 
 mod host;
 
-pub use host::HostMemory;
+pub use host::{Memory, MemoryOwner};
 
 use crate::options::{CacheOptions, CacheSize};
 
@@ -45,7 +45,7 @@ pub enum MemoryError {
 
 impl CacheRequest {
     /// The number of blocks, at least one, that together with the model fit in the memory there is.
-    pub fn blocks(&self, host: &HostMemory) -> Result<u32, MemoryError> {
+    pub fn blocks(&self, host: &Memory) -> Result<u32, MemoryError> {
         let available_bytes = host.available_bytes.unwrap_or(u64::MAX);
         let model_bytes = self.model_bytes;
         let Some(left_bytes) = available_bytes.checked_sub(model_bytes) else {
@@ -71,14 +71,17 @@ impl CacheRequest {
     }
 
     /// A full context for every sequence, within a part of the memory; one full context even beyond that part.
-    fn auto_blocks(&self, host: &HostMemory, left_bytes: u64) -> u64 {
+    fn auto_blocks(&self, host: &Memory, left_bytes: u64) -> u64 {
         let context = u64::from(self.context_len.div_ceil(self.options.block_size));
         let wanted = context.saturating_mul(self.sequences_max as u64);
         if host.available_bytes.is_none() {
             return context;
         }
-        let part = left_bytes / AUTO_PART / self.bytes_per_block;
-        let most = left_bytes / 2 / self.bytes_per_block;
+        let (part, most) = match host.owner {
+            MemoryOwner::Shared => (left_bytes / AUTO_PART, left_bytes / 2),
+            MemoryOwner::Models => (left_bytes / 10 * 9, left_bytes / 10 * 9),
+        };
+        let (part, most) = (part / self.bytes_per_block, most / self.bytes_per_block);
         wanted.min(part.max(context.min(most)))
     }
 

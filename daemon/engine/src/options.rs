@@ -20,6 +20,7 @@ pub struct EngineOptions {
     pub threads: Option<usize>,
     /// Instruction set of the kernels; `None` takes the best that this processor has. Answers do not depend on it.
     pub isa: Option<Isa>,
+    pub device: DeviceChoice,
     pub cache: CacheOptions,
     /// Most tokens of one sequence, prompt and answer; `None` takes what the model was trained for.
     pub context_len: Option<u32>,
@@ -33,11 +34,21 @@ impl EngineOptions {
             text: TextOverrides::default(),
             threads: None,
             isa: None,
+            device: DeviceChoice::Auto,
             cache: CacheOptions::default(),
             context_len: None,
             schedule: ScheduleOptions::default(),
         }
     }
+}
+
+/// Where a model runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU, where there is one.
+    #[default]
+    Auto,
+    Cpu,
 }
 
 /// The memory that holds keys and values.
@@ -82,10 +93,11 @@ pub struct ScheduleOptions {
     pub sequences_max: usize,
     /// Sequences that wait; more are refused.
     pub waiting_max: usize,
-    /// Rows of a step: one for each decoding sequence, the rest prompt tokens.
-    pub tokens_per_step: usize,
+    /// Rows of a step: one for each decoding sequence, the rest prompt tokens. `None` is what suits the device.
+    pub tokens_per_step: Option<usize>,
     /// Prompt rows of a step that also decodes: bounds the pause that a prompt causes to running streams.
-    pub prompt_tokens_beside_decode: usize,
+    /// `None` is what suits the device.
+    pub prompt_tokens_beside_decode: Option<usize>,
     /// Prefixes that the prefix cache keeps; 0 turns it off.
     pub prefix_cache_n: usize,
 }
@@ -95,8 +107,8 @@ impl Default for ScheduleOptions {
         ScheduleOptions {
             sequences_max: 32,
             waiting_max: 1024,
-            tokens_per_step: 512,
-            prompt_tokens_beside_decode: 128,
+            tokens_per_step: None,
+            prompt_tokens_beside_decode: None,
             prefix_cache_n: 16,
         }
     }

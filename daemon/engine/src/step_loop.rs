@@ -18,7 +18,7 @@ use crate::request::{FinishReason, TokenId};
 use crate::sample::{SampleError, Scratch};
 use crate::schedule::{NewSequence, Outcome, Scheduler, SequenceId, StepPlan, TokenSource};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
-use live::LiveSequences;
+use live::{LiveSequences, RowLogits};
 
 /// What the thread shares with the engine's handle.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ impl StepLoop {
         for (row, sample) in self.plan.samples().iter().enumerate() {
             let history = self.scheduler.history(sample.sequence).expect("a planned sequence runs");
             let sequence = self.live.get_mut(sample.sequence).expect("a planned sequence is live");
-            match sequence.sample(logits.row_mut(row), history, &mut self.scratch) {
+            match sequence.sample(RowLogits { logits: &mut logits, row }, history, &mut self.scratch)? {
                 Ok(token) => self.sampled.push(token),
                 Err(error) => {
                     self.scheduler.cancel(sample.sequence);

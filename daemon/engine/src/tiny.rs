@@ -6,6 +6,7 @@
 
 mod quantise;
 mod settings;
+mod shapes;
 mod vocabulary;
 
 #[cfg(test)]
@@ -22,6 +23,8 @@ use serde_json::{Map, Value, json};
 use crate::weights::WeightType;
 use crate::weights::gguf::write::{TensorData, write};
 use settings::Sizes;
+
+pub use shapes::{SHAPES, Shape};
 
 /// Which family's shape the model has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -19,7 +19,7 @@ fn engine() -> Engine {
     options.threads = Some(2);
     options.cache.size = CacheSize::ContextLen(1024);
     options.schedule.sequences_max = 16;
-    options.schedule.tokens_per_step = 48;
+    options.schedule.tokens_per_step = Some(48);
     Engine::load(options, &|_| ()).unwrap()
 }
 

@@ -265,7 +265,7 @@ impl Model for Poisoned {
         for (index, sample) in plan.samples().iter().enumerate() {
             let row = plan.rows()[sample.row as usize];
             if (row.position, row.token) == (0, 13) {
-                logits.row_mut(index)[5] = f32::NAN;
+                logits.row_mut(index).unwrap()[5] = f32::NAN;
             }
         }
         Ok(logits)

@@ -36,7 +36,7 @@ impl Model for Recorder {
             let row = plan.rows()[sample.row as usize];
             let mix =
                 |hash: u64, value: &f32| (hash ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3);
-            let hash = logits.row_mut(index).iter().fold(0xcbf2_9ce4_8422_2325, mix);
+            let hash = logits.row_mut(index).unwrap().iter().fold(0xcbf2_9ce4_8422_2325, mix);
             bits.insert((sample.sequence.0, row.position), hash);
         }
         Ok(logits)
@@ -64,21 +64,21 @@ fn lone() -> Setting {
         schedule: ScheduleOptions {
             sequences_max: 1,
             waiting_max: 64,
-            tokens_per_step: 512,
-            prompt_tokens_beside_decode: 512,
+            tokens_per_step: Some(512),
+            prompt_tokens_beside_decode: Some(512),
             prefix_cache_n: 0,
         },
     }
 }
 
 fn crowd() -> Setting {
-    let schedule = ScheduleOptions { sequences_max: 16, prompt_tokens_beside_decode: 100, ..lone().schedule };
+    let schedule = ScheduleOptions { sequences_max: 16, prompt_tokens_beside_decode: Some(100), ..lone().schedule };
     Setting { threads: 2, schedule, ..lone() }
 }
 
 fn chunks(tokens_per_step: usize) -> Setting {
     let schedule =
-        ScheduleOptions { tokens_per_step, prompt_tokens_beside_decode: tokens_per_step, ..crowd().schedule };
+        ScheduleOptions { tokens_per_step: Some(tokens_per_step), prompt_tokens_beside_decode: Some(tokens_per_step), ..crowd().schedule };
     Setting { schedule, ..crowd() }
 }
 

@@ -103,7 +103,7 @@ fn options_that_cannot_work_are_refused_by_name() {
         (|options| options.cache.block_size = 17, "block_size is 17, allowed is 16, 32 or 64"),
         (|options| options.schedule.sequences_max = 0, "max_seqs is 0, allowed is 1 to 65536"),
         (
-            |options| options.schedule.tokens_per_step = 1 << 30,
+            |options| options.schedule.tokens_per_step = Some(1 << 30),
             "tokens_per_step is 1073741824, allowed is 1 to 65536",
         ),
         (

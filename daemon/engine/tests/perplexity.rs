@@ -46,7 +46,7 @@ impl Model for Forced {
         let mut logits = self.model.forward(plan)?;
         for (index, sample) in plan.samples().iter().enumerate() {
             let next = plan.rows()[sample.row as usize].position as usize + 1;
-            let row = logits.row_mut(index);
+            let row = logits.row_mut(index).unwrap();
             let token = self.by.text[next];
             self.by.surprises.lock().unwrap().insert(next, surprise(row, token));
             row.fill(0.0);

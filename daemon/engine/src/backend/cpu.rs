@@ -13,11 +13,12 @@ use ostro_kernels::cpu::rotary::{self, RotaryTable};
 use ostro_kernels::cpu::rows::Rows;
 
 use super::{
-    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Plain,
-    Projection,
+    Backend, BackendError, Batch, CacheType, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed,
+    Plain, Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{ForwardError, Logits};
-use crate::model::spec::{Activation, Rotary, RotaryStyle};
+use crate::memory::Memory;
+use crate::model::spec::{Activation, DecoderSpec, Rotary, RotaryStyle};
 use crate::weights::TensorView;
 
 /// Must be made on the thread that will use it: its pool pins that thread.
@@ -46,6 +47,22 @@ impl Backend for CpuBackend {
         self.cpu.threads()
     }
 
+    fn step_tokens(&self) -> (usize, usize) {
+        (512, 128)
+    }
+
+    fn nominal_bytes_per_second(&self) -> Option<f64> {
+        None
+    }
+
+    fn memory(&self) -> Result<Memory, BackendError> {
+        Ok(Memory::of_host())
+    }
+
+    fn check(&self, _: &DecoderSpec, _: CacheType) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     fn has_sources_apart(&self) -> bool {
         self.cpu.isa().has_matrix_unit()
     }
@@ -66,6 +83,10 @@ impl Backend for CpuBackend {
         matrix.bytes() as u64
     }
 
+    fn check_gated(&mut self, _: &PackedMatrix, _: &PackedMatrix) -> Result<(), BackendError> {
+        Ok(())
+    }
+
     fn load_vector(&mut self, values: Vec<f32>) -> Result<Vec<f32>, BackendError> {
         Ok(values)
     }
@@ -79,9 +100,25 @@ impl Backend for CpuBackend {
         Ok(RotaryTable::new(&frequencies, style, 1.0, positions))
     }
 
-    fn allocate_rows(&mut self, rows: usize, width: usize) -> Result<Rows, BackendError> {
+    fn allocate_rows(&mut self, rows: usize, width: usize, _: RowsUse) -> Result<Rows, BackendError> {
         Rows::try_new(rows, width)
             .map_err(|source| BackendError::Allocate { what: "activations", source: source.into() })
+    }
+
+    fn rows_bytes(&self, rows: usize, width: usize, _: RowsUse) -> u64 {
+        (rows as u64).saturating_mul(width as u64).saturating_mul(4)
+    }
+
+    fn block_bytes(&self, shape: &KvCacheShape) -> u64 {
+        shape.bytes_per_block() as u64
+    }
+
+    fn reserve(&mut self, _: &StepLimits) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn begin(&mut self, _: &Batch<'_>) -> Result<Work, ForwardError> {
+        Ok(Work::Operations)
     }
 
     fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<KvCache, BackendError> {
@@ -141,7 +178,7 @@ impl Backend for CpuBackend {
         }
     }
 
-    fn read<'a>(&mut self, logits: &'a mut Rows) -> Result<Logits<'a>, ForwardError> {
+    fn read<'a>(&'a mut self, logits: &'a mut Rows) -> Result<Logits<'a>, ForwardError> {
         let (width, stride) = (logits.width(), logits.stride());
         Ok(Logits::strided(logits.as_mut_slice(), width, stride))
     }

@@ -188,6 +188,9 @@ fn bytes_per_step(info: &ModelInfo, positions: u32, sequences: u32) -> u64 {
 }
 
 fn plain_reads(info: &ModelInfo, bytes: u64) -> Result<Vec<f64>, BenchError> {
+    if let Some(rate) = info.nominal_bytes_per_second {
+        return Ok(vec![bytes as f64 / rate]);
+    }
     let isa = Isa::from_name(&info.instruction_set).unwrap_or_else(|_| Isa::detect());
     Ok(plain_read_seconds(isa, info.threads, bytes as usize, READS)?)
 }

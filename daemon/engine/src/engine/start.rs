@@ -11,6 +11,7 @@ use std::{io, sync::Mutex};
 
 use super::{Command, Shared};
 use crate::backend::BackendError;
+use crate::device::NoGpu;
 use crate::forward::Model;
 use crate::info::{LoadProgress, ModelInfo};
 use crate::load::OptionError;
@@ -55,6 +56,8 @@ pub enum LoadError {
     Memory(#[from] MemoryError),
     #[error(transparent)]
     Backend(#[from] BackendError),
+    #[error(transparent)]
+    Device(#[from] NoGpu),
     #[error("the engine's schedule")]
     Schedule(#[from] OptionsError),
     #[error("cannot start the engine's thread")]

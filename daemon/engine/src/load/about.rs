@@ -47,6 +47,7 @@ impl About {
             cache,
             threads: 0,
             instruction_set: String::new(),
+            nominal_bytes_per_second: None,
             load_seconds: 0.0,
         }
     }

@@ -1,4 +1,4 @@
-//! The memory this process may use: the machine's, or less where its cgroup has a limit (v1 and v2).
+//! The memory this process may use: the machine's, or less where its cgroup has a limit (v1 and v2); or a GPU's.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,26 @@ use super::MemoryError;
 
 /// In bytes; `None` where the system does not say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HostMemory {
+pub struct Memory {
     /// Of the machine or the cgroup, whichever is less.
     pub total_bytes: Option<u64>,
     /// Of these, free or easily freed.
     pub available_bytes: Option<u64>,
+    pub owner: MemoryOwner,
 }
 
-impl HostMemory {
-    pub fn read() -> Self {
+/// Who else needs the memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MemoryOwner {
+    /// Everything on the machine.
+    #[default]
+    Shared,
+    /// The models on this device.
+    Models,
+}
+
+impl Memory {
+    pub fn of_host() -> Self {
         Self::read_at(Path::new("/"))
     }
 
@@ -32,9 +43,10 @@ impl HostMemory {
     /// `root` stands for `/`.
     pub(super) fn read_at(root: &Path) -> Self {
         let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
-        let mut memory = HostMemory {
+        let mut memory = Memory {
             total_bytes: meminfo_bytes(&meminfo, "MemTotal:"),
             available_bytes: meminfo_bytes(&meminfo, "MemAvailable:"),
+            owner: MemoryOwner::Shared,
         };
         let membership = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
         for line in membership.lines() {

@@ -6,18 +6,18 @@ use crate::options::CacheType;
 
 const GB: u64 = 1 << 30;
 
-fn host_of(files: &[(&str, &str)]) -> HostMemory {
+fn host_of(files: &[(&str, &str)]) -> Memory {
     let root = tempfile::tempdir().unwrap();
     for (path, text) in files {
         let path = root.path().join(path);
         fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).unwrap();
         fs::write(path, text).unwrap();
     }
-    HostMemory::read_at(root.path())
+    Memory::read_at(root.path())
 }
 
-fn bytes(total: u64, available: u64) -> HostMemory {
-    HostMemory { total_bytes: Some(total), available_bytes: Some(available) }
+fn bytes(total: u64, available: u64) -> Memory {
+    Memory { total_bytes: Some(total), available_bytes: Some(available), owner: MemoryOwner::Shared }
 }
 
 const MEMINFO: (&str, &str) =
@@ -30,7 +30,7 @@ fn machine_without_limits() {
 
 #[test]
 fn unreadable_system_has_no_limits() {
-    assert_eq!(host_of(&[]), HostMemory::default());
+    assert_eq!(host_of(&[]), Memory::default());
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn automatic_size_shrinks_with_memory() {
     assert_eq!(auto(80), Ok(32), "one context");
     assert_eq!(auto(40), Ok(20), "half of what is left");
     assert!(matches!(auto(1), Err(MemoryError::NoBlock { .. })));
-    assert_eq!(request(CacheSize::Auto).blocks(&HostMemory::default()), Ok(32), "unknown memory");
+    assert_eq!(request(CacheSize::Auto).blocks(&Memory::default()), Ok(32), "unknown memory");
 }
 
 #[test]

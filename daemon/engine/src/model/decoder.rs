@@ -7,7 +7,7 @@ mod weights;
 
 use crate::backend::{
     Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Plain,
-    Projection,
+    Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{ForwardError, Logits, Model};
 use crate::model::spec::DecoderSpec;
@@ -55,16 +55,23 @@ impl<B: Backend> Decoder<B> {
         limits: DecoderLimits,
     ) -> Result<Self, BackendError> {
         let shape = head_shape(&spec);
+        let DecoderLimits { rows, sampled, positions } = limits;
+        backend.reserve(&StepLimits { rows, sampled, positions, block_size: cache.block_size, shape })?;
+        let mut buffers = buffer_shapes(&spec, limits).into_iter();
+        let mut next = || {
+            let (rows, width, rows_use) = buffers.next().expect("there are five buffers");
+            backend.allocate_rows(rows, width, rows_use)
+        };
         Ok(Decoder {
+            buffers: Buffers {
+                hidden: next()?,
+                qkv: next()?,
+                attended: next()?,
+                gated: next()?,
+                logits: next()?,
+            },
             rotary: backend.load_rotary(&spec.rotary, limits.positions)?,
             cache: backend.allocate_cache(cache)?,
-            buffers: Buffers {
-                hidden: backend.allocate_rows(limits.rows, spec.hidden)?,
-                qkv: backend.allocate_rows(limits.rows, shape.qkv_width())?,
-                attended: backend.allocate_rows(limits.rows, shape.out_width())?,
-                gated: backend.allocate_rows(limits.rows, spec.intermediate)?,
-                logits: backend.allocate_rows(limits.sampled, spec.vocab)?,
-            },
             step: StepRows::default(),
             backend,
             spec,
@@ -74,12 +81,9 @@ impl<B: Backend> Decoder<B> {
     }
 
     /// Bytes of the activations that `new` allocates.
-    pub fn buffer_bytes(spec: &DecoderSpec, limits: DecoderLimits) -> u64 {
-        let shape = head_shape(spec);
-        let row = spec.hidden + shape.qkv_width() + shape.out_width() + spec.intermediate;
-        let floats =
-            limits.rows.saturating_mul(row).saturating_add(limits.sampled.saturating_mul(spec.vocab));
-        floats as u64 * 4
+    pub fn buffer_bytes(backend: &B, spec: &DecoderSpec, limits: DecoderLimits) -> u64 {
+        let bytes = |(rows, width, rows_use)| backend.rows_bytes(rows, width, rows_use);
+        buffer_shapes(spec, limits).map(bytes).into_iter().fold(0, u64::saturating_add)
     }
 
     fn run(&mut self, batch: &Batch<'_>) {
@@ -133,10 +137,29 @@ impl<B: Backend> Decoder<B> {
 impl<B: Backend> Model for Decoder<B> {
     fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
         let mut step = std::mem::take(&mut self.step);
-        step.with_batch(plan, |batch| self.run(batch));
+        let begun = step.with_batch(plan, |batch| {
+            if self.backend.begin(batch)? == Work::Operations {
+                self.run(batch);
+            }
+            Ok(())
+        });
         self.step = step;
+        begun?;
         self.backend.read(&mut self.buffers.logits)
     }
+}
+
+/// (rows, width, use) of `Buffers`, in their order.
+fn buffer_shapes(spec: &DecoderSpec, limits: DecoderLimits) -> [(usize, usize, RowsUse); 5] {
+    let shape = head_shape(spec);
+    let DecoderLimits { rows, sampled, positions: _ } = limits;
+    [
+        (rows, spec.hidden, RowsUse::Residual),
+        (rows, shape.qkv_width(), RowsUse::Sums),
+        (rows, shape.out_width(), RowsUse::Factors),
+        (rows, spec.intermediate, RowsUse::Factors),
+        (sampled, spec.vocab, RowsUse::Sums),
+    ]
 }
 
 fn head_shape(spec: &DecoderSpec) -> HeadShape {

@@ -29,9 +29,13 @@ impl Penalties {
         }
     }
 
+    pub(super) fn apply_anything(&self) -> bool {
+        self.repetition != 1.0 || self.presence != 0.0 || self.frequency != 0.0
+    }
+
     /// Says whether there was anything to apply.
     pub(super) fn apply(&mut self, logits: &mut [f32], history: History<'_>) -> bool {
-        if self.repetition == 1.0 && self.presence == 0.0 && self.frequency == 0.0 {
+        if !self.apply_anything() {
             return false;
         }
         self.count(history);

@@ -108,6 +108,18 @@ impl Sampler {
         })
     }
 
+    /// Whether the token after `history` is that of the largest logit, whatever the others are.
+    pub fn takes_best(&self, history: History<'_>) -> bool {
+        let Sampling { temperature, dry, logit_bias, .. } = &self.options.sampling;
+        let too_early = history.generated().len() < self.options.min_tokens as usize;
+        *temperature < TEMPERATURE_MIN
+            && dry.is_none()
+            && logit_bias.is_empty()
+            && !self.penalties.apply_anything()
+            && !too_early
+            && self.options.logprobs.is_none()
+    }
+
     /// The token that follows `input.history`. On an error the sampler must not be used on.
     pub fn sample(&mut self, input: SampleInput<'_>, scratch: &mut Scratch) -> Result<Token, SampleError> {
         let SampleInput { logits, history, allowed } = input;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::engine::Submission;
+use crate::forward::{Best, ForwardError, Logits};
 use crate::request::{Finished, Token, TokenEvent, TokenId, Usage};
 use crate::sample::{History, SampleError, SampleInput, Scratch};
 use crate::schedule::{Finish, Outcome, SequenceId, StepPlan};
@@ -22,6 +23,12 @@ pub(super) struct LiveSequence {
     first_token: Option<Instant>,
     /// Sampled in this step, not yet delivered.
     token: Option<Token>,
+}
+
+/// One row of a step's logits.
+pub(super) struct RowLogits<'a, 'b> {
+    pub(super) logits: &'a mut Logits<'b>,
+    pub(super) row: usize,
 }
 
 impl LiveSequences {
@@ -94,17 +101,28 @@ impl LiveSequence {
         self.submission.sink.left()
     }
 
+    /// # Errors
+    /// Outside when the device fails, inside when this sequence's logits are of no use.
     pub(super) fn sample(
         &mut self,
-        logits: &mut [f32],
+        from: RowLogits<'_, '_>,
         history: History<'_>,
         scratch: &mut Scratch,
-    ) -> Result<TokenId, SampleError> {
-        let input = SampleInput { logits, history, allowed: None };
-        let token = self.submission.sampler.sample(input, scratch)?;
-        let id = token.id;
-        self.token = Some(token);
-        Ok(id)
+    ) -> Result<Result<TokenId, SampleError>, ForwardError> {
+        let sampler = &mut self.submission.sampler;
+        let sampled = match from.logits.best(from.row) {
+            Best::NotFinite => Err(SampleError::NotFinite),
+            Best::Token(id) if sampler.takes_best(history) => Ok(Token { id, logprobs: None }),
+            Best::Token(_) | Best::Unknown => {
+                let logits = from.logits.row_mut(from.row)?;
+                sampler.sample(SampleInput { logits, history, allowed: None }, scratch)
+            }
+        };
+        Ok(sampled.map(|token| {
+            let id = token.id;
+            self.token = Some(token);
+            id
+        }))
     }
 
     fn finish(self, finish: &Finish, now: Instant) -> Result<(), Left> {

@@ -134,6 +134,7 @@ pub fn info(options: &SchedulerOptions) -> ModelInfo {
         },
         threads: 1,
         instruction_set: "none".into(),
+        nominal_bytes_per_second: None,
         load_seconds: 0.0,
     }
 }

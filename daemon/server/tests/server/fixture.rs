@@ -136,6 +136,7 @@ fn info(schedule: &SchedulerOptions) -> ModelInfo {
         },
         threads: 1,
         instruction_set: "none".into(),
+        nominal_bytes_per_second: None,
         load_seconds: 0.25,
     }
 }

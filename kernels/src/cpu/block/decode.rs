@@ -66,7 +66,7 @@ impl Block {
     }
 
     /// (d, m) of a group, exact in f32: an f16 times 6 or 8 bits.
-    fn scales_of(&self, format: BlockFormat, group: usize) -> (f32, f32) {
+    pub(crate) fn scales_of(&self, format: BlockFormat, group: usize) -> (f32, f32) {
         let (d, m) = (f16::from_bits(self.d).to_f32(), f16::from_bits(self.m).to_f32());
         if format.subs == 1 {
             return (d, m);

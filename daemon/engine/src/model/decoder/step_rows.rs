@@ -16,7 +16,7 @@ pub(super) struct StepRows {
 }
 
 impl StepRows {
-    pub(super) fn with_batch(&mut self, plan: &StepPlan, run: impl FnOnce(&Batch<'_>)) {
+    pub(super) fn with_batch<R>(&mut self, plan: &StepPlan, run: impl FnOnce(&Batch<'_>) -> R) -> R {
         self.tokens.clear();
         self.tokens.extend(plan.rows().iter().map(|row| row.token));
         self.places.clear();
@@ -35,7 +35,7 @@ impl StepRows {
         }
         let mut block_tables = emptied(std::mem::take(&mut self.block_tables));
         block_tables.extend((0..plan.sequences().len()).map(|sequence| plan.block_table(sequence)));
-        run(&Batch {
+        let result = run(&Batch {
             tokens: &self.tokens,
             places: &self.places,
             block_tables: &block_tables,
@@ -44,6 +44,7 @@ impl StepRows {
             generated: &self.generated,
         });
         self.block_tables = emptied(block_tables);
+        result
     }
 }
 

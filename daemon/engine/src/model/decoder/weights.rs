@@ -32,7 +32,7 @@ pub struct LayerWeights<B: Backend> {
 #[derive(Debug, thiserror::Error)]
 pub enum WeightsError {
     #[error(transparent)]
-    NotFinite(BackendError),
+    Refused(BackendError),
     #[error("cannot place the weights")]
     Backend(BackendError),
 }
@@ -40,7 +40,7 @@ pub enum WeightsError {
 impl From<BackendError> for WeightsError {
     fn from(error: BackendError) -> Self {
         match error {
-            BackendError::NotFinite { .. } => Self::NotFinite(error),
+            BackendError::NotFinite { .. } | BackendError::Unsupported { .. } => Self::Refused(error),
             _ => Self::Backend(error),
         }
     }
@@ -91,6 +91,8 @@ struct Loader<'a, B: Backend> {
 impl<B: Backend> Loader<'_, B> {
     fn layer(&mut self, tensors: &LayerTensors<'_>) -> Result<LayerWeights<B>, WeightsError> {
         let LayerTensors { query, key, value, output, .. } = tensors;
+        let (gate, up) = (self.matrix(&tensors.gate)?, self.matrix(&tensors.up)?);
+        self.backend.check_gated(&gate, &up)?;
         Ok(LayerWeights {
             attention_norm: self.vector(&tensors.attention_norm)?,
             query: self.matrix(&query.weight)?,
@@ -104,8 +106,8 @@ impl<B: Backend> Loader<'_, B> {
             output: self.matrix(&output.weight)?,
             output_bias: self.bias(&[output])?,
             mlp_norm: self.vector(&tensors.mlp_norm)?,
-            gate: self.matrix(&tensors.gate)?,
-            up: self.matrix(&tensors.up)?,
+            gate,
+            up,
             down: self.matrix(&tensors.down)?,
         })
     }

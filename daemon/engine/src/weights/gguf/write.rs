@@ -19,8 +19,36 @@ pub struct TensorData {
     pub bytes: Vec<u8>,
 }
 
+/// A tensor without its bytes.
+#[derive(Clone, Debug)]
+pub struct TensorHead {
+    pub name: String,
+    pub dtype: WeightType,
+    /// Row-major, rows first.
+    pub shape: Vec<usize>,
+    /// Of its data.
+    pub bytes: u64,
+}
+
 /// Writes a whole file. The alignment is the metadata's `general.alignment`, or the format's 32.
 pub fn write(out: &mut impl Write, metadata: &Metadata, tensors: &[TensorData]) -> io::Result<()> {
+    let heads: Vec<TensorHead> = tensors
+        .iter()
+        .map(|tensor| {
+            let TensorData { name, dtype, shape, bytes } = tensor;
+            TensorHead { name: name.clone(), dtype: *dtype, shape: shape.clone(), bytes: bytes.len() as u64 }
+        })
+        .collect();
+    write_streamed(out, metadata, &heads, |index, out| out.write_all(&tensors[index].bytes))
+}
+
+/// As `write`, for tensors larger than memory: `data` writes those of each tensor in turn.
+pub fn write_streamed<W: Write>(
+    out: &mut W,
+    metadata: &Metadata,
+    tensors: &[TensorHead],
+    mut data: impl FnMut(usize, &mut W) -> io::Result<()>,
+) -> io::Result<()> {
     let alignment = metadata.uint(ALIGNMENT_KEY).map_err(io::Error::other)?.unwrap_or(ALIGNMENT_DEFAULT);
     let mut bytes = MAGIC.to_vec();
     bytes.extend(3u32.to_le_bytes());
@@ -37,17 +65,17 @@ pub fn write(out: &mut impl Write, metadata: &Metadata, tensors: &[TensorData]) 
         tensor.shape.iter().rev().for_each(|&dimension| bytes.extend((dimension as u64).to_le_bytes()));
         bytes.extend(tensor.dtype.ggml_id().to_le_bytes());
         bytes.extend(start.to_le_bytes());
-        start = (start + tensor.bytes.len() as u64).next_multiple_of(alignment);
+        start = (start + tensor.bytes).next_multiple_of(alignment);
     }
-    for tensor in tensors {
-        pad(&mut bytes, alignment);
-        bytes.extend(&tensor.bytes);
+    let mut end = bytes.len() as u64;
+    out.write_all(&bytes)?;
+    for (index, tensor) in tensors.iter().enumerate() {
+        let padding = end.next_multiple_of(alignment) - end;
+        out.write_all(&vec![0; padding as usize])?;
+        data(index, out)?;
+        end += padding + tensor.bytes;
     }
-    out.write_all(&bytes)
-}
-
-fn pad(bytes: &mut Vec<u8>, alignment: u64) {
-    bytes.resize(bytes.len().next_multiple_of(alignment as usize), 0);
+    Ok(())
 }
 
 fn put_str(bytes: &mut Vec<u8>, text: &str) {

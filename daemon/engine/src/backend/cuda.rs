@@ -1,0 +1,274 @@
+//! A GPU as a backend: `ostro_kernels::cuda::Cuda` behind the seam.
+
+use ostro_kernels::cuda::{
+    Activation as CudaActivation, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows, Gpu, Linear,
+    MatrixError, NormInput, Rotary as CudaRotary, StepView,
+};
+use ostro_kernels::cuda::{
+    HeadNorms as CudaHeadNorms, RowsUse as CudaRowsUse, StepLimits as CudaLimits, Work as CudaWork,
+};
+
+use super::{
+    Backend, BackendError, Batch, CacheType, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed,
+    Plain, Projection, RowsUse, StepLimits, Work,
+};
+use crate::forward::{Best, DeviceLogits, ForwardError, Logits};
+use crate::memory::{Memory, MemoryOwner};
+use crate::model::spec::{Activation, DecoderSpec, Rotary, RotaryStyle};
+use crate::weights::TensorView;
+
+/// Widths that the kernels' tiles divide.
+const WIDTH_MULTIPLE: usize = 16;
+
+pub struct CudaBackend {
+    cuda: Cuda,
+    /// A row of logits that a sampler asked for.
+    row: Vec<f32>,
+}
+
+impl CudaBackend {
+    pub(crate) fn new(gpu: Gpu) -> Result<Self, CudaError> {
+        Ok(CudaBackend { cuda: Cuda::new(gpu)?, row: Vec::new() })
+    }
+
+    fn unsupported(&self, what: String) -> BackendError {
+        BackendError::Unsupported { device: self.cuda.gpu().name.clone(), what }
+    }
+}
+
+fn device(error: CudaError) -> BackendError {
+    BackendError::Device(Box::new(error))
+}
+
+fn failed(error: CudaError) -> ForwardError {
+    ForwardError { operation: "a step on the GPU", reason: error.to_string() }
+}
+
+fn rows_use(rows_use: RowsUse) -> CudaRowsUse {
+    match rows_use {
+        RowsUse::Residual => CudaRowsUse::Residual,
+        RowsUse::Sums => CudaRowsUse::Sums,
+        RowsUse::Factors => CudaRowsUse::Factors,
+    }
+}
+
+impl Backend for CudaBackend {
+    type Matrix = CudaMatrix;
+    type Vector = Buffer;
+    type Rows = CudaRows;
+    type Rotary = CudaRotary;
+    type Cache = CudaKvCache;
+
+    fn instruction_set(&self) -> String {
+        let Gpu { name, compute_capability: (major, minor), .. } = self.cuda.gpu();
+        format!("{name}, compute capability {major}.{minor}")
+    }
+
+    /// Of the host, beside the GPU's.
+    fn threads(&self) -> usize {
+        1
+    }
+
+    /// Many rows keep the tensor cores busy, and a chunk takes some ten milliseconds.
+    fn step_tokens(&self) -> (usize, usize) {
+        (2048, 512)
+    }
+
+    fn nominal_bytes_per_second(&self) -> Option<f64> {
+        Some(self.cuda.gpu().memory_bytes_per_second)
+    }
+
+    fn memory(&self) -> Result<Memory, BackendError> {
+        let (free, total) = self.cuda.memory().map_err(device)?;
+        Ok(Memory {
+            total_bytes: Some(total),
+            available_bytes: Some(free),
+            owner: MemoryOwner::Models,
+        })
+    }
+
+    fn check(&self, spec: &DecoderSpec, cache_type: CacheType) -> Result<(), BackendError> {
+        if cache_type != CacheType::F16 {
+            return Err(self.unsupported("a key-value cache that is not f16".to_owned()));
+        }
+        for (what, width) in
+            [("hidden size", spec.hidden), ("intermediate size", spec.intermediate), ("head size", spec.head_dim)]
+        {
+            if !width.is_multiple_of(WIDTH_MULTIPLE) {
+                return Err(self.unsupported(format!("a {what} of {width}, multiples of {WIDTH_MULTIPLE} only")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Prompts attend by tiles.
+    fn has_sources_apart(&self) -> bool {
+        true
+    }
+
+    fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<CudaMatrix, BackendError> {
+        let &[rows, columns] = tensor.shape.as_slice() else {
+            unreachable!("`DecoderTensors` checked that matrices have two dimensions");
+        };
+        let name = || tensor.name.to_owned();
+        self.cuda.load_matrix(tensor.dtype, [rows, columns], tensor.bytes).map_err(|error| match error {
+            MatrixError::NotFinite { offset } => BackendError::NotFinite { name: name(), offset },
+            source => BackendError::Pack { name: name(), source: source.into() },
+        })
+    }
+
+    fn matrix_bytes(&self, matrix: &CudaMatrix) -> u64 {
+        matrix.bytes() as u64
+    }
+
+    fn check_gated(&mut self, gate: &CudaMatrix, up: &CudaMatrix) -> Result<(), BackendError> {
+        match self.cuda.pair(gate, up) {
+            true => Ok(()),
+            false => Err(self.unsupported("gate and up matrices of different types".to_owned())),
+        }
+    }
+
+    fn load_vector(&mut self, values: Vec<f32>) -> Result<Buffer, BackendError> {
+        self.cuda.load_vector(&values).map_err(device)
+    }
+
+    fn load_rotary(&mut self, rotary: &Rotary, positions: usize) -> Result<CudaRotary, BackendError> {
+        let frequencies = rotary.frequencies();
+        let angle = |position: usize, frequency: f32| {
+            let (sin, cos) = (position as f64 * f64::from(frequency)).sin_cos();
+            [cos as f32, sin as f32]
+        };
+        let angles: Vec<f32> = (0..positions)
+            .flat_map(|position| frequencies.iter().flat_map(move |&frequency| angle(position, frequency)))
+            .collect();
+        Ok(CudaRotary {
+            angles: self.cuda.load_vector(&angles).map_err(device)?,
+            dims: rotary.dims,
+            interleaved: rotary.style == RotaryStyle::Interleaved,
+        })
+    }
+
+    fn allocate_rows(
+        &mut self,
+        rows: usize,
+        width: usize,
+        use_of_rows: RowsUse,
+    ) -> Result<CudaRows, BackendError> {
+        self.cuda.allocate_rows(rows, width, rows_use(use_of_rows)).map_err(device)
+    }
+
+    fn rows_bytes(&self, rows: usize, width: usize, use_of_rows: RowsUse) -> u64 {
+        self.cuda.rows_bytes(rows, width, rows_use(use_of_rows)) as u64
+    }
+
+    fn block_bytes(&self, shape: &KvCacheShape) -> u64 {
+        CudaKvCache::bytes_per_block(shape) as u64
+    }
+
+    fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<CudaKvCache, BackendError> {
+        self.cuda.allocate_cache(*shape).map_err(device)
+    }
+
+    fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError> {
+        let StepLimits { rows, sampled, positions, block_size, shape } = *limits;
+        self.cuda.reserve(&CudaLimits { rows, sampled, positions, block_size, shape }).map_err(device)
+    }
+
+    fn begin(&mut self, batch: &Batch<'_>) -> Result<Work, ForwardError> {
+        let Batch { tokens, places, block_tables, sampled, .. } = *batch;
+        match self.cuda.begin(&StepView { tokens, places, block_tables, sampled }).map_err(failed)? {
+            CudaWork::Queue => Ok(Work::Operations),
+            CudaWork::Replayed => Ok(Work::Replayed),
+        }
+    }
+
+    fn embed(&mut self, table: &CudaMatrix, _: &Batch<'_>, out: &mut CudaRows) {
+        self.cuda.embed(table, out);
+    }
+
+    fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut CudaRows) {
+        self.cuda.linear(&normed(&input), &linear(projection), out);
+    }
+
+    fn linear_add(&mut self, input: Plain<'_, Self>, projection: &Projection<'_, Self>, out: &mut CudaRows) {
+        self.cuda.linear_add(input.x, &linear(projection), out);
+    }
+
+    fn gated_linear(&mut self, input: Normed<'_, Self>, gated: &Gated<'_, Self>, out: &mut CudaRows) {
+        let activation = match gated.activation {
+            Activation::Silu => CudaActivation::Silu,
+            Activation::Gelu => CudaActivation::Gelu,
+            Activation::GeluTanh => CudaActivation::GeluTanh,
+            Activation::Relu => CudaActivation::Relu,
+        };
+        self.cuda.gated_linear(&normed(&input), [gated.gate, gated.up], activation, out);
+    }
+
+    fn norm_heads(&mut self, _: &mut CudaRows, _: &HeadShape, norms: &HeadNorms<'_, Self>) {
+        self.cuda.norm_heads(CudaHeadNorms::new(norms.query, norms.key, norms.eps));
+    }
+
+    fn rotary_and_store(
+        &mut self,
+        qkv: &mut CudaRows,
+        place: &LayerPlace<'_, Self>,
+        cache: &mut CudaKvCache,
+    ) {
+        self.cuda.rotary_store(qkv, place.shape, place.rotary, (cache, place.layer));
+    }
+
+    fn attention(
+        &mut self,
+        qkv: &CudaRows,
+        place: &LayerPlace<'_, Self>,
+        cache: &CudaKvCache,
+        out: &mut CudaRows,
+    ) {
+        self.cuda.attention(qkv, place.shape, (cache, place.layer), out);
+    }
+
+    fn logits(&mut self, input: Normed<'_, Self>, head: &CudaMatrix, out: &mut CudaRows) {
+        self.cuda.logits(&normed(&input), head, out);
+    }
+
+    fn read<'a>(&'a mut self, logits: &'a mut CudaRows) -> Result<Logits<'a>, ForwardError> {
+        self.cuda.end();
+        let best = self.cuda.finish().map_err(failed)?.to_vec();
+        self.row.resize(logits.width(), 0.0);
+        Ok(Logits::on_device(GpuLogits { best, cuda: &self.cuda, logits, row: &mut self.row }))
+    }
+}
+
+struct GpuLogits<'a> {
+    /// `u32::MAX` where a logit is not finite.
+    best: Vec<u32>,
+    cuda: &'a Cuda,
+    logits: &'a CudaRows,
+    row: &'a mut [f32],
+}
+
+impl DeviceLogits for GpuLogits<'_> {
+    fn rows(&self) -> usize {
+        self.best.len()
+    }
+
+    fn best(&self, row: usize) -> Best {
+        match self.best[row] {
+            u32::MAX => Best::NotFinite,
+            token => Best::Token(token),
+        }
+    }
+
+    fn row_mut(&mut self, row: usize) -> Result<&mut [f32], ForwardError> {
+        self.cuda.read_row(self.logits, row, self.row).map_err(failed)?;
+        Ok(self.row)
+    }
+}
+
+fn normed<'a>(input: &Normed<'a, CudaBackend>) -> NormInput<'a> {
+    NormInput { x: input.x, weight: input.weight, eps: input.eps }
+}
+
+fn linear<'a>(projection: &Projection<'a, CudaBackend>) -> Linear<'a> {
+    Linear { parts: projection.parts, bias: projection.bias }
+}

@@ -1,0 +1,61 @@
+//! Which device a model runs on. The only place, beside the kernels, that knows whether this build has CUDA.
+
+#[cfg_attr(feature = "cuda", path = "device/cuda.rs")]
+#[cfg_attr(not(feature = "cuda"), path = "device/none.rs")]
+mod found;
+
+use serde::Serialize;
+
+use crate::options::DeviceChoice;
+
+pub(crate) use found::open;
+
+/// A GPU that models can run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gpu {
+    /// The driver's number of it in this process.
+    pub ordinal: usize,
+    pub name: String,
+    /// As `nvidia-smi -L` prints it.
+    pub uuid: String,
+    pub compute_capability: String,
+    pub memory_bytes: u64,
+    /// The newest CUDA that the driver knows.
+    pub driver_cuda: String,
+}
+
+/// Why models cannot run on a GPU here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoGpu {
+    #[error("this build has no CUDA support")]
+    NotBuilt,
+    /// No driver, or no GPU: nothing is wrong.
+    #[error("{0}")]
+    Absent(String),
+    /// Something is there and cannot be used.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+/// The GPUs that models can run on, in the driver's order.
+pub fn gpus() -> Result<Vec<Gpu>, NoGpu> {
+    found::gpus()
+}
+
+/// `None`: the CPU. A GPU that is there and cannot be used is told and left.
+pub(crate) fn choose(choice: DeviceChoice) -> Option<Gpu> {
+    if choice == DeviceChoice::Cpu {
+        return None;
+    }
+    match gpus() {
+        Ok(gpus) => gpus.into_iter().next(),
+        Err(reason @ NoGpu::Unusable(_)) => {
+            tracing::warn!("running on the CPU, since the GPU cannot be used: {reason}");
+            None
+        }
+        Err(reason) => {
+            tracing::debug!("running on the CPU: {reason}");
+            None
+        }
+    }
+}

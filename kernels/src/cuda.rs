@@ -1,0 +1,25 @@
+//! Arithmetic of a decoder on one NVIDIA GPU: the driver is loaded at run time, kernels are PTX that it compiles.
+//!
+//! A row's arithmetic never depends on the other rows: each kernel's source says its contract (kernels/cuda/*.cu).
+
+mod args;
+mod buffer;
+mod cache;
+mod code;
+mod device;
+mod discover;
+mod matrix;
+mod ops;
+mod rows;
+mod step;
+mod tensor_map;
+mod tiles;
+
+pub use buffer::Buffer;
+pub use cache::CudaKvCache;
+pub use device::CudaError;
+pub use discover::{Gpu, NoGpu, gpus};
+pub use matrix::{CudaMatrix, MatrixError};
+pub use ops::{Activation, Cuda, Epilogue, HeadNorms, Linear, NormInput, Rotary, StepLimits, Work};
+pub use rows::{CudaRows, RowsUse};
+pub use step::StepView;

@@ -1,0 +1,302 @@
+//! `Cuda`: the operations of a decoder's step on one GPU, queued on its stream.
+//!
+//! An operation gives no result of its own: the first error is kept, what follows is left out, and `finish` reports it.
+//! Small steps without prompt rows are recorded once as a graph and replayed after.
+
+mod attention;
+mod linear;
+mod rows;
+mod wide;
+
+use std::collections::HashMap;
+
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use cudarc::driver::{CudaGraph, result};
+
+use super::args::Counts;
+use super::buffer::{Buffer, Pinned};
+use super::cache::CudaKvCache;
+use super::device::{CudaError, Device, During};
+use super::discover::Gpu;
+use super::matrix::{self, CudaMatrix, MatrixError, allocate};
+use super::rows::{CudaRows, RowsUse};
+use super::step::{Blocks, Products, StepAddresses, StepTable, StepView};
+use crate::cpu::attention::HeadShape;
+use crate::cpu::block::WeightType;
+use crate::cpu::kv_cache::KvCacheShape;
+use attention::PartBuffers;
+pub use linear::{Activation, Epilogue, Linear};
+pub use rows::{HeadNorms, NormInput, Rotary};
+
+/// Rows of the largest step that is recorded.
+const RECORDED_ROWS_MAX: usize = 256;
+
+pub struct Cuda {
+    device: Device,
+    step: Option<StepState>,
+    /// The first error since the last `finish`.
+    failed: Option<CudaError>,
+    head_norms: Option<HeadNorms>,
+    /// What the largest pair of block-wise matrices takes as rows of f16.
+    unpacked_bytes: usize,
+}
+
+/// What the largest step needs.
+#[derive(Clone, Copy, Debug)]
+pub struct StepLimits {
+    pub rows: usize,
+    /// Sequences of a step, and sampled rows.
+    pub sampled: usize,
+    pub positions: usize,
+    pub block_size: usize,
+    pub shape: HeadShape,
+}
+
+/// What `begin` found of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Its operations are to be queued.
+    Queue,
+    /// It was recorded before and is under way.
+    Replayed,
+}
+
+struct StepState {
+    small: StepTable,
+    large: StepTable,
+    blocks: Blocks,
+    parts: PartBuffers,
+    best: Buffer,
+    best_host: Pinned<u32>,
+    /// Block-wise matrices as rows of f16, for wide products.
+    unpacked: Buffer,
+    graphs: HashMap<Bucket, CudaGraph>,
+    current: Current,
+}
+
+/// The size of recorded steps: a graph serves every step that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Bucket {
+    rows: usize,
+    /// Parts of the longest row's keys.
+    parts: usize,
+}
+
+/// The step under way.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    addresses: StepAddresses,
+    counts: Counts,
+    /// Grids cover these rows, of which `counts` may have fewer.
+    grid_rows: usize,
+    parts: usize,
+    recording: Option<Bucket>,
+}
+
+impl Cuda {
+    /// # Errors
+    /// When the driver refuses the GPU, or code for it.
+    pub fn new(gpu: Gpu) -> Result<Self, CudaError> {
+        let mut device = Device::open(gpu)?;
+        for kernel in ["embed_rows", "rms_norm", "rotary_store", "best_logit"] {
+            device.prepare("rows", kernel)?;
+        }
+        device.prepare("pack", "pack_dense")?;
+        if device.is_hopper() {
+            wide::prepare(&mut device)?;
+        }
+        Ok(Cuda { device, step: None, failed: None, head_norms: None, unpacked_bytes: 0 })
+    }
+
+    pub fn gpu(&self) -> &Gpu {
+        &self.device.gpu
+    }
+
+    /// (free, total) bytes of the GPU.
+    pub fn memory(&self) -> Result<(u64, u64), CudaError> {
+        self.device.memory()
+    }
+
+    /// Prompt rows have products of their own.
+    pub fn has_wide_products(&self) -> bool {
+        self.device.is_hopper()
+    }
+
+    pub fn load_matrix(
+        &mut self,
+        weight_type: WeightType,
+        shape: [usize; 2],
+        bytes: &[u8],
+    ) -> Result<CudaMatrix, MatrixError> {
+        let matrix = matrix::load(&mut self.device, weight_type, shape, bytes)?;
+        linear::prepare(&mut self.device, matrix.format)?;
+        Ok(matrix)
+    }
+
+    /// Told of every layer's pair: whether they can be the halves of a `gated_linear`.
+    pub fn pair(&mut self, gate: &CudaMatrix, up: &CudaMatrix) -> bool {
+        let bytes = [gate, up].map(wide::unpacked_bytes).iter().sum();
+        self.unpacked_bytes = self.unpacked_bytes.max(bytes);
+        gate.is_like(up)
+    }
+
+    pub fn load_vector(&self, values: &[f32]) -> Result<Buffer, CudaError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        allocate(&self.device, "weights", bytes.len(), |context| Buffer::of(context, &bytes))
+    }
+
+    pub fn allocate_rows(&self, capacity: usize, width: usize, rows_use: RowsUse) -> Result<CudaRows, CudaError> {
+        CudaRows::new(&self.device, capacity, width, rows_use)
+    }
+
+    /// What `allocate_rows` takes.
+    pub fn rows_bytes(&self, capacity: usize, width: usize, rows_use: RowsUse) -> usize {
+        CudaRows::bytes(self.device.is_hopper(), capacity, width, rows_use)
+    }
+
+    pub fn allocate_cache(&self, shape: KvCacheShape) -> Result<CudaKvCache, CudaError> {
+        CudaKvCache::new(&self.device, shape)
+    }
+
+    /// Allocates what steps need beside rows and cache, so that a step allocates nothing.
+    pub fn reserve(&mut self, limits: &StepLimits) -> Result<(), CudaError> {
+        let StepLimits { rows, sampled, positions, block_size, shape } = *limits;
+        let unpacked_bytes = if self.has_wide_products() { self.unpacked_bytes } else { 0 };
+        let device = &mut self.device;
+        attention::prepare(device, &shape)?;
+        let small = StepTable::new(device, RECORDED_ROWS_MAX.min(rows), RECORDED_ROWS_MAX.min(sampled))?;
+        let large = StepTable::new(device, rows, sampled)?;
+        let blocks = Blocks::new(device, sampled * positions.div_ceil(block_size))?;
+        let current = Current {
+            addresses: small.addresses(),
+            counts: Counts::default(),
+            grid_rows: 0,
+            parts: 0,
+            recording: None,
+        };
+        self.step = Some(StepState {
+            parts: PartBuffers::new(device, &shape, positions)?,
+            best: allocate(device, "sampled tokens", sampled * 4, |context| Buffer::zeroed(context, sampled * 4))?,
+            best_host: Pinned::zeroed(&device.context, sampled).during("cannot allocate pinned memory")?,
+            unpacked: allocate(device, "unpacked weights", unpacked_bytes, |context| {
+                Buffer::zeroed(context, unpacked_bytes)
+            })?,
+            graphs: HashMap::new(),
+            small,
+            large,
+            blocks,
+            current,
+        });
+        Ok(())
+    }
+
+    /// Copies a step to the device. After `Work::Queue` the caller queues its operations, then calls `end`.
+    pub fn begin(&mut self, view: &StepView<'_>) -> Result<Work, CudaError> {
+        let products = if self.has_wide_products() { Products::ByKind } else { Products::AllNarrow };
+        let device = &self.device;
+        let state = self.step.as_mut().expect("`reserve` comes before the first step");
+        let table = if state.small.holds(view) { &mut state.small } else { &mut state.large };
+        let counts = table.write(view, products, &mut state.blocks);
+        table.upload(device)?;
+        state.blocks.upload(device)?;
+        let longest = view.places.iter().map(|place| place.position).max().unwrap_or(0);
+        let parts = (longest as usize / attention::PART + 1).next_power_of_two();
+        let rows = view.tokens.len();
+        let recordable = counts.tiles == 0 && counts.wide == 0 && rows <= RECORDED_ROWS_MAX && state.small.holds(view);
+        let bucket = recordable.then(|| Bucket { rows: bucket_rows(rows), parts });
+        state.current = Current {
+            addresses: if state.small.holds(view) { state.small.addresses() } else { state.large.addresses() },
+            counts,
+            grid_rows: bucket.map_or(rows, |bucket| bucket.rows),
+            parts,
+            recording: bucket,
+        };
+        let Some(bucket) = bucket else { return Ok(Work::Queue) };
+        if let Some(graph) = state.graphs.get(&bucket) {
+            state.current.recording = None;
+            graph.launch().during("cannot start a step")?;
+            return Ok(Work::Replayed);
+        }
+        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        device.stream.begin_capture(mode).during("cannot record a step")?;
+        Ok(Work::Queue)
+    }
+
+    /// Ends the queue of a step: a recorded one starts now.
+    pub fn end(&mut self) {
+        let Some(state) = self.step.as_mut() else { return };
+        let Some(bucket) = state.current.recording.take() else { return };
+        let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
+        let recorded = self.device.stream.end_capture(flags).during("cannot record a step");
+        // An error of an operation is the cause; that of the recording follows from it.
+        if self.failed.is_some() {
+            return;
+        }
+        let started = recorded.and_then(|graph| match graph {
+            Some(graph) => {
+                graph.launch().during("cannot start a step")?;
+                state.graphs.insert(bucket, graph);
+                Ok(())
+            }
+            None => Err(CudaError::Driver { what: "cannot record a step", reason: "nothing was recorded".into() }),
+        });
+        self.keep(started);
+    }
+
+    /// Waits for the step; the best token of each sampled row, `u32::MAX` where a logit is not finite.
+    pub fn finish(&mut self) -> Result<&[u32], CudaError> {
+        if let Some(error) = self.failed.take() {
+            // Whatever is still queued must not meet buffers of the next step.
+            let _ = self.device.synchronise();
+            return Err(error);
+        }
+        let device = &self.device;
+        let state = self.step.as_mut().expect("`reserve` comes before the first step");
+        let sampled = state.current.counts.sampled as usize;
+        if sampled > 0 {
+            let to = &mut state.best_host.as_mut_slice()[..sampled];
+            // SAFETY: both sides are at least `sampled` long; the host's is read after the stream is synchronised.
+            unsafe { result::memcpy_dtoh_async(to, state.best.address(), device.stream.cu_stream()) }
+                .during("cannot copy tokens from the GPU")?;
+        }
+        device.synchronise()?;
+        Ok(&state.best_host.as_slice()[..sampled])
+    }
+
+    /// Copies one row of floats to the host, after `finish`.
+    pub fn read_row(&self, rows: &CudaRows, row: usize, out: &mut [f32]) -> Result<(), CudaError> {
+        assert!(row < rows.capacity && out.len() <= rows.width, "row {row} of {}", rows.capacity);
+        let from = rows.address() + (row * rows.width * 4) as u64;
+        self.device.context.bind_to_thread().during("the GPU failed")?;
+        // SAFETY: the row is inside the buffer; the stream is synchronised before `out` is used.
+        unsafe { result::memcpy_dtoh_async(out, from, self.device.stream.cu_stream()) }
+            .during("cannot copy logits from the GPU")?;
+        self.device.synchronise()
+    }
+
+    /// Runs an operation unless an earlier one failed.
+    fn queue(&mut self, operation: impl FnOnce(&Device, &StepState) -> Result<(), CudaError>) {
+        if self.failed.is_some() {
+            return;
+        }
+        let state = self.step.as_ref().expect("`reserve` comes before the first step");
+        let result = operation(&self.device, state);
+        self.keep(result);
+    }
+
+    fn keep(&mut self, result: Result<(), CudaError>) {
+        if let Err(error) = result {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+/// 1, 2, 4, 8, then multiples of 8, 16, 32.
+fn bucket_rows(rows: usize) -> usize {
+    match rows {
+        0..=8 => rows.next_power_of_two(),
+        9..=32 => rows.next_multiple_of(8),
+        33..=64 => rows.next_multiple_of(16),
+        _ => rows.next_multiple_of(32),
+    }
+}

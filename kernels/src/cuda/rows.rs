@@ -1,0 +1,94 @@
+//! Activations on the device: floats in the order of the batch, and the halves that products read, by slot.
+
+use super::args::Halves;
+use super::buffer::Buffer;
+use super::device::{CudaError, Device};
+use super::matrix::allocate;
+
+/// What rows are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowsUse {
+    /// Floats that are added to, and the input of products once normalised.
+    Residual,
+    /// Floats that products give.
+    Sums,
+    /// Only ever the input of products.
+    Factors,
+}
+
+/// Gated values reach thousands: f16 ends at 65504, and the 2^-20 that this keeps of small ones is plenty.
+const FACTOR_SCALE: f32 = 1.0 / 16.0;
+
+/// Activations, one row a token.
+#[derive(Debug)]
+pub struct CudaRows {
+    pub(crate) width: usize,
+    pub(crate) capacity: usize,
+    pub(crate) floats: Option<Buffer>,
+    halves: Option<HalvesBuffer>,
+}
+
+#[derive(Debug)]
+struct HalvesBuffer {
+    narrow_hi: Buffer,
+    narrow_lo: Buffer,
+    sums: Buffer,
+    wide: Buffer,
+    scale: f32,
+    stride: usize,
+}
+
+impl CudaRows {
+    pub(crate) fn new(device: &Device, capacity: usize, width: usize, rows_use: RowsUse) -> Result<Self, CudaError> {
+        let buffer = |bytes| allocate(device, "activations", bytes, |context| Buffer::zeroed(context, bytes));
+        let floats = match rows_use {
+            RowsUse::Factors => None,
+            _ => Some(buffer(capacity * width * 4)?),
+        };
+        let stride = width.next_multiple_of(64);
+        let halves = match rows_use {
+            RowsUse::Sums => None,
+            _ => Some(HalvesBuffer {
+                narrow_hi: buffer(capacity * stride * 2)?,
+                narrow_lo: buffer(capacity * stride * 2)?,
+                sums: buffer(capacity * stride / 16 * 4)?,
+                wide: buffer(if device.is_hopper() { capacity * stride * 2 } else { 0 })?,
+                scale: if rows_use == RowsUse::Factors { FACTOR_SCALE } else { 1.0 },
+                stride,
+            }),
+        };
+        Ok(CudaRows { width, capacity, floats, halves })
+    }
+
+    /// Bytes that `new` allocates.
+    pub(crate) fn bytes(is_hopper: bool, capacity: usize, width: usize, rows_use: RowsUse) -> usize {
+        let stride = width.next_multiple_of(64);
+        let halves = capacity * (stride * 2 * (2 + usize::from(is_hopper)) + stride / 4);
+        match rows_use {
+            RowsUse::Residual => capacity * width * 4 + halves,
+            RowsUse::Sums => capacity * width * 4,
+            RowsUse::Factors => halves,
+        }
+    }
+
+    /// Of a row.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    pub(crate) fn address(&self) -> u64 {
+        self.floats.as_ref().expect("these rows have floats").address()
+    }
+
+    pub(crate) fn halves(&self) -> Halves {
+        let halves = self.halves.as_ref().expect("these rows are the input of products");
+        Halves {
+            narrow_hi: halves.narrow_hi.address(),
+            narrow_lo: halves.narrow_lo.address(),
+            sums: halves.sums.address(),
+            wide: halves.wide.address(),
+            scale: halves.scale,
+            stride: halves.stride as i32,
+        }
+    }
+}
