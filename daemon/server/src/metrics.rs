@@ -1,12 +1,14 @@
-//! Prometheus metrics: what the server observes of requests, and what the engines report of themselves.
+//! Prometheus metrics: what the server observes of requests, and what the engines and GPUs report of themselves.
 //!
 //! Every family is registered under Ostro's name and, where autoscalers and gateways already read one, also under
 //! vLLM's; both show the same numbers. Labels are bounded: routes as patterns, models as the ledger names them.
 
 mod engine;
 mod exposition;
+mod gpu;
 mod histograms;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -19,6 +21,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::models::Models;
+use gpu::GpuReader;
 
 pub use exposition::{Exposition, OPENMETRICS, TEXT};
 pub use histograms::{Latencies, ModelLabel, Observer};
@@ -50,6 +53,7 @@ pub struct Metrics {
     pub rejections: Family<RejectionLabels, Counter>,
     /// Entries that the payload log lost because its file was too slow.
     pub payload_log_dropped: Counter,
+    gpus: Option<GpuReader>,
     registry: Arc<Registry>,
 }
 
@@ -86,7 +90,8 @@ pub struct RejectionLabels {
 }
 
 impl Metrics {
-    pub fn new(models: &Models) -> Metrics {
+    /// With the GPUs that the library of NVIDIA (`RouterOptions::nvml_library`) shows, if one is named and loads.
+    pub fn new(models: &Models, nvml_library: Option<&Path>) -> Metrics {
         let http = HttpMetrics {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(DURATION_BUCKETS)),
@@ -123,11 +128,15 @@ impl Metrics {
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION")), ("arch", std::env::consts::ARCH)]);
         registry.register("ostro_build", "This build", build);
         registry.register_collector(Box::new(engine::EngineCollector::new(models.clone())));
-        Metrics { http, latencies, rejections, payload_log_dropped, registry: Arc::new(registry) }
+        let gpus = nvml_library.map(|library| gpu::register(library, &mut registry));
+        Metrics { http, latencies, rejections, payload_log_dropped, gpus, registry: Arc::new(registry) }
     }
 
-    /// The text that a scraper reads.
-    pub fn expose(&self, exposition: Exposition) -> String {
+    /// The text that a scraper reads, after at most a second for the GPUs.
+    pub async fn expose(&self, exposition: Exposition) -> String {
+        if let Some(gpus) = &self.gpus {
+            gpus.refresh().await;
+        }
         exposition.write(&self.registry)
     }
 

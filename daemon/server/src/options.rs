@@ -56,6 +56,8 @@ pub struct RouterOptions {
     pub request_id_header: bool,
     /// Serve `/metrics`.
     pub metrics: bool,
+    /// NVIDIA's management library, a name or a path; where it loads, the metrics show the GPUs it knows.
+    pub nvml_library: PathBuf,
     /// File that gets every request and answer in full.
     pub payload_log: Option<PathBuf>,
     /// How long a request waits for a model that is still loading.
@@ -79,6 +81,7 @@ impl Default for RouterOptions {
             access_log_health: false,
             request_id_header: true,
             metrics: true,
+            nvml_library: "libnvidia-ml.so.1".into(),
             payload_log: None,
             load_wait: Duration::from_secs(30),
             preparing_max: 256,

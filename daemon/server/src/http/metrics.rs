@@ -15,5 +15,5 @@ use crate::metrics::Exposition;
 pub(super) async fn metrics(State(app): State<App>, headers: HeaderMap) -> impl IntoResponse {
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let exposition = Exposition::accepted(accept);
-    ([(header::CONTENT_TYPE, exposition.content_type())], app.metrics.expose(exposition))
+    ([(header::CONTENT_TYPE, exposition.content_type())], app.metrics.expose(exposition).await)
 }

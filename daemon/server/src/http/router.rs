@@ -39,7 +39,8 @@ pub enum RouterError {
 pub(crate) fn router(models: Models, options: RouterOptions) -> Result<(Router, App), RouterError> {
     let base_path = base_path(&options.base_path)?.to_owned();
     let cors = cors(options.allowed_origins.as_deref())?;
-    let metrics = Metrics::new(&models);
+    let nvml_library = options.metrics.then_some(options.nvml_library.as_path());
+    let metrics = Metrics::new(&models, nvml_library);
     let payload_log = match &options.payload_log {
         None => None,
         Some(path) => Some(

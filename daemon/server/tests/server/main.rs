@@ -8,5 +8,6 @@ mod completions;
 mod embed;
 mod errors;
 mod fixture;
+mod gpu_metrics;
 mod operation;
 mod shutdown;
