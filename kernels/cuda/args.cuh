@@ -118,11 +118,9 @@ struct LinearArgs {
 struct AttendArgs {
     const Counts* counts;
     const float* qkv;
-    const u32* singles;
-    const u32* positions;
-    const u32* table_first;
+    // (row, position, first of its block table, slot)
+    const uint4* singles;
     const u32* blocks;
-    const u32* slots;
     const half* keys;
     const half* values;
     // [row of singles][query head][part][head_dim], and (max, sum).

@@ -27,13 +27,25 @@ __device__ __forceinline__ void attend(const AttendArgs& a) {
     __shared__ float sums[128 * 8 * HEADS];
     __shared__ float warps[HEADS][4];
     const int t = threadIdx.x, lane = t % 32, warp = t / 32, head_dim = a.head_dim;
-    dependency_wait();
+    // Read before its number is known to be one of the step's: the table is that long.
+    const uint4 single = a.singles[blockIdx.x + a.first];
     if (blockIdx.x + a.first >= a.counts->singles) return;
-    const u32 row = a.singles[blockIdx.x + a.first];
-    const int keys = min(PART, static_cast<int>(a.positions[row]) + 1 - static_cast<int>(blockIdx.z) * PART);
+    const u32 row = single.x;
+    const int keys = min(PART, static_cast<int>(single.y) + 1 - static_cast<int>(blockIdx.z) * PART);
     if (keys <= 0) return;
+    const u32* table = a.blocks + single.z;
+    const int key = blockIdx.z * PART + t;
+    const u32 key_block = table[min(key, static_cast<int>(single.y)) / a.block_size];
     const int group = a.query_heads / a.kv_heads, runs = (group + HEADS - 1) / HEADS;
     const int kv_head = blockIdx.y / runs, head_first = blockIdx.y % runs * HEADS;
+    const size_t key_at = (static_cast<size_t>(key_block) * a.kv_heads + kv_head) * a.block_size + key % a.block_size;
+    if (t < keys)
+        for (int d = 0; d < head_dim; d += 64) {
+            prefetch(a.keys + key_at * head_dim + d);
+            prefetch(a.values + key_at * head_dim + d);
+        }
+    dependency_wait();
+    dependency_launch();
     const int heads = min(HEADS, group - head_first);
     const float* from = a.qkv + static_cast<size_t>(row) * a.qkv_stride +
                         static_cast<size_t>(kv_head * group + head_first) * head_dim;
@@ -43,16 +55,12 @@ __device__ __forceinline__ void attend(const AttendArgs& a) {
     }
     __syncthreads();
 
-    const u32* table = a.blocks + a.table_first[row];
-    const int key = blockIdx.z * PART + t;
     float scores[HEADS];
 #pragma unroll
     for (int h = 0; h < HEADS; h++) scores[h] = 0.f;
     if (t < keys) {
-        const size_t at = (static_cast<size_t>(table[key / a.block_size]) * a.kv_heads + kv_head) * a.block_size +
-                          key % a.block_size;
-        const half* k = a.keys + at * head_dim;
-#pragma unroll 4
+        const half* k = a.keys + key_at * head_dim;
+#pragma unroll 8
         for (int d = 0; d < head_dim; d += 8) {
             float v[8];
             halves8(k + d, v);
@@ -96,6 +104,7 @@ __device__ __forceinline__ void attend(const AttendArgs& a) {
 #pragma unroll
         for (int i = 0; i < 8; i++) acc[h][i] = 0.f;
     if (run < key_runs) {
+#pragma unroll 4
         for (int j = run; j < keys; j += key_runs) {
             const int place = blockIdx.z * PART + j;
             const size_t at = (static_cast<size_t>(table[place / a.block_size]) * a.kv_heads + kv_head) * a.block_size +
@@ -115,7 +124,6 @@ __device__ __forceinline__ void attend(const AttendArgs& a) {
             for (int i = 0; i < 8; i++) sums[(h * key_runs + run) * head_dim + span * 8 + i] = acc[h][i];
     }
     __syncthreads();
-    dependency_launch();
     for (int i = t; i < heads * head_dim; i += 128) {
         const int h = i / head_dim, d = i % head_dim;
         float total = 0.f;
@@ -135,10 +143,11 @@ ATTEND(8)
 
 // A block of 64 threads: the parts of one head of one row, in order.
 extern "C" __global__ void __launch_bounds__(64) merge_parts(const __grid_constant__ AttendArgs a) {
-    dependency_wait();
+    const uint4 single = a.singles[blockIdx.x + a.first];
     if (blockIdx.x + a.first >= a.counts->singles) return;
-    const u32 row = a.singles[blockIdx.x + a.first];
-    const int head = blockIdx.y, parts = a.positions[row] / PART + 1, column = threadIdx.x * 4;
+    const int head = blockIdx.y, parts = single.y / PART + 1, column = threadIdx.x * 4;
+    dependency_wait();
+    dependency_launch();
     const size_t first = (static_cast<size_t>(blockIdx.x) * a.query_heads + head) * a.parts_max;
     float largest = -INFINITY, sum = 0.f;
     for (int part = 0; part < parts; part++) largest = fmaxf(largest, a.part_state[first + part].x);
@@ -153,8 +162,7 @@ extern "C" __global__ void __launch_bounds__(64) merge_parts(const __grid_consta
             v = make_float4(fmaf(w, out.x, v.x), fmaf(w, out.y, v.y), fmaf(w, out.z, v.z), fmaf(w, out.w, v.w));
         }
     }
-    dependency_launch();
     const float factor = 1.f / sum;
     v = make_float4(v.x * factor, v.y * factor, v.z * factor, v.w * factor);
-    write_halves4(a.out, a.slots[row], head * a.head_dim + column, v, inside);
+    write_halves4(a.out, single.w, head * a.head_dim + column, v, inside);
 }

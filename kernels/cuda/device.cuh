@@ -43,6 +43,15 @@ __device__ __forceinline__ void copy_async_16(void* shared, const void* global, 
                  : "memory");
 }
 
+// As copy_async_16, through the first cache, for what other warps read too.
+__device__ __forceinline__ void copy_async_shared_16(void* shared, const void* global) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 16;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
+
+__device__ __forceinline__ void copy_async_8(void* shared, const void* global) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_address(shared)), "l"(global) : "memory");
+}
+
 __device__ __forceinline__ void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 template <int PENDING>
@@ -54,38 +63,34 @@ __device__ __forceinline__ unsigned prmt(unsigned a, unsigned b, unsigned select
     return __byte_perm(a, b, selector);
 }
 
-// Launched before the kernels before it have ended: waits for their results; lets the next one start.
-__device__ __forceinline__ void dependency_wait() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
+// A kernel may start before the one before it has ended: it waits for that one's results here, and lets the next start.
+// The instructions are of compute capability 9.0; the loader puts them in place of these lines there (device.rs).
+// Only step tables and weights are read before the wait: both are older than the step's first kernel.
+__device__ __forceinline__ void dependency_wait() { asm volatile("// ostro: wait" ::: "memory"); }
+__device__ __forceinline__ void dependency_launch() { asm volatile("// ostro: launch" ::: "memory"); }
 
-__device__ __forceinline__ void dependency_launch() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
+// Towards the device's cache; reads nothing.
+__device__ __forceinline__ void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
-// Weights pass once: they need not stay in the first cache.
-__device__ __forceinline__ uint4 load_once(const uint4* p) {
+// Loads that stay before the products that follow them in the source, so that all are under way together.
+__device__ __forceinline__ uint4 load_early(const uint4* p) {
     uint4 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-                 : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-                 : "l"(p));
+    asm volatile("ld.global.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p) : "memory");
     return v;
 }
 
-__device__ __forceinline__ uint2 load_once(const uint2* p) {
+__device__ __forceinline__ uint2 load_early(const uint2* p) {
     uint2 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
+    asm volatile("ld.global.v2.u32 {%0,%1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p) : "memory");
     return v;
 }
 #endif
 
 #ifdef OSTRO_EMULATED
+inline void prefetch(const void*) {}
+inline void copy_async_shared_16(void* shared, const void* global) { copy_async_16(shared, global, true); }
 template <class T>
-inline T load_once(const T* p) { return *p; }
+inline T load_early(const T* p) { return *p; }
 #endif
 
 __device__ __forceinline__ float warp_sum(float v) {

@@ -17,6 +17,8 @@ struct Layout {
     static constexpr int scale = FORMAT == Q4_D || FORMAT == Q8_D ? SCALE_D
                                  : FORMAT == Q4_DM || FORMAT == Q8_DM ? SCALE_DM
                                                                         : SCALE_FM;
+    // Of a tile's run of 32 columns.
+    static constexpr int run_bytes = dense ? 1024 : bits == 8 ? 512 : 256;
     // Groups with a scale of their own in 32 columns.
     static constexpr int groups = FORMAT == Q4_FM16 || FORMAT == Q8_FM16 ? 2 : 1;
 };
@@ -24,7 +26,7 @@ struct Layout {
 // (d, m) of a row of a tile; `index` counts groups of 16 rows.
 template <int SCALE>
 __device__ __forceinline__ float2 scale_of(const void* scales, size_t index) {
-    if (SCALE == SCALE_D) return make_float2(__half2float(static_cast<const half*>(scales)[index]), 0.f);
+    if (SCALE == SCALE_D) return make_float2(__half2float(__ldg(static_cast<const half*>(scales) + index)), 0.f);
     if (SCALE == SCALE_DM) return __half22float2(static_cast<const half2*>(scales)[index]);
     return static_cast<const float2*>(scales)[index];
 }

@@ -8,26 +8,28 @@
 #include "halves.cuh"
 
 #define SLICES 8
+// Shared memory of a warp for what it has under way; ops/linear.rs knows it too. Less leaves room for more blocks, which
+// pays where activations are few.
+#define RING_BYTES(NT, MT) ((NT) == 1 && (MT) == 1 ? 8192 : 12288)
 
 // The words of a row's activations that a lane multiplies in one run of 32 columns.
 struct Words {
     unsigned hi[4], lo[4];
 };
 
+// Slots beyond the last are read as the last; their sums are dropped.
 template <bool DENSE_ORDER>
-__device__ __forceinline__ Words load_words(const Halves& x, int slot, int column, int q, bool valid) {
-    Words w = {};
-    if (!valid) return w;
+__device__ __forceinline__ Words load_words(const Halves& x, int slot, int column, int q) {
     const size_t at = static_cast<size_t>(slot) * x.stride + column;
     if (DENSE_ORDER) {
-        const uint4 hi = *reinterpret_cast<const uint4*>(x.narrow_hi + at + 8 * q);
-        const uint4 lo = *reinterpret_cast<const uint4*>(x.narrow_lo + at + 8 * q);
+        const uint4 hi = load_early(reinterpret_cast<const uint4*>(x.narrow_hi + at + 8 * q));
+        const uint4 lo = load_early(reinterpret_cast<const uint4*>(x.narrow_lo + at + 8 * q));
         return {{hi.x, hi.y, hi.z, hi.w}, {lo.x, lo.y, lo.z, lo.w}};
     }
-    const uint2 hi0 = *reinterpret_cast<const uint2*>(x.narrow_hi + at + 4 * q);
-    const uint2 hi1 = *reinterpret_cast<const uint2*>(x.narrow_hi + at + 16 + 4 * q);
-    const uint2 lo0 = *reinterpret_cast<const uint2*>(x.narrow_lo + at + 4 * q);
-    const uint2 lo1 = *reinterpret_cast<const uint2*>(x.narrow_lo + at + 16 + 4 * q);
+    const uint2 hi0 = load_early(reinterpret_cast<const uint2*>(x.narrow_hi + at + 4 * q));
+    const uint2 hi1 = load_early(reinterpret_cast<const uint2*>(x.narrow_hi + at + 16 + 4 * q));
+    const uint2 lo0 = load_early(reinterpret_cast<const uint2*>(x.narrow_lo + at + 4 * q));
+    const uint2 lo1 = load_early(reinterpret_cast<const uint2*>(x.narrow_lo + at + 16 + 4 * q));
     return {{hi0.x, hi0.y, hi1.x, hi1.y}, {lo0.x, lo0.y, lo1.x, lo1.y}};
 }
 
@@ -37,6 +39,10 @@ __device__ __forceinline__ void multiply(float (&acc)[4], const unsigned (&weigh
     mma_f16(acc, weights, hi);
     mma_f16(acc, weights, lo);
 }
+
+struct Raw {
+    uint4 low, high;
+};
 
 // A tile of 16 rows of a matrix, as one warp reads it.
 template <int FORMAT>
@@ -67,25 +73,46 @@ struct TileReader {
         }
     }
 
-    // The weights of both products of a run of 32 columns.
-    __device__ __forceinline__ void read(int group, unsigned (&first)[4], unsigned (&second)[4]) const {
+    // Starts the copy of a run of 32 columns to the lane's own place: nobody else reads it.
+    __device__ __forceinline__ void fetch(int group, unsigned char* place) const {
+        const int lane = threadIdx.x % 32;
         if (L::dense) {
-            const uint4 l = load_once(reinterpret_cast<const uint4*>(low + static_cast<size_t>(group) * 64));
-            const uint4 h = load_once(reinterpret_cast<const uint4*>(high + static_cast<size_t>(group) * 64));
+            copy_async_16(place + lane * 16, low + static_cast<size_t>(group) * 64, true);
+            copy_async_16(place + 512 + lane * 16, high + static_cast<size_t>(group) * 64, true);
+        } else if (L::bits == 8) {
+            copy_async_16(place + lane * 16, low + static_cast<size_t>(group) * 512, true);
+        } else {
+            copy_async_8(place + lane * 8, low + static_cast<size_t>(group) * 256);
+        }
+    }
+
+    __device__ __forceinline__ Raw raw(const unsigned char* place) const {
+        const int lane = threadIdx.x % 32;
+        const uint4 none = make_uint4(0, 0, 0, 0);
+        if (L::dense)
+            return {*reinterpret_cast<const uint4*>(place + lane * 16),
+                    *reinterpret_cast<const uint4*>(place + 512 + lane * 16)};
+        if (L::bits == 8) return {*reinterpret_cast<const uint4*>(place + lane * 16), none};
+        const uint2 v = *reinterpret_cast<const uint2*>(place + lane * 8);
+        return {make_uint4(v.x, v.y, 0, 0), none};
+    }
+
+    // The weights of both its products.
+    __device__ __forceinline__ void unpack(const Raw& raw, unsigned (&first)[4], unsigned (&second)[4]) const {
+        const uint4 l = raw.low, h = raw.high;
+        if (L::dense) {
             first[0] = l.x, first[1] = h.x, first[2] = l.y, first[3] = h.y;
             second[0] = l.z, second[1] = h.z, second[2] = l.w, second[3] = h.w;
         } else if (L::bits == 4) {
-            const uint2 v = load_once(reinterpret_cast<const uint2*>(low + static_cast<size_t>(group) * 256));
-            unpack4(v.x, 0, base, first[0], first[2]);
-            unpack4(v.y, 0, base, first[1], first[3]);
-            unpack4(v.x, 1, base, second[0], second[2]);
-            unpack4(v.y, 1, base, second[1], second[3]);
+            unpack4(l.x, 0, base, first[0], first[2]);
+            unpack4(l.y, 0, base, first[1], first[3]);
+            unpack4(l.x, 1, base, second[0], second[2]);
+            unpack4(l.y, 1, base, second[1], second[3]);
         } else {
-            const uint4 v = load_once(reinterpret_cast<const uint4*>(low + static_cast<size_t>(group) * 512));
-            unpack8(v.x, base, first[0], first[2]);
-            unpack8(v.z, base, first[1], first[3]);
-            unpack8(v.y, base, second[0], second[2]);
-            unpack8(v.w, base, second[1], second[3]);
+            unpack8(l.x, base, first[0], first[2]);
+            unpack8(l.z, base, first[1], first[3]);
+            unpack8(l.y, base, second[0], second[2]);
+            unpack8(l.w, base, second[1], second[3]);
         }
     }
 
@@ -108,53 +135,138 @@ struct TileReader {
 
 // Sums of 32 or 16 activations of the two rows whose products a lane holds.
 template <class L>
-__device__ __forceinline__ float2 load_sums(const Halves& x, int slot, int count, int group, int half_group) {
-    float2 sums = make_float2(0.f, 0.f);
-    if (L::scale == SCALE_D) return sums;
-    const int stride = x.stride / 16;
-    const float* at = x.sums + static_cast<size_t>(slot) * stride + group * 2;
-    const bool second = slot + 1 < count;
-    if (slot < count) sums.x = L::groups == 2 ? at[half_group] : at[0] + at[1];
-    if (second) sums.y = L::groups == 2 ? at[stride + half_group] : at[stride] + at[stride + 1];
-    return sums;
+__device__ __forceinline__ float2 load_sums(const Halves& x, int first, int second, int group, int half_group) {
+    if (L::scale == SCALE_D) return make_float2(0.f, 0.f);
+    const size_t stride = x.stride / 16;
+    const float* a = x.sums + first * stride + group * 2;
+    const float* b = x.sums + second * stride + group * 2;
+    if (L::groups == 2) return make_float2(a[half_group], b[half_group]);
+    return make_float2(a[0] + a[1], b[0] + b[1]);
 }
 
+// The rows of a warp's products.
+struct Slots {
+    int first, last;
+    __device__ int at(int slot) const { return min(first + slot, last); }
+};
+
+// How a warp's ring in shared memory is cut: stages of the weights of MT tiles, and of few rows' activations too.
 template <int FORMAT, int NT, int MT>
-__device__ __forceinline__ void multiply_slice(const LinearArgs& a, const TileReader<FORMAT>* tiles, int slot_first,
-                                               int count, float (&acc)[MT][NT][4]) {
+struct Ring {
     using L = Layout<FORMAT>;
-    const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, n = lane / 4, q = lane % 4;
-    const int slice_groups = (a.groups + SLICES - 1) / SLICES;
-    const int end = min(a.groups, (slice + 1) * slice_groups);
-    constexpr int UNROLL = NT * MT <= 2 ? 4 : NT * MT <= 4 ? 2 : 1;
-#pragma unroll UNROLL
-    for (int group = slice * slice_groups; group < end; group++) {
-        unsigned first[MT][4], second[MT][4];
+    static constexpr bool with_rows = NT <= 2;
+    static constexpr int weights = L::run_bytes * MT;
+    static constexpr int bytes = weights + (with_rows ? NT * 1024 : 0);
+    static constexpr int depth = RING_BYTES(NT, MT) / bytes;
+};
+
+// Starts the copy of the words that the lane multiplies in a run, to its own place.
+template <bool DENSE_ORDER, int NT>
+__device__ __forceinline__ void fetch_rows(const Halves& x, Slots slots, int group, unsigned char* place) {
+    const int lane = threadIdx.x % 32, n = lane / 4, q = lane % 4;
 #pragma unroll
-        for (int i = 0; i < MT; i++) tiles[i].read(group, first[i], second[i]);
+    for (int nt = 0; nt < NT; nt++) {
+        // What stands in for rows beyond the last does not matter: their sums are dropped.
+        if (slots.first + nt * 8 + n > slots.last) continue;
+        const size_t at = static_cast<size_t>(slots.first + nt * 8 + n) * x.stride + group * 32;
+        unsigned char* to = place + nt * 1024 + lane * 16;
+        if (DENSE_ORDER) {
+            // Up to eight rows stay in the first cache, more would only pass through it.
+            if (NT == 1) {
+                copy_async_shared_16(to, x.narrow_hi + at + 8 * q);
+                copy_async_shared_16(to + 512, x.narrow_lo + at + 8 * q);
+            } else {
+                copy_async_16(to, x.narrow_hi + at + 8 * q, true);
+                copy_async_16(to + 512, x.narrow_lo + at + 8 * q, true);
+            }
+        } else {
+            copy_async_8(to, x.narrow_hi + at + 4 * q);
+            copy_async_8(to + 8, x.narrow_hi + at + 16 + 4 * q);
+            copy_async_8(to + 512, x.narrow_lo + at + 4 * q);
+            copy_async_8(to + 520, x.narrow_lo + at + 16 + 4 * q);
+        }
+    }
+}
+
+__device__ __forceinline__ Words fetched_words(const unsigned char* place, int nt) {
+    const unsigned char* at = place + nt * 1024 + threadIdx.x % 32 * 16;
+    const uint4 hi = *reinterpret_cast<const uint4*>(at), lo = *reinterpret_cast<const uint4*>(at + 512);
+    return {{hi.x, hi.y, hi.z, hi.w}, {lo.x, lo.y, lo.z, lo.w}};
+}
+
+// The products of a run of 32 columns.
+template <int FORMAT, int NT, int MT>
+__device__ __forceinline__ void multiply_run(const LinearArgs& a, const TileReader<FORMAT> (&tiles)[MT], Slots slots,
+                                             const unsigned char* place, int group, float (&acc)[MT][NT][4]) {
+    using L = Layout<FORMAT>;
+    using R = Ring<FORMAT, NT, MT>;
+    const int lane = threadIdx.x % 32, n = lane / 4, q = lane % 4;
+    Words x[NT];
+#pragma unroll
+    for (int nt = 0; nt < NT; nt++)
+        x[nt] = R::with_rows ? fetched_words(place + R::weights, nt)
+                             : load_words<L::dense>(a.x, slots.at(nt * 8 + n), group * 32, q);
+#pragma unroll
+    for (int i = 0; i < MT; i++) {
+        unsigned first[4], second[4];
+        tiles[i].unpack(tiles[i].raw(place + i * L::run_bytes), first, second);
 #pragma unroll
         for (int nt = 0; nt < NT; nt++) {
-            const int slot = slot_first + nt * 8;
-            const Words x = load_words<L::dense>(a.x, slot + n, group * 32, q, slot + n < count);
-#pragma unroll
-            for (int i = 0; i < MT; i++) {
-                if (L::dense) {
-                    multiply(acc[i][nt], first[i], x, 0);
-                    multiply(acc[i][nt], second[i], x, 1);
-                } else if (L::groups == 1) {
-                    float chain[4] = {0.f, 0.f, 0.f, 0.f};
-                    multiply(chain, first[i], x, 0);
-                    multiply(chain, second[i], x, 1);
-                    tiles[i].scale(acc[i][nt], chain, group, 0, load_sums<L>(a.x, slot + 2 * q, count, group, 0));
-                } else {
-                    float chain[4] = {0.f, 0.f, 0.f, 0.f}, other[4] = {0.f, 0.f, 0.f, 0.f};
-                    multiply(chain, first[i], x, 0);
-                    multiply(other, second[i], x, 1);
-                    tiles[i].scale(acc[i][nt], chain, group, 0, load_sums<L>(a.x, slot + 2 * q, count, group, 0));
-                    tiles[i].scale(acc[i][nt], other, group, 1, load_sums<L>(a.x, slot + 2 * q, count, group, 1));
-                }
+            if (L::dense) {
+                multiply(acc[i][nt], first, x[nt], 0);
+                multiply(acc[i][nt], second, x[nt], 1);
+                continue;
+            }
+            const int row = slots.at(nt * 8 + 2 * q), other_row = slots.at(nt * 8 + 2 * q + 1);
+            float chain[4] = {0.f, 0.f, 0.f, 0.f}, other[4] = {0.f, 0.f, 0.f, 0.f};
+            multiply(chain, first, x[nt], 0);
+            if (L::groups == 1) {
+                multiply(chain, second, x[nt], 1);
+                tiles[i].scale(acc[i][nt], chain, group, 0, load_sums<L>(a.x, row, other_row, group, 0));
+            } else {
+                multiply(other, second, x[nt], 1);
+                tiles[i].scale(acc[i][nt], chain, group, 0, load_sums<L>(a.x, row, other_row, group, 0));
+                tiles[i].scale(acc[i][nt], other, group, 1, load_sums<L>(a.x, row, other_row, group, 1));
             }
         }
+    }
+}
+
+// A warp's slice: runs come through the ring, its depth of them under way at any time; weights from before the kernel
+// before this one has ended.
+template <int FORMAT, int NT, int MT>
+__device__ __forceinline__ void multiply_slice(const LinearArgs& a, const TileReader<FORMAT> (&tiles)[MT], Slots slots,
+                                               unsigned char* ring, float (&acc)[MT][NT][4]) {
+    using L = Layout<FORMAT>;
+    using R = Ring<FORMAT, NT, MT>;
+    const int slice = threadIdx.x / 32, slice_groups = (a.groups + SLICES - 1) / SLICES;
+    const int begin = slice * slice_groups, end = min(a.groups, begin + slice_groups);
+    ring += slice * RING_BYTES(NT, MT);
+#pragma unroll
+    for (int ahead = 0; ahead < R::depth; ahead++)
+        if (begin + ahead < end)
+            for (int i = 0; i < MT; i++) tiles[i].fetch(begin + ahead, ring + ahead * R::bytes + i * L::run_bytes);
+    dependency_wait();
+    dependency_launch();
+#pragma unroll
+    for (int ahead = 0; ahead < R::depth; ahead++) {
+        if (R::with_rows && begin + ahead < end)
+            fetch_rows<L::dense, NT>(a.x, slots, begin + ahead, ring + ahead * R::bytes + R::weights);
+        copy_async_commit();
+    }
+    int at = 0;
+#pragma unroll 2
+    for (int group = begin; group < end; group++) {
+        copy_async_wait<R::depth - 1>();
+        unsigned char* place = ring + at * R::bytes;
+        multiply_run<FORMAT, NT, MT>(a, tiles, slots, place, group, acc);
+        const int next = group + R::depth;
+        if (next < end) {
+            for (int i = 0; i < MT; i++) tiles[i].fetch(next, place + i * L::run_bytes);
+            if (R::with_rows) fetch_rows<L::dense, NT>(a.x, slots, next, place + R::weights);
+        }
+        copy_async_commit();
+        at = at + 1 == R::depth ? 0 : at + 1;
     }
 }
 
@@ -191,9 +303,11 @@ template <int FORMAT, int NT, bool GATED>
 __device__ __forceinline__ void linear(const LinearArgs& a) {
     constexpr int MT = GATED || NT >= 4 ? 2 : 1;
     __shared__ float sums[SLICES][MT][8][17];
+    EXTERN_SHARED(ring);
     const int count = a.counted ? a.counts->sampled : a.counts->narrow;
     const int slot_first = blockIdx.y * NT * 8;
-    if (slot_first >= count) return;
+    // The first rows are always some: their weights are asked for before the count is known.
+    if (blockIdx.y > 0 && slot_first >= count) return;
     Place places[MT];
     for (int i = 0; i < MT; i++) {
         const int tile = blockIdx.x * MT + i, tiles = a.parts[a.part_count - 1].tile_first +
@@ -201,17 +315,14 @@ __device__ __forceinline__ void linear(const LinearArgs& a) {
         places[i] = GATED ? Place{&a.parts[i], static_cast<int>(blockIdx.x)} : place_of(a, min(tile, tiles - 1));
     }
     float acc[MT][NT][4] = {};
-    if (MT == 2) {
-        const TileReader<FORMAT> readers[2] = {{a, *places[0].part, places[0].tile},
-                                               {a, *places[MT - 1].part, places[MT - 1].tile}};
-        dependency_wait();
-        multiply_slice<FORMAT, NT, MT>(a, readers, slot_first, count, acc);
+    const Slots slots = {slot_first, count - 1};
+    if constexpr (MT == 2) {
+        const TileReader<FORMAT> readers[2] = {{a, *places[0].part, places[0].tile}, {a, *places[1].part, places[1].tile}};
+        multiply_slice<FORMAT, NT, MT>(a, readers, slots, ring, acc);
     } else {
-        const TileReader<FORMAT> reader(a, *places[0].part, places[0].tile);
-        dependency_wait();
-        multiply_slice<FORMAT, NT, MT>(a, &reader, slot_first, count, acc);
+        const TileReader<FORMAT> readers[1] = {{a, *places[0].part, places[0].tile}};
+        multiply_slice<FORMAT, NT, MT>(a, readers, slots, ring, acc);
     }
-    dependency_launch();
     const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, r = lane / 4, q = lane % 4;
     const int tile_count = a.parts[a.part_count - 1].tile_first + (a.parts[a.part_count - 1].rows + 15) / 16;
 #pragma unroll

@@ -20,6 +20,8 @@ pub use cache::CudaKvCache;
 pub use device::CudaError;
 pub use discover::{Gpu, NoGpu, gpus};
 pub use matrix::{CudaMatrix, MatrixError};
-pub use ops::{Activation, Cuda, Epilogue, HeadNorms, Linear, NormInput, Rotary, StepLimits, Work};
+pub use ops::{
+    Activation, Attention, Cuda, Epilogue, HeadNorms, Linear, NormInput, Rotary, StepLimits, Work,
+};
 pub use rows::{CudaRows, RowsUse};
 pub use step::StepView;

@@ -18,11 +18,11 @@ const ROWS_MAX: usize = 300;
 /// `None`, with a reason printed, where there is neither a GPU nor an emulated one.
 fn cuda() -> Option<Cuda> {
     static EMULATOR: OnceLock<Result<(), String>> = OnceLock::new();
-    if std::env::var_os("OSTRO_REAL_GPU").is_none() {
-        if let Err(reason) = EMULATOR.get_or_init(load_emulator) {
-            println!("skipped: no emulated GPU, {reason}");
-            return None;
-        }
+    if std::env::var_os("OSTRO_REAL_GPU").is_none()
+        && let Err(reason) = EMULATOR.get_or_init(load_emulator)
+    {
+        println!("skipped: no emulated GPU, {reason}");
+        return None;
     }
     match gpus() {
         Ok(gpus) => Some(Cuda::new(gpus.into_iter().next().unwrap()).unwrap()),
@@ -41,7 +41,8 @@ fn load_emulator() -> Result<(), String> {
         return Err(String::from_utf8_lossy(&built.stderr).into_owned());
     }
     // SAFETY: our own library; its initialisers do nothing.
-    let library = unsafe { libloading::Library::new(out.join("libcuda.so.1")) }.map_err(|error| error.to_string())?;
+    let library =
+        unsafe { libloading::Library::new(out.join("libcuda.so.1")) }.map_err(|error| error.to_string())?;
     std::mem::forget(library);
     Ok(())
 }
@@ -85,8 +86,12 @@ fn weights(weight_type: WeightType, elements: usize, random: &mut Random) -> Vec
     let floats = |random: &mut Random| (0..elements).map(|_| 0.05 * random.float()).collect::<Vec<f32>>();
     match weight_type {
         WeightType::F32 => floats(random).into_iter().flat_map(f32::to_le_bytes).collect(),
-        WeightType::F16 => floats(random).into_iter().flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect(),
-        WeightType::BF16 => floats(random).into_iter().flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect(),
+        WeightType::F16 => {
+            floats(random).into_iter().flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect()
+        }
+        WeightType::BF16 => {
+            floats(random).into_iter().flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect()
+        }
         _ => blocks(weight_type, elements, random),
     }
 }
@@ -157,10 +162,8 @@ fn check(case: &Case, cuda: &mut Cuda, worst: f64) {
     let w = dequantised(weight_type, &bytes, outputs * columns);
     for row in 0..rows {
         let x = normalised(&x[row * columns..][..columns], 1e-5);
-        let expected: Vec<f64> = w
-            .chunks_exact(columns)
-            .map(|w| w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x).sum())
-            .collect();
+        let expected: Vec<f64> =
+            w.chunks_exact(columns).map(|w| w.iter().zip(&x).map(|(w, x)| f64::from(*w) * x).sum()).collect();
         let name = format!("{weight_type} {outputs}x{columns}, row {row} of {rows}, prompt {is_prompt}");
         let found = read(cuda, &sums, row);
         let both = [distance(&found[..outputs], &expected), distance(&found[outputs..], &expected)];

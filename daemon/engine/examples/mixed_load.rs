@@ -29,7 +29,8 @@ fn main() -> Result<()> {
     let vocab = u64::from(engine.info().vocab_size);
     let began = Instant::now();
     for salt in 0..REQUESTS {
-        let prompt: Vec<u32> = (0..between(100, 1024)).map(|_| between(0, vocab.min(10_000) - 1) as u32).collect();
+        let prompt: Vec<u32> =
+            (0..between(100, 1024)).map(|_| between(0, vocab.min(10_000) - 1) as u32).collect();
         let max_tokens = between(100, 1024) as u32;
         prompt_tokens += prompt.len();
         streams.push(engine.submit(Generation {

@@ -48,8 +48,12 @@ pub trait Backend {
     fn check_gated(&mut self, gate: &Self::Matrix, up: &Self::Matrix) -> Result<(), BackendError>;
     fn load_vector(&mut self, values: Vec<f32>) -> Result<Self::Vector, BackendError>;
     fn load_rotary(&mut self, rotary: &Rotary, positions: usize) -> Result<Self::Rotary, BackendError>;
-    fn allocate_rows(&mut self, rows: usize, width: usize, rows_use: RowsUse)
-    -> Result<Self::Rows, BackendError>;
+    fn allocate_rows(
+        &mut self,
+        rows: usize,
+        width: usize,
+        rows_use: RowsUse,
+    ) -> Result<Self::Rows, BackendError>;
     /// What `allocate_rows` takes.
     fn rows_bytes(&self, rows: usize, width: usize, rows_use: RowsUse) -> u64;
     /// What a block of the cache takes over all layers.

@@ -38,7 +38,9 @@ pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<En
     let threads = check(options)?;
     match device::choose(options.device) {
         Some(gpu) => load_on(|| device::open(&gpu), options, report),
-        None => load_on(|| Ok(CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads)), options, report),
+        None => {
+            load_on(|| Ok(CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads)), options, report)
+        }
     }
 }
 
@@ -87,7 +89,14 @@ fn load_on<B: Backend + 'static>(
     let nominal_bytes_per_second = backend.nominal_bytes_per_second();
     let sources_apart = backend.has_sources_apart();
     let about = about.into_info(&spec, context_len, cache);
-    let info = ModelInfo { weight_bytes, step_weight_bytes, threads, instruction_set, nominal_bytes_per_second, ..about };
+    let info = ModelInfo {
+        weight_bytes,
+        step_weight_bytes,
+        threads,
+        instruction_set,
+        nominal_bytes_per_second,
+        ..about
+    };
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;
     tell(LoadStage::Ready, 0, 0);
     let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart));

@@ -21,7 +21,8 @@ fn engine(path: &Path, device: DeviceChoice) -> Engine {
     options.device = device;
     options.cache.size = CacheSize::ContextLen(4096);
     options.cache.block_size = 16;
-    options.schedule = ScheduleOptions { sequences_max: 8, tokens_per_step: Some(96), ..ScheduleOptions::default() };
+    options.schedule =
+        ScheduleOptions { sequences_max: 8, tokens_per_step: Some(96), ..ScheduleOptions::default() };
     Engine::load(options, &|_| ()).unwrap()
 }
 
@@ -36,7 +37,9 @@ fn greedy(prompt: &[TokenId]) -> Generation {
 }
 
 fn prompts() -> Vec<Vec<TokenId>> {
-    [1usize, 3, 17, 70, 200].map(|len| (0..len).map(|i| 5 + (i * i * 7 + len * 13) as u32 % 250).collect()).to_vec()
+    [1usize, 3, 17, 70, 200]
+        .map(|len| (0..len).map(|i| 5 + (i * i * 7 + len * 13) as u32 % 250).collect())
+        .to_vec()
 }
 
 /// One by one and all together, the answers are those of the CPU.
@@ -62,7 +65,9 @@ fn check(model: TinyModel, name: &str) {
 
 #[test]
 fn llama_answers_as_on_the_cpu() {
-    for weight_type in [WeightType::F32, WeightType::F16, WeightType::BF16, WeightType::Q4_1, WeightType::Q8_0] {
+    for weight_type in
+        [WeightType::F32, WeightType::F16, WeightType::BF16, WeightType::Q4_1, WeightType::Q8_0]
+    {
         check(TinyModel::new(TinyFamily::Llama).weight_type(weight_type), weight_type.name());
     }
 }

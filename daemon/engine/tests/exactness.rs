@@ -72,13 +72,17 @@ fn lone() -> Setting {
 }
 
 fn crowd() -> Setting {
-    let schedule = ScheduleOptions { sequences_max: 16, prompt_tokens_beside_decode: Some(100), ..lone().schedule };
+    let schedule =
+        ScheduleOptions { sequences_max: 16, prompt_tokens_beside_decode: Some(100), ..lone().schedule };
     Setting { threads: 2, schedule, ..lone() }
 }
 
 fn chunks(tokens_per_step: usize) -> Setting {
-    let schedule =
-        ScheduleOptions { tokens_per_step: Some(tokens_per_step), prompt_tokens_beside_decode: Some(tokens_per_step), ..crowd().schedule };
+    let schedule = ScheduleOptions {
+        tokens_per_step: Some(tokens_per_step),
+        prompt_tokens_beside_decode: Some(tokens_per_step),
+        ..crowd().schedule
+    };
     Setting { schedule, ..crowd() }
 }
 

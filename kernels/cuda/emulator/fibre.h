@@ -21,6 +21,7 @@ struct AsyncCopy {
   const void* global;
   bool valid;
   unsigned group;  // counts copy_async_commit() calls
+  size_t bytes;
 };
 
 struct Fibre {

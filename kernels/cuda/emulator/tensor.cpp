@@ -111,15 +111,15 @@ void apply_load_matrix_transposed(void* const* operands, unsigned lanes) {
 }
 
 void copy_now(const AsyncCopy& copy) {
-  auto misaligned = [](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % 16 != 0; };
-  if (misaligned(copy.shared) || !is_shared(copy.shared, 16))
-    fail("copy_async_16: %p is not a 16-byte aligned place in shared memory", copy.shared);
+  auto misaligned = [&copy](const void* pointer) { return reinterpret_cast<uintptr_t>(pointer) % copy.bytes != 0; };
+  if (misaligned(copy.shared) || !is_shared(copy.shared, copy.bytes))
+    fail("copy_async: %p is not an aligned place of %zu bytes in shared memory", copy.shared, copy.bytes);
   if (!copy.valid) {
-    memset(copy.shared, 0, 16);
+    memset(copy.shared, 0, copy.bytes);
     return;
   }
-  if (misaligned(copy.global)) fail("copy_async_16: source %p is not 16-byte aligned", copy.global);
-  memcpy(copy.shared, copy.global, 16);
+  if (misaligned(copy.global)) fail("copy_async: source %p is not aligned to %zu bytes", copy.global, copy.bytes);
+  memcpy(copy.shared, copy.global, copy.bytes);
 }
 
 void wait_for_copies(unsigned groups_left) {

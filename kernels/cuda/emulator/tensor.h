@@ -39,10 +39,17 @@ inline void ldmatrix_x4_trans(unsigned (&r)[4], const void* shared_row) {
 }
 
 // Done at once, or in adverse order as late as the GPU may: at the wait for its group.
+namespace emulator {
+inline void copy_async(const AsyncCopy& copy) {
+  if (adverse) current->copies.push_back(copy);
+  else copy_now(copy);
+}
+}  // namespace emulator
 inline void copy_async_16(void* shared, const void* global, bool valid) {
-  emulator::AsyncCopy copy = {shared, global, valid, emulator::current->copy_groups};
-  if (emulator::adverse) emulator::current->copies.push_back(copy);
-  else emulator::copy_now(copy);
+  emulator::copy_async({shared, global, valid, emulator::current->copy_groups, 16});
+}
+inline void copy_async_8(void* shared, const void* global) {
+  emulator::copy_async({shared, global, true, emulator::current->copy_groups, 8});
 }
 inline void copy_async_commit() { emulator::current->copy_groups++; }
 template <int N>

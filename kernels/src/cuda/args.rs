@@ -126,11 +126,9 @@ pub(crate) struct LinearArgs {
 pub(crate) struct AttendArgs {
     pub(crate) counts: Address,
     pub(crate) qkv: Address,
+    /// (row, position, first of its block table, slot) each.
     pub(crate) singles: Address,
-    pub(crate) positions: Address,
-    pub(crate) table_first: Address,
     pub(crate) blocks: Address,
-    pub(crate) slots: Address,
     pub(crate) keys: Address,
     pub(crate) values: Address,
     pub(crate) part_out: Address,
@@ -244,4 +242,15 @@ macro_rules! kernel_args {
         unsafe impl KernelArgs for $name {}
     )*};
 }
-kernel_args!(EmbedArgs, NormArgs, RotaryArgs, LinearArgs, AttendArgs, PromptArgs, BestArgs, PackDenseArgs, UnpackArgs, WideArgs);
+kernel_args!(
+    EmbedArgs,
+    NormArgs,
+    RotaryArgs,
+    LinearArgs,
+    AttendArgs,
+    PromptArgs,
+    BestArgs,
+    PackDenseArgs,
+    UnpackArgs,
+    WideArgs
+);

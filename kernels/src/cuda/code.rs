@@ -14,6 +14,18 @@ macro_rules! sources {
 }
 
 sources!(
-    "wide", "rows", "pack", "attention", "prompt", "linear_dense", "linear_q4_d", "linear_q4_dm", "linear_q8_d", "linear_q8_dm",
-    "linear_q4_fm", "linear_q8_fm", "linear_q4_fm16", "linear_q8_fm16",
+    "wide",
+    "rows",
+    "pack",
+    "attention",
+    "prompt",
+    "linear_dense",
+    "linear_q4_d",
+    "linear_q4_dm",
+    "linear_q8_d",
+    "linear_q8_dm",
+    "linear_q4_fm",
+    "linear_q8_fm",
+    "linear_q4_fm16",
+    "linear_q8_fm16",
 );

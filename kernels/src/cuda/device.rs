@@ -1,11 +1,15 @@
 //! One GPU in use: its context, its stream, the kernels' code, and launches.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute_enum};
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DriverError, result};
+use cudarc::driver::sys::{
+    self, CUdevice_attribute, CUfunction_attribute_enum, CUlaunchAttribute, CUlaunchAttributeID,
+    CUlaunchAttributeValue, CUlaunchConfig,
+};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DriverError};
 use cudarc::nvrtc::Ptx;
 
 use super::args::KernelArgs;
@@ -17,7 +21,9 @@ use super::discover::{Gpu, message};
 pub enum CudaError {
     #[error("{what}: {reason}")]
     Driver { what: &'static str, reason: String },
-    #[error("the GPU has no memory for {what} of {bytes} bytes, {free_bytes} of {total_bytes} bytes are free")]
+    #[error(
+        "the GPU has no memory for {what} of {bytes} bytes, {free_bytes} of {total_bytes} bytes are free"
+    )]
     OutOfMemory { what: &'static str, bytes: u64, free_bytes: u64, total_bytes: u64 },
 }
 
@@ -76,7 +82,7 @@ impl Device {
             return Ok(());
         }
         if !self.modules.contains_key(module) {
-            let code = Ptx::from_src(code::source(module));
+            let code = Ptx::from_src(self.source(module));
             let loaded = self.context.load_module(code).during("cannot load kernels onto the GPU")?;
             self.modules.insert(module, loaded);
         }
@@ -85,35 +91,97 @@ impl Device {
         Ok(())
     }
 
+    /// From compute capability 9.0 on kernels can start before the one before has ended.
+    fn source(&self, module: &'static str) -> Cow<'static, str> {
+        let source = code::source(module);
+        match self.starts_early() {
+            false => source.into(),
+            true => source
+                .replace("// ostro: wait", "griddepcontrol.wait;")
+                .replace("// ostro: launch", "griddepcontrol.launch_dependents;")
+                .replace(".target sm_80", ".target sm_90")
+                .into(),
+        }
+    }
+
+    fn starts_early(&self) -> bool {
+        // Graphs know such starts from CUDA 12.3 on.
+        self.gpu.compute_capability >= (9, 0) && self.gpu.driver_version >= 12_030
+    }
+
     /// Allows a kernel more shared memory than the usual 48 KiB.
     pub(crate) fn allow_shared(&self, kernel: &'static str, bytes: usize) -> Result<(), CudaError> {
         let attribute = CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
-        self.functions[kernel].set_attribute(attribute, bytes as i32).during("a kernel needs more shared memory")
+        self.functions[kernel]
+            .set_attribute(attribute, bytes as i32)
+            .during("a kernel needs more shared memory")
     }
 
     /// Queues a kernel that was prepared. Its errors may show only later.
-    pub(crate) fn launch<A: KernelArgs>(&self, kernel: &'static str, grid: Grid, args: &A) -> Result<(), CudaError> {
+    pub(crate) fn launch<A: KernelArgs>(
+        &self,
+        kernel: &'static str,
+        grid: Grid,
+        args: &A,
+    ) -> Result<(), CudaError> {
+        self.start(kernel, grid, args, &mut [])
+    }
+
+    /// As `launch`, of a kernel that waits itself for the one before it (`dependency_wait`).
+    pub(crate) fn launch_early<A: KernelArgs>(
+        &self,
+        kernel: &'static str,
+        grid: Grid,
+        args: &A,
+    ) -> Result<(), CudaError> {
+        let early = CUlaunchAttribute {
+            id: CUlaunchAttributeID::CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
+            pad: [0; 4],
+            value: CUlaunchAttributeValue { programmaticStreamSerializationAllowed: 1 },
+        };
+        let attributes = &mut [early][..usize::from(self.starts_early())];
+        self.start(kernel, grid, args, attributes)
+    }
+
+    fn start<A: KernelArgs>(
+        &self,
+        kernel: &'static str,
+        grid: Grid,
+        args: &A,
+        attributes: &mut [CUlaunchAttribute],
+    ) -> Result<(), CudaError> {
         let Grid { blocks: (x, y, z), threads, shared_bytes } = grid;
         if x * y * z == 0 {
             return Ok(());
         }
-        let function = self.functions.get(kernel).unwrap_or_else(|| panic!("kernel {kernel} is not prepared"));
+        let function =
+            self.functions.get(kernel).unwrap_or_else(|| panic!("kernel {kernel} is not prepared"));
+        let config = CUlaunchConfig {
+            gridDimX: x as u32,
+            gridDimY: y as u32,
+            gridDimZ: z as u32,
+            blockDimX: threads as u32,
+            blockDimY: 1,
+            blockDimZ: 1,
+            sharedMemBytes: shared_bytes as u32,
+            hStream: self.stream.cu_stream(),
+            attrs: attributes.as_mut_ptr(),
+            numAttrs: attributes.len() as u32,
+        };
         let mut args = *args;
         let mut parameters = [(&raw mut args).cast::<c_void>()];
-        let blocks = (x as u32, y as u32, z as u32);
-        // SAFETY: the kernel takes one parameter, which `args` is (KernelArgs); the driver copies it before it returns.
-        // Addresses in it are of buffers that the caller keeps until the stream is synchronised.
+        self.context.bind_to_thread().during("cannot start a kernel")?;
+        // SAFETY: the kernel takes one parameter, which `args` is (KernelArgs); the driver copies it, and the attributes,
+        // before it returns. Addresses in it are of buffers that the caller keeps until the stream is synchronised.
         let launched = unsafe {
-            result::launch_kernel(
+            sys::cuLaunchKernelEx(
+                &raw const config,
                 function.cu_function(),
-                blocks,
-                (threads as u32, 1, 1),
-                shared_bytes as u32,
-                self.stream.cu_stream(),
-                &mut parameters,
+                parameters.as_mut_ptr(),
+                std::ptr::null_mut(),
             )
         };
-        launched.during("cannot start a kernel")
+        launched.result().during("cannot start a kernel")
     }
 
     pub(crate) fn synchronise(&self) -> Result<(), CudaError> {

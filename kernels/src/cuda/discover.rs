@@ -87,8 +87,10 @@ pub fn gpus() -> Result<Vec<Gpu>, NoGpu> {
 
 fn describe(ordinal: usize, driver_version: i32) -> Result<Gpu, DriverError> {
     use sys::CUdevice_attribute::{
-        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
-        CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH as BUS_BITS, CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as CLOCK_KHZ,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
+        CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH as BUS_BITS,
+        CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as CLOCK_KHZ,
     };
     let device = result::device::get(ordinal as i32)?;
     let name = result::device::get_name(device)?;
@@ -103,7 +105,8 @@ fn describe(ordinal: usize, driver_version: i32) -> Result<Gpu, DriverError> {
         // SAFETY: as above.
         memory_bytes: unsafe { result::device::total_mem(device) }? as u64,
         // Two bits a clock and line.
-        memory_bytes_per_second: f64::from(attribute(CLOCK_KHZ)?) * 1e3 * f64::from(attribute(BUS_BITS)?) / 4.0,
+        memory_bytes_per_second: f64::from(attribute(CLOCK_KHZ)?) * 1e3 * f64::from(attribute(BUS_BITS)?)
+            / 4.0,
         driver_version,
     })
 }

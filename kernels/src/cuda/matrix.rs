@@ -6,6 +6,7 @@ use half::{bf16, f16};
 use super::args::PackDenseArgs;
 use super::buffer::Buffer;
 use super::device::{CudaError, Device, During, Grid};
+use super::tensor_map::TensorMap;
 use super::tiles::{self, Tiles};
 use crate::cpu::block::{BlockFormat, WeightType};
 
@@ -45,6 +46,8 @@ pub struct CudaMatrix {
     pub(crate) offset: i32,
     /// No weight is larger.
     pub(crate) largest: f32,
+    /// For Hopper's copy engine; dense only.
+    pub(crate) map: Option<TensorMap>,
 }
 
 impl CudaMatrix {
@@ -54,7 +57,8 @@ impl CudaMatrix {
 
     /// Same shape and format.
     pub(crate) fn is_like(&self, other: &CudaMatrix) -> bool {
-        (self.format, self.rows, self.columns, self.offset) == (other.format, other.rows, other.columns, other.offset)
+        (self.format, self.rows, self.columns, self.offset)
+            == (other.format, other.rows, other.columns, other.offset)
     }
 
     /// Runs of 32 columns.
@@ -111,6 +115,7 @@ fn load_blocks(
         stride: 0,
         offset,
         largest,
+        map: None,
     })
 }
 
@@ -128,7 +133,8 @@ fn load_dense(
     let up = scale_up(largest);
     let stride = columns.next_multiple_of(COLUMNS_ALIGNED);
     device.prepare("pack", "pack_dense")?;
-    let data = allocate(device, "weights", rows * stride * 2, |context| Buffer::zeroed(context, rows * stride * 2))?;
+    let data =
+        allocate(device, "weights", rows * stride * 2, |context| Buffer::zeroed(context, rows * stride * 2))?;
     let row_bytes = columns * weight_type.block_bytes();
     let rows_at_once = (STAGING_BYTES / row_bytes).clamp(1, rows);
     let mut staging = allocate(device, "weights on their way", rows_at_once * row_bytes, |context| {
@@ -154,7 +160,9 @@ fn load_dense(
         device.synchronise()?;
     }
     let scales = allocate(device, "weights", 0, |context| Buffer::zeroed(context, 0))?;
-    Ok(CudaMatrix { format: Format::Dense, rows, columns, data, scales, scale: 1.0 / up, stride, offset: 0, largest })
+    let map = device.is_hopper().then(|| TensorMap::new(data.address(), rows, stride)).transpose()?;
+    let (format, scale) = (Format::Dense, 1.0 / up);
+    Ok(CudaMatrix { format, rows, columns, data, scales, scale, stride, offset: 0, largest, map })
 }
 
 /// The power of two that brings the largest weight to between 2^13 and 2^14: f16 then keeps all bits of bf16 weights
@@ -179,7 +187,8 @@ fn largest(weight_type: WeightType, bytes: &[u8]) -> f32 {
 
 fn largest_of(weight_type: WeightType, bytes: &[u8]) -> f32 {
     // Magnitudes of floats are ordered as their bits are; infinities and NaNs come last.
-    let largest16 = || bytes.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b) & 0x7FFF).max().unwrap_or(0);
+    let largest16 =
+        || bytes.as_chunks::<2>().0.iter().map(|b| u16::from_le_bytes(*b) & 0x7FFF).max().unwrap_or(0);
     let largest = match weight_type {
         WeightType::F16 => f16::from_bits(largest16()).to_f32(),
         WeightType::BF16 => bf16::from_bits(largest16()).to_f32(),
@@ -196,7 +205,9 @@ pub(crate) fn allocate(
     device: &Device,
     what: &'static str,
     bytes: usize,
-    allocation: impl FnOnce(&std::sync::Arc<cudarc::driver::CudaContext>) -> Result<Buffer, cudarc::driver::DriverError>,
+    allocation: impl FnOnce(
+        &std::sync::Arc<cudarc::driver::CudaContext>,
+    ) -> Result<Buffer, cudarc::driver::DriverError>,
 ) -> Result<Buffer, CudaError> {
     allocation(&device.context).map_err(|error| {
         let (free_bytes, total_bytes) = device.memory().unwrap_or((0, 0));
@@ -204,7 +215,10 @@ pub(crate) fn allocate(
             cudarc::driver::sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {
                 CudaError::OutOfMemory { what, bytes: bytes as u64, free_bytes, total_bytes }
             }
-            _ => CudaError::Driver { what: "cannot allocate memory of the GPU", reason: super::discover::message(error) },
+            _ => CudaError::Driver {
+                what: "cannot allocate memory of the GPU",
+                reason: super::discover::message(error),
+            },
         }
     })
 }

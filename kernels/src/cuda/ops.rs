@@ -24,6 +24,7 @@ use super::step::{Blocks, Products, StepAddresses, StepTable, StepView};
 use crate::cpu::attention::HeadShape;
 use crate::cpu::block::WeightType;
 use crate::cpu::kv_cache::KvCacheShape;
+pub use attention::Attention;
 use attention::PartBuffers;
 pub use linear::{Activation, Epilogue, Linear};
 pub use rows::{HeadNorms, NormInput, Rotary};
@@ -145,7 +146,12 @@ impl Cuda {
         allocate(&self.device, "weights", bytes.len(), |context| Buffer::of(context, &bytes))
     }
 
-    pub fn allocate_rows(&self, capacity: usize, width: usize, rows_use: RowsUse) -> Result<CudaRows, CudaError> {
+    pub fn allocate_rows(
+        &self,
+        capacity: usize,
+        width: usize,
+        rows_use: RowsUse,
+    ) -> Result<CudaRows, CudaError> {
         CudaRows::new(&self.device, capacity, width, rows_use)
     }
 
@@ -176,7 +182,9 @@ impl Cuda {
         };
         self.step = Some(StepState {
             parts: PartBuffers::new(device, &shape, positions)?,
-            best: allocate(device, "sampled tokens", sampled * 4, |context| Buffer::zeroed(context, sampled * 4))?,
+            best: allocate(device, "sampled tokens", sampled * 4, |context| {
+                Buffer::zeroed(context, sampled * 4)
+            })?,
             best_host: Pinned::zeroed(&device.context, sampled).during("cannot allocate pinned memory")?,
             unpacked: allocate(device, "unpacked weights", unpacked_bytes, |context| {
                 Buffer::zeroed(context, unpacked_bytes)
@@ -202,10 +210,15 @@ impl Cuda {
         let longest = view.places.iter().map(|place| place.position).max().unwrap_or(0);
         let parts = (longest as usize / attention::PART + 1).next_power_of_two();
         let rows = view.tokens.len();
-        let recordable = counts.tiles == 0 && counts.wide == 0 && rows <= RECORDED_ROWS_MAX && state.small.holds(view);
+        let recordable =
+            counts.tiles == 0 && counts.wide == 0 && rows <= RECORDED_ROWS_MAX && state.small.holds(view);
         let bucket = recordable.then(|| Bucket { rows: bucket_rows(rows), parts });
         state.current = Current {
-            addresses: if state.small.holds(view) { state.small.addresses() } else { state.large.addresses() },
+            addresses: if state.small.holds(view) {
+                state.small.addresses()
+            } else {
+                state.large.addresses()
+            },
             counts,
             grid_rows: bucket.map_or(rows, |bucket| bucket.rows),
             parts,
@@ -238,7 +251,9 @@ impl Cuda {
                 state.graphs.insert(bucket, graph);
                 Ok(())
             }
-            None => Err(CudaError::Driver { what: "cannot record a step", reason: "nothing was recorded".into() }),
+            None => {
+                Err(CudaError::Driver { what: "cannot record a step", reason: "nothing was recorded".into() })
+            }
         });
         self.keep(started);
     }

@@ -4,6 +4,7 @@ use super::args::Halves;
 use super::buffer::Buffer;
 use super::device::{CudaError, Device};
 use super::matrix::allocate;
+use super::tensor_map::TensorMap;
 
 /// What rows are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,28 +35,27 @@ struct HalvesBuffer {
     narrow_lo: Buffer,
     sums: Buffer,
     wide: Buffer,
+    /// Of the wide ones, for Hopper's copy engine.
+    map: Option<TensorMap>,
     scale: f32,
     stride: usize,
 }
 
 impl CudaRows {
-    pub(crate) fn new(device: &Device, capacity: usize, width: usize, rows_use: RowsUse) -> Result<Self, CudaError> {
-        let buffer = |bytes| allocate(device, "activations", bytes, |context| Buffer::zeroed(context, bytes));
+    pub(crate) fn new(
+        device: &Device,
+        capacity: usize,
+        width: usize,
+        rows_use: RowsUse,
+    ) -> Result<Self, CudaError> {
         let floats = match rows_use {
             RowsUse::Factors => None,
-            _ => Some(buffer(capacity * width * 4)?),
+            _ => Some(buffer(device, capacity * width * 4)?),
         };
         let stride = width.next_multiple_of(64);
         let halves = match rows_use {
             RowsUse::Sums => None,
-            _ => Some(HalvesBuffer {
-                narrow_hi: buffer(capacity * stride * 2)?,
-                narrow_lo: buffer(capacity * stride * 2)?,
-                sums: buffer(capacity * stride / 16 * 4)?,
-                wide: buffer(if device.is_hopper() { capacity * stride * 2 } else { 0 })?,
-                scale: if rows_use == RowsUse::Factors { FACTOR_SCALE } else { 1.0 },
-                stride,
-            }),
+            _ => Some(HalvesBuffer::new(device, capacity, stride, rows_use)?),
         };
         Ok(CudaRows { width, capacity, floats, halves })
     }
@@ -80,6 +80,11 @@ impl CudaRows {
         self.floats.as_ref().expect("these rows have floats").address()
     }
 
+    /// Of the wide halves; on Hopper only.
+    pub(crate) fn map(&self) -> TensorMap {
+        self.halves.as_ref().and_then(|halves| halves.map).expect("wide products are Hopper's")
+    }
+
     pub(crate) fn halves(&self) -> Halves {
         let halves = self.halves.as_ref().expect("these rows are the input of products");
         Halves {
@@ -90,5 +95,25 @@ impl CudaRows {
             scale: halves.scale,
             stride: halves.stride as i32,
         }
+    }
+}
+
+fn buffer(device: &Device, bytes: usize) -> Result<Buffer, CudaError> {
+    allocate(device, "activations", bytes, |context| Buffer::zeroed(context, bytes))
+}
+
+impl HalvesBuffer {
+    fn new(device: &Device, capacity: usize, stride: usize, rows_use: RowsUse) -> Result<Self, CudaError> {
+        let wide = buffer(device, if device.is_hopper() { capacity * stride * 2 } else { 0 })?;
+        let map = device.is_hopper().then(|| TensorMap::new(wide.address(), capacity, stride)).transpose()?;
+        Ok(HalvesBuffer {
+            narrow_hi: buffer(device, capacity * stride * 2)?,
+            narrow_lo: buffer(device, capacity * stride * 2)?,
+            sums: buffer(device, capacity * stride / 16 * 4)?,
+            wide,
+            map,
+            scale: if rows_use == RowsUse::Factors { FACTOR_SCALE } else { 1.0 },
+            stride,
+        })
     }
 }

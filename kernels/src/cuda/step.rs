@@ -58,11 +58,12 @@ impl Layout {
     fn wide(self) -> usize {
         self.narrow() + self.rows
     }
+    /// Four words each, aligned so.
     fn singles(self) -> usize {
-        self.wide() + self.rows
+        (self.wide() + self.rows).next_multiple_of(4)
     }
     fn sampled(self) -> usize {
-        self.singles() + self.rows
+        self.singles() + 4 * self.rows
     }
     fn tiles(self) -> usize {
         (self.sampled() + self.sampled).next_multiple_of(4)
@@ -132,7 +133,11 @@ impl StepTable {
         words[layout.tokens()..][..step.tokens.len()].copy_from_slice(step.tokens);
         words[layout.sampled()..][..step.sampled.len()].copy_from_slice(step.sampled);
         blocks.clear();
-        let mut counts = Counts { rows: step.tokens.len() as u32, sampled: step.sampled.len() as u32, ..Counts::default() };
+        let mut counts = Counts {
+            rows: step.tokens.len() as u32,
+            sampled: step.sampled.len() as u32,
+            ..Counts::default()
+        };
         let mut sequence = usize::MAX;
         let mut first = 0;
         let mut tile: Option<Tile> = None;
@@ -151,7 +156,8 @@ impl StepTable {
             words[layout.slots() + row] = if list == layout.wide() { !*count } else { *count };
             *count += 1;
             if !place.is_prompt {
-                words[layout.singles() + counts.singles as usize] = row as u32;
+                let single = [row as u32, place.position, first, words[layout.slots() + row]];
+                words[layout.singles() + 4 * counts.singles as usize..][..4].copy_from_slice(&single);
                 counts.singles += 1;
                 continue;
             }
@@ -194,7 +200,8 @@ pub(crate) struct Blocks {
 impl Blocks {
     pub(crate) fn new(device: &Device, capacity: usize) -> Result<Self, CudaError> {
         let host = Pinned::zeroed(&device.context, capacity).during("cannot allocate pinned memory")?;
-        let memory = allocate(device, "block tables", capacity * 4, |context| Buffer::zeroed(context, capacity * 4))?;
+        let memory =
+            allocate(device, "block tables", capacity * 4, |context| Buffer::zeroed(context, capacity * 4))?;
         Ok(Blocks { host, len: 0, device: memory })
     }
 
@@ -225,5 +232,6 @@ fn copy(device: &Device, to: u64, words: &[u32]) -> Result<(), CudaError> {
     }
     // SAFETY: the device's side is as long as the host's, which is pinned and stays unchanged until the stream is
     // synchronised at the end of the step.
-    unsafe { result::memcpy_htod_async(to, words, device.stream.cu_stream()) }.during("cannot copy a step to the GPU")
+    unsafe { result::memcpy_htod_async(to, words, device.stream.cu_stream()) }
+        .during("cannot copy a step to the GPU")
 }

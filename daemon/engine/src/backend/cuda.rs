@@ -1,8 +1,8 @@
 //! A GPU as a backend: `ostro_kernels::cuda::Cuda` behind the seam.
 
 use ostro_kernels::cuda::{
-    Activation as CudaActivation, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows, Gpu, Linear,
-    MatrixError, NormInput, Rotary as CudaRotary, StepView,
+    Activation as CudaActivation, Attention, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows, Gpu,
+    Linear, MatrixError, NormInput, Rotary as CudaRotary, StepView,
 };
 use ostro_kernels::cuda::{
     HeadNorms as CudaHeadNorms, RowsUse as CudaRowsUse, StepLimits as CudaLimits, Work as CudaWork,
@@ -80,22 +80,22 @@ impl Backend for CudaBackend {
 
     fn memory(&self) -> Result<Memory, BackendError> {
         let (free, total) = self.cuda.memory().map_err(device)?;
-        Ok(Memory {
-            total_bytes: Some(total),
-            available_bytes: Some(free),
-            owner: MemoryOwner::Models,
-        })
+        Ok(Memory { total_bytes: Some(total), available_bytes: Some(free), owner: MemoryOwner::Models })
     }
 
     fn check(&self, spec: &DecoderSpec, cache_type: CacheType) -> Result<(), BackendError> {
         if cache_type != CacheType::F16 {
             return Err(self.unsupported("a key-value cache that is not f16".to_owned()));
         }
-        for (what, width) in
-            [("hidden size", spec.hidden), ("intermediate size", spec.intermediate), ("head size", spec.head_dim)]
-        {
+        for (what, width) in [
+            ("hidden size", spec.hidden),
+            ("intermediate size", spec.intermediate),
+            ("head size", spec.head_dim),
+        ] {
             if !width.is_multiple_of(WIDTH_MULTIPLE) {
-                return Err(self.unsupported(format!("a {what} of {width}, multiples of {WIDTH_MULTIPLE} only")));
+                return Err(
+                    self.unsupported(format!("a {what} of {width}, multiples of {WIDTH_MULTIPLE} only"))
+                );
             }
         }
         Ok(())
@@ -224,7 +224,8 @@ impl Backend for CudaBackend {
         cache: &CudaKvCache,
         out: &mut CudaRows,
     ) {
-        self.cuda.attention(qkv, place.shape, (cache, place.layer), out);
+        let input = Attention { qkv, shape: place.shape, cache, layer: place.layer };
+        self.cuda.attention(&input, out);
     }
 
     fn logits(&mut self, input: Normed<'_, Self>, head: &CudaMatrix, out: &mut CudaRows) {

@@ -11,11 +11,11 @@ use ostro_engine::device;
 pub fn gpu() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| {
-        if std::env::var_os("OSTRO_REAL_GPU").is_none() {
-            if let Err(reason) = load_emulator() {
-                println!("skipped: no emulated GPU, {reason}");
-                return false;
-            }
+        if std::env::var_os("OSTRO_REAL_GPU").is_none()
+            && let Err(reason) = load_emulator()
+        {
+            println!("skipped: no emulated GPU, {reason}");
+            return false;
         }
         match device::gpus() {
             Ok(_) => true,
@@ -31,7 +31,8 @@ pub fn gpu() -> bool {
 fn load_emulator() -> Result<(), String> {
     let emulator = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../kernels/cuda/emulator");
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
-    let built = Command::new("sh").arg(emulator.join("build.sh")).arg(&out).output().map_err(|e| e.to_string())?;
+    let built =
+        Command::new("sh").arg(emulator.join("build.sh")).arg(&out).output().map_err(|e| e.to_string())?;
     if !built.status.success() {
         return Err(String::from_utf8_lossy(&built.stderr).into_owned());
     }

@@ -40,6 +40,15 @@ impl PartBuffers {
     }
 }
 
+/// A layer's attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    pub qkv: &'a CudaRows,
+    pub shape: &'a HeadShape,
+    pub cache: &'a CudaKvCache,
+    pub layer: usize,
+}
+
 fn single_kernel(shape: &HeadShape) -> (&'static str, usize) {
     match shape.group() {
         1 => ("attend_1", 1),
@@ -73,20 +82,19 @@ pub(super) fn prepare(device: &mut Device, shape: &HeadShape) -> Result<(), Cuda
 
 impl Cuda {
     /// Halves of the heads' outputs.
-    pub fn attention(&mut self, qkv: &CudaRows, shape: &HeadShape, cache: (&CudaKvCache, usize), out: &CudaRows) {
-        self.queue(|device, state| singles(device, state, qkv, shape, cache, out));
-        self.queue(|device, state| prompts(device, state, qkv, shape, cache, out));
+    pub fn attention(&mut self, input: &Attention<'_>, out: &CudaRows) {
+        self.queue(|device, state| singles(device, state, input, out));
+        self.queue(|device, state| prompts(device, state, input, out));
     }
 }
 
 fn singles(
     device: &Device,
     state: &StepState,
-    qkv: &CudaRows,
-    shape: &HeadShape,
-    (cache, layer): (&CudaKvCache, usize),
+    input: &Attention<'_>,
     out: &CudaRows,
 ) -> Result<(), CudaError> {
+    let Attention { qkv, shape, cache, layer } = *input;
     let step = &state.current;
     let rows = if step.recording.is_some() { step.grid_rows } else { step.counts.singles as usize };
     let rows_at_once = state.parts.row_parts / step.parts;
@@ -97,10 +105,7 @@ fn singles(
             counts: step.addresses.counts,
             qkv: qkv.address(),
             singles: step.addresses.singles,
-            positions: step.addresses.positions,
-            table_first: step.addresses.table_first,
             blocks: state.blocks.address(),
-            slots: step.addresses.slots,
             keys,
             values,
             part_out: state.parts.out.address(),
@@ -118,9 +123,9 @@ fn singles(
         let rows = rows_at_once.min(rows - first);
         let groups = shape.kv_heads * shape.group().div_ceil(heads_at_once);
         let grid = Grid { blocks: (rows, groups, step.parts), threads: 128, shared_bytes: 0 };
-        device.launch(kernel, grid, &args)?;
+        device.launch_early(kernel, grid, &args)?;
         let grid = Grid { blocks: (rows, shape.query_heads, 1), threads: 64, shared_bytes: 0 };
-        device.launch("merge_parts", grid, &args)?;
+        device.launch_early("merge_parts", grid, &args)?;
     }
     Ok(())
 }
@@ -128,11 +133,10 @@ fn singles(
 fn prompts(
     device: &Device,
     state: &StepState,
-    qkv: &CudaRows,
-    shape: &HeadShape,
-    (cache, layer): (&CudaKvCache, usize),
+    input: &Attention<'_>,
     out: &CudaRows,
 ) -> Result<(), CudaError> {
+    let Attention { qkv, shape, cache, layer } = *input;
     let step = &state.current;
     let (keys, values) = cache.layer(layer);
     let args = PromptArgs {
@@ -153,6 +157,7 @@ fn prompts(
     };
     let (kernel, ..) = prompt_kernel(shape.head_dim);
     let shared_bytes = prompt_shared_bytes(shape.head_dim);
-    let grid = Grid { blocks: (step.counts.tiles as usize, shape.query_heads, 1), threads: 128, shared_bytes };
+    let grid =
+        Grid { blocks: (step.counts.tiles as usize, shape.query_heads, 1), threads: 128, shared_bytes };
     device.launch(kernel, grid, &args)
 }

@@ -75,9 +75,17 @@ fn kernels(format: Format) -> Kernels {
     }
 }
 
+/// Shared memory for what eight warps have under way (kernels/cuda/linear.cu).
+fn ring_bytes(rows: usize, tiles: usize) -> usize {
+    8 * if rows <= 8 && tiles == 1 { 8192 } else { 12_288 }
+}
+
 pub(super) fn prepare(device: &mut Device, format: Format) -> Result<(), CudaError> {
     let kernels = kernels(format);
-    kernels.linear.into_iter().chain(kernels.gated).try_for_each(|kernel| device.prepare(kernels.module, kernel))
+    kernels.linear.into_iter().chain(kernels.gated).try_for_each(|kernel| {
+        device.prepare(kernels.module, kernel)?;
+        device.allow_shared(kernel, ring_bytes(usize::MAX, 1))
+    })
 }
 
 impl Cuda {
@@ -112,7 +120,12 @@ impl Cuda {
             };
             let tiles = gate.rows.div_ceil(TILE_ROWS);
             let (kernel, token_blocks) = kernel_for(&kernels(gate.format).gated, state.current.narrow_rows());
-            device.launch(kernel, Grid { blocks: (tiles, token_blocks, 1), threads: 256, shared_bytes: 0 }, &args)
+            let grid = Grid {
+                blocks: (tiles, token_blocks, 1),
+                threads: 256,
+                shared_bytes: ring_bytes(state.current.narrow_rows(), 2),
+            };
+            device.launch_early(kernel, grid, &args)
         });
         self.gate_wide(input.x, [gate, up], activation, out);
     }
@@ -139,7 +152,9 @@ impl Cuda {
         let mut rest = linear.parts;
         // One launch for neighbours of one format.
         while let Some(first) = rest.first() {
-            let same = rest.iter().take_while(|matrix| matrix.format == first.format && matrix.offset == first.offset);
+            let same = rest
+                .iter()
+                .take_while(|matrix| matrix.format == first.format && matrix.offset == first.offset);
             let (run, others) = rest.split_at(same.count());
             let run_first = out_first;
             out_first += run.iter().map(|matrix| matrix.rows).sum::<usize>();
@@ -197,14 +212,21 @@ fn arguments(state: &StepState, x: Halves, parts: [Part; 3], matrix: &CudaMatrix
     }
 }
 
-fn launch(device: &Device, format: Format, rows: usize, tiles: usize, args: &LinearArgs) -> Result<(), CudaError> {
+fn launch(
+    device: &Device,
+    format: Format,
+    rows: usize,
+    tiles: usize,
+    args: &LinearArgs,
+) -> Result<(), CudaError> {
     if rows == 0 {
         return Ok(());
     }
     let (kernel, token_blocks) = kernel_for(&kernels(format).linear, rows);
     // Kernels of many rows take two tiles a block.
     let tiles = if rows > 16 { tiles.div_ceil(2) } else { tiles };
-    device.launch(kernel, Grid { blocks: (tiles, token_blocks, 1), threads: 256, shared_bytes: 0 }, args)
+    let grid = Grid { blocks: (tiles, token_blocks, 1), threads: 256, shared_bytes: ring_bytes(rows, 1) };
+    device.launch_early(kernel, grid, args)
 }
 
 /// The kernel for so many rows, and how often it covers them.

@@ -56,7 +56,11 @@ impl Cuda {
                 out_stride: out.width as i32,
                 offset: table.offset,
             };
-            device.launch("embed_rows", Grid { blocks: (step.grid_rows, 1, 1), threads: 256, shared_bytes: 0 }, &args)
+            device.launch(
+                "embed_rows",
+                Grid { blocks: (step.grid_rows, 1, 1), threads: 256, shared_bytes: 0 },
+                &args,
+            )
         });
     }
 
@@ -81,7 +85,11 @@ impl Cuda {
                 x_stride: input.x.width as i32,
                 counted,
             };
-            device.launch("rms_norm", Grid { blocks: (blocks, 1, 1), threads: 256, shared_bytes: 0 }, &args)
+            device.launch_early(
+                "rms_norm",
+                Grid { blocks: (blocks, 1, 1), threads: 256, shared_bytes: 0 },
+                &args,
+            )
         });
         halves
     }
@@ -125,7 +133,7 @@ impl Cuda {
             };
             let heads = (shape.query_heads + 2 * shape.kv_heads).div_ceil(4);
             let grid = Grid { blocks: (step.grid_rows, heads, 1), threads: 128, shared_bytes: 0 };
-            device.launch("rotary_store", grid, &args)
+            device.launch_early("rotary_store", grid, &args)
         });
     }
 
@@ -141,7 +149,7 @@ impl Cuda {
                 stride: logits.width as i32,
             };
             let grid = Grid { blocks: (step.sampled_rows(), 1, 1), threads: 1024, shared_bytes: 0 };
-            device.launch("best_logit", grid, &args)
+            device.launch_early("best_logit", grid, &args)
         });
     }
 }

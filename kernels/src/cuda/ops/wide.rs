@@ -44,23 +44,28 @@ fn unpacked_stride(matrix: &CudaMatrix) -> usize {
 /// Rows of f16 somewhere on the device.
 #[derive(Clone, Copy)]
 struct DenseRows {
-    address: u64,
-    stride: usize,
+    map: TensorMap,
     scale: f32,
 }
 
 impl Cuda {
-    pub(super) fn multiply_wide(&mut self, x: &CudaRows, linear: &Linear<'_>, out: &CudaRows, epilogue: Epilogue) {
+    pub(super) fn multiply_wide(
+        &mut self,
+        x: &CudaRows,
+        linear: &Linear<'_>,
+        out: &CudaRows,
+        epilogue: Epilogue,
+    ) {
         self.queue(|device, state| {
             if state.current.counts.wide == 0 {
                 return Ok(());
             }
             let width = width(device, state, linear.parts.iter().map(|matrix| matrix.rows));
             let rows = unpack_all(device, state, linear.parts)?;
-            let mut args = arguments(state, x, linear.parts[0])?;
+            let mut args = arguments(state, x, linear.parts[0]);
             let (mut tiles, mut out_first) = (0, 0);
             for (index, (matrix, rows)) in linear.parts.iter().zip(rows).enumerate() {
-                args.weights[index] = TensorMap::new(rows.address, matrix.rows, rows.stride)?;
+                args.weights[index] = rows.map;
                 args.parts[index] = part(matrix, rows, x, tiles, out_first);
                 tiles += matrix.rows.div_ceil(width);
                 out_first += matrix.rows;
@@ -91,9 +96,9 @@ impl Cuda {
                 return Ok(());
             }
             let rows = unpack_all(device, state, &[gate, up])?;
-            let mut args = arguments(state, x, gate)?;
+            let mut args = arguments(state, x, gate);
             for (index, (matrix, rows)) in [gate, up].into_iter().zip(rows).enumerate() {
-                args.weights[index] = TensorMap::new(rows.address, matrix.rows, rows.stride)?;
+                args.weights[index] = rows.map;
                 args.parts[index] = part(matrix, rows, x, 0, 0);
             }
             let halves = out.halves();
@@ -122,12 +127,16 @@ fn width(device: &Device, state: &StepState, rows: impl Iterator<Item = usize> +
 }
 
 /// The matrices as rows of f16, unpacked one after another where they are block-wise.
-fn unpack_all(device: &Device, state: &StepState, matrices: &[&CudaMatrix]) -> Result<[DenseRows; 3], CudaError> {
-    let mut rows = [DenseRows { address: 0, stride: 0, scale: 1.0 }; 3];
+fn unpack_all(
+    device: &Device,
+    state: &StepState,
+    matrices: &[&CudaMatrix],
+) -> Result<[DenseRows; 3], CudaError> {
+    let mut rows = [DenseRows { map: TensorMap::default(), scale: 1.0 }; 3];
     let mut at = 0;
     for (to, matrix) in rows.iter_mut().zip(matrices) {
-        if matrix.format == Format::Dense {
-            *to = DenseRows { address: matrix.data.address(), stride: matrix.stride, scale: matrix.scale };
+        if let Some(map) = matrix.map {
+            *to = DenseRows { map, scale: matrix.scale };
             continue;
         }
         let bytes = unpacked_bytes(matrix);
@@ -152,8 +161,12 @@ fn unpack(device: &Device, matrix: &CudaMatrix, address: u64) -> Result<DenseRow
         stride: stride as i32,
         offset: matrix.offset,
     };
-    device.launch("unpack_rows", Grid { blocks: (matrix.rows, 1, 1), threads: 256, shared_bytes: 0 }, &args)?;
-    Ok(DenseRows { address, stride, scale: 1.0 / up })
+    device.launch(
+        "unpack_rows",
+        Grid { blocks: (matrix.rows, 1, 1), threads: 256, shared_bytes: 0 },
+        &args,
+    )?;
+    Ok(DenseRows { map: TensorMap::new(address, matrix.rows, stride)?, scale: 1.0 / up })
 }
 
 fn part(matrix: &CudaMatrix, rows: DenseRows, x: &CudaRows, tile_first: usize, out_first: usize) -> Part {
@@ -167,10 +180,9 @@ fn part(matrix: &CudaMatrix, rows: DenseRows, x: &CudaRows, tile_first: usize, o
     }
 }
 
-fn arguments(state: &StepState, x: &CudaRows, matrix: &CudaMatrix) -> Result<WideArgs, CudaError> {
-    let halves = x.halves();
-    Ok(WideArgs {
-        x: TensorMap::new(halves.wide, x.capacity, halves.stride as usize)?,
+fn arguments(state: &StepState, x: &CudaRows, matrix: &CudaMatrix) -> WideArgs {
+    WideArgs {
+        x: x.map(),
         weights: [TensorMap::default(); 3],
         parts: [Part::default(); 3],
         counts: state.current.addresses.counts,
@@ -186,7 +198,7 @@ fn arguments(state: &StepState, x: &CudaRows, matrix: &CudaMatrix) -> Result<Wid
         out_stride: 0,
         add: 0,
         activation: 0,
-    })
+    }
 }
 
 /// One block a processor; each takes every so-manyth tile.
@@ -198,5 +210,9 @@ fn launch(
 ) -> Result<(), CudaError> {
     let token_tiles = (state.current.counts.wide as usize).div_ceil(TILE_TOKENS);
     let blocks = (args.tiles as usize * token_tiles).min(device.processors);
-    device.launch(kernel, Grid { blocks: (blocks, 1, 1), threads: 384, shared_bytes: shared_bytes(width) }, args)
+    device.launch(
+        kernel,
+        Grid { blocks: (blocks, 1, 1), threads: 384, shared_bytes: shared_bytes(width) },
+        args,
+    )
 }
