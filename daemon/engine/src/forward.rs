@@ -93,4 +93,6 @@ impl<'a> Logits<'a> {
 pub struct ForwardError {
     pub operation: &'static str,
     pub reason: String,
+    /// The device computes nothing from now on: the engine ends.
+    pub is_lost: bool,
 }

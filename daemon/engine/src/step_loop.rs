@@ -1,7 +1,8 @@
 //! The engine's thread: owns model, scheduler and samplers, and turns submissions into events, step by step.
 //!
 //! Commands come through a bounded channel; it parks on it when nothing runs. An error of one sequence fails that
-//! sequence, an error of the model fails the step's sequences, a panic fails all and ends the engine, as its health says.
+//! sequence, an error of the model fails the step's sequences; a panic or the loss of the device fails all and ends the engine, as its
+//! health says.
 
 mod live;
 
@@ -67,7 +68,11 @@ impl StepLoop {
     pub(crate) fn run(mut self) {
         let served = catch_unwind(AssertUnwindSafe(|| self.serve()));
         let (health, reason) = match served {
-            Ok(()) => (EngineHealth::Stopped, "the engine was stopped".to_owned()),
+            Ok(Ok(())) => (EngineHealth::Stopped, "the engine was stopped".to_owned()),
+            Ok(Err(error)) => {
+                let reason = format!("the device was lost: {error}");
+                (EngineHealth::Failed(reason.clone()), reason)
+            }
             Err(panic) => {
                 let reason = format!("the engine failed: {}", panic_text(panic.as_ref()));
                 tracing::error!("{reason}");
@@ -88,11 +93,14 @@ impl StepLoop {
         queued.into_iter().for_each(|submission| submission.refuse(&reason));
     }
 
-    fn serve(&mut self) {
+    /// # Errors
+    /// When the device is lost.
+    fn serve(&mut self) -> Result<(), ForwardError> {
         while self.receive().is_continue() {
             self.drop_abandoned();
-            self.step();
+            self.step()?;
         }
+        Ok(())
     }
 
     /// Takes what was sent; waits for it when there is nothing else to do.
@@ -157,21 +165,22 @@ impl StepLoop {
     }
 
     /// Plans, computes, samples, books, delivers.
-    fn step(&mut self) {
+    fn step(&mut self) -> Result<(), ForwardError> {
         let began = Instant::now();
         self.scheduler.plan(&mut self.plan);
         if self.plan.is_empty() {
-            return;
+            return Ok(());
         }
         self.live.note_started(&self.plan, began);
         if let Err(error) = self.compute() {
             self.fail_planned(&error);
-            return;
+            return if error.is_lost { Err(error) } else { Ok(()) };
         }
         self.scheduler.advance(&self.plan, &self.sampled, &mut self.outcomes);
         self.count(began);
         self.publish();
         self.deliver();
+        Ok(())
     }
 
     /// Leaves a token for each wanted row in `sampled`, and with its live sequence.

@@ -227,7 +227,7 @@ fn full_queue_refuses_and_recovers() {
 fn model_error_fails_the_step_and_the_engine_goes_on() {
     let steps = AtomicUsize::new(0);
     let engine = engine_with(options(), move |_| match steps.fetch_add(1, Ordering::Relaxed) {
-        3 => Err(ForwardError { operation: "attention", reason: "out of luck".into() }),
+        3 => Err(ForwardError { operation: "attention", reason: "out of luck".into(), is_lost: false }),
         _ => Ok(()),
     });
     let answer = read(engine.submit(greedy(&prompt(1, 20), 50)).unwrap());
@@ -236,6 +236,22 @@ fn model_error_fails_the_step_and_the_engine_goes_on() {
     assert_eq!(engine.stats().failed_total, 1);
     assert_eq!(read(engine.submit(greedy(&prompt(1, 20), 50)).unwrap()).ids(), expected(&prompt(1, 20), 50));
     assert_idle(&engine);
+}
+
+#[test]
+fn lost_device_ends_the_engine_and_says_so() {
+    let engine = engine_with(options(), |_| {
+        Err(ForwardError { operation: "attention", reason: "it fell off the bus".into(), is_lost: true })
+    });
+    let answer = read(engine.submit(greedy(&prompt(1, 20), 50)).unwrap());
+    assert_eq!(answer.failure(), "the model failed in attention: it fell off the bus");
+    while engine.stats().health == EngineHealth::Running {
+        std::thread::yield_now();
+    }
+    let reason = "the device was lost: the model failed in attention: it fell off the bus";
+    assert_eq!(engine.stats().health, EngineHealth::Failed(reason.into()));
+    let refused = engine.submit(greedy(&prompt(2, 20), 50)).unwrap_err();
+    assert_eq!(refused, SubmitError::Unavailable(reason.into()));
 }
 
 #[test]

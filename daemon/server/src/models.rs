@@ -9,7 +9,7 @@ mod source;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use ostro_engine::Engine;
+use ostro_engine::{Engine, EngineHealth};
 use tokio::sync::watch;
 
 use crate::error::{ApiError, bounded};
@@ -247,7 +247,12 @@ impl Model {
                 card.stage = Some(progress.stage.to_string());
             }
             State::Loaded(loaded) => {
+                let health = loaded.engine.stats().health;
                 card.status = ModelStatus::Loaded;
+                if let EngineHealth::Failed(reason) = health {
+                    card.status = ModelStatus::Failed;
+                    card.error = Some(reason);
+                }
                 card.max_model_len = Some(loaded.engine.info().context_len);
             }
             State::Failed(reason) => {
@@ -256,6 +261,14 @@ impl Model {
             }
         }
         card
+    }
+
+    /// It was loaded and answers nothing any more; only a new process mends that.
+    pub fn is_broken(&self) -> bool {
+        match &*self.state.borrow() {
+            State::Loaded(loaded) => matches!(loaded.engine.stats().health, EngineHealth::Failed(_)),
+            State::Loading(_) | State::Failed(_) => false,
+        }
     }
 
     fn load(&self, load: source::Load) {

@@ -41,7 +41,8 @@ fn device(error: CudaError) -> BackendError {
 }
 
 fn failed(error: CudaError) -> ForwardError {
-    ForwardError { operation: "a step on the GPU", reason: error.to_string() }
+    // After an error of a kernel the driver answers every call with it.
+    ForwardError { operation: "a step on the GPU", reason: error.to_string(), is_lost: true }
 }
 
 fn rows_use(rows_use: RowsUse) -> CudaRowsUse {

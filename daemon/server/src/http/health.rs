@@ -1,4 +1,5 @@
-//! `GET /health`: the process is alive and answers. `GET /ready`: every model is loaded. Which one is not is told by
+//! `GET /health`: the process is alive and answers, and no engine has ended by a fault, which a new process would mend.
+//! `GET /ready`: every model is loaded. Which one is not is told by
 //! `/v1/models`.
 
 use axum::Json;
@@ -12,14 +13,20 @@ use crate::openai::models::ModelStatus;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
-    /// Always `ok`.
+    /// `ok`, or `failed` when an engine has ended by a fault.
     status: &'static str,
 }
 
 /// Ask whether the server is alive
-#[utoipa::path(get, path = "/health", tag = "Operation", responses((status = 200, description = "The server answers", body = Health)))]
-pub(super) async fn health() -> Json<Health> {
-    Json(Health { status: "ok" })
+#[utoipa::path(get, path = "/health", tag = "Operation", responses(
+    (status = 200, description = "The server answers", body = Health),
+    (status = 503, description = "An engine has ended by a fault, such as a lost GPU", body = Health),
+))]
+pub(super) async fn health(State(app): State<App>) -> (StatusCode, Json<Health>) {
+    match app.models.iter().any(|model| model.is_broken()) {
+        false => (StatusCode::OK, Json(Health { status: "ok" })),
+        true => (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "failed" })),
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]
