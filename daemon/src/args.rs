@@ -29,7 +29,7 @@ pub(crate) fn command() -> Command {
                 .global(true)
                 .help("Log more: -v debug, -vv trace; RUST_LOG overrides it"),
         )
-        .subcommands([serve(), run(), bench::bench(), from_config(), config(), completions()])
+        .subcommands([serve(), run(), bench::bench(), from_config(), config(), doctor(), completions()])
 }
 
 fn serve() -> Command {
@@ -74,6 +74,16 @@ fn file() -> Arg {
         .long("file")
         .value_name("FILE")
         .help("Configuration file (.toml) or InferenceDeployment (.yaml), or - for standard input")
+}
+
+fn doctor() -> Command {
+    let switch = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
+    };
+    Command::new("doctor")
+        .about("Looks at this machine as a place to run models; exits with 1 if a check failed")
+        .arg(switch("json", "Print JSON"))
+        .arg(switch("hub", "Ask the model hub too whether it answers"))
 }
 
 fn completions() -> Command {

@@ -3,6 +3,7 @@
 mod bench;
 mod completions;
 mod config;
+mod doctor;
 mod run;
 mod serve;
 
@@ -36,6 +37,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         "from-config" => serve_or_run(load(read_file(matches)?, matches)?, matches, &environment),
         "bench" => bench::run(matches, &environment),
         "config" => config::run(matches),
+        "doctor" => doctor::run(matches, &environment),
         "completions" => completions::run(matches),
         name => Err(Failure::Usage(format!("unknown command {name}"))),
     }

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use ostro_config::{Problem, WeightFormat};
-use ostro_engine::{Engine, EngineOptions, LoadError};
+use ostro_engine::{Engine, EngineOptions, LoadError, ModelInfo};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
 use ostro_server::weights::{HubOptions, ModelReference, WeightsError, looks_like_path, resolve_model};
 
+use crate::refusal::Origins;
 use crate::translate::ModelPlan;
 
 #[derive(Debug, thiserror::Error)]
@@ -41,13 +42,34 @@ pub(crate) fn load(
     let mut defaults = read_sampling_defaults(&path)?;
     defaults.seed = seed;
     let options = EngineOptions { model: path, ..engine };
-    let engine = Engine::load(options, &|step| progress(step.into())).map_err(|error| {
-        match origins.problem(&error) {
-            Some(problem) => ModelError::Refused { id, problem: Box::new(problem) },
-            None => ModelError::Load { id, source: Box::new(error) },
-        }
-    })?;
+    let engine = Engine::load(options, &|step| progress(step.into()));
+    let engine = engine.map_err(|error| not_loaded(&id, error, &origins))?;
+    tell(&id, engine.info());
     Ok(Loaded { engine, defaults })
+}
+
+fn not_loaded(id: &str, error: LoadError, origins: &Origins) -> ModelError {
+    let id = id.to_owned();
+    match origins.problem(&error) {
+        Some(problem) => ModelError::Refused { id, problem: Box::new(problem) },
+        None => ModelError::Load { id, source: Box::new(error) },
+    }
+}
+
+/// What an operator asks first: where it runs, and how much fits.
+fn tell(model: &str, info: &ModelInfo) {
+    let ModelInfo { instruction_set, weight_type, weight_bytes, cache, .. } = info;
+    let (weights_mib, cache_mib) = (weight_bytes >> 20, cache.bytes >> 20);
+    let cache_tokens = u64::from(cache.blocks) * u64::from(cache.block_size);
+    tracing::info!(
+        model,
+        device = instruction_set,
+        weight_type,
+        weights_mib,
+        cache_mib,
+        cache_tokens,
+        "placed"
+    );
 }
 
 /// A model's name in a file means a path from the file's folder, or a hub id that is nothing there.

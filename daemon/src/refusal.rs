@@ -86,13 +86,13 @@ impl Origins {
 }
 
 fn too_large(error: &MemoryError) -> Option<String> {
-    let mb = |bytes: &u64| bytes.div_ceil(1_000_000);
+    let mib = |bytes: &u64| bytes.div_ceil(1 << 20);
     match error {
         MemoryError::Cache { model_bytes, cache_bytes, available_bytes } => Some(format!(
-            "asks for a key-value cache of {} MB beside a model of {} MB, but {} MB of memory are available",
-            mb(cache_bytes),
-            mb(model_bytes),
-            mb(available_bytes)
+            "asks for a key-value cache of {} MiB beside a model of {} MiB, but {} MiB of memory are available",
+            mib(cache_bytes),
+            mib(model_bytes),
+            mib(available_bytes)
         )),
         MemoryError::NoBlock { cache_bytes, block_size, bytes_per_block } => Some(format!(
             "gives the key-value cache {cache_bytes} bytes, but one block of {block_size} tokens takes \
@@ -157,7 +157,7 @@ mod tests {
             available_bytes: 10_000_000,
         };
         let message =
-            "asks for a key-value cache of 9 MB beside a model of 5 MB, but 10 MB of memory are available";
+            "asks for a key-value cache of 9 MiB beside a model of 5 MiB, but 10 MiB of memory are available";
         for (key, value) in [("context_len", "70"), ("memory_mb", "9"), ("memory_fraction", "0.5")] {
             let text = format!("[paged_attn]\n{key} = {value}\n");
             let expected = format!("a.toml:2: paged_attn.{key} = {value} {message}");

@@ -159,8 +159,7 @@ fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
         device,
         multimodal: _,
     } = model;
-    let DeviceConfig { cpu, device_layers: _, topology: _, hf_cache, max_seq_len, max_batch_size } =
-        device;
+    let DeviceConfig { cpu, device_layers: _, topology: _, hf_cache, max_seq_len, max_batch_size } = device;
     let runtime = runtime_options(&shared.runtime, max_batch_size.map(|size| size.as_usize()));
     let text = TextOverrides {
         tokenizer: tokenizer.map(PathBuf::from),

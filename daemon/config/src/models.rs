@@ -40,7 +40,7 @@ pub struct ModelConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "-a, --arch"))]
     pub arch: Option<Architecture>,
-    /// Type of activations; `auto` is f32 on CPU. Weights keep the type of their file.
+    /// Type of activations; `auto` is f32. Weights keep the type of their file.
     #[serde(default)]
     #[schemars(extend("x-flag" = "--dtype"))]
     pub dtype: Dtype,

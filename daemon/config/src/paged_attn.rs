@@ -20,8 +20,8 @@ pub struct PagedAttnConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--pa-memory-mb", "x-conflicts" = ["paged_attn.context_len"]))]
     pub memory_mb: Option<Count>,
-    /// Room as a share of the device's memory (on CPU: of the memory the process may use), shared evenly by the
-    /// models.
+    /// Room as a share of all the memory that the GPU has, or on CPU of all that the process may use, weights not
+    /// counted; shared evenly by the models.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--pa-memory-fraction",
         "x-conflicts" = ["paged_attn.context_len", "paged_attn.memory_mb"]))]
@@ -30,7 +30,7 @@ pub struct PagedAttnConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--pa-block-size", "x-default" = "32"))]
     pub block_size: Option<BlockSize>,
-    /// How a key or value is stored; `auto` is f16 on CPU.
+    /// How a key or value is stored; `auto` is f16. On GPUs only f16: a model does not load with another.
     #[schemars(extend("x-flag" = "--pa-cache-type"))]
     pub cache_type: CacheType,
 }

@@ -14,13 +14,13 @@ pub struct RuntimeConfig {
     pub max_seqs: Bounded<1, 65_536, 32>,
     /// Tokens of one step: one for each sequence that decodes, the rest from prompts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-flag" = "--max-num-batched-tokens", "x-default" = "what suits the device: 512 on CPU"))]
+    #[schemars(extend("x-flag" = "--max-num-batched-tokens", "x-default" = "what suits the device: 512 on CPU, 2048 on a GPU"))]
     pub max_num_batched_tokens: Option<Bounded<1, 65_536>>,
     /// Decode steps that may pass while a prompt waits. Steps mix prompts with decoding, so a prompt never waits
     /// for decode-only steps and every value holds.
     #[schemars(extend("x-flag" = "--max-decode-steps-before-prefill"))]
     pub max_decode_steps_before_prefill: Bounded<1, 1_048_576, 8>,
-    /// Threads that compute, for each model.
+    /// Threads that compute, for each model on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--threads", "x-default" = "every CPU the process may use"))]
     pub threads: Option<Bounded<1, 1024>>,

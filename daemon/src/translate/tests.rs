@@ -28,7 +28,7 @@ fn keys_reach_their_option() {
     );
     let [m, n] = plan.models.as_slice() else { panic!("two models") };
     assert_eq!((m.engine.schedule.sequences_max, n.engine.schedule.sequences_max), (2, 8));
-    assert_eq!((m.engine.schedule.tokens_per_step, m.engine.schedule.prompt_tokens_beside_decode), (64, 64));
+    assert_eq!(m.engine.schedule.tokens_per_step, Some(64));
     assert_eq!((m.engine.schedule.prefix_cache_n, m.engine.threads), (0, Some(3)));
     assert_eq!((m.engine.context_len, n.engine.context_len), (Some(512), None));
     assert_eq!(m.engine.text.chat_template, Some(PathBuf::from("own.jinja")));

@@ -3,6 +3,9 @@
 
 mod bench;
 mod cli;
+mod doctor;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod run;
 mod serve;
 mod support;

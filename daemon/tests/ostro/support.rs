@@ -1,5 +1,7 @@
 //! Runs the built program in a folder of its own.
 
+pub(crate) mod running;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

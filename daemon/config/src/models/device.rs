@@ -9,9 +9,10 @@ use crate::bounded::{Bounded, FilePath};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeviceConfig {
-    /// Run on the CPU only; the same for all models that set it.
+    /// Run on the CPU, also where there is a GPU; the same for all models that set it. Absent, a model runs on the first
+    /// GPU that can be used, and on the CPU where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-flag" = "--cpu", "x-default" = "the best device there is"))]
+    #[schemars(extend("x-flag" = "--cpu", "x-default" = "the first GPU, else the CPU"))]
     pub cpu: Option<bool>,
     /// Layers of each device, `DEVICE:LAYERS` each; as a flag separated by `;`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
