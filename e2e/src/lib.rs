@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod daemon;
 mod debian;
 mod download;
+pub mod gpu;
 pub mod image;
 pub mod model;
 mod process;

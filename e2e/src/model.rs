@@ -76,6 +76,13 @@ pub fn ensure_smollm2() -> Result<PathBuf> {
     Ok(ensure(model)?.join(model.proof.0))
 }
 
+/// The quick start's model if it is in the cache.
+pub fn cached_smollm2() -> Result<Option<PathBuf>> {
+    let model = &MODELS[0];
+    let folder = cache::model(model.name)?;
+    Ok(is_whole(model, &folder).then(|| folder.join(model.proof.0)))
+}
+
 /// The GGUF file of a model by its name, fetched when missing.
 pub fn ensure_gguf(name: &str) -> Result<PathBuf> {
     let ggufs = MODELS.iter().filter(|model| model.proof.0.ends_with(".gguf"));

@@ -1,9 +1,26 @@
 //! Processes: one run to its end, and what the kernel says of a running one.
 
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
+
+/// A run that has ended.
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) output: String,
+    pub(crate) errors: String,
+}
+
+impl Ended {
+    /// All that it wrote.
+    pub(crate) fn text(&self) -> String {
+        [self.output.as_str(), &self.errors].join("\n")
+    }
+}
 
 /// Runs to a good end, with its output on standard error: our own standard output is for results.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
@@ -12,6 +29,62 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     let status = status.with_context(|| format!("cannot start {program}; is it installed?"))?;
     ensure!(status.success(), "{command:?} failed with {status}");
     Ok(())
+}
+
+/// Cargo in the workspace that this tool was built from.
+pub(crate) fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command
+}
+
+/// Runs to a good end; a failure tells the last line it wrote.
+pub(crate) fn output_within(command: &mut Command, limit: Duration) -> Result<Ended> {
+    let ended = run_within(command, limit)?;
+    let last = last_line(&ended.errors);
+    ensure!(ended.status.success(), "{command:?} ended with {}: {last}", ended.status);
+    Ok(ended)
+}
+
+/// Runs to its end, good or bad, and keeps what it wrote; kills what outlasts `limit`.
+pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<Ended> {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {:?}", command.get_program()))?;
+    let output = read_all(child.stdout.take().context("standard output is piped")?);
+    let errors = read_all(child.stderr.take().context("standard error is piped")?);
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if start.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            bail!("{command:?} did not end within {limit:?}");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let text = |reader: JoinHandle<Vec<u8>>| {
+        String::from_utf8_lossy(&reader.join().unwrap_or_default()).into_owned()
+    };
+    Ok(Ended { status, output: text(output), errors: text(errors) })
+}
+
+fn read_all(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        // What was read before a failure is still worth having.
+        let _ = stream.read_to_end(&mut bytes);
+        bytes
+    })
+}
+
+fn last_line(text: &str) -> &str {
+    text.trim_end().lines().last().unwrap_or("no output")
 }
 
 /// A port that nothing listens on now.
@@ -50,5 +123,14 @@ mod tests {
         assert!(error.contains("no-such-program"), "{error}");
         let error = run(Command::new("sh").args(["-c", "exit 3"])).unwrap_err().to_string();
         assert!(error.contains('3'), "{error}");
+    }
+
+    #[test]
+    fn what_outlasts_its_limit_is_killed() {
+        let run = |script| run_within(Command::new("sh").args(["-c", script]), Duration::from_millis(200));
+        let ended = run("echo out; echo err >&2; exit 3").unwrap();
+        assert_eq!((ended.status.code(), ended.text().as_str()), (Some(3), "out\n\nerr\n"));
+        let error = run("exec sleep 60").err().unwrap().to_string();
+        assert!(error.contains("200ms"), "{error}");
     }
 }

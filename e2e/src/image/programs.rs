@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-use crate::process::run;
+use crate::process::{cargo, run};
 
 /// Builds the package `name` and returns its program; `None` where the workspace has no such package.
 ///
@@ -44,13 +44,6 @@ fn metadata() -> Result<Value> {
 
 fn has_package(metadata: &Value, name: &str) -> bool {
     metadata["packages"].as_array().is_some_and(|all| all.iter().any(|package| package["name"] == name))
-}
-
-/// In the workspace that this tool was built from.
-fn cargo() -> Command {
-    let mut command = Command::new("cargo");
-    command.current_dir(env!("CARGO_MANIFEST_DIR"));
-    command
 }
 
 #[cfg(test)]
