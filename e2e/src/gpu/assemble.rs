@@ -119,7 +119,7 @@ ptxas info    : (C7515) Potential Performance Loss: wgmma.mma_async instructions
 ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function 'gated_Q4_D_8' for 'sm_80'
 ptxas info    : Function properties for gated_Q4_D_8
-    8 bytes stack frame, 4 bytes spill stores, 72 bytes spill loads
+    8 bytes stack frame, 4 bytes spill stores, 472 bytes spill loads
 ptxas info    : Used 128 registers, 8704 bytes smem, 592 bytes cmem[0], 8 bytes cmem[2]
 ptxas info    : Compiling entry function 'linear_Q4_D_8' for 'sm_80'
 ptxas info    : Function properties for linear_Q4_D_8
@@ -137,12 +137,12 @@ ptxas info    : Used 98 registers, 32 bytes cumulative stack size, 8704 bytes sm
         let report = report(OUTPUT, None);
         let expected = "\
 a.ptx for sm_80:
-  gated_Q4_D_8             128 registers, spills 4 bytes and reads 72
+  gated_Q4_D_8             128 registers, spills 4 bytes and reads 472
   linear_Q4_D_8             98 registers
   (C7515) Potential Performance Loss: wgmma.mma_async instructions are serialized in 'wide_256'
 ";
         assert_eq!(report.to_string(), expected);
-        assert_eq!(report.problems(), ["a.ptx for sm_80: gated_Q4_D_8 spills 72 bytes, over 64"]);
+        assert_eq!(report.problems(), ["a.ptx for sm_80: gated_Q4_D_8 spills 472 bytes, over 384"]);
     }
 
     #[test]
