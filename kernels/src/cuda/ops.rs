@@ -203,22 +203,19 @@ impl Cuda {
         let products = if self.has_wide_products() { Products::ByKind } else { Products::AllNarrow };
         let device = &self.device;
         let state = self.step.as_mut().expect("`reserve` comes before the first step");
-        let table = if state.small.holds(view) { &mut state.small } else { &mut state.large };
+        let is_small = state.small.holds(view);
+        let table = if is_small { &mut state.small } else { &mut state.large };
         let counts = table.write(view, products, &mut state.blocks);
         table.upload(device)?;
+        let addresses = table.addresses();
         state.blocks.upload(device)?;
         let longest = view.places.iter().map(|place| place.position).max().unwrap_or(0);
         let parts = (longest as usize / attention::PART + 1).next_power_of_two();
         let rows = view.tokens.len();
-        let recordable =
-            counts.tiles == 0 && counts.wide == 0 && rows <= RECORDED_ROWS_MAX && state.small.holds(view);
-        let bucket = recordable.then(|| Bucket { rows: bucket_rows(rows), parts });
+        // Every prompt row is in a tile.
+        let bucket = (is_small && counts.tiles == 0).then(|| Bucket { rows: bucket_rows(rows), parts });
         state.current = Current {
-            addresses: if state.small.holds(view) {
-                state.small.addresses()
-            } else {
-                state.large.addresses()
-            },
+            addresses,
             counts,
             grid_rows: bucket.map_or(rows, |bucket| bucket.rows),
             parts,
