@@ -90,7 +90,7 @@ pub(crate) unsafe fn step<S: Simd16, E: Element, const M: usize>(
 ) {
     let mut weights = std::mem::MaybeUninit::<Weights<M>>::uninit();
     let p = weights.as_mut_ptr().cast::<f32>();
-    // SAFETY: the caller's promises; `scores` writes all of `p` before `soften` and `values` read it.
+    // SAFETY: the caller's promises; `scores` writes all of `p` before the rest reads it.
     unsafe {
         if S::REGISTERS >= 32 {
             scores::<S, E, M, 4>(rows, keys, 0, p);
@@ -99,10 +99,11 @@ pub(crate) unsafe fn step<S: Simd16, E: Element, const M: usize>(
                 scores::<S, E, M, 1>(rows, keys, j, p.add(j * LANES));
             }
         }
-        let mut shrink = [S::splat(1.0); M];
+        let shrink = shrinks::<S, M>(rows, counts, p);
         for r in 0..M {
             if counts[r] > 0 {
-                shrink[r] = soften::<S>(p.add(r * STEP), counts[r], rows.max.add(r), rows.sum.add(r * LANES));
+                let row = rows.from(r);
+                soften::<S>(p.add(r * STEP), *row.max, shrink[r], row.sum);
             }
         }
         let mut d = 0;
@@ -168,11 +169,40 @@ fn lines_are_separate<E: Element>(k_stride: usize) -> bool {
     size_of::<E::Bits>() == 4 || k_stride == LANES
 }
 
-/// Turns one row's scores into weights; updates its maximum and sum and returns by what its output
-/// shrinks.
+/// Masks the scores of keys that a row does not see, updates the rows' maxima and returns by what their sums and
+/// outputs shrink. One exponential serves all rows, since what a row gets depends on its own lane only.
 #[inline(always)]
-unsafe fn soften<S: Simd16>(p: *mut f32, count: usize, max: *mut f32, sum: *mut f32) -> S::F {
-    // SAFETY: the promises of `step`: 64 floats at `p`, one at `max`, 16 at `sum`.
+unsafe fn shrinks<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M], p: *mut f32) -> [S::F; M] {
+    const { assert!(M <= LANES) };
+    // SAFETY: the promises of `step`: 64 floats a row at `p`, one at `max`.
+    unsafe {
+        // 0 where the maximum stays, so that the result is exactly 1.
+        let mut less = S::zero();
+        for r in 0..M {
+            if counts[r] > 0 {
+                let max = rows.max.add(r);
+                let top = top::<S>(p.add(r * STEP), counts[r]);
+                let new = if top > *max { top } else { *max };
+                less = S::first_lanes(r, less, S::splat(*max - new));
+                *max = new;
+            } else {
+                less = S::first_lanes(r, less, S::zero());
+            }
+        }
+        let mut lanes = [0.0; LANES];
+        S::store(lanes.as_mut_ptr(), exp2_negative::<S>(less));
+        let mut shrink = [S::zero(); M];
+        for r in 0..M {
+            shrink[r] = S::splat(lanes[r]);
+        }
+        shrink
+    }
+}
+
+/// The largest of a row's scores; those from `count` on become what no weight comes from.
+#[inline(always)]
+unsafe fn top<S: Simd16>(p: *mut f32, count: usize) -> f32 {
+    // SAFETY: 64 floats at `p`.
     unsafe {
         let mut s = [S::zero(); VECTORS];
         for j in 0..VECTORS {
@@ -182,22 +212,26 @@ unsafe fn soften<S: Simd16>(p: *mut f32, count: usize, max: *mut f32, sum: *mut 
             let masked = S::splat(f32::NEG_INFINITY);
             for j in 0..VECTORS {
                 s[j] = S::first_lanes(count.saturating_sub(j * LANES).min(LANES), s[j], masked);
+                S::store(p.add(j * LANES), s[j]);
             }
         }
-        let top = S::reduce_max(S::max(S::max(s[0], s[1]), S::max(s[2], s[3])));
-        let new = if top > *max { top } else { *max };
-        // 1 exactly where the maximum stays: cheaper than a branch that nobody can predict.
-        let shrink = exp2_negative::<S>(S::splat(*max - new));
-        *max = new;
+        S::reduce_max(S::max(S::max(s[0], s[1]), S::max(s[2], s[3])))
+    }
+}
+
+/// Turns one row's scores into weights and updates its sum.
+#[inline(always)]
+unsafe fn soften<S: Simd16>(p: *mut f32, max: f32, shrink: S::F, sum: *mut f32) {
+    // SAFETY: the promises of `step`: 64 floats at `p`, 16 at `sum`.
+    unsafe {
         let mut total = S::mul(S::load(sum), shrink);
-        let m = S::splat(new);
         for j in 0..VECTORS {
-            let e = exp2_negative::<S>(S::sub(s[j], m));
+            let at = p.add(j * LANES);
+            let e = exp2_negative::<S>(S::sub(S::load(at), S::splat(max)));
             total = S::add(total, e);
-            S::store(p.add(j * LANES), e);
+            S::store(at, e);
         }
         S::store(sum, total);
-        shrink
     }
 }
 
