@@ -41,6 +41,13 @@ impl<const TYPE: u32, const M: usize> Kernel for BlockTile<'_, TYPE, M> {
             let format = Self::FORMAT;
             let mut y = [[S::zero(); 2]; M];
             let call = self.0;
+            if call.resumes {
+                for m in 0..M {
+                    for half in 0..2 {
+                        y[m][half] = S::load(call.out.add(m * PANEL_ROWS + half * LANES));
+                    }
+                }
+            }
             let mut at = call.panel;
             let mut block = 0;
             while block < call.columns / 32 {

@@ -1,7 +1,7 @@
 //! One thread's part of a product: its own contiguous panels of weights, all rows of activations.
 //!
 //! Rows are taken in blocks whose digits stay in the second cache while the panels pass; inside a block,
-//! tile by tile, the panel stays in the first. A matrix unit takes a whole block of rows as one tile.
+//! tile by tile, a part of the panel stays in the first. A matrix unit takes a whole block of rows as one tile.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -13,16 +13,21 @@ use super::tile::{Strided, TileCall, function, tile_rows};
 use super::wide::GROUP_ROWS;
 use super::wide_tile::WideCall;
 use crate::cpu::activation::Activation;
-use crate::cpu::digits::DigitBlock;
+use crate::cpu::block::{BlockFormat, WeightType};
 use crate::cpu::digits::wide::group_sizes;
+use crate::cpu::digits::{BLOCK, DigitBlock};
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::rows::SharedRows;
 use crate::cpu::simd::{Kernel, Simd16};
 
-/// Rows of a block: with 1536 columns their digits are 576 KiB.
+/// The most rows of a block.
 const ROW_BLOCK: usize = 128;
-/// The same for a matrix unit, which expands a panel for every block: 1.5 MiB.
+/// Bytes of a block's activations that stay in the second cache while the panels pass.
+const FAR_BYTES: usize = 768 << 10;
+/// Rows of a block for a matrix unit, which expands a panel for every block: 1.5 MiB.
 const WIDE_ROW_BLOCK: usize = 512;
+/// Bytes of a panel that stay in the first cache beside the digits of a tile's rows.
+const NEAR_BYTES: usize = 20 << 10;
 
 /// What the activations are multiplied with.
 #[derive(Clone, Copy)]
@@ -52,7 +57,21 @@ pub(crate) enum Prepared {
     Wide { code: MatrixCode, digits: *const i8, scales: *const f32 },
 }
 
-/// Results of a tile.
+impl Weights<'_> {
+    fn columns(&self) -> usize {
+        match self {
+            Self::Stack { parts, .. } => parts[0].columns(),
+            Self::Gated { gate, .. } => gate.columns(),
+        }
+    }
+}
+
+/// Whole tiles of rows; their activations take up to four bytes each.
+fn row_block(columns: usize) -> usize {
+    (FAR_BYTES / (4 * columns)).clamp(16, ROW_BLOCK) / 4 * 4
+}
+
+/// Results of a panel.
 #[repr(align(64))]
 struct Buffer {
     _results: [f32; WIDE_ROW_BLOCK * PANEL_ROWS],
@@ -68,7 +87,7 @@ impl Kernel for Multiply<'_> {
         // SAFETY: see above.
         unsafe {
             let block = match self.prepared {
-                Prepared::Rows { .. } => ROW_BLOCK,
+                Prepared::Rows { .. } => row_block(self.weights.columns()),
                 Prepared::Wide { code, .. } => {
                     (code.configure)();
                     WIDE_ROW_BLOCK
@@ -112,15 +131,10 @@ impl Multiply<'_> {
                 for panel in starts_in(&mine, bytes_before, size, part.panels()) {
                     let (first, count) = outputs(part, panel);
                     let bias = bias.map(|bias| bias[column + first..][..count].as_ptr());
-                    let mut row = rows.start;
-                    while row < rows.end {
-                        let tile = self.tile_rows::<S>(rows.end - row);
-                        let y = self.tile::<S>(part, panel, (row, tile), &mut y);
-                        for m in 0..tile {
-                            let out = self.out.row(self.rows.output(row + m)).add(column + first);
-                            store::<S>(y.add(m * PANEL_ROWS), count, bias, mode, out);
-                        }
-                        row += tile;
+                    let y = self.panel::<S>(part, panel, &rows, &mut y);
+                    for (m, row) in rows.clone().enumerate() {
+                        let out = self.out.row(self.rows.output(row)).add(column + first);
+                        store::<S>(y.add(m * PANEL_ROWS), count, bias, mode, out);
                     }
                 }
                 bytes_before += part.bytes();
@@ -141,17 +155,12 @@ impl Multiply<'_> {
             let (mut g, mut u) = (MaybeUninit::uninit(), MaybeUninit::uninit());
             for panel in self.share(gate.panels()) {
                 let (first, count) = outputs(gate, panel);
-                let mut row = rows.start;
-                while row < rows.end {
-                    let tile = self.tile_rows::<S>(rows.end - row);
-                    let g = self.tile::<S>(gate, panel, (row, tile), &mut g);
-                    let u = self.tile::<S>(up, panel, (row, tile), &mut u);
-                    for m in 0..tile {
-                        let at = m * PANEL_ROWS;
-                        let out = self.out.row(self.rows.output(row + m)).add(first);
-                        store_gated::<S>(activation, (g.add(at), u.add(at)), count, out);
-                    }
-                    row += tile;
+                let g = self.panel::<S>(gate, panel, &rows, &mut g);
+                let u = self.panel::<S>(up, panel, &rows, &mut u);
+                for (m, row) in rows.clone().enumerate() {
+                    let at = m * PANEL_ROWS;
+                    let out = self.out.row(self.rows.output(row)).add(first);
+                    store_gated::<S>(activation, (g.add(at), u.add(at)), count, out);
                 }
             }
         }
@@ -163,56 +172,100 @@ impl Multiply<'_> {
         total * id / threads..total * (id + 1) / threads
     }
 
-    /// Rows of the next tile, when `left` of a block are left.
-    #[inline(always)]
-    fn tile_rows<S: Simd16>(&self, left: usize) -> usize {
-        match self.prepared {
-            Prepared::Rows { .. } => tile_rows::<S>(left),
-            Prepared::Wide { .. } => left,
-        }
-    }
-
-    /// `count` rows from `row` on times a panel: 32 results a row, in `out`.
+    /// A block of `rows` times a panel: 32 results a row, in `out`.
     ///
     /// # Safety
-    /// As in `run`; `count` is one that `tile_rows` gives.
+    /// As in `run`; no more rows than a block has.
     #[inline(always)]
-    unsafe fn tile<S: Simd16>(
+    unsafe fn panel<S: Simd16>(
         &self,
         matrix: &PackedMatrix,
         panel: usize,
-        (row, count): (usize, usize),
+        rows: &Range<usize>,
         out: &mut MaybeUninit<Buffer>,
     ) -> *const f32 {
         let (panel, columns, out) = (matrix.panel(panel), matrix.columns(), out.as_mut_ptr().cast());
-        // SAFETY: as in `run`; `out` has room for the rows of every tile, and for those that fill up the last
-        // group of a block; blocks are whole groups.
+        let weight_type = matrix.weight_type();
+        // SAFETY: as in `run`; `out` has room for the rows of a block, and for those that fill up its last group;
+        // blocks are whole groups.
         unsafe {
             match self.prepared {
                 Prepared::Rows { digits, floats } => {
-                    function::<S>(matrix.weight_type(), count)(&TileCall {
+                    let call = TileCall {
                         panel,
                         columns,
-                        digits: Strided { start: digits.row(row), ..digits },
-                        floats: Strided { start: floats.row(row), ..floats },
+                        resumes: false,
+                        digits: Strided { start: digits.row(rows.start), ..digits },
+                        floats: Strided { start: floats.row(rows.start), ..floats },
                         out,
-                    });
+                    };
+                    parts::<S>(matrix, rows.len(), call);
                 }
                 Prepared::Wide { code, digits, scales } => {
                     let (bytes, numbers) = group_sizes(columns);
                     (code.tile)(&WideCall {
-                        expand: (code.expand)(matrix.weight_type()),
+                        expand: (code.expand)(weight_type),
                         panel,
                         columns,
-                        digits: digits.add(row / GROUP_ROWS * bytes),
-                        scales: scales.add(row / GROUP_ROWS * numbers),
-                        groups: count.div_ceil(GROUP_ROWS),
+                        digits: digits.add(rows.start / GROUP_ROWS * bytes),
+                        scales: scales.add(rows.start / GROUP_ROWS * numbers),
+                        groups: rows.len().div_ceil(GROUP_ROWS),
                         out,
                     });
                 }
             }
         }
         out
+    }
+}
+
+/// `rows` rows times the panel of the call, which names the first of them, one part of the columns after the other. The
+/// sums of a row go on where they were, so that nothing of the cut shows in the result.
+///
+/// # Safety
+/// As of the tiles, with all rows.
+#[inline(always)]
+unsafe fn parts<S: Simd16>(matrix: &PackedMatrix, rows: usize, call: TileCall) {
+    let weight_type = matrix.weight_type();
+    let Some(format) = BlockFormat::of(weight_type).filter(|_| rows > tile_rows::<S>(rows)) else {
+        // SAFETY: the caller's promise.
+        return unsafe { tiles::<S>(weight_type, rows, call) };
+    };
+    let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());
+    let blocks = call.columns / width;
+    let part = blocks.div_ceil(matrix.panel_bytes().div_ceil(NEAR_BYTES));
+    for first in (0..blocks).step_by(part) {
+        // SAFETY: the blocks from `first` on, and the digits they meet; the first part leaves sums for the others.
+        unsafe {
+            let part = TileCall {
+                panel: call.panel.add(first * bytes),
+                columns: part.min(blocks - first) * width,
+                resumes: first > 0,
+                digits: Strided { start: call.digits.start.add(first * width / BLOCK), ..call.digits },
+                ..call
+            };
+            tiles::<S>(weight_type, rows, part);
+        }
+    }
+}
+
+/// `rows` rows from the call's first one on, tile by tile.
+///
+/// # Safety
+/// As of the tiles, with all rows.
+#[inline(always)]
+unsafe fn tiles<S: Simd16>(weight_type: WeightType, rows: usize, mut call: TileCall) {
+    let mut left = rows;
+    while left > 0 {
+        let count = tile_rows::<S>(left);
+        // SAFETY: the caller's promise.
+        unsafe {
+            function::<S>(weight_type, count)(&call);
+            call.digits.start = call.digits.row(count);
+            call.floats.start = call.floats.row(count);
+            call.out = call.out.add(count * PANEL_ROWS);
+        }
+        left -= count;
     }
 }
 

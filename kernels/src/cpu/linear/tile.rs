@@ -42,6 +42,8 @@ impl<T> Strided<T> {
 pub(super) struct TileCall {
     pub(super) panel: *const u8,
     pub(super) columns: usize,
+    /// `out` has the sums of the columns before these, which go on; for block-wise weights.
+    pub(super) resumes: bool,
     /// The rows, for block-wise weights and for dense ones.
     pub(super) digits: Strided<DigitBlock>,
     pub(super) floats: Strided<f32>,

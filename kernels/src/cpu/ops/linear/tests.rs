@@ -93,6 +93,25 @@ fn bits_depend_on_neither_instructions_nor_batch_nor_threads() {
     }
 }
 
+#[test]
+fn rows_beyond_a_block_and_parts_of_long_panels_have_the_same_bits() {
+    const ROWS: usize = 101;
+    for (weight_type, columns) in
+        [(WeightType::Q5_0, 4864), (WeightType::Q6_K, 4864), (WeightType::F16, 2100)]
+    {
+        let matrix = Matrix::random(weight_type, 35, columns, 31);
+        let x = random_rows(ROWS, columns, 32);
+        let mut cpu = Cpu::new(Isa::detect(), 2);
+        let all = product(&mut cpu, &x, &[&matrix.packed]);
+        for row in [0, 39, 40, 41, 95, 96, ROWS - 1] {
+            let mut one = Rows::new(1, columns);
+            one.row_mut(0).copy_from_slice(x.row(row));
+            let alone = product(&mut cpu, &one, &[&matrix.packed]);
+            assert!(bits(all.row(row)) == bits(alone.row(0)), "{weight_type}, row {row}");
+        }
+    }
+}
+
 /// What two digits may be off: half a step a weight, and the f32 roundings of the terms.
 fn bound(weight_type: WeightType, weights: &[f32], x: &[f32]) -> f64 {
     let abs = |x: f32| f64::from(x.abs());
