@@ -27,8 +27,8 @@ pub(super) const MISTRAL_RS: Package = Package {
 /// Debian's clang: an older gcc loses the stores before `ldtilecfg`, and llama.cpp's AMX path crashes.
 const TOOLS: [debian::Needed; 4] = [
     ("clang-19", "clang-19"),
-    // The library that clang's OpenMP links; it comes without a program of its own.
-    ("clang-19", "libomp-19-dev"),
+    // The library that clang's OpenMP links.
+    ("/usr/lib/llvm-19/lib/libomp.so", "libomp-19-dev"),
     ("cmake", "cmake"),
     ("ninja", "ninja-build"),
 ];

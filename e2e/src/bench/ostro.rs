@@ -30,7 +30,11 @@ impl Ostro {
 
     fn bench(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = self.command("bench");
-        command.args(["--json", "--iterations", "1", "--warmup", "1"]).args(arguments);
+        // As in llama-bench, which keeps no prefixes: the warm-up's blocks are taken again, not fresh memory, whose
+        // first touch takes a tenth of a prompt's time on some machines.
+        command
+            .args(["--json", "--iterations", "1", "--warmup", "1", "--prefix-cache-n", "0"])
+            .args(arguments);
         serde_json::from_str(&output_of(&mut command)?.output).context("the report of ostro bench")
     }
 }
