@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// What the environment says, read once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
-    /// `OSTRO_CPU`: instruction set to use in place of the best one (`portable`, `avx2`, `avx512`, `amx`).
+    /// `OSTRO_CPU`: instruction set to use in place of the best one (`portable`, `avx2`, `avx512`, `amx`, `neon`).
     pub(crate) instruction_set: Option<String>,
     /// `HF_HOME`, else `huggingface` in the user's cache folder, else in the one for temporary files.
     pub(crate) hf_home: PathBuf,
@@ -83,7 +83,10 @@ fn is_true(value: &str) -> bool {
 /// Every variable that is read by name, for the reference page.
 #[cfg(test)]
 pub(crate) const VARIABLES: [(&str, &str); 11] = [
-    ("OSTRO_CPU", "instruction set to use in place of the best one: `portable`, `avx2`, `avx512`, `amx`"),
+    (
+        "OSTRO_CPU",
+        "instruction set to use in place of the best one: `portable`, `avx2`, `avx512`, `amx`, `neon`",
+    ),
     (
         "HF_HOME",
         "where hub models and the hub's token are kept; by default `huggingface` in `XDG_CACHE_HOME`",

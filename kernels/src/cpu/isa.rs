@@ -22,13 +22,15 @@ enum Level {
     Avx512,
     #[cfg(target_arch = "x86_64")]
     Amx,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
     #[cfg(test)]
     EmulatedAmx,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IsaError {
-    #[error("unknown instruction set `{0}`: expected portable, avx2, avx512 or amx")]
+    #[error("unknown instruction set `{0}`: expected portable, avx2, avx512, amx or neon")]
     Unknown(String),
     #[error("this processor lacks the instruction set `{0}`")]
     Missing(String),
@@ -73,16 +75,20 @@ impl Isa {
                 found.push(Self(Level::Amx));
             }
         }
+        #[cfg(target_arch = "aarch64")]
+        if simd::neon::available() {
+            found.push(Self(Level::Neon));
+        }
         found
     }
 
-    /// By its name: `portable`, `avx2`, `avx512` or `amx`, which is `avx512` with a matrix unit.
+    /// By its name: `portable`, `avx2`, `avx512`, `amx`, which is `avx512` with a matrix unit, or `neon`.
     pub fn from_name(name: &str) -> Result<Self, IsaError> {
         if let Some(isa) = Self::supported().into_iter().find(|isa| isa.name() == name) {
             return Ok(isa);
         }
         match name {
-            "avx2" | "avx512" | "amx" => Err(IsaError::Missing(name.to_owned())),
+            "avx2" | "avx512" | "amx" | "neon" => Err(IsaError::Missing(name.to_owned())),
             _ => Err(IsaError::Unknown(name.to_owned())),
         }
     }
@@ -96,6 +102,8 @@ impl Isa {
             Level::Avx512 => "avx512",
             #[cfg(target_arch = "x86_64")]
             Level::Amx => "amx",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => "neon",
             #[cfg(test)]
             Level::EmulatedAmx => "emulated amx",
         }
@@ -130,6 +138,8 @@ impl Isa {
                 Level::Avx2 => simd::Avx2::call(kernel),
                 #[cfg(target_arch = "x86_64")]
                 Level::Avx512 | Level::Amx => simd::Avx512::call(kernel),
+                #[cfg(target_arch = "aarch64")]
+                Level::Neon => simd::Neon::call(kernel),
                 #[cfg(test)]
                 Level::EmulatedAmx => simd::Portable::call(kernel),
             }

@@ -13,10 +13,13 @@
 mod block_tile;
 mod dense_tile;
 pub(crate) mod finish;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))] // where there is no matrix unit
 pub(crate) mod matrix_unit;
 pub(crate) mod multiply;
 pub(crate) mod taken;
 pub(crate) mod tile;
 pub(crate) mod wide;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))] // where there is no matrix unit
 mod wide_panel;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))] // where there is no matrix unit
 mod wide_tile;

@@ -1,4 +1,4 @@
-//! Sixteen lanes of f32 or 64 bytes of integers, on three instruction sets that give the same bits.
+//! Sixteen lanes of f32 or 64 bytes of integers, on four instruction sets that give the same bits.
 //!
 //! A kernel is written once over [`Simd16`], as `#[inline(always)]` functions, and entered through
 //! [`Kernel`] by `Isa::run` (or `Simd16::call`), which are compiled with the instruction set enabled. A
@@ -8,6 +8,8 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
 mod portable;
 #[cfg(test)]
 mod tests;
@@ -16,6 +18,8 @@ mod tests;
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::Avx512;
+#[cfg(target_arch = "aarch64")]
+pub use neon::Neon;
 pub use portable::Portable;
 
 /// Lanes of a vector.
