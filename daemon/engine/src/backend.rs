@@ -89,6 +89,9 @@ pub trait Backend {
         cache: &Self::Cache,
         out: &mut Self::Rows,
     );
+    /// Keeps only the listed rows, which ascend, at the front of each: nobody reads the others any more. A backend may
+    /// leave them where they are, and keep all.
+    fn keep_rows(&mut self, rows: [&mut Self::Rows; 2], kept: &[u32]) -> Kept;
     /// Logits of the batch's sampled rows, in their order.
     fn logits(&mut self, input: Normed<'_, Self>, head: &Self::Matrix, out: &mut Self::Rows);
     /// Waits for what was queued and gives the logits.
@@ -116,6 +119,13 @@ pub struct StepLimits {
     pub shape: HeadShape,
 }
 
+/// What became of rows that nobody reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    Listed,
+    All,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
     Operations,
@@ -126,7 +136,7 @@ pub enum Work {
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
     pub tokens: &'a [TokenId],
-    /// Rows of a sequence are consecutive and ascending.
+    /// Rows of a sequence are consecutive, with consecutive positions.
     pub places: &'a [RowPlace],
     /// By sequence: position `p` lives in block `p / block_size`.
     pub block_tables: &'a [&'a [u32]],

@@ -56,6 +56,20 @@ impl Rows {
         &mut self.data[i * self.stride..][..self.width]
     }
 
+    /// Moves the listed rows to the front; they are all that is left.
+    ///
+    /// # Panics
+    /// If the list does not ascend, or names a row that is not there.
+    pub fn keep(&mut self, kept: &[u32]) {
+        assert!(kept.is_sorted_by(|a, b| a < b), "rows to keep must ascend");
+        assert!(kept.last().is_none_or(|&last| (last as usize) < self.rows), "a row to keep is not there");
+        for (to, &from) in kept.iter().enumerate() {
+            let from = from as usize * self.stride;
+            self.data.copy_within(from..from + self.width, to * self.stride);
+        }
+        self.rows = kept.len();
+    }
+
     /// Floats from the start of a row to the start of the next.
     pub fn stride(&self) -> usize {
         self.stride
@@ -124,5 +138,16 @@ mod tests {
         }
         rows.set_rows(1);
         assert_eq!(rows.rows(), 1);
+    }
+
+    #[test]
+    fn kept_rows_move_to_the_front() {
+        let mut rows = Rows::new(5, 3);
+        (0..5).for_each(|i| rows.row_mut(i).fill(i as f32));
+        rows.keep(&[0, 2, 4]);
+        assert_eq!(rows.rows(), 3);
+        assert_eq!([rows.row(0)[2], rows.row(1)[0], rows.row(2)[1]], [0.0, 2.0, 4.0]);
+        rows.keep(&[]);
+        assert_eq!(rows.rows(), 0);
     }
 }

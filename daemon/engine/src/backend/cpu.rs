@@ -13,8 +13,8 @@ use ostro_kernels::cpu::rotary::{self, RotaryTable};
 use ostro_kernels::cpu::rows::Rows;
 
 use super::{
-    Backend, BackendError, Batch, CacheType, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed,
-    Plain, Projection, RowsUse, StepLimits, Work,
+    Backend, BackendError, Batch, CacheType, Gated, HeadNorms, HeadShape, Kept, KvCacheShape, LayerPlace,
+    Normed, Plain, Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{ForwardError, Logits};
 use crate::memory::Memory;
@@ -168,6 +168,11 @@ impl Backend for CpuBackend {
         let LayerPlace { batch, shape, layer, .. } = *place;
         out.set_rows(batch.places.len());
         self.cpu.attention(&AttentionInput { qkv, batch: &view(batch), shape, cache, layer }, out);
+    }
+
+    fn keep_rows(&mut self, rows: [&mut Rows; 2], kept: &[u32]) -> Kept {
+        rows.into_iter().for_each(|rows| rows.keep(kept));
+        Kept::Listed
     }
 
     fn logits(&mut self, input: Normed<'_, Self>, head: &PackedMatrix, out: &mut Rows) {

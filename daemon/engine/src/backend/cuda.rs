@@ -9,8 +9,8 @@ use ostro_kernels::cuda::{
 };
 
 use super::{
-    Backend, BackendError, Batch, CacheType, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed,
-    Plain, Projection, RowsUse, StepLimits, Work,
+    Backend, BackendError, Batch, CacheType, Gated, HeadNorms, HeadShape, Kept, KvCacheShape, LayerPlace,
+    Normed, Plain, Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{Best, DeviceLogits, ForwardError, Logits};
 use crate::memory::{Memory, MemoryOwner};
@@ -227,6 +227,11 @@ impl Backend for CudaBackend {
     ) {
         let input = Attention { qkv, shape: place.shape, cache, layer: place.layer };
         self.cuda.attention(&input, out);
+    }
+
+    /// Recorded steps and the tables of a step name all rows.
+    fn keep_rows(&mut self, _: [&mut CudaRows; 2], _: &[u32]) -> Kept {
+        Kept::All
     }
 
     fn logits(&mut self, input: Normed<'_, Self>, head: &CudaMatrix, out: &mut CudaRows) {

@@ -6,13 +6,13 @@ mod step_rows;
 mod weights;
 
 use crate::backend::{
-    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, KvCacheShape, LayerPlace, Normed, Plain,
+    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, Kept, KvCacheShape, LayerPlace, Normed, Plain,
     Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{ForwardError, Logits, Model};
 use crate::model::spec::DecoderSpec;
 use crate::schedule::StepPlan;
-use step_rows::StepRows;
+use step_rows::{StepBatch, StepRows};
 
 pub use weights::{DecoderWeights, LayerWeights, WeightsError};
 
@@ -86,11 +86,18 @@ impl<B: Backend> Decoder<B> {
         buffer_shapes(spec, limits).map(bytes).into_iter().fold(0, u64::saturating_add)
     }
 
-    fn run(&mut self, batch: &Batch<'_>) {
+    fn run(&mut self, step: &StepBatch<'_>) {
+        let mut batch = &step.all;
         self.backend.embed(&self.weights.embedding, batch, &mut self.buffers.hidden);
         for layer in 0..self.weights.layers.len() {
-            self.attend(layer, batch);
-            self.transform(layer, batch);
+            self.store(layer, batch);
+            if layer + 1 == self.weights.layers.len() {
+                batch = self.keep_sampled(step);
+            }
+            if !batch.places.is_empty() {
+                self.attend(layer, batch);
+                self.transform(layer, batch);
+            }
         }
         let input = Normed {
             batch,
@@ -102,8 +109,22 @@ impl<B: Backend> Decoder<B> {
         self.backend.logits(input, head, &mut self.buffers.logits);
     }
 
-    /// Norm, query-key-value, rotary, cache, attention, output projection onto the residual stream.
-    fn attend(&mut self, layer: usize, batch: &Batch<'_>) {
+    /// Once the last layer's keys and values are stored, nobody reads rows that are not sampled. (Their queries are
+    /// computed all the same, in one product with the keys and values.)
+    fn keep_sampled<'a>(&mut self, step: &'a StepBatch<'a>) -> &'a Batch<'a> {
+        let StepBatch { all, sampled } = step;
+        if sampled.places.len() == all.places.len() {
+            return all;
+        }
+        let Buffers { qkv, hidden, .. } = &mut self.buffers;
+        match self.backend.keep_rows([qkv, hidden], all.sampled) {
+            Kept::Listed => sampled,
+            Kept::All => all,
+        }
+    }
+
+    /// Norm, query-key-value, rotary, cache.
+    fn store(&mut self, layer: usize, batch: &Batch<'_>) {
         let Decoder { backend, buffers, cache, shape, .. } = self;
         let weights = &self.weights.layers[layer];
         let eps = self.spec.norm_eps;
@@ -117,6 +138,13 @@ impl<B: Backend> Decoder<B> {
         }
         let place = LayerPlace { batch, shape, rotary: &self.rotary, layer };
         backend.rotary_and_store(&mut buffers.qkv, &place, cache);
+    }
+
+    /// Attention, output projection onto the residual stream.
+    fn attend(&mut self, layer: usize, batch: &Batch<'_>) {
+        let Decoder { backend, buffers, cache, shape, .. } = self;
+        let weights = &self.weights.layers[layer];
+        let place = LayerPlace { batch, shape, rotary: &self.rotary, layer };
         backend.attention(&buffers.qkv, &place, cache, &mut buffers.attended);
         let output = Projection { parts: &[&weights.output], bias: weights.output_bias.as_ref() };
         backend.linear_add(Plain { batch, x: &buffers.attended }, &output, &mut buffers.hidden);
@@ -137,9 +165,9 @@ impl<B: Backend> Decoder<B> {
 impl<B: Backend> Model for Decoder<B> {
     fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
         let mut step = std::mem::take(&mut self.step);
-        let begun = step.with_batch(plan, |batch| {
-            if self.backend.begin(batch)? == Work::Operations {
-                self.run(batch);
+        let begun = step.with_batch(plan, |step| {
+            if self.backend.begin(&step.all)? == Work::Operations {
+                self.run(step);
             }
             Ok(())
         });

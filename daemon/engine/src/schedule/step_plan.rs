@@ -109,7 +109,7 @@ impl StepPlan {
         self.sequences[sequence as usize].rows.end = self.rows.len();
     }
 
-    /// Asks for the logits of the row pushed last.
+    /// Asks for the logits of the row pushed last; once a sequence at most.
     pub(super) fn push_sample(&mut self, sequence: SequenceId) {
         self.samples.push(Sample { row: (self.rows.len() - 1) as u32, sequence });
     }
