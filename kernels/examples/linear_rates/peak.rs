@@ -1,13 +1,15 @@
 //! What the product instructions alone reach, from registers.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::pool::Pool;
 use ostro_kernels::cpu::simd::{Kernel, Simd16};
 
 const DOTS: usize = 1_000_000;
+/// Some processors take wide products up at half their rate first.
+const LONG_ENOUGH: Duration = Duration::from_millis(200);
 
 /// Dot products in independent chains.
 struct Dots;
@@ -36,7 +38,8 @@ impl Kernel for Dots {
 pub(crate) fn products_peak(isa: Isa, threads: usize) -> f64 {
     let mut pool = Pool::new(threads);
     let mut best = f64::MAX;
-    for _ in 0..20 {
+    let begun = Instant::now();
+    while begun.elapsed() < LONG_ENOUGH {
         let start = Instant::now();
         pool.run(&|_| {
             if isa.name() == "amx" {

@@ -22,7 +22,8 @@ pub enum CudaError {
     #[error("{what}: {reason}")]
     Driver { what: &'static str, reason: String },
     #[error(
-        "the GPU has no memory for {what} of {bytes} bytes, {free_bytes} of {total_bytes} bytes are free"
+        "the GPU has no memory for {what} of {} MiB, {} of {} MiB are free",
+        bytes.div_ceil(1 << 20), free_bytes >> 20, total_bytes >> 20
     )]
     OutOfMemory { what: &'static str, bytes: u64, free_bytes: u64, total_bytes: u64 },
 }

@@ -181,7 +181,7 @@ unsafe fn shrinks<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M]
         for r in 0..M {
             if counts[r] > 0 {
                 let max = rows.max.add(r);
-                let top = top::<S>(p.add(r * STEP), counts[r]);
+                let top = mask_and_top::<S>(p.add(r * STEP), counts[r]);
                 let new = if top > *max { top } else { *max };
                 less = S::first_lanes(r, less, S::splat(*max - new));
                 *max = new;
@@ -199,9 +199,9 @@ unsafe fn shrinks<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M]
     }
 }
 
-/// The largest of a row's scores; those from `count` on become what no weight comes from.
+/// Sets a row's scores from `count` on to minus infinity; returns the largest.
 #[inline(always)]
-unsafe fn top<S: Simd16>(p: *mut f32, count: usize) -> f32 {
+unsafe fn mask_and_top<S: Simd16>(p: *mut f32, count: usize) -> f32 {
     // SAFETY: 64 floats at `p`.
     unsafe {
         let mut s = [S::zero(); VECTORS];

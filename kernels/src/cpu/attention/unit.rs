@@ -121,7 +121,9 @@ impl Job<'_> {
                 }
                 let to = self.areas.q.add(row * QUERY_STRIDE);
                 for d in (0..dims).step_by(LANES) {
-                    let q = S::load_first(query.as_ptr().add(d), LANES.min(dims - d));
+                    let from = query.as_ptr().add(d);
+                    // Masks cost more than the rest of this loop.
+                    let q = if dims - d >= LANES { S::load(from) } else { S::load_first(from, dims - d) };
                     S::store(to.add(d), S::mul(q, S::splat(scale)));
                 }
             }

@@ -18,6 +18,7 @@ impl<const TYPE: u32, const M: usize> Kernel for DenseTile<'_, TYPE, M> {
         // SAFETY: see above; the instruction set is the caller's promise.
         unsafe {
             let call = self.0;
+            debug_assert!(!call.resumes, "dense weights are not cut");
             let mut y: Results<S, M> = [[S::zero(); 2]; M];
             let size = if TYPE == WeightType::F32.ggml_id() { 4 } else { 2 };
             for k in 0..call.columns {

@@ -24,7 +24,7 @@ use crate::cpu::simd::{Kernel, Simd16};
 const ROW_BLOCK: usize = 128;
 /// Bytes of a block's activations that stay in the second cache while the panels pass.
 const FAR_BYTES: usize = 768 << 10;
-/// Rows of a block for a matrix unit, which expands a panel for every block: 1.5 MiB.
+/// Rows of a block for a matrix unit, which expands a panel for every block: with 1536 columns 1.5 MiB.
 const WIDE_ROW_BLOCK: usize = 512;
 /// Bytes of a panel that stay in the first cache beside the digits of a tile's rows.
 const NEAR_BYTES: usize = 20 << 10;
@@ -199,7 +199,7 @@ impl Multiply<'_> {
                         floats: Strided { start: floats.row(rows.start), ..floats },
                         out,
                     };
-                    parts::<S>(matrix, rows.len(), call);
+                    column_runs::<S>(matrix, rows.len(), call);
                 }
                 Prepared::Wide { code, digits, scales } => {
                     let (bytes, numbers) = group_sizes(columns);
@@ -219,32 +219,32 @@ impl Multiply<'_> {
     }
 }
 
-/// `rows` rows times the panel of the call, which names the first of them, one part of the columns after the other. The
+/// `rows` rows times the panel of the call, which names the first of them, one run of columns after the other. The
 /// sums of a row go on where they were, so that nothing of the cut shows in the result.
 ///
 /// # Safety
 /// As of the tiles, with all rows.
 #[inline(always)]
-unsafe fn parts<S: Simd16>(matrix: &PackedMatrix, rows: usize, call: TileCall) {
+unsafe fn column_runs<S: Simd16>(matrix: &PackedMatrix, rows: usize, call: TileCall) {
     let weight_type = matrix.weight_type();
     let Some(format) = BlockFormat::of(weight_type).filter(|_| rows > tile_rows::<S>(rows)) else {
         // SAFETY: the caller's promise.
-        return unsafe { tiles::<S>(weight_type, rows, call) };
+        return unsafe { tiles::<S>(weight_type, rows, &call) };
     };
     let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());
     let blocks = call.columns / width;
-    let part = blocks.div_ceil(matrix.panel_bytes().div_ceil(NEAR_BYTES));
-    for first in (0..blocks).step_by(part) {
-        // SAFETY: the blocks from `first` on, and the digits they meet; the first part leaves sums for the others.
+    let run_blocks = blocks.div_ceil(matrix.panel_bytes().div_ceil(NEAR_BYTES));
+    for first in (0..blocks).step_by(run_blocks) {
+        // SAFETY: the blocks from `first` on, and the digits they meet; each run leaves sums for the next.
         unsafe {
-            let part = TileCall {
+            let run = TileCall {
                 panel: call.panel.add(first * bytes),
-                columns: part.min(blocks - first) * width,
+                columns: run_blocks.min(blocks - first) * width,
                 resumes: first > 0,
                 digits: Strided { start: call.digits.start.add(first * width / BLOCK), ..call.digits },
                 ..call
             };
-            tiles::<S>(weight_type, rows, part);
+            tiles::<S>(weight_type, rows, &run);
         }
     }
 }
@@ -254,18 +254,20 @@ unsafe fn parts<S: Simd16>(matrix: &PackedMatrix, rows: usize, call: TileCall) {
 /// # Safety
 /// As of the tiles, with all rows.
 #[inline(always)]
-unsafe fn tiles<S: Simd16>(weight_type: WeightType, rows: usize, mut call: TileCall) {
-    let mut left = rows;
-    while left > 0 {
-        let count = tile_rows::<S>(left);
+unsafe fn tiles<S: Simd16>(weight_type: WeightType, rows: usize, call: &TileCall) {
+    let mut row = 0;
+    while row < rows {
+        let count = tile_rows::<S>(rows - row);
         // SAFETY: the caller's promise.
         unsafe {
-            function::<S>(weight_type, count)(&call);
-            call.digits.start = call.digits.row(count);
-            call.floats.start = call.floats.row(count);
-            call.out = call.out.add(count * PANEL_ROWS);
+            function::<S>(weight_type, count)(&TileCall {
+                digits: Strided { start: call.digits.row(row), ..call.digits },
+                floats: Strided { start: call.floats.row(row), ..call.floats },
+                out: call.out.add(row * PANEL_ROWS),
+                ..*call
+            });
         }
-        left -= count;
+        row += count;
     }
 }
 

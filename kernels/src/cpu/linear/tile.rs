@@ -1,5 +1,5 @@
-//! A tile: one panel of 32 weight rows times up to four rows of activations, all columns. The panel stays in
-//! the nearest cache for the next tile.
+//! A tile: one panel of 32 weight rows times up to four rows of activations, all columns or a run of them. What it read of
+//! the panel stays in the nearest cache for the next tile.
 
 use super::block_tile::BlockTile;
 use super::dense_tile::DenseTile;
@@ -42,7 +42,7 @@ impl<T> Strided<T> {
 pub(super) struct TileCall {
     pub(super) panel: *const u8,
     pub(super) columns: usize,
-    /// `out` has the sums of the columns before these, which go on; for block-wise weights.
+    /// `out` has the sums of the columns before these, which go on. False for dense weights.
     pub(super) resumes: bool,
     /// The rows, for block-wise weights and for dense ones.
     pub(super) digits: Strided<DigitBlock>,
@@ -55,7 +55,8 @@ pub(super) struct TileCall {
 ///
 /// # Safety
 /// To call: the panel has 32 rows of `columns` weights of the tile's type, the digits (the floats, for a dense
-/// type) the tile's rows of `columns` activations, `out` room for 32 results each.
+/// type) the tile's rows of `columns` activations, `out` room for 32 results each; if the
+/// call resumes, a tile of the columns before has written them.
 pub(super) type TileFunction = unsafe fn(&TileCall);
 
 /// The code for a weight type and 1, 2 or 4 rows (of the counts that `tile_rows` gives). A table keeps one

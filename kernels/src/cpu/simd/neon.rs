@@ -1,4 +1,7 @@
 //! The vector operations by NEON with the dot product: four quarters of 4 lanes.
+//!
+//! Closures are fine here, unlike in other instruction sets: all compilations for aarch64 have NEON, and the dot product
+//! is assembly that enables itself.
 
 #![allow(clippy::needless_range_loop)] // pointers and quarters advance together
 
@@ -7,7 +10,7 @@ use std::arch::asm;
 
 use super::{Kernel, LANES, Simd16};
 
-/// NEON with `sdot` (Armv8.2): every Arm server processor since 2019.
+/// NEON with `sdot`, optional from Armv8.2 on: Neoverse N1 and later.
 #[derive(Clone, Copy, Debug)]
 pub struct Neon;
 
@@ -88,7 +91,8 @@ impl Simd16 for Neon {
     unsafe fn load_first(at: *const f32, n: usize) -> F {
         let mut lanes = [0.0; LANES];
         unsafe {
-            std::ptr::copy_nonoverlapping(at, lanes.as_mut_ptr(), n);
+            // As bytes, since `at` may lie anywhere.
+            std::ptr::copy_nonoverlapping(at.cast::<u8>(), lanes.as_mut_ptr().cast(), 4 * n);
             Self::load(lanes.as_ptr())
         }
     }
@@ -111,7 +115,7 @@ impl Simd16 for Neon {
         let mut lanes = [0.0; LANES];
         unsafe {
             Self::store(lanes.as_mut_ptr(), x);
-            std::ptr::copy_nonoverlapping(lanes.as_ptr(), at, n);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr().cast::<u8>(), at.cast(), 4 * n);
         }
     }
     #[inline(always)]

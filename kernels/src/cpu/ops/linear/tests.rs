@@ -231,19 +231,25 @@ fn rows_beyond_a_row_block_are_like_the_first() {
 
 #[test]
 fn the_gated_layer_is_its_two_products_with_the_activation() {
-    let gate = Matrix::random(WeightType::Q4_K, 71, 256, 71).packed;
-    let up = Matrix::random(WeightType::Q6_K, 71, 256, 72).packed;
-    let x = random_rows(5, 256, 73);
+    check_gated(5, 256);
+    // More rows than a block has, more columns than a run.
+    check_gated(50, 4864);
+}
+
+fn check_gated(rows: usize, columns: usize) {
+    let gate = Matrix::random(WeightType::Q4_K, 71, columns, 71).packed;
+    let up = Matrix::random(WeightType::Q6_K, 71, columns, 72).packed;
+    let x = random_rows(rows, columns, 73);
     let mut want: Vec<Vec<u32>> = Vec::new();
     for isa in Isa::supported() {
         for threads in [1, 3] {
             let mut cpu = Cpu::new(isa, threads);
-            let mut out = Rows::new(5, 71);
+            let mut out = Rows::new(rows, 71);
             let weights = GatedWeights { gate: &gate, up: &up, activation: Activation::Silu };
             cpu.gated_linear(LinearInput { x: &x, norm: None, split: None }, weights, &mut out);
-            let got: Vec<_> = (0..5).map(|i| bits(out.row(i))).collect();
+            let got: Vec<_> = (0..rows).map(|i| bits(out.row(i))).collect();
             let (g, u) = (product(&mut cpu, &x, &[&gate]), product(&mut cpu, &x, &[&up]));
-            for i in 0..5 {
+            for i in 0..rows {
                 for (k, out) in out.row(i).iter().enumerate() {
                     let (g, u) = (f64::from(g.row(i)[k]), f64::from(u.row(i)[k]));
                     let exact = g / (1.0 + (-g).exp()) * u;
