@@ -88,8 +88,8 @@ impl Origins {
 fn too_large(error: &MemoryError) -> Option<String> {
     let mib = |bytes: &u64| bytes.div_ceil(1 << 20);
     match error {
-        MemoryError::Cache { model_bytes, cache_bytes, available_bytes } => Some(format!(
-            "asks for a key-value cache of {} MiB beside a model of {} MiB, but {} MiB of memory are available",
+        MemoryError::Cache { model_bytes, cache_bytes, available_bytes, owner } => Some(format!(
+            "asks for a key-value cache of {} MiB beside a model of {} MiB, but {} MiB of {owner} are available",
             mib(cache_bytes),
             mib(model_bytes),
             mib(available_bytes)
@@ -118,6 +118,7 @@ fn no_template(error: &TemplateError) -> String {
 #[cfg(test)]
 mod tests {
     use ostro_engine::OptionError;
+    use ostro_engine::memory::MemoryOwner;
 
     use super::*;
 
@@ -155,6 +156,7 @@ mod tests {
             model_bytes: 5_000_000,
             cache_bytes: 9_000_000,
             available_bytes: 10_000_000,
+            owner: MemoryOwner::Shared,
         };
         let message =
             "asks for a key-value cache of 9 MiB beside a model of 5 MiB, but 10 MiB of memory are available";

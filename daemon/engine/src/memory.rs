@@ -25,14 +25,14 @@ pub struct CacheRequest {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
-    #[error("the model needs {} MB, {} MB of memory are available", mb(*model_bytes), mb(*available_bytes))]
-    Model { model_bytes: u64, available_bytes: u64 },
+    #[error("the model needs {} MiB, {} MiB of {owner} are available", mib(*model_bytes), mib(*available_bytes))]
+    Model { model_bytes: u64, available_bytes: u64, owner: MemoryOwner },
     #[error(
-        "the model needs {} MB and the key-value cache {} MB, {} MB of memory are available; \
+        "the model needs {} MiB and the key-value cache {} MiB, {} MiB of {owner} are available; \
          a smaller cache can be chosen by context_len, memory_mb or memory_fraction",
-        mb(*model_bytes), mb(*cache_bytes), mb(*available_bytes)
+        mib(*model_bytes), mib(*cache_bytes), mib(*available_bytes)
     )]
-    Cache { model_bytes: u64, cache_bytes: u64, available_bytes: u64 },
+    Cache { model_bytes: u64, cache_bytes: u64, available_bytes: u64, owner: MemoryOwner },
     #[error(
         "the key-value cache gets {cache_bytes} bytes, one block of {block_size} tokens takes {bytes_per_block}"
     )]
@@ -49,7 +49,7 @@ impl CacheRequest {
         let available_bytes = host.available_bytes.unwrap_or(u64::MAX);
         let model_bytes = self.model_bytes;
         let Some(left_bytes) = available_bytes.checked_sub(model_bytes) else {
-            return Err(MemoryError::Model { model_bytes, available_bytes });
+            return Err(MemoryError::Model { model_bytes, available_bytes, owner: host.owner });
         };
         let blocks = match self.options.size {
             CacheSize::Auto => self.auto_blocks(host, left_bytes),
@@ -61,7 +61,7 @@ impl CacheRequest {
         };
         let cache_bytes = blocks.saturating_mul(self.bytes_per_block);
         if cache_bytes > left_bytes {
-            return Err(MemoryError::Cache { model_bytes, cache_bytes, available_bytes });
+            return Err(MemoryError::Cache { model_bytes, cache_bytes, available_bytes, owner: host.owner });
         }
         match u32::try_from(blocks) {
             Ok(0) => Err(self.no_block(cache_bytes)),
@@ -105,7 +105,7 @@ fn fraction_of(fraction: f32, total_bytes: Option<u64>) -> Result<u64, MemoryErr
     Ok((total_bytes.unwrap_or(u64::MAX) as f64 * f64::from(fraction)) as u64)
 }
 
-fn mb(bytes: u64) -> u64 {
+fn mib(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 

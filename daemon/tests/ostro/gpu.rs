@@ -186,8 +186,12 @@ fn check_load(faults: &[(&'static str, &str)], flags: &[&str], words: &[&str]) {
 #[test]
 fn model_that_does_not_fit_is_refused_by_numbers() {
     // Weights, then what beside them is needed.
-    check_load(&[("OSTRO_FAKE_CUDA_MEMORY_MB", "0")], &[], &["the model needs 1 MB, 0 MB of"]);
-    check_load(&[("OSTRO_FAKE_CUDA_MEMORY_MB", "8")], &[], &["no memory for", "bytes", "of 8388608"]);
+    check_load(
+        &[("OSTRO_FAKE_CUDA_MEMORY_MB", "0")],
+        &[],
+        &["the model needs 1 MiB, 0 MiB of the GPU's memory"],
+    );
+    check_load(&[("OSTRO_FAKE_CUDA_MEMORY_MB", "8")], &[], &["no memory for", "of 8 MiB are free"]);
     let flags = ["--pa-memory-mb", "4096"];
     check_load(
         &[],

@@ -1,5 +1,6 @@
 //! The memory this process may use: the machine's, or less where its cgroup has a limit (v1 and v2); or a GPU's.
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,16 @@ pub enum MemoryOwner {
     Models,
 }
 
+/// As messages name the memory.
+impl fmt::Display for MemoryOwner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Shared => "memory",
+            Self::Models => "the GPU's memory",
+        })
+    }
+}
+
 impl Memory {
     pub fn of_host() -> Self {
         Self::read_at(Path::new("/"))
@@ -34,7 +45,7 @@ impl Memory {
     pub fn check_holds(&self, model_bytes: u64) -> Result<(), MemoryError> {
         match self.available_bytes {
             Some(available_bytes) if model_bytes > available_bytes => {
-                Err(MemoryError::Model { model_bytes, available_bytes })
+                Err(MemoryError::Model { model_bytes, available_bytes, owner: self.owner })
             }
             _ => Ok(()),
         }

@@ -115,7 +115,7 @@ fn what_cannot_fit_is_refused() {
     assert!(matches!(too_large, MemoryError::Cache { .. }), "{too_large:?}");
     assert_eq!(
         too_large.to_string(),
-        "the model needs 1024 MB and the key-value cache 1025 MB, 2048 MB of memory are available; \
+        "the model needs 1024 MiB and the key-value cache 1025 MiB, 2048 MiB of memory are available; \
          a smaller cache can be chosen by context_len, memory_mb or memory_fraction"
     );
     assert!(matches!(refused(CacheSize::ContextLen(u64::MAX)), MemoryError::Cache { .. }));
@@ -128,4 +128,11 @@ fn what_cannot_fit_is_refused() {
     }
     let model = request(CacheSize::Auto).blocks(&bytes(GB, GB / 2)).unwrap_err();
     assert!(matches!(model, MemoryError::Model { .. }), "{model:?}");
+}
+
+#[test]
+fn refusals_say_whose_memory_it_is() {
+    let gpu = Memory { owner: MemoryOwner::Models, ..bytes(GB, GB / 2) };
+    let refused = request(CacheSize::Auto).blocks(&gpu).unwrap_err();
+    assert_eq!(refused.to_string(), "the model needs 1024 MiB, 512 MiB of the GPU's memory are available");
 }

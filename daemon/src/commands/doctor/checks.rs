@@ -81,10 +81,12 @@ fn cpu(cpu: &Cpu, arch: &str) -> Check {
         }
         None => {}
     }
-    if arch == "x86_64" && *best == "portable" {
-        return State::Warning.check("cpu", format!("{text}; slow, since it has no AVX2"));
-    }
-    State::Ok.check("cpu", text)
+    let lacks = match (*best, arch) {
+        ("portable", "x86_64") => "no AVX2",
+        ("portable", "aarch64") => "no NEON with the dot product",
+        _ => return State::Ok.check("cpu", text),
+    };
+    State::Warning.check("cpu", format!("{text}; slow, since it has {lacks}"))
 }
 
 fn memory(memory: &Memory) -> Check {

@@ -34,7 +34,7 @@ pub enum WeightsError {
     #[error(transparent)]
     Refused(BackendError),
     #[error("cannot place the weights")]
-    Backend(BackendError),
+    Backend(#[source] BackendError),
 }
 
 impl From<BackendError> for WeightsError {

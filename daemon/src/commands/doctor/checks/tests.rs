@@ -96,7 +96,12 @@ fn instruction_sets_are_judged() {
     assert!(slow.starts_with("warning ") && slow.ends_with("; slow, since it has no AVX2"), "{slow}");
     let mut arm = Machine { arch: "aarch64", ..machine() };
     arm.cpu = Cpu { model: None, instruction_set: "portable", cgroup_cpus: None, ..arm.cpu };
-    assert_eq!(line_of(&arm, "cpu"), "ok       cpu        unknown processor, portable, 4 of 16 CPUs");
+    assert_eq!(
+        line_of(&arm, "cpu"),
+        "warning  cpu        unknown processor, portable, 4 of 16 CPUs; slow, since it has no NEON with the dot product"
+    );
+    arm.cpu.instruction_set = "neon";
+    assert_eq!(line_of(&arm, "cpu"), "ok       cpu        unknown processor, neon, 4 of 16 CPUs");
 }
 
 #[test]
