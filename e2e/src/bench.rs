@@ -46,6 +46,9 @@ pub struct Options {
     /// These rows only, and the page stays as it is: prefill-512, decode, http-16 and so on.
     #[arg(long, value_name = "ROW,ROW", value_delimiter = ',')]
     only: Vec<String>,
+    /// Without mistral.rs, which takes minutes to read a long prompt of the larger model.
+    #[arg(long)]
+    llama_cpp_only: bool,
     /// The page to write.
     #[arg(long, default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks.md"))]
     page: PathBuf,
@@ -62,9 +65,13 @@ pub fn run(options: &Options) -> Result<()> {
     eprintln!("{}", machine.describe());
     let (mut llama, choices) = LlamaCpp::prepare(&machine, &file, &binary)?;
     let mut ostro = Ostro::new(binary, file.clone(), machine.threads);
-    let mut mistral = MistralRs::prepare(&file, machine.threads)?;
+    let mut mistral = match options.llama_cpp_only {
+        true => None,
+        false => Some(MistralRs::prepare(&file, machine.threads)?),
+    };
     let rounds = if options.quick { 1 } else { options.rounds };
-    let programs: [&mut dyn Program; 3] = [&mut ostro, &mut llama, &mut mistral];
+    let mut programs: Vec<&mut dyn Program> = vec![&mut ostro, &mut llama];
+    programs.extend(mistral.as_mut().map(|program| -> &mut dyn Program { program }));
     let (names, samples) = measure(programs, &rows, rounds);
     let columns: Vec<Column<'_>> =
         names.iter().zip(&samples).map(|(name, samples)| Column { name, samples }).collect();
@@ -74,7 +81,9 @@ pub fn run(options: &Options) -> Result<()> {
     if options.quick || !options.only.is_empty() {
         return Ok(());
     }
-    let about = About { machine: &machine, file: &file, llama: &llama, choices: &choices, rounds };
+    let with_mistral = mistral.is_some();
+    let about =
+        About { machine: &machine, file: &file, llama: &llama, choices: &choices, with_mistral, rounds };
     let title = format!("{}, {}", options.model, machine.kind());
     page::write(&options.page, page::Section { title, body: format!("{}\n{table}", about.text()?) })?;
     println!("written to {}", options.page.display());
@@ -83,7 +92,7 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Every start of every program in every round, programs in turn.
 fn measure(
-    mut programs: [&mut dyn Program; 3],
+    mut programs: Vec<&mut dyn Program>,
     rows: &[&'static Row],
     rounds: u32,
 ) -> (Vec<String>, Vec<Samples>) {
@@ -128,12 +137,13 @@ struct About<'a> {
     file: &'a Path,
     llama: &'a LlamaCpp,
     choices: &'a [Choice],
+    with_mistral: bool,
     rounds: u32,
 }
 
 impl About<'_> {
     fn text(&self) -> Result<String> {
-        let About { machine, file, llama, choices, rounds } = self;
+        let About { machine, file, llama, choices, with_mistral, rounds } = self;
         let date = first_line(Command::new("date").args(["-u", "+%F"]))?;
         let revision = first_line(Command::new("git").args(["describe", "--always", "--dirty"]));
         let file = file.file_name().context("a model has a name")?.to_string_lossy();
@@ -141,6 +151,14 @@ impl About<'_> {
             .iter()
             .map(|of| format!("{} prefill {:.0}, decode {:.0}", of.threading.name(), of.prefill, of.decode))
             .collect();
+        let mistral = match with_mistral {
+            true => format!(
+                "- mistral.rs {} (wheel; it has no server, so that rows of serving stay empty; each row once, since \
+                 some take minutes).\n",
+                install::MISTRAL_RS.version
+            ),
+            false => String::new(),
+        };
         let pages = llama.describe_pages().map(|pages| format!("; {pages}")).unwrap_or_default();
         Ok(format!(
             "{date}, {rounds} rounds. Machine: {}. File: `{file}`.\n\n\
@@ -150,9 +168,7 @@ impl About<'_> {
              `llama-batched-bench -npp 128 -ntg 128 -npl 16 -no-kvu`, `llama-server -c {} {}`, all with \
              `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`{pages}. It uses the instruction sets named above by its own \
              account.\n\
-             - mistral.rs {} (wheel; it has no server, so that rows of serving stay empty; each row once, since some \
-             take minutes).\n\
-             - HTTP: `ostro bench --url`, unique prompts of about 218 tokens, 64 tokens an answer, temperature 0.\n",
+             {mistral}- HTTP: `ostro bench --url`, unique prompts of about 218 tokens, 64 tokens an answer, temperature 0.\n",
             machine.describe(),
             revision.unwrap_or_else(|_| "of an unknown revision".to_owned()),
             serve::SEQUENCES,
@@ -164,7 +180,6 @@ impl About<'_> {
             chosen.join("; "),
             serve::CONTEXT_TOKENS,
             llama_cpp::SERVER_ARGUMENTS.join(" "),
-            install::MISTRAL_RS.version,
         ))
     }
 }

@@ -30,8 +30,9 @@ impl Ostro {
 
     fn bench(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = self.command("bench");
-        // As in llama-bench, which keeps no prefixes: the warm-up's blocks are taken again, not fresh memory, whose
-        // first touch takes a tenth of a prompt's time on some machines.
+        // As in llama.cpp's programs, which keep no prefixes: what is measured takes the warm-up's blocks again, not fresh
+        // memory, whose first touch takes a tenth of a prompt's time on some machines. Sequences that decode together
+        // then start up to a dozen tokens apart, beyond the depth asked for.
         command
             .args(["--json", "--iterations", "1", "--warmup", "1", "--prefix-cache-n", "0"])
             .args(arguments);

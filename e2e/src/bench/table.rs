@@ -53,13 +53,22 @@ fn times_better(row: &Row, cells: &[Option<Cell>]) -> Option<f64> {
 fn cell_text(cell: &Option<Cell>) -> String {
     match cell {
         None => "–".to_owned(),
-        Some(Cell::Failed(reason)) => format!("failed: {}", reason.replace(['|', '\n'], " ")),
+        Some(Cell::Failed(reason)) => format!("failed: {}", shortened(&reason.replace(['|', '\n'], " "))),
         Some(Cell::Measured(Summary { median, least, most, count, setting })) => {
             let range =
                 if *count > 1 { format!(" ({}–{})", number(*least), number(*most)) } else { String::new() };
             let setting = if setting.is_empty() { String::new() } else { format!(" `{setting}`") };
             format!("{}{range}{setting}", number(*median))
         }
+    }
+}
+
+/// The end of a reason, where its cause stands: what comes before can be a whole script.
+fn shortened(reason: &str) -> String {
+    const LENGTH: usize = 100;
+    match reason.chars().count().checked_sub(LENGTH) {
+        None | Some(0) => reason.to_owned(),
+        Some(cut) => format!("…{}", reason.chars().skip(cut).collect::<String>()),
     }
 }
 
@@ -106,5 +115,15 @@ mod tests {
 | load to ready, ms | 99.0 | 50.0 | failed: exit status 1 | 0.51 | 2.0 |
 ";
         assert_eq!(table(&columns, &rows, setting), expected);
+    }
+
+    #[test]
+    fn long_reasons_keep_their_end() {
+        assert_eq!(shortened("no output"), "no output");
+        let long = shortened(&format!("{} ended with signal 15", "script ".repeat(100)));
+        assert!(
+            long.starts_with('…') && long.ends_with("signal 15") && long.chars().count() == 101,
+            "{long}"
+        );
     }
 }
