@@ -101,14 +101,19 @@ fn rows_beyond_a_block_and_parts_of_long_panels_have_the_same_bits() {
     {
         let matrix = Matrix::random(weight_type, 35, columns, 31);
         let x = random_rows(ROWS, columns, 32);
-        let mut cpu = Cpu::new(Isa::detect(), 2);
-        let all = product(&mut cpu, &x, &[&matrix.packed]);
-        for row in [0, 39, 40, 41, 95, 96, ROWS - 1] {
-            let mut one = Rows::new(1, columns);
-            one.row_mut(0).copy_from_slice(x.row(row));
-            let alone = product(&mut cpu, &one, &[&matrix.packed]);
-            assert!(bits(all.row(row)) == bits(alone.row(0)), "{weight_type}, row {row}");
-        }
+        check_alone(&matrix.packed, &x, &[0, 39, 40, 41, 95, 96, ROWS - 1]);
+    }
+}
+
+/// The listed rows have the same bits among all rows and alone.
+fn check_alone(matrix: &PackedMatrix, x: &Rows, listed: &[usize]) {
+    let mut cpu = Cpu::new(Isa::detect(), 2);
+    let all = product(&mut cpu, x, &[matrix]);
+    for &row in listed {
+        let mut one = Rows::new(1, x.width());
+        one.row_mut(0).copy_from_slice(x.row(row));
+        let alone = product(&mut cpu, &one, &[matrix]);
+        assert_eq!(bits(all.row(row)), bits(alone.row(0)), "{}, row {row}", matrix.weight_type());
     }
 }
 
@@ -220,13 +225,7 @@ fn listed_rows_are_those_rows_of_the_whole() {
 fn rows_beyond_a_row_block_are_like_the_first() {
     let matrix = Matrix::random(WeightType::Q4_0, 65, 64, 61).packed;
     let x = random_rows(300, 64, 62);
-    let mut cpu = Cpu::new(Isa::detect(), 2);
-    let whole = product(&mut cpu, &x, &[&matrix]);
-    for i in [0, 127, 128, 255, 256, 299] {
-        let mut one = Rows::new(1, 64);
-        one.row_mut(0).copy_from_slice(x.row(i));
-        assert_eq!(bits(product(&mut cpu, &one, &[&matrix]).row(0)), bits(whole.row(i)));
-    }
+    check_alone(&matrix, &x, &[0, 127, 128, 255, 256, 299]);
 }
 
 #[test]
