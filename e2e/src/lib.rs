@@ -11,6 +11,7 @@ mod debian;
 mod download;
 pub mod gpu;
 pub mod image;
+mod llama_bench;
 pub mod model;
 mod process;
 pub mod python;

@@ -13,6 +13,7 @@ use super::program::{Program, output_of, run_to_end};
 use super::rows::Visit;
 use super::samples::{Sample, Summary};
 use super::serve::{self, CONTEXT_TOKENS, Pages, Ready, SEQUENCES};
+use crate::llama_bench::{self, Line};
 
 pub(super) struct LlamaCpp {
     build: Build,
@@ -61,7 +62,7 @@ impl LlamaCpp {
     /// Commit of its sources, as it says itself.
     pub(super) fn version(&self) -> Result<String> {
         let output = output_of(&mut self.bench(&["-p", "1", "-n", "0", "--no-warmup"]))?;
-        let report = parse_bench(&output.output)?;
+        let report = llama_bench::parse(&output.output)?;
         Ok(report.first().context("llama-bench measured nothing")?.commit.clone())
     }
 
@@ -105,8 +106,8 @@ impl LlamaCpp {
 
     fn rates(&self, visit: Visit, arguments: &[&str]) -> Result<Option<Vec<Sample>>> {
         let output = output_of(&mut self.bench(&[arguments, &["-fa", "0,1"]].concat()))?;
-        let sample = |of: BenchLine| Sample { id: visit.id(), setting: of.flash_setting(), value: of.rate };
-        Ok(Some(parse_bench(&output.output)?.into_iter().map(sample).collect()))
+        let sample = |of: Line| Sample { id: visit.id(), setting: flash_setting(&of), value: of.rate };
+        Ok(Some(llama_bench::parse(&output.output)?.into_iter().map(sample).collect()))
     }
 
     fn batch(&self, visit: Visit) -> Result<Option<Vec<Sample>>> {
@@ -154,7 +155,7 @@ fn compare(builds: &[LlamaCpp]) -> Result<Vec<Choice>> {
     for _ in 0..CHOICE_ROUNDS {
         for (build, (prefill, decode)) in builds.iter().zip(&mut values) {
             let output = output_of(&mut build.bench(&["-p", "512", "-n", "128", "-fa", "1"]))?;
-            for line in parse_bench(&output.output)? {
+            for line in llama_bench::parse(&output.output)? {
                 if line.prompt_tokens > 0 { prefill.push(line.rate) } else { decode.push(line.rate) }
             }
         }
@@ -168,32 +169,8 @@ fn compare(builds: &[LlamaCpp]) -> Result<Vec<Choice>> {
     builds.iter().zip(&values).map(choice).collect()
 }
 
-#[derive(Debug, PartialEq)]
-struct BenchLine {
-    prompt_tokens: u64,
-    flash: bool,
-    rate: f64,
-    commit: String,
-}
-
-impl BenchLine {
-    fn flash_setting(&self) -> &'static str {
-        if self.flash { "-fa 1" } else { "-fa 0" }
-    }
-}
-
-/// Of `llama-bench -o json`.
-fn parse_bench(json: &str) -> Result<Vec<BenchLine>> {
-    let lines: Vec<Value> = serde_json::from_str(json).context("the report of llama-bench")?;
-    let line = |line: &Value| -> Result<BenchLine> {
-        Ok(BenchLine {
-            prompt_tokens: line["n_prompt"].as_u64().context("llama-bench tells no n_prompt")?,
-            flash: line["flash_attn"] == 1 || line["flash_attn"] == true,
-            rate: line["avg_ts"].as_f64().context("llama-bench tells no avg_ts")?,
-            commit: line["build_commit"].as_str().unwrap_or("unknown").to_owned(),
-        })
-    };
-    lines.iter().map(line).collect()
+fn flash_setting(line: &Line) -> &'static str {
+    if line.flash { "-fa 1" } else { "-fa 0" }
 }
 
 fn parse_system_info(log: &str) -> Result<String> {
@@ -214,9 +191,9 @@ mod tests {
 
     #[test]
     fn reports_of_llama_bench_are_read() {
-        let lines = parse_bench(include_str!("fixtures/llama_bench.json")).unwrap();
+        let lines = llama_bench::parse(include_str!("fixtures/llama_bench.json")).unwrap();
         let read: Vec<_> =
-            lines.iter().map(|line| (line.prompt_tokens, line.flash_setting(), line.rate)).collect();
+            lines.iter().map(|line| (line.prompt_tokens, flash_setting(line), line.rate)).collect();
         assert_eq!(
             read,
             [
@@ -227,7 +204,7 @@ mod tests {
             ]
         );
         assert_eq!(lines[0].commit, "0c1e570");
-        assert!(parse_bench("[{}]").is_err() && parse_bench("").is_err());
+        assert!(llama_bench::parse("[{}]").is_err() && llama_bench::parse("").is_err());
     }
 
     #[test]

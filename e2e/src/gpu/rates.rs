@@ -5,6 +5,8 @@ use std::fmt;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::llama_bench::{self, Line};
+
 /// What a rate is of, so that those of two programs can be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Work {
@@ -68,16 +70,14 @@ pub(super) fn of_ostro(json: &str) -> Result<Vec<Rate>> {
 /// # Errors
 /// It is no such report.
 pub(super) fn of_llama_bench(json: &str) -> Result<Vec<Rate>> {
-    let lines: Vec<Value> = serde_json::from_str(json).context("the report of llama-bench")?;
-    let rate = |line: &Value| {
-        let number = |name: &str| line[name].as_u64();
-        let work = match number("n_gen")? {
-            0 => Work::Prefill { tokens: number("n_prompt")? },
-            _ => Work::Decode { depth: number("n_depth").unwrap_or(0), sequences: 1 },
+    let rate = |line: Line| {
+        let work = match line.generated_tokens {
+            0 => Work::Prefill { tokens: line.prompt_tokens },
+            _ => Work::Decode { depth: line.depth, sequences: 1 },
         };
-        Some(Rate { work, tokens_per_second: line["avg_ts"].as_f64()? })
+        Rate { work, tokens_per_second: line.rate }
     };
-    lines.iter().map(|line| rate(line).context("a line of llama-bench without its rate")).collect()
+    Ok(llama_bench::parse(json)?.into_iter().map(rate).collect())
 }
 
 /// The line of the mixed load that has its rate.
