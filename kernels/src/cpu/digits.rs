@@ -1,4 +1,4 @@
-//! Activations as balanced digits of int8, a block of 32 at a time.
+//! Activations as balanced digits of int8, in blocks of 32; four blocks share a scale, so that it costs little to apply.
 //!
 //! x = s X with an integer |X| <= 32639 = 256 hi + lo and both digits in -128..=127, so the error is at
 //! most s / 2 = amax / 65278, and all products with the weights' integers are exact in i32. That, and the
@@ -18,6 +18,8 @@ use wide::{WideRow, group_sizes};
 
 /// Activations of a block.
 pub(crate) const BLOCK: usize = 32;
+/// Blocks that share a scale, from the start of a row; the last ones of a row may be fewer.
+pub(crate) const SCALE_BLOCKS: usize = 4;
 /// The largest |X|: 127 * 256 + 127.
 pub(crate) const LARGEST: f32 = 32639.0;
 /// Blocks of nothing larger than this are taken as 0: `LARGEST` divided by it must be finite.
@@ -29,9 +31,9 @@ pub(crate) const TINY: f32 = 1e-30;
 pub(crate) struct DigitBlock {
     /// hi, then lo.
     pub(crate) digits: [[i8; BLOCK]; 2],
-    /// s; NaN if an activation was not finite, so that it shows in the result.
+    /// s; NaN if an activation that shares it was not finite, so that it shows in the result.
     pub(crate) scale: f32,
-    /// s times the sum of X: what multiplies a weight's m.
+    /// The sums of X: what multiplies a weight's m.
     pub(crate) sums: [f32; 3],
     /// The negative sums of X: what multiplies a weight's offset.
     pub(crate) negative: [i32; 3],
@@ -134,8 +136,9 @@ impl Kernel for PrepareRow<'_> {
             }
             match self.digits {
                 DigitRow::Blocks(blocks) => {
-                    for (x, block) in x.as_chunks::<BLOCK>().0.iter().zip(blocks) {
-                        quantise::<S>(x, block);
+                    let x = x.as_chunks::<BLOCK>().0.chunks(SCALE_BLOCKS);
+                    for (x, blocks) in x.zip(blocks.chunks_mut(SCALE_BLOCKS)) {
+                        quantise::<S>(x, blocks);
                     }
                 }
                 DigitRow::Wide(row) => row.put::<S>(x),
@@ -144,24 +147,42 @@ impl Kernel for PrepareRow<'_> {
     }
 }
 
+/// Takes blocks that share a scale apart.
+///
 /// # Safety
 /// The processor has the instruction set of `S`.
 #[inline(always)]
-pub(crate) unsafe fn quantise<S: Simd16>(x: &[f32; BLOCK], out: &mut DigitBlock) {
-    // SAFETY: `x` has 32 floats, each row of digits 32 bytes; the rest is the caller's promise.
+pub(crate) unsafe fn quantise<S: Simd16>(x: &[[f32; BLOCK]], out: &mut [DigitBlock]) {
+    // SAFETY: a block has 32 floats; the rest is the caller's promise.
     unsafe {
-        let (a, b) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(LANES)));
         // As integers, the bits of positive floats have their order, with NaN on top.
         let sign_off = S::splat_i(i32::MAX);
-        let sizes = S::max_i(S::and_i(S::bits(a), sign_off), S::and_i(S::bits(b), sign_off));
+        let mut sizes = S::zero_i();
+        for x in x {
+            for half in x.as_chunks::<LANES>().0 {
+                sizes = S::max_i(sizes, S::and_i(S::bits(S::load(half.as_ptr())), sign_off));
+            }
+        }
         let largest = f32::from_bits(S::reduce_max_i(sizes) as u32);
         if !(TINY..=f32::MAX).contains(&largest) {
             let scale = if largest < TINY { 0.0 } else { f32::NAN };
-            *out = DigitBlock { scale, sums: [scale; 3], ..DigitBlock::ZERO };
+            out.fill(DigitBlock { scale, ..DigitBlock::ZERO });
             return;
         }
-        let inverse = S::splat(LARGEST / largest);
-        let scale = largest / LARGEST;
+        for (x, out) in x.iter().zip(out) {
+            out.scale = largest / LARGEST;
+            put_digits::<S>(x, LARGEST / largest, out);
+        }
+    }
+}
+
+/// The digits of a block, and their sums.
+#[inline(always)]
+unsafe fn put_digits<S: Simd16>(x: &[f32; BLOCK], inverse: f32, out: &mut DigitBlock) {
+    // SAFETY: `x` has 32 floats, each row of digits 32 bytes; the rest is the caller's promise.
+    unsafe {
+        let inverse = S::splat(inverse);
+        let (a, b) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(LANES)));
         let (a, b) = (S::to_i(S::mul(a, inverse)), S::to_i(S::mul(b, inverse)));
         // X = 256 hi + lo: the low byte, taken as signed, and what is left.
         let half = S::splat_i(128);
@@ -171,8 +192,7 @@ pub(crate) unsafe fn quantise<S: Simd16>(x: &[f32; BLOCK], out: &mut DigitBlock)
         S::store_low_bytes(lo.as_mut_ptr(), a);
         S::store_low_bytes(lo.as_mut_ptr().add(LANES), b);
         let (first, second) = (S::reduce_add_i(a), S::reduce_add_i(b));
-        out.scale = scale;
-        out.sums = [(first + second) as f32 * scale, first as f32 * scale, second as f32 * scale];
+        out.sums = [(first + second) as f32, first as f32, second as f32];
         out.negative = [-(first + second), -first, -second];
     }
 }

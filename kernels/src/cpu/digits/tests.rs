@@ -32,27 +32,37 @@ fn digits_are_within_half_a_step_and_their_sums_exact() {
         }
         let sums = [whole.iter().sum::<i32>(), whole[..16].iter().sum(), whole[16..].iter().sum()];
         assert_eq!(block.negative, sums.map(|s| -s));
-        assert_eq!(block.sums, sums.map(|s| s as f32 * block.scale));
+        assert_eq!(block.sums, sums.map(|s| s as f32));
     }
+}
+
+#[test]
+fn the_largest_of_four_blocks_gives_their_scale() {
+    let mut x = vec![1.0; BLOCK * 6];
+    x[3 * BLOCK + 7] = -5.0;
+    x[5 * BLOCK] = 3.0;
+    let scales: Vec<f32> = digits(Isa::PORTABLE, &x).iter().map(|block| block.scale * LARGEST).collect();
+    assert_eq!(scales, [5.0, 5.0, 5.0, 5.0, 3.0, 3.0]);
 }
 
 #[test]
 fn all_instruction_sets_give_the_same_digits() {
     let mut random = Random(6);
-    let mut x: Vec<f32> = (0..BLOCK * 100).map(|_| random.activation()).collect();
+    // The last scale is of two blocks only.
+    let mut x: Vec<f32> = (0..BLOCK * 102).map(|_| random.activation()).collect();
     // Ties, tiny and huge numbers, zeros and what is not finite.
-    for (block, odd) in [f32::MAX, 1e-30, 9e-31, 1e-40, f32::NAN, f32::INFINITY, 0.0, -0.0].iter().enumerate()
-    {
-        x[block * BLOCK..][..BLOCK].iter_mut().for_each(|x| *x *= 1e-32);
-        x[block * BLOCK + block] = *odd;
+    const SCALED: usize = SCALE_BLOCKS * BLOCK;
+    for (i, odd) in [f32::MAX, 1e-30, 9e-31, 1e-40, f32::NAN, f32::INFINITY, 0.0, -0.0].iter().enumerate() {
+        x[i * SCALED..][..SCALED].iter_mut().for_each(|x| *x *= 1e-32);
+        x[i * SCALED + 9 * i] = *odd;
     }
-    x[9 * BLOCK..10 * BLOCK].fill(0.0);
-    for k in 0..BLOCK {
-        x[10 * BLOCK + k] = if k == 0 { LARGEST } else { k as f32 - 15.5 };
+    x[9 * SCALED..10 * SCALED].fill(0.0);
+    for k in 0..SCALED {
+        x[10 * SCALED + k] = if k == 0 { LARGEST } else { k as f32 - 15.5 };
     }
     let want = digits(Isa::PORTABLE, &x);
-    assert!(want[4].scale.is_nan() && want[5].scale.is_nan());
-    assert_eq!(want[9], DigitBlock::ZERO);
+    assert!(want[4 * SCALE_BLOCKS..6 * SCALE_BLOCKS].iter().all(|block| block.scale.is_nan()));
+    assert_eq!(want[9 * SCALE_BLOCKS], DigitBlock::ZERO);
     for isa in Isa::supported() {
         assert_eq!(bits(&digits(isa, &x)), bits(&want), "{isa}");
     }

@@ -3,6 +3,7 @@
 
 use super::tile::{AHEAD, Results, TileCall};
 use crate::cpu::block::{BlockFormat, WeightType, Zero};
+use crate::cpu::digits::{BLOCK, SCALE_BLOCKS};
 use crate::cpu::pack::PANEL_ROWS;
 use crate::cpu::pack::layout::Plane;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
@@ -39,18 +40,19 @@ impl<const TYPE: u32, const M: usize> Kernel for BlockTile<'_, TYPE, M> {
         // SAFETY: see above; the instruction set is the caller's promise.
         unsafe {
             let format = Self::FORMAT;
-            let mut y = [[S::zero(); 2]; M];
             let call = self.0;
-            if call.resumes {
+            if !call.resumes {
                 for m in 0..M {
                     for half in 0..2 {
-                        y[m][half] = S::load(call.out.add(m * PANEL_ROWS + half * LANES));
+                        S::store(call.out.add(m * PANEL_ROWS + half * LANES), S::zero());
                     }
                 }
             }
+            let blocks = call.columns / BLOCK;
+            let mut y = [[S::zero(); 2]; M];
             let mut at = call.panel;
             let mut block = 0;
-            while block < call.columns / 32 {
+            while block < blocks {
                 let head = at.add(format.head_at());
                 for _ in 0..format.subs {
                     for line in 0..format.sub_bytes().div_ceil(64) {
@@ -61,16 +63,14 @@ impl<const TYPE: u32, const M: usize> Kernel for BlockTile<'_, TYPE, M> {
                     }
                     at = at.add(format.sub_bytes());
                     block += 1;
+                    if block.is_multiple_of(SCALE_BLOCKS) || block == blocks {
+                        self.scale_sums::<S>(block - 1, &mut y);
+                    }
                 }
                 for line in 0..(format.panel_block_bytes() - format.head_at()) / 64 {
                     S::prefetch(at.wrapping_add(AHEAD + line * 64));
                 }
                 at = at.add(format.panel_block_bytes() - format.head_at());
-            }
-            for m in 0..M {
-                for half in 0..2 {
-                    S::store(call.out.add(m * PANEL_ROWS + half * LANES), y[m][half]);
-                }
             }
         }
     }
@@ -116,10 +116,26 @@ impl<const TYPE: u32, const M: usize> BlockTile<'_, TYPE, M> {
                     let x = self.0.digits.row(m).add(block);
                     let [hi, lo] = sums[m][half];
                     let whole = S::to_f(S::add_i(S::shl_i(hi, 8), lo));
-                    y[m][half] = S::fma(whole, S::mul(d, S::splat((*x).scale)), y[m][half]);
+                    y[m][half] = S::fma(whole, d, y[m][half]);
                     if format.has_minimum() {
                         y[m][half] = S::fma(minimum, S::splat((*x).sums[which]), y[m][half]);
                     }
+                }
+            }
+        }
+    }
+
+    /// Adds the sums of the columns that share the scale of `block` to the results, and starts them anew.
+    #[inline(always)]
+    unsafe fn scale_sums<S: Simd16>(&self, block: usize, y: &mut Results<S, M>) {
+        // SAFETY: as in `run`.
+        unsafe {
+            for m in 0..M {
+                let scale = S::splat((*self.0.digits.row(m).add(block)).scale);
+                for half in 0..2 {
+                    let out = self.0.out.add(m * PANEL_ROWS + half * LANES);
+                    S::store(out, S::fma(y[m][half], scale, S::load(out)));
+                    y[m][half] = S::zero();
                 }
             }
         }

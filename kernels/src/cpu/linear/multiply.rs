@@ -15,7 +15,7 @@ use super::wide_tile::WideCall;
 use crate::cpu::activation::Activation;
 use crate::cpu::block::{BlockFormat, WeightType};
 use crate::cpu::digits::wide::group_sizes;
-use crate::cpu::digits::{BLOCK, DigitBlock};
+use crate::cpu::digits::{BLOCK, DigitBlock, SCALE_BLOCKS};
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::rows::SharedRows;
 use crate::cpu::simd::{Kernel, Simd16};
@@ -233,7 +233,9 @@ unsafe fn column_runs<S: Simd16>(matrix: &PackedMatrix, rows: usize, call: TileC
     };
     let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());
     let blocks = call.columns / width;
-    let run_blocks = blocks.div_ceil(matrix.panel_bytes().div_ceil(NEAR_BYTES));
+    // Whole scales, whose sums do not go on.
+    let run_blocks =
+        blocks.div_ceil(matrix.panel_bytes().div_ceil(NEAR_BYTES)).next_multiple_of(SCALE_BLOCKS);
     for first in (0..blocks).step_by(run_blocks) {
         // SAFETY: the blocks from `first` on, and the digits they meet; each run leaves sums for the next.
         unsafe {

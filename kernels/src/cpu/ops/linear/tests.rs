@@ -125,7 +125,8 @@ fn bound(weight_type: WeightType, weights: &[f32], x: &[f32]) -> f64 {
         return size * f64::from(f32::EPSILON) * (x.len() as f64 + 2.0);
     }
     let blocks = || weights.chunks(32).zip(x.chunks(32));
-    let quantising: f64 = blocks()
+    let scaled = weights.chunks(128).zip(x.chunks(128));
+    let quantising: f64 = scaled
         .map(|(w, x)| {
             let largest = x.iter().fold(0.0, |a: f64, x| a.max(abs(*x)));
             largest / f64::from(LARGEST) * 0.506 * w.iter().map(|w| abs(*w)).sum::<f64>()
