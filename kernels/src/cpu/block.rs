@@ -187,6 +187,11 @@ impl BlockFormat {
         Some(Self { bits, groups, subs, zero })
     }
 
+    /// The same with quants of 8 bits.
+    pub(crate) const fn expanded(self) -> Self {
+        Self { bits: 8, ..self }
+    }
+
     pub(crate) const fn group_elements(self) -> usize {
         32 / self.groups
     }

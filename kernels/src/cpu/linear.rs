@@ -4,18 +4,21 @@
 //! columns that shares a scale, in order,
 //! ```text
 //! I = sum of (q - offset) X    exact in i32
-//! y = fma(f32(I), d * s, y)
-//! y = fma(m, s * sum X, y)     formats with a minimum
+//! t = fma(f32(I), d, t)
+//! t = fma(m, sum X, t)         formats with a minimum
 //! ```
-//! and for dense weights y = fma(w, x, y) for each column. Bias, activation and residual come after.
+//! then, for every 128 columns of activations that share a scale, y = fma(t, s, y) and t = 0;
+//! for dense weights y = fma(w, x, y) for each column. Bias, activation and residual come after.
 //! Prompts on a matrix unit keep the contract of `wide` instead.
 
 mod block_tile;
 mod dense_tile;
+mod expand;
 pub(crate) mod finish;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))] // where there is no matrix unit
 pub(crate) mod matrix_unit;
 pub(crate) mod multiply;
+mod runs;
 pub(crate) mod taken;
 pub(crate) mod tile;
 pub(crate) mod wide;

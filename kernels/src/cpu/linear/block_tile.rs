@@ -8,11 +8,13 @@ use crate::cpu::pack::PANEL_ROWS;
 use crate::cpu::pack::layout::Plane;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
 
-/// `M` rows times a panel of a block-wise type, whose ggml id is `TYPE`.
-pub(super) struct BlockTile<'a, const TYPE: u32, const M: usize>(pub(super) &'a TileCall);
+/// `M` rows times a panel of a block-wise type, whose ggml id is `TYPE`; `BYTES`: its quants are unpacked.
+pub(super) struct BlockTile<'a, const TYPE: u32, const BYTES: bool, const M: usize>(pub(super) &'a TileCall);
 
-impl<const TYPE: u32, const M: usize> BlockTile<'_, TYPE, M> {
-    const FORMAT: BlockFormat = format_of(TYPE);
+impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYTES, M> {
+    const FORMAT: BlockFormat = if BYTES { format_of(TYPE).expanded() } else { format_of(TYPE) };
+    /// Quants are below 128.
+    const IS_NARROW: bool = format_of(TYPE).bits < 8;
 }
 
 pub(super) const fn format_of(id: u32) -> BlockFormat {
@@ -32,7 +34,7 @@ pub(super) const fn format_of(id: u32) -> BlockFormat {
 type Sums<S, const M: usize> = [[[<S as Simd16>::I; 2]; 2]; M];
 
 // Whoever makes the tile keeps the promises of `TileFunction`.
-impl<const TYPE: u32, const M: usize> Kernel for BlockTile<'_, TYPE, M> {
+impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_, TYPE, BYTES, M> {
     type Output = ();
 
     #[inline(always)]
@@ -55,7 +57,7 @@ impl<const TYPE: u32, const M: usize> Kernel for BlockTile<'_, TYPE, M> {
             while block < blocks {
                 let head = at.add(format.head_at());
                 for _ in 0..format.subs {
-                    for line in 0..format.sub_bytes().div_ceil(64) {
+                    for line in 0..if BYTES { 0 } else { format.sub_bytes().div_ceil(64) } {
                         S::prefetch(at.wrapping_add(AHEAD + line * 64));
                     }
                     for group in 0..format.groups {
@@ -76,7 +78,7 @@ impl<const TYPE: u32, const M: usize> Kernel for BlockTile<'_, TYPE, M> {
     }
 }
 
-impl<const TYPE: u32, const M: usize> BlockTile<'_, TYPE, M> {
+impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYTES, M> {
     /// One group of columns: exact sums, then the float steps of the contract.
     #[inline(always)]
     unsafe fn add_group<S: Simd16>(
@@ -159,7 +161,7 @@ impl<const TYPE: u32, const M: usize> BlockTile<'_, TYPE, M> {
                     let a = (&raw const (*x).digits[digit][STEP * 4]).cast::<i32>().read();
                     for half in 0..2 {
                         let sum = sums[m][half][digit];
-                        sums[m][half][digit] = if format.bits < 8 {
+                        sums[m][half][digit] = if Self::IS_NARROW {
                             S::dot_narrow(sum, w[half], a)
                         } else {
                             S::dot(sum, w[half], a)

@@ -8,14 +8,14 @@ use std::ops::Range;
 
 use super::finish::{Store, store, store_gated};
 use super::matrix_unit::MatrixCode;
+use super::runs::column_runs;
 use super::taken::Taken;
-use super::tile::{Strided, TileCall, function, tile_rows};
+use super::tile::{Strided, TileCall};
 use super::wide::GROUP_ROWS;
 use super::wide_tile::WideCall;
 use crate::cpu::activation::Activation;
-use crate::cpu::block::{BlockFormat, WeightType};
+use crate::cpu::digits::DigitBlock;
 use crate::cpu::digits::wide::group_sizes;
-use crate::cpu::digits::{BLOCK, DigitBlock, SCALE_BLOCKS};
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::rows::SharedRows;
 use crate::cpu::simd::{Kernel, Simd16};
@@ -26,8 +26,6 @@ const ROW_BLOCK: usize = 128;
 const FAR_BYTES: usize = 768 << 10;
 /// Rows of a block for a matrix unit, which expands a panel for every block: with 1536 columns 1.5 MiB.
 const WIDE_ROW_BLOCK: usize = 512;
-/// Bytes of a panel that stay in the first cache beside the digits of a tile's rows.
-const NEAR_BYTES: usize = 20 << 10;
 
 /// What the activations are multiplied with.
 #[derive(Clone, Copy)]
@@ -216,60 +214,6 @@ impl Multiply<'_> {
             }
         }
         out
-    }
-}
-
-/// `rows` rows times the panel of the call, which names the first of them, one run of columns after the other. The
-/// sums of a row go on where they were, so that nothing of the cut shows in the result.
-///
-/// # Safety
-/// As of the tiles, with all rows.
-#[inline(always)]
-unsafe fn column_runs<S: Simd16>(matrix: &PackedMatrix, rows: usize, call: TileCall) {
-    let weight_type = matrix.weight_type();
-    let Some(format) = BlockFormat::of(weight_type).filter(|_| rows > tile_rows::<S>(rows)) else {
-        // SAFETY: the caller's promise.
-        return unsafe { tiles::<S>(weight_type, rows, &call) };
-    };
-    let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());
-    let blocks = call.columns / width;
-    // Whole scales, whose sums do not go on.
-    let run_blocks =
-        blocks.div_ceil(matrix.panel_bytes().div_ceil(NEAR_BYTES)).next_multiple_of(SCALE_BLOCKS);
-    for first in (0..blocks).step_by(run_blocks) {
-        // SAFETY: the blocks from `first` on, and the digits they meet; each run leaves sums for the next.
-        unsafe {
-            let run = TileCall {
-                panel: call.panel.add(first * bytes),
-                columns: run_blocks.min(blocks - first) * width,
-                resumes: first > 0,
-                digits: Strided { start: call.digits.start.add(first * width / BLOCK), ..call.digits },
-                ..call
-            };
-            tiles::<S>(weight_type, rows, &run);
-        }
-    }
-}
-
-/// `rows` rows from the call's first one on, tile by tile.
-///
-/// # Safety
-/// As of the tiles, with all rows.
-#[inline(always)]
-unsafe fn tiles<S: Simd16>(weight_type: WeightType, rows: usize, call: &TileCall) {
-    let mut row = 0;
-    while row < rows {
-        let count = tile_rows::<S>(rows - row);
-        // SAFETY: the caller's promise.
-        unsafe {
-            function::<S>(weight_type, count)(&TileCall {
-                digits: Strided { start: call.digits.row(row), ..call.digits },
-                floats: Strided { start: call.floats.row(row), ..call.floats },
-                out: call.out.add(row * PANEL_ROWS),
-                ..*call
-            });
-        }
-        row += count;
     }
 }
 

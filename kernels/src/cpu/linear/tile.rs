@@ -3,7 +3,7 @@
 
 use super::block_tile::BlockTile;
 use super::dense_tile::DenseTile;
-use crate::cpu::block::WeightType;
+use crate::cpu::block::{BlockFormat, WeightType};
 use crate::cpu::digits::DigitBlock;
 use crate::cpu::simd::Simd16;
 
@@ -59,14 +59,25 @@ pub(super) struct TileCall {
 /// call resumes, a tile of the columns before has written them.
 pub(super) type TileFunction = unsafe fn(&TileCall);
 
+/// How a panel has its quants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quants {
+    Packed,
+    /// Unpacked by `expand`.
+    Bytes,
+}
+
 /// The code for a weight type and 1, 2 or 4 rows (of the counts that `tile_rows` gives). A table keeps one
 /// copy of each tile in the program.
-pub(super) fn function<S: Simd16>(weight_type: WeightType, rows: usize) -> TileFunction {
+pub(super) fn function<S: Simd16>((weight_type, quants): (WeightType, Quants), rows: usize) -> TileFunction {
     /// One arm a type: its number becomes a constant of the tile's code.
     macro_rules! by_type {
         (blocks: $($block:ident)*; dense: $($dense:ident)*) => {
             match weight_type {
-                $(WeightType::$block => blocks::<S, { WeightType::$block.ggml_id() }>(rows),)*
+                $(WeightType::$block => match quants {
+                    Quants::Packed => blocks::<S, { WeightType::$block.ggml_id() }, false>(rows),
+                    Quants::Bytes => blocks::<S, { WeightType::$block.ggml_id() }, { is_spread(WeightType::$block) }>(rows),
+                },)*
                 $(WeightType::$dense => dense::<S, { WeightType::$dense.ggml_id() }>(rows),)*
             }
         };
@@ -89,13 +100,21 @@ pub(super) const fn tile_rows<S: Simd16>(left: usize) -> usize {
     }
 }
 
-fn blocks<S: Simd16, const TYPE: u32>(rows: usize) -> TileFunction {
+/// Other types are not unpacked.
+const fn is_spread(weight_type: WeightType) -> bool {
+    match BlockFormat::of(weight_type) {
+        Some(format) => format.is_spread(),
+        None => false,
+    }
+}
+
+fn blocks<S: Simd16, const TYPE: u32, const BYTES: bool>(rows: usize) -> TileFunction {
     if S::REGISTERS >= 32 && rows == 4 {
-        block::<S, TYPE, 4>
+        block::<S, TYPE, BYTES, 4>
     } else if S::REGISTERS >= 8 && rows == 2 {
-        block::<S, TYPE, 2>
+        block::<S, TYPE, BYTES, 2>
     } else {
-        block::<S, TYPE, 1>
+        block::<S, TYPE, BYTES, 1>
     }
 }
 
@@ -109,9 +128,9 @@ fn dense<S: Simd16, const TYPE: u32>(rows: usize) -> TileFunction {
     }
 }
 
-unsafe fn block<S: Simd16, const TYPE: u32, const M: usize>(call: &TileCall) {
+unsafe fn block<S: Simd16, const TYPE: u32, const BYTES: bool, const M: usize>(call: &TileCall) {
     // SAFETY: `TileFunction` says what the caller promises; the table is made where `S` runs.
-    unsafe { S::call(BlockTile::<TYPE, M>(call)) }
+    unsafe { S::call(BlockTile::<TYPE, BYTES, M>(call)) }
 }
 
 unsafe fn floats<S: Simd16, const TYPE: u32, const M: usize>(call: &TileCall) {

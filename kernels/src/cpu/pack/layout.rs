@@ -51,6 +51,11 @@ impl BlockFormat {
         [Plane { width: low, position: 0 }, Plane { width: self.bits - low, position: low }]
     }
 
+    /// A quant's bits lie in two planes.
+    pub(crate) const fn is_spread(self) -> bool {
+        self.planes()[1].width > 0
+    }
+
     /// Quants of 16 rows and 32 columns.
     #[inline(always)]
     pub(crate) const fn half_bytes(self) -> usize {

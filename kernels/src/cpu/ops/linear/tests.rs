@@ -96,9 +96,17 @@ fn bits_depend_on_neither_instructions_nor_batch_nor_threads() {
 #[test]
 fn rows_beyond_a_block_and_parts_of_long_panels_have_the_same_bits() {
     const ROWS: usize = 101;
-    for (weight_type, columns) in
-        [(WeightType::Q5_0, 4864), (WeightType::Q6_K, 4864), (WeightType::F16, 2100)]
-    {
+    for (weight_type, columns) in [
+        (WeightType::Q4_1, 4864),
+        (WeightType::Q5_0, 896),
+        (WeightType::Q5_0, 4864),
+        (WeightType::Q5_1, 1056),
+        (WeightType::Q3_K, 2304),
+        (WeightType::Q5_K, 768),
+        (WeightType::Q6_K, 1024),
+        (WeightType::Q6_K, 4864),
+        (WeightType::F16, 2100),
+    ] {
         let matrix = Matrix::random(weight_type, 35, columns, 31);
         let x = random_rows(ROWS, columns, 32);
         check_alone(&matrix.packed, &x, &[0, 39, 40, 41, 95, 96, ROWS - 1]);
@@ -107,13 +115,16 @@ fn rows_beyond_a_block_and_parts_of_long_panels_have_the_same_bits() {
 
 /// The listed rows have the same bits among all rows and alone.
 fn check_alone(matrix: &PackedMatrix, x: &Rows, listed: &[usize]) {
-    let mut cpu = Cpu::new(Isa::detect(), 2);
-    let all = product(&mut cpu, x, &[matrix]);
-    for &row in listed {
-        let mut one = Rows::new(1, x.width());
-        one.row_mut(0).copy_from_slice(x.row(row));
-        let alone = product(&mut cpu, &one, &[matrix]);
-        assert_eq!(bits(all.row(row)), bits(alone.row(0)), "{}, row {row}", matrix.weight_type());
+    for isa in Isa::supported().into_iter().filter(|isa| *isa != Isa::PORTABLE) {
+        let mut cpu = Cpu::new(isa, 2);
+        let all = product(&mut cpu, x, &[matrix]);
+        for &row in listed {
+            let mut one = Rows::new(1, x.width());
+            one.row_mut(0).copy_from_slice(x.row(row));
+            let alone = product(&mut cpu, &one, &[matrix]);
+            let what = format!("{} by {isa}, row {row}", matrix.weight_type());
+            assert_eq!(bits(all.row(row)), bits(alone.row(0)), "{what}");
+        }
     }
 }
 

@@ -1,0 +1,92 @@
+//! Unpacks the quants of a run of columns to bytes, in the layout of a panel whose quants have 8 bits.
+
+use std::mem::MaybeUninit;
+
+use super::block_tile::{format_of, quants};
+use crate::cpu::block::WeightType;
+use crate::cpu::simd::{Kernel, Simd16};
+
+/// Bytes of a panel that stay in the first cache beside the digits of a tile's rows.
+pub(super) const RUN_BYTES: usize = 20 << 10;
+/// Runs are even, and whole blocks: the largest is of 256 columns.
+const ROOM: usize = RUN_BYTES + (10 << 10);
+
+#[repr(align(64))]
+pub(super) struct Expanded {
+    bytes: MaybeUninit<[u8; ROOM]>,
+}
+
+impl Expanded {
+    pub(super) fn new() -> Self {
+        Self { bytes: MaybeUninit::uninit() }
+    }
+
+    /// Unpacks `blocks` blocks of a panel.
+    ///
+    /// # Safety
+    /// They lie at `packed`; the processor has the instruction set of `S`.
+    #[inline(always)]
+    pub(super) unsafe fn fill<S: Simd16>(
+        &mut self,
+        weight_type: WeightType,
+        packed: *const u8,
+        blocks: usize,
+    ) -> *const u8 {
+        macro_rules! by_type {
+            ($($block:ident)*) => {
+                match weight_type {
+                    $(WeightType::$block => unpack::<S, { WeightType::$block.ggml_id() }>,)*
+                    _ => unreachable!("other types are not spread"),
+                }
+            };
+        }
+        let unpack = by_type!(Q5_0 Q5_1 Q3_K Q5_K Q6_K);
+        let out = self.bytes.as_mut_ptr().cast::<u8>();
+        // SAFETY: the caller's promise; `unpack` checks the room.
+        unsafe { unpack(packed, blocks, out) };
+        out
+    }
+}
+
+unsafe fn unpack<S: Simd16, const TYPE: u32>(packed: *const u8, blocks: usize, out: *mut u8) {
+    // SAFETY: the caller's promise.
+    unsafe { S::call(Unpack::<TYPE> { packed, blocks, out }) }
+}
+
+struct Unpack<const TYPE: u32> {
+    packed: *const u8,
+    blocks: usize,
+    out: *mut u8,
+}
+
+// Whoever makes it answers for its pointers.
+impl<const TYPE: u32> Kernel for Unpack<TYPE> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(self) {
+        let from = const { format_of(TYPE) };
+        let to = from.expanded();
+        assert!(self.blocks * to.panel_block_bytes() <= ROOM, "a run of {} blocks", self.blocks);
+        for block in 0..self.blocks {
+            // SAFETY: inside both panels, see above.
+            unsafe {
+                let packed = self.packed.add(block * from.panel_block_bytes());
+                let out = self.out.add(block * to.panel_block_bytes());
+                for sub in 0..from.subs {
+                    let (packed, out) = (packed.add(sub * from.sub_bytes()), out.add(sub * to.sub_bytes()));
+                    for half in 0..2 {
+                        for step in 0..8 {
+                            let line = quants::<S>(from, packed.add(half * from.half_bytes()), step);
+                            S::store_i(out.add(half * to.half_bytes() + step * 64), line);
+                        }
+                    }
+                    let scales = from.sub_bytes() - from.scales_at();
+                    packed.add(from.scales_at()).copy_to_nonoverlapping(out.add(to.scales_at()), scales);
+                }
+                let head = from.panel_block_bytes() - from.head_at();
+                packed.add(from.head_at()).copy_to_nonoverlapping(out.add(to.head_at()), head);
+            }
+        }
+    }
+}
