@@ -127,6 +127,12 @@ pub fn is_built() -> Result<bool> {
     Ok(is_control_plane_built()? && build::is_built(&any_folders()?, &NODES))
 }
 
+/// Helm, once `cluster build` has built it.
+pub fn helm() -> Result<Option<PathBuf>> {
+    let program = build::program(&any_folders()?, &modules::HELM, "helm");
+    Ok(program.is_file().then_some(program))
+}
+
 /// What this machine lacks for nodes beside programs; `None`: nothing.
 pub fn lacks_for_nodes() -> Option<String> {
     requirements::check(Shape::Nodes { nodes: 1 }, Missing::Tell).err().map(|error| error.to_string())

@@ -1,6 +1,8 @@
 //! `ostro-e2e image build`: container images of the daemon and the operator, without a container program.
 
 mod archive;
+#[cfg(test)]
+mod containerfile;
 mod layer;
 mod libraries;
 mod programs;

@@ -84,3 +84,29 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/operations.md");
+
+    #[test]
+    fn the_page_has_every_metric_and_no_other() {
+        let metrics = Metrics::new();
+        // A family without members is not written.
+        metrics.reconciled(Duration::ZERO, Some("apply"));
+        let text = metrics.text();
+        let is_counter = |line: &str| line.ends_with(" counter");
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        let mut names: Vec<String> =
+            types.map(|line| name(line) + if is_counter(line) { "_total" } else { "" }).collect();
+        names.sort();
+        let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `ostro_operator_"));
+        let mut told: Vec<String> =
+            rows.map(|row| format!("ostro_operator_{}", row.split('`').next().unwrap_or_default())).collect();
+        told.sort();
+        assert_eq!(told, names);
+    }
+}

@@ -15,6 +15,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if contains "ostro-operator" .Release.Name }}{{ .Release.Name | trunc 63 }}{{ else }}{{ printf "%s-ostro-operator" .Release.Name | trunc 63 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
+{{- /* Of the root and an image's values. */ -}}
+{{- define "ostro.image" -}}
+{{- $image := index . 1 -}}
+{{- if $image.digest }}{{ printf "%s@%s" $image.repository $image.digest | quote }}{{ else }}{{ printf "%s:%s" $image.repository ($image.tag | default (index . 0).Chart.AppVersion) | quote }}{{ end }}
+{{- end }}
+
 {{- /* What the operator does to objects. The leases are in rbac.yaml: they are in its own namespace only. */ -}}
 {{- define "ostro.rules" -}}
 - apiGroups: [inference.ostro.dev]

@@ -18,11 +18,17 @@ pub(super) fn build(name: &str) -> Result<Option<PathBuf>> {
         return Ok(None);
     }
     eprintln!("building {name}");
-    run(cargo().args(["build", "--release", "--package", name]))?;
+    run(cargo().args(build_words(name)))?;
     let folder = metadata["target_directory"].as_str().context("cargo names its target directory")?;
     let program = Path::new(folder).join("release").join(name);
     ensure!(program.is_file(), "the build has made no {}", program.display());
     Ok(Some(program))
+}
+
+/// The daemon of an image also runs on GPUs: that needs no toolkit to build, and no GPU to start.
+pub(super) fn build_words(name: &str) -> Vec<&str> {
+    let features: &[&str] = if name == "ostro" { &["--features", "cuda"] } else { &[] };
+    [&["build", "--release", "--locked", "--package", name], features].concat()
 }
 
 /// A copy in `folder` without line tables, which are five sixths of a release build; names of functions stay.

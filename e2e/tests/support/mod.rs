@@ -1,6 +1,8 @@
 //! A cluster for a test, and waiting.
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
+pub mod helm;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

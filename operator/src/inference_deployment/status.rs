@@ -178,4 +178,8 @@ pub(crate) fn transition<'a>(
 }
 
 #[cfg(test)]
+mod kstatus;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdicts;

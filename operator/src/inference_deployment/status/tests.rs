@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn owner(replicas: i32) -> InferenceDeployment {
+pub(super) fn owner(replicas: i32) -> InferenceDeployment {
     let object = json!({
         "apiVersion": "inference.ostro.dev/v1alpha1",
         "kind": "InferenceDeployment",
@@ -13,7 +13,7 @@ fn owner(replicas: i32) -> InferenceDeployment {
 }
 
 /// A Deployment of `wanted` replicas; `is_seen` by its controller.
-fn deployment(wanted: i32, present: i32, updated: i32, ready: i32, is_seen: bool) -> Deployment {
+pub(super) fn deployment(wanted: i32, present: i32, updated: i32, ready: i32, is_seen: bool) -> Deployment {
     let deployment = json!({
         "metadata": { "generation": 2 },
         "spec": { "replicas": wanted, "selector": {}, "template": {} },
@@ -25,26 +25,13 @@ fn deployment(wanted: i32, present: i32, updated: i32, ready: i32, is_seen: bool
     serde_json::from_value(deployment).unwrap()
 }
 
-fn status(
+pub(super) fn status(
     owner: &InferenceDeployment,
     deployment: Option<&Deployment>,
     cause: Option<Cause>,
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
     Observed { owner, deployment, cause, image: "i".to_owned(), now }.status()
-}
-
-/// As kstatus reads it.
-fn verdict(status: &InferenceDeploymentStatus, generation: i64) -> &'static str {
-    let is_true = |kind: &str| {
-        status.conditions.iter().any(|condition| condition.type_ == kind && condition.status == "True")
-    };
-    match () {
-        () if status.observed_generation != Some(generation) => "InProgress",
-        () if is_true("Stalled") => "Failed",
-        () if is_true("Reconciling") || !is_true("Ready") => "InProgress",
-        () => "Current",
-    }
 }
 
 #[test]
@@ -66,7 +53,8 @@ fn verdicts_follow_the_deployment() {
     for (replicas, deployment, reason, expected, phase) in cases {
         let cause = reason.map(|reason| Cause { reason, message: "why".to_owned() });
         let status = status(&owner(replicas), deployment.as_ref(), cause);
-        assert_eq!((verdict(&status, 3), status.phase), (expected, Some(phase)), "{deployment:?}");
+        let object = json!({ "metadata": { "generation": 3 }, "status": status });
+        assert_eq!((kstatus::verdict(&object), status.phase), (expected, Some(phase)), "{deployment:?}");
         let kinds: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
         assert_eq!(kinds[..4], ["Ready", "Available", "Progressing", "Degraded"]);
     }

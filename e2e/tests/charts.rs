@@ -1,0 +1,153 @@
+//! The life of both charts against a real API server and controllers, with simulated nodes: upgrades, rollbacks and
+//! removal of the operator leave objects and their pods alone, and its rights suffice.
+#![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
+
+mod support;
+
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+
+use serde_json::{Value, json};
+use support::helm::{CHARTS, NAMESPACE, RELEASE};
+use support::{Cluster, await_until};
+
+/// The operator as a process outside of the cluster, since simulated nodes run nothing, with the rights of the chart's
+/// service account.
+struct Operator {
+    process: Child,
+}
+
+impl Operator {
+    fn start(cluster: &Cluster, identity: &str) -> Operator {
+        let test = std::env::current_exe().unwrap();
+        let program = test.ancestors().nth(2).unwrap().join("ostro-operator");
+        assert!(program.exists(), "{} is not built: cargo build --workspace", program.display());
+        let kubeconfig = format!("KUBECONFIG={}", kubeconfig(cluster).display());
+        let mut command = cluster.command(&["exec", "--", "env", &kubeconfig]);
+        command.arg(program).args(["run", "--image", "registry.local/ostro:1", "--listen", "127.0.0.1:0"]);
+        command.args(["--lease-namespace", NAMESPACE, "--identity", identity]);
+        let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Operator { process }
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// That of the cluster, with a token of the service account in place of the administrator's certificate.
+fn kubeconfig(cluster: &Cluster) -> PathBuf {
+    let token = cluster.kubectl(&["create", "token", RELEASE, "--namespace", NAMESPACE]);
+    let text = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--output", "json"]);
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["users"][0]["user"] = json!({ "token": token.trim() });
+    let path = PathBuf::from(cluster.folder()).join("operator-kubeconfig.json");
+    std::fs::write(&path, config.to_string()).unwrap();
+    path
+}
+
+fn helm(cluster: &Cluster, words: &[&str]) {
+    cluster.run(&[&["exec", "--", "helm"], words].concat());
+}
+
+fn install_api(cluster: &Cluster) {
+    helm(cluster, &["install", "ostro-crds", &format!("{CHARTS}/ostro-crds")]);
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd/inferencedeployments.inference.ostro.dev"]);
+}
+
+/// `helm install` or `helm upgrade` of the operator.
+fn release(cluster: &Cluster, verb: &str, values: &str) {
+    let chart = format!("{CHARTS}/ostro-operator");
+    let words =
+        [verb, RELEASE, &chart, "--namespace", NAMESPACE, "--set", values, "--wait", "--timeout", "60s"];
+    helm(cluster, &words);
+}
+
+/// An object that becomes ready shows that the operator works.
+fn serve(cluster: &Cluster, name: &str) {
+    let object = json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
+        "metadata": { "name": name, "namespace": "default" },
+        "spec": { "models": [{ "modelId": "a/b" }], "replicas": 2, "networkPolicy": { "enabled": true } },
+    });
+    let output = cluster.kubectl_input(&["apply", "-f", "-"], &object.to_string());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    cluster.kubectl(&["wait", "--for=condition=Ready", &format!("infd/{name}"), "--timeout=60s"]);
+}
+
+/// Who an object, its Deployment and its pods are, and their specs' generations.
+fn identities(cluster: &Cluster, name: &str) -> Vec<String> {
+    let path = "jsonpath={range .items[*]}{.kind} {.metadata.uid} {.metadata.generation}{\"\\n\"}{end}";
+    let label = format!("app.kubernetes.io/instance={name}");
+    let children =
+        cluster.kubectl(&["get", "deployments,pods,services", "--selector", &label, "--output", path]);
+    let object = "jsonpath={.metadata.uid} {.metadata.generation} {.metadata.finalizers}";
+    let object = cluster.kubectl(&["get", &format!("infd/{name}"), "--output", object]);
+    let mut all: Vec<String> = children.lines().map(str::to_owned).chain([object]).collect();
+    all.sort_unstable();
+    all
+}
+
+fn log_filter(cluster: &Cluster) -> String {
+    let path = "jsonpath={.spec.template.spec.containers[0].env[?(@.name==\"RUST_LOG\")].value}";
+    cluster.kubectl(&["get", "deployment", RELEASE, "--namespace", NAMESPACE, "--output", path])
+}
+
+#[test]
+fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
+    let Some(cluster) = Cluster::with_simulated_nodes("test-charts") else { return };
+    cluster.run(&["up", "--control-plane-only"]);
+    cluster.kubectl(&["create", "namespace", NAMESPACE]);
+    install_api(&cluster);
+    release(&cluster, "install", "logFilter=info");
+    let operator = Operator::start(&cluster, "first");
+    serve(&cluster, "m");
+    let before = identities(&cluster, "m");
+    // The object, a Deployment, a Service, two pods.
+    assert_eq!(before.len(), 5, "{before:?}");
+    drop(operator);
+
+    release(&cluster, "upgrade", "logFilter=debug,replicas=2");
+    let operator = Operator::start(&cluster, "second");
+    serve(&cluster, "n");
+    assert_eq!((log_filter(&cluster).as_str(), identities(&cluster, "m")), ("debug", before.clone()));
+    drop(operator);
+
+    helm(&cluster, &["rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "60s"]);
+    let operator = Operator::start(&cluster, "third");
+    serve(&cluster, "o");
+    assert_eq!((log_filter(&cluster).as_str(), identities(&cluster, "m")), ("info", before.clone()));
+    drop(operator);
+
+    helm(&cluster, &["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "60s"]);
+    helm(&cluster, &["uninstall", "ostro-crds"]);
+    await_until("the operator to go", || {
+        let label = format!("app.kubernetes.io/instance={RELEASE}");
+        let kinds =
+            "deployments,pods,services,serviceaccounts,clusterroles,clusterrolebindings,roles,rolebindings";
+        cluster
+            .kubectl(&["get", kinds, "--all-namespaces", "--selector", &label, "--output", "name"])
+            .is_empty()
+    });
+    assert_eq!(identities(&cluster, "m"), before);
+    // The CRD that was kept is taken over by the next release of its chart.
+    install_api(&cluster);
+    assert_eq!(identities(&cluster, "m"), before);
+
+    let manifest = format!("{CHARTS}/../install.yaml");
+    cluster.kubectl(&["apply", "--server-side", "-f", &manifest]);
+    cluster.kubectl(&["rollout", "status", "deployment", RELEASE, "--namespace", NAMESPACE, "--timeout=60s"]);
+    let _operator = Operator::start(&cluster, "fourth");
+    serve(&cluster, "p");
+    assert_eq!(identities(&cluster, "m"), before);
+    cluster.kubectl(&["delete", "infd/m"]);
+    await_until("the pods to go", || {
+        let label = "app.kubernetes.io/instance=m";
+        cluster
+            .kubectl(&["get", "deployments,pods,services", "--selector", label, "--output", "name"])
+            .is_empty()
+    });
+}

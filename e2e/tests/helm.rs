@@ -1,0 +1,271 @@
+//! The operator's objects as Helm renders them for values; needs Helm, but no cluster.
+#![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
+
+mod support;
+
+use serde_json::{Value, json};
+use support::helm::{Helm, NAMESPACE, RELEASE, image, only, template};
+
+const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Values, and the kinds of objects that they add to those of `ALWAYS` or take from them.
+struct Case {
+    values: &'static [&'static str],
+    kinds: &'static [&'static str],
+}
+
+const CLUSTER_WIDE: [&str; 7] =
+    ["ClusterRole", "ClusterRoleBinding", "Deployment", "Role", "RoleBinding", "Service", "ServiceAccount"];
+
+const CASES: [Case; 6] = [
+    Case { values: &[], kinds: &CLUSTER_WIDE },
+    Case { values: &["replicas=0", "priorityClassName=high", "logFilter=debug"], kinds: &CLUSTER_WIDE },
+    Case {
+        values: &["namespaced=true"],
+        kinds: &["Deployment", "Role", "Role", "RoleBinding", "RoleBinding", "Service", "ServiceAccount"],
+    },
+    Case {
+        values: &["namespaced=true", "replicas=2"],
+        kinds: &[
+            "Deployment",
+            "PodDisruptionBudget",
+            "Role",
+            "Role",
+            "RoleBinding",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount",
+        ],
+    },
+    Case {
+        values: &["networkPolicy.enabled=true", "nodeSelector.a=b", "tolerations[0].operator=Exists"],
+        kinds: &[
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "Deployment",
+            "NetworkPolicy",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount",
+        ],
+    },
+    Case {
+        values: &["serviceMonitor.enabled=true", "serviceMonitor.labels.release=prometheus"],
+        kinds: &[
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "Deployment",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount",
+            "ServiceMonitor",
+        ],
+    },
+];
+
+#[test]
+fn charts_pass_lint() {
+    let Some(helm) = Helm::find() else { return };
+    helm.run(&["lint", "--strict", "ostro-crds", "ostro-operator"]);
+    for case in &CASES {
+        let set = case.values.join(",");
+        helm.run(&["lint", "--strict", "--quiet", "--set", &set, "ostro-operator"]);
+    }
+}
+
+#[test]
+fn every_object_of_every_case_is_sound() {
+    let Some(helm) = Helm::find() else { return };
+    for Case { values, kinds } in &CASES {
+        let objects = helm.render(values);
+        let mut found: Vec<&str> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
+        found.sort_unstable();
+        assert_eq!(found, *kinds, "{values:?}");
+        let pod = &only(&objects, "Deployment")["spec"]["template"];
+        check_pod(pod);
+        for object in &objects {
+            check_metadata(object);
+            check_selectors(object, pod);
+            check_rights(object);
+        }
+    }
+}
+
+fn check_metadata(object: &Value) {
+    let (kind, metadata) = (object["kind"].as_str().unwrap(), &object["metadata"]);
+    let is_clusters = kind.starts_with("Cluster");
+    assert_eq!(metadata["namespace"].is_null(), is_clusters, "{object}");
+    assert!(is_clusters || metadata["namespace"] == NAMESPACE, "{object}");
+    assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], RELEASE, "{object}");
+    assert_eq!(metadata["labels"]["app.kubernetes.io/version"], env!("CARGO_PKG_VERSION"), "{object}");
+}
+
+/// The `restricted` standard, by all of its rules that a pod without volumes can break; probes; limits.
+fn check_pod(pod: &Value) {
+    let spec = &pod["spec"];
+    for name in ["hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers", "ephemeralContainers"] {
+        assert!(spec[name].is_null(), "{name}");
+    }
+    let security = json!({ "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": { "type": "RuntimeDefault" } });
+    assert_eq!(spec["securityContext"], security);
+    let [container] = spec["containers"].as_array().unwrap().as_slice() else { panic!("{spec}") };
+    let security = json!({ "allowPrivilegeEscalation": false, "readOnlyRootFilesystem": true, "capabilities": { "drop": ["ALL"] } });
+    assert_eq!(container["securityContext"], security);
+    let ports = container["ports"].as_array().unwrap();
+    assert!(ports.iter().all(|port| port["hostPort"].is_null()));
+    for (probe, path) in [("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")] {
+        assert_eq!(container[probe]["httpGet"]["path"], path);
+        assert!(ports.iter().any(|port| port["name"] == container[probe]["httpGet"]["port"]), "{probe}");
+    }
+    let resources = &container["resources"];
+    for amount in
+        [&resources["requests"]["cpu"], &resources["requests"]["memory"], &resources["limits"]["memory"]]
+    {
+        assert!(amount.is_string(), "{resources}");
+    }
+}
+
+/// What selects pods selects the operator's, by labels that no upgrade changes.
+fn check_selectors(object: &Value, pod: &Value) {
+    let spec = &object["spec"];
+    let selector = match object["kind"].as_str().unwrap() {
+        "Deployment" | "PodDisruptionBudget" | "ServiceMonitor" => &spec["selector"]["matchLabels"],
+        "NetworkPolicy" => &spec["podSelector"]["matchLabels"],
+        "Service" => &spec["selector"],
+        _ => return,
+    };
+    let constant =
+        json!({ "app.kubernetes.io/name": "ostro-operator", "app.kubernetes.io/instance": RELEASE });
+    assert_eq!(*selector, constant, "{object}");
+    for (label, value) in selector.as_object().unwrap() {
+        assert_eq!(pod["metadata"]["labels"][label], *value, "{object}");
+    }
+}
+
+/// No right to everything, none to read Secrets, none to change what people wrote.
+fn check_rights(object: &Value) {
+    for rule in object["rules"].as_array().into_iter().flatten() {
+        let list = |name: &str| -> Vec<&str> {
+            rule[name].as_array().into_iter().flatten().map(|value| value.as_str().unwrap()).collect()
+        };
+        let (resources, verbs) = (list("resources"), list("verbs"));
+        assert!(!resources.is_empty() && !verbs.is_empty(), "{rule}");
+        let all = [list("apiGroups"), resources.clone(), verbs.clone()].concat();
+        assert!(!all.contains(&"*") && !resources.contains(&"secrets"), "{rule}");
+        let is_reading = verbs.iter().all(|verb| ["get", "list", "watch"].contains(verb));
+        assert!(is_reading || !resources.contains(&"inferencedeployments"), "{rule}");
+    }
+}
+
+#[test]
+fn values_reach_the_objects() {
+    let Some(helm) = Helm::find() else { return };
+    let digest = format!("image.digest={DIGEST}");
+    let daemon = format!("daemonImage.digest={DIGEST}");
+    let cases: [(&[&str], &str, &str, Value); 12] = [
+        (
+            &[],
+            "Deployment",
+            "/spec/template/spec/containers/0/image",
+            json!(image("ostro-operator", ":", env!("CARGO_PKG_VERSION"))),
+        ),
+        (
+            &["image.tag=v1"],
+            "Deployment",
+            "/spec/template/spec/containers/0/image",
+            json!(image("ostro-operator", ":", "v1")),
+        ),
+        (
+            &["image.tag=v1", &digest],
+            "Deployment",
+            "/spec/template/spec/containers/0/image",
+            json!(image("ostro-operator", "@", DIGEST)),
+        ),
+        (
+            &[],
+            "Deployment",
+            "/spec/template/spec/containers/0/env/0/value",
+            json!(image("ostro", ":", env!("CARGO_PKG_VERSION"))),
+        ),
+        (
+            &[&daemon],
+            "Deployment",
+            "/spec/template/spec/containers/0/env/0/value",
+            json!(image("ostro", "@", DIGEST)),
+        ),
+        (&["replicas=3"], "Deployment", "/spec/replicas", json!(3)),
+        (&["replicas=2"], "PodDisruptionBudget", "/spec/maxUnavailable", json!(1)),
+        (
+            &["image.pullSecrets[0].name=s"],
+            "Deployment",
+            "/spec/template/spec/imagePullSecrets",
+            json!([{ "name": "s" }]),
+        ),
+        (
+            &["resources.limits.memory=1Gi"],
+            "Deployment",
+            "/spec/template/spec/containers/0/resources/limits/memory",
+            json!("1Gi"),
+        ),
+        (
+            &["networkPolicy.enabled=true", "networkPolicy.apiServerPorts={8443}"],
+            "NetworkPolicy",
+            "/spec/egress/1/ports",
+            json!([{ "protocol": "TCP", "port": 8443 }]),
+        ),
+        (
+            &["serviceMonitor.enabled=true", "serviceMonitor.labels.release=p"],
+            "ServiceMonitor",
+            "/metadata/labels/release",
+            json!("p"),
+        ),
+        (&["serviceMonitor.enabled=true"], "ServiceMonitor", "/spec/endpoints/0/port", json!("http")),
+    ];
+    for (values, kind, path, expected) in cases {
+        let objects = helm.render(values);
+        assert_eq!(only(&objects, kind).pointer(path), Some(&expected), "{values:?}: {kind} {path}");
+    }
+}
+
+#[test]
+fn a_namespaced_operator_watches_its_own_namespace() {
+    let Some(helm) = Helm::find() else { return };
+    let variable = |values: &[&str]| {
+        let objects = helm.render(values);
+        let variables = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
+        let mut found = variables.as_array().unwrap().iter();
+        found.find(|variable| variable["name"] == "OSTRO_WATCH_NAMESPACE").cloned()
+    };
+    assert_eq!(variable(&[]), None);
+    let source = json!({ "fieldRef": { "fieldPath": "metadata.namespace" } });
+    assert_eq!(variable(&["namespaced=true"]).unwrap()["valueFrom"], source);
+}
+
+#[test]
+fn bad_values_are_refused_by_name() {
+    let Some(helm) = Helm::find() else { return };
+    let cases = [
+        ("replicas=many", "/replicas"),
+        ("replicas=6", "/replicas"),
+        ("replcias=2", "replcias"),
+        ("namespaced=maybe", "/namespaced"),
+        ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+        ("image.digest=1.0", "/image/digest"),
+        ("image.repository=null", "repository"),
+        ("daemonImage.repository=", "/daemonImage/repository"),
+        ("daemonImage.digest=sha256:12", "/daemonImage/digest"),
+        ("resources=null", "resources"),
+        ("tolerations[0]=1", "/tolerations/0"),
+        ("networkPolicy.apiServerPorts=null", "apiServerPorts"),
+        ("networkPolicy.apiServerPorts={0}", "/networkPolicy/apiServerPorts/0"),
+        ("serviceMonitor.interval=often", "/serviceMonitor/interval"),
+        ("serviceMonitor.enable=true", "enable"),
+    ];
+    for (value, field) in cases {
+        let error = helm.error(&template(&[value]));
+        let told = error.lines().any(|line| line.starts_with("- at '") && line.contains(field));
+        assert!(told, "{value}: {error}");
+    }
+}
