@@ -1,4 +1,4 @@
-//! `ostro-operator`: reconciles `InferenceDeployment` objects into pods of the Ostro daemon.
+//! The operator of `InferenceDeployment` objects, as a library of its program.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -17,7 +17,8 @@ use tracing_subscriber::EnvFilter;
 
 use args::{Arguments, Command};
 
-fn main() -> ExitCode {
+/// The program `ostro-operator`.
+pub fn operator() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(args) => start(args),
         Command::Crd => offline::crd(),
