@@ -1,10 +1,12 @@
-//! The operator of `InferenceDeployment` objects, as a library of its program.
+//! The operator of `InferenceDeployment` objects and its kubectl plugin: two programs of one code, so that what the
+//! plugin says of an object is what the operator does with it.
 #![forbid(unsafe_code)]
 
 mod args;
 mod backoff;
 mod http;
 mod inference_deployment;
+mod kubectl;
 mod leader;
 mod metrics;
 mod offline;
@@ -16,6 +18,8 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use args::{Arguments, Command};
+
+pub use kubectl::kubectl_plugin;
 
 /// The program `ostro-operator`.
 pub fn operator() -> ExitCode {
