@@ -39,7 +39,7 @@ pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<()> {
 }
 
 /// A manifest whose rules hold; what does not tells its line.
-fn read(path: &Path) -> anyhow::Result<(InferenceDeployment, ValidSpec)> {
+pub(crate) fn read(path: &Path) -> anyhow::Result<(InferenceDeployment, ValidSpec)> {
     let (name, text) = text(path)?;
     if let Err(problems) =
         Document::parse_manifest(&name, &text).and_then(ostro_config::Loaded::from_document)
@@ -59,7 +59,7 @@ fn read(path: &Path) -> anyhow::Result<(InferenceDeployment, ValidSpec)> {
     Ok((object, valid))
 }
 
-fn text(path: &Path) -> anyhow::Result<(String, String)> {
+pub(crate) fn text(path: &Path) -> anyhow::Result<(String, String)> {
     let mut text = String::new();
     let (name, input): (String, Box<dyn Read>) = match path.to_str() {
         Some("-") => ("standard input".to_owned(), Box::new(std::io::stdin())),
@@ -79,11 +79,11 @@ fn text(path: &Path) -> anyhow::Result<(String, String)> {
     Ok((name, text))
 }
 
-fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
+pub(crate) fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
     serde_saphyr::to_string(value).context("cannot write YAML")
 }
 
-fn print(text: &str) -> anyhow::Result<()> {
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write"),
         _ => Ok(()),

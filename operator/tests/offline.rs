@@ -1,4 +1,4 @@
-//! What the operator's program does without a cluster.
+//! What the operator's program, and kubectl's plugin, do without a cluster.
 #![allow(clippy::unwrap_used)]
 
 use std::io::Write;
@@ -9,14 +9,23 @@ const HEAD: &str =
 
 /// Exit, output and errors with a manifest on standard input.
 fn run(words: &[&str], input: &str) -> (bool, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ostro-operator"));
+    let (code, output, errors) = run_program(env!("CARGO_BIN_EXE_ostro-operator"), words, input);
+    (code == 0, output, errors)
+}
+
+fn plugin(words: &[&str], input: &str) -> (i32, String, String) {
+    run_program(env!("CARGO_BIN_EXE_kubectl-ostro"), words, input)
+}
+
+fn run_program(program: &str, words: &[&str], input: &str) -> (i32, String, String) {
+    let mut command = Command::new(program);
     command.args(words).env_remove("RUST_BACKTRACE");
     let mut process =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = process.wait_with_output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    (output.status.success(), text(output.stdout), text(output.stderr))
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
 #[test]
@@ -43,4 +52,28 @@ fn what_is_wrong_is_named() {
         let (is_valid, _, errors) = run(&["validate", "-f", "-"], &format!("{HEAD}{spec}"));
         assert!(!is_valid && errors.contains(expected), "{errors}");
     }
+}
+
+#[test]
+fn the_plugin_says_the_same() {
+    let input = format!("{HEAD}  models: [{{modelId: a/b}}]\n");
+    assert_eq!(plugin(&["validate", "-f", "-"], &input), (0, "m is valid\n".to_owned(), String::new()));
+    assert_eq!(plugin(&["render", "-f", "-"], &input).1, run(&["render", "-f", "-"], &input).1);
+    let (code, _, errors) = plugin(&["validate", "-f", "-"], &format!("{HEAD}  models: []\n"));
+    assert!(code == 2 && errors.contains("spec.models"), "{errors}");
+    assert!(plugin(&["--version"], "").1.starts_with("kubectl-ostro "));
+}
+
+#[test]
+fn the_plugin_converts_there_and_back() {
+    let toml = "# mine\n[[models]]\nmodel_id = \"a/b\"\n";
+    let (code, manifest, notes) = plugin(&["convert", "-f", "-", "--name", "m"], toml);
+    assert_eq!((code, notes.as_str()), (0, "note: comments are not converted\n"));
+    assert!(run(&["validate", "-f", "-"], &manifest).0, "{manifest}");
+    let manifest = manifest + "  replicas: 2\n";
+    let (code, back, notes) = plugin(&["convert", "-f", "-"], &manifest);
+    assert_eq!((code, back.as_str()), (0, "[[models]]\nmodel_id = \"a/b\"\n"));
+    assert_eq!(notes, "note: the TOML file cannot hold metadata.name, spec.replicas\n");
+    let (code, _, errors) = plugin(&["convert", "-f", "-", "--to", "toml", "--name", "m"], &manifest);
+    assert!(code == 2 && errors.contains("--name"), "{errors}");
 }

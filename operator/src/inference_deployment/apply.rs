@@ -44,14 +44,7 @@ pub(crate) async fn apply(
         }
     }
     for (kind, object) in children.of(owner) {
-        let is_wanted = prepared
-            .iter()
-            .any(|wanted| wanted.kind == kind && wanted.object.name_any() == object.name_any());
-        // A cache that is no longer asked for may hold what nobody can download again.
-        if !is_wanted
-            && kind != ChildKind::PersistentVolumeClaim
-            && object.metadata.deletion_timestamp.is_none()
-        {
+        if is_orphan(kind, &object, prepared) {
             delete(client, kind, &object).await?;
             applied.deleted += 1;
         }
@@ -99,13 +92,21 @@ async fn delete(client: &Client, kind: ChildKind, object: &DynamicObject) -> Res
     }
 }
 
+/// A child of before that nothing asks for any more.
+pub(crate) fn is_orphan(kind: ChildKind, object: &DynamicObject, prepared: &[Prepared]) -> bool {
+    let is_wanted =
+        prepared.iter().any(|wanted| wanted.kind == kind && wanted.object.name_any() == object.name_any());
+    // A cache that is no longer asked for may hold what nobody can download again.
+    !is_wanted && kind != ChildKind::PersistentVolumeClaim && object.metadata.deletion_timestamp.is_none()
+}
+
 pub(crate) fn is_owned(object: &DynamicObject, owner: &InferenceDeployment) -> bool {
     let uid = owner.meta().uid.as_deref();
     object.owner_references().iter().any(|reference| Some(reference.uid.as_str()) == uid)
 }
 
 /// The operator's own fields are as it wrote them last, and it would write the same again.
-fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool {
+pub(crate) fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool {
     let hash = |object: &DynamicObject| object.annotations().get(HASH_ANNOTATION).cloned();
     let metadata = |object: &DynamicObject| serde_json::to_value(&object.metadata).unwrap_or_default();
     hash(wanted) == hash(live)
@@ -138,6 +139,25 @@ fn is_empty(value: &Value) -> bool {
         Value::Object(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
         _ => false,
+    }
+}
+
+/// `live` with the fields of `wanted` in it: what an apply makes of it, removed fields aside.
+pub(crate) fn overlay(live: &Value, wanted: &Value) -> Value {
+    match (live, wanted) {
+        (live, wanted) if contains(live, wanted) => live.clone(),
+        (Value::Object(fields), Value::Object(wanted)) => {
+            let mut fields = fields.clone();
+            for (name, wanted) in wanted {
+                let live = fields.get(name).unwrap_or(&Value::Null);
+                fields.insert(name.clone(), overlay(live, wanted));
+            }
+            fields.into()
+        }
+        (Value::Array(items), Value::Array(wanted)) if items.len() == wanted.len() => {
+            items.iter().zip(wanted).map(|(live, wanted)| overlay(live, wanted)).collect()
+        }
+        (_, wanted) => wanted.clone(),
     }
 }
 
@@ -184,6 +204,20 @@ mod tests {
         ] {
             assert!(!contains(&live, &other), "{other}");
         }
+    }
+
+    #[test]
+    fn an_overlay_keeps_what_was_not_asked_for() {
+        let live =
+            json!({ "a": { "b": 1, "server": 2 }, "list": [{ "name": "x", "added": true }], "cpu": "1" });
+        let wanted = json!({ "a": { "b": 3 }, "list": [{ "name": "y" }], "cpu": "1000m", "new": {} });
+        let after = overlay(&live, &wanted);
+        assert_eq!(
+            after,
+            json!({ "a": { "b": 3, "server": 2 }, "list": [{ "name": "y", "added": true }], "cpu": "1", "new": {} })
+        );
+        assert!(contains(&after, &wanted));
+        assert_eq!(overlay(&json!([1, 2]), &json!([1])), json!([1]));
     }
 
     #[test]

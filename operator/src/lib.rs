@@ -1,10 +1,12 @@
-//! `ostro-operator`: reconciles `InferenceDeployment` objects into pods of the Ostro daemon.
+//! The operator of `InferenceDeployment` objects and its kubectl plugin: two programs of one code, so that what the
+//! plugin says of an object is what the operator does with it.
 #![forbid(unsafe_code)]
 
 mod args;
 mod backoff;
 mod http;
 mod inference_deployment;
+mod kubectl;
 mod leader;
 mod metrics;
 mod offline;
@@ -17,7 +19,10 @@ use tracing_subscriber::EnvFilter;
 
 use args::{Arguments, Command};
 
-fn main() -> ExitCode {
+pub use kubectl::kubectl_plugin;
+
+/// The program `ostro-operator`.
+pub fn operator() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Run(args) => start(args),
         Command::Crd => offline::crd(),

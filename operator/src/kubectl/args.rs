@@ -1,0 +1,121 @@
+//! The plugin's command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::args::{FileArgs, RenderArgs};
+
+/// Plans, watches and tries InferenceDeployments.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-ostro", bin_name = "kubectl ostro", version)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Says what is wrong with a manifest, without a cluster
+    Validate(FileArgs),
+    /// Prints the objects that the operator makes of a manifest, without a cluster
+    Render(RenderArgs),
+    /// Turns the daemon's TOML file into a manifest, or a manifest into the TOML file
+    Convert(ConvertArgs),
+    /// Says what the operator would change in the cluster, and which pods would restart
+    Plan(PlanArgs),
+    /// Shows objects with their conditions, models and pods
+    Status(StatusArgs),
+    /// Sends messages to a model, through a port-forward to a ready pod
+    Chat(ChatArgs),
+}
+
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ClusterArgs {
+    /// The kubeconfig file [default: KUBECONFIG, else ~/.kube/config]
+    #[arg(long, value_name = "FILE")]
+    pub(super) kubeconfig: Option<PathBuf>,
+    /// The kubeconfig's context [default: its current one]
+    #[arg(long)]
+    pub(super) context: Option<String>,
+    /// The namespace [default: that of the context]
+    #[arg(short = 'n', long)]
+    pub(super) namespace: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ConvertArgs {
+    /// The TOML file or the manifest, or - for standard input
+    #[arg(short = 'f', long = "file")]
+    pub(super) file: PathBuf,
+    /// What to make of it [default: what it is not]
+    #[arg(long)]
+    pub(super) to: Option<Format>,
+    /// Name of the InferenceDeployment [default: that of the file]
+    #[arg(long)]
+    pub(super) name: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// An InferenceDeployment
+    Cr,
+    /// The daemon's configuration file
+    Toml,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    #[command(flatten)]
+    pub(super) subject: Subject,
+    /// The daemon's image where the object names none, as the operator is set to
+    /// [default: what the operator took for objects of the namespace]
+    #[arg(long)]
+    pub(super) image: Option<String>,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Subject {
+    /// The object as it is in the cluster, under an operator of this version
+    pub(super) name: Option<String>,
+    /// A manifest (.yaml) that would be applied, or - for standard input
+    #[arg(short = 'f', long = "file")]
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    /// One object [default: all of the namespace]
+    #[arg(conflicts_with = "all_namespaces")]
+    pub(super) name: Option<String>,
+    /// Objects of all namespaces
+    #[arg(short = 'A', long)]
+    pub(super) all_namespaces: bool,
+    /// How to print
+    #[arg(short = 'o', long, value_enum, default_value_t = Output::Tree)]
+    pub(super) output: Output,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    Tree,
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ChatArgs {
+    /// The object
+    pub(super) name: String,
+    /// A model of it [default: the object's default model]
+    #[arg(long)]
+    pub(super) model: Option<String>,
+    /// What to ask [default: each line of standard input, in one conversation]
+    pub(super) message: Vec<String>,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+}

@@ -1,0 +1,111 @@
+//! Messages to a model of an object, through a port-forward to one of its ready pods.
+
+mod answer;
+mod forward;
+mod sse;
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{Api, ListParams};
+use ostro_crds::{ConditionType, InferenceDeployment};
+use serde_json::{Value, json};
+
+use super::args::ChatArgs;
+use super::cluster::{Cluster, explained};
+use crate::inference_deployment::build::{CONTAINER, Names, selector_text};
+
+/// A line that is longer is no message.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+pub(super) async fn run(args: &ChatArgs) -> Result<()> {
+    let cluster = Cluster::connect(&args.cluster).await?;
+    let object = cluster.fetch(&args.name).await?;
+    let mut chat =
+        Chat { pod: ready_pod(&cluster, &object).await?, model: args.model.clone(), messages: Vec::new() };
+    let pods: Api<Pod> = cluster.api();
+    if !args.message.is_empty() {
+        return chat.ask(&pods, &args.message.join(" "), &mut std::io::stdout()).await;
+    }
+    while let Some(line) = read_line()? {
+        if !line.trim().is_empty() {
+            chat.ask(&pods, &line, &mut std::io::stdout()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// A line without its end; `None` after the last one.
+fn read_line() -> Result<Option<String>> {
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        eprint!("> ");
+    }
+    let mut line = String::new();
+    let mut input = std::io::Read::take(input.lock(), LINE_BYTES_MAX);
+    let count = input.read_line(&mut line).context("cannot read standard input")?;
+    if count as u64 == LINE_BYTES_MAX {
+        bail!("a line is longer than {LINE_BYTES_MAX} bytes");
+    }
+    Ok((count > 0).then(|| line.trim_end_matches(['\r', '\n']).to_owned()))
+}
+
+/// Where the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    pod: String,
+    port: u16,
+}
+
+struct Chat {
+    pod: Target,
+    model: Option<String>,
+    messages: Vec<Value>,
+}
+
+impl Chat {
+    /// One question and its answer, as it comes.
+    async fn ask(&mut self, pods: &Api<Pod>, question: &str, output: &mut impl Write) -> Result<()> {
+        self.messages.push(json!({ "role": "user", "content": question }));
+        let model = self.model.as_deref().unwrap_or("default");
+        let body = json!({ "model": model, "messages": self.messages, "stream": true });
+        let answer = forward::exchange(pods, &self.pod, &body, output).await?;
+        self.messages.push(json!({ "role": "assistant", "content": answer }));
+        Ok(())
+    }
+}
+
+async fn ready_pod(cluster: &Cluster, object: &InferenceDeployment) -> Result<Target> {
+    let selector = ListParams::default().labels(&selector_text(&Names::of(object).selector()));
+    let pods = cluster.api::<Pod>().list(&selector).await.map_err(explained).context("cannot list pods")?;
+    if let Some(target) = pods.items.iter().find_map(target) {
+        return Ok(target);
+    }
+    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let ready = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let why = ready.map(|ready| format!(": {}: {}", ready.reason, ready.message)).unwrap_or_default();
+    bail!(
+        "no pod of InferenceDeployment {} in namespace {} is ready{why}",
+        object.name_any(),
+        cluster.namespace
+    )
+}
+
+/// `None` while it is not ready, or going.
+fn target(pod: &Pod) -> Option<Target> {
+    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
+    let is_ready =
+        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
+    if !is_ready || pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let containers = &pod.spec.as_ref()?.containers;
+    let container = containers.iter().find(|container| container.name == CONTAINER)?;
+    let port = container.ports.iter().flatten().find(|port| port.name.as_deref() == Some("http"))?;
+    Some(Target { pod: pod.name_any(), port: u16::try_from(port.container_port).ok()? })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,231 @@
+//! What the operator would change in the cluster: its own building and comparing, on what is there. Where something
+//! would be written, a dry run tells what the API server makes of it.
+
+mod intended;
+mod report;
+
+use anyhow::{Context, Result, bail};
+use kube::ResourceExt;
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use ostro_crds::InferenceDeployment;
+use serde_json::{Value, json};
+
+use super::Found;
+use super::args::PlanArgs;
+use super::cluster::{Cluster, explained};
+use super::diff::{FieldChange, diff};
+use crate::args::DEFAULT_IMAGE;
+use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
+use crate::inference_deployment::build::{ChildKind, Defaults, HASH_ANNOTATION, MANAGED_BY, Prepared, build};
+use crate::offline;
+
+/// What would happen to one object.
+#[derive(Clone, Debug, PartialEq)]
+struct Change {
+    kind: String,
+    name: String,
+    what: What,
+    /// Of a workload as it is.
+    replicas: Option<i64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum What {
+    Created,
+    Changed(Vec<FieldChange>),
+    Deleted,
+    Unchanged,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    changes: Vec<Change>,
+    notes: Vec<String>,
+}
+
+pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
+    let mut cluster = Cluster::connect(&args.cluster).await?;
+    let plan = match (&args.subject.file, &args.subject.name) {
+        (Some(path), _) => {
+            let (object, _) = offline::read(path)?;
+            match (object.namespace(), &args.cluster.namespace) {
+                (Some(own), Some(other)) if own != *other => {
+                    bail!("{} is of namespace {own}, and --namespace says {other}", object.name_any())
+                }
+                (own, _) => cluster.namespace = own.unwrap_or(cluster.namespace),
+            }
+            plan_file(&cluster, object, args.image.as_deref()).await?
+        }
+        (None, name) => {
+            let object = cluster.fetch(name.as_deref().unwrap_or_default()).await?;
+            plan_object(&cluster, &object, args.image.as_deref()).await?
+        }
+    };
+    for note in &plan.notes {
+        eprintln!("note: {note}");
+    }
+    offline::print(&report::text(&cluster.namespace, &plan.changes))?;
+    let is_same = plan.changes.iter().all(|change| change.what == What::Unchanged);
+    Ok(if is_same { Found::Nothing } else { Found::Something })
+}
+
+/// After `kubectl apply` of the object.
+async fn plan_file(cluster: &Cluster, object: InferenceDeployment, image: Option<&str>) -> Result<Plan> {
+    let live = cluster.fetch_opt(&object.name_any()).await?;
+    let after = intended::intended(cluster, live.as_ref(), &object).await?;
+    let what = match &live {
+        None => What::Created,
+        Some(live) => what_of(&fields(live)?, &fields(&after)?),
+    };
+    let change =
+        Change { kind: "InferenceDeployment".to_owned(), name: object.name_any(), what, replicas: None };
+    let mut plan = plan_object(cluster, &after, image).await?;
+    plan.changes.insert(0, change);
+    Ok(plan)
+}
+
+/// Under an operator of this version.
+async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Option<&str>) -> Result<Plan> {
+    if owner.metadata.deletion_timestamp.is_some() {
+        bail!("InferenceDeployment {} is being deleted: the operator leaves it alone", owner.name_any());
+    }
+    let valid =
+        owner.spec.validate().map_err(|problems| anyhow::anyhow!("{}: {problems}", owner.name_any()))?;
+    let mut plan = Plan::default();
+    let image = match image {
+        Some(image) => image.to_owned(),
+        None => default_image(cluster, owner, &mut plan).await?,
+    };
+    let prepared = build(owner, &valid, &Defaults { image });
+    for wanted in &prepared {
+        let change = plan_child(cluster, owner, wanted, &mut plan.notes).await?;
+        plan.changes.push(change);
+    }
+    for kind in ChildKind::ALL {
+        let orphans = children(cluster, kind).await?;
+        let orphans =
+            orphans.iter().filter(|object| is_owned(object, owner) && is_orphan(kind, object, &prepared));
+        plan.changes.extend(orphans.map(|object| Change {
+            kind: format!("{kind:?}"),
+            name: object.name_any(),
+            what: What::Deleted,
+            replicas: replicas(&object.data),
+        }));
+    }
+    Ok(plan)
+}
+
+/// As the operator was started with it: by what it says of objects that name no image.
+async fn default_image(cluster: &Cluster, owner: &InferenceDeployment, plan: &mut Plan) -> Result<String> {
+    let found = cluster.api::<InferenceDeployment>().list(&ListParams::default()).await.map_err(explained)?;
+    let told = found.items.into_iter().filter(|object| object.spec.image.is_none()).find_map(|object| {
+        let status = object.status.filter(|status| status.observed_generation == object.metadata.generation);
+        status?.image
+    });
+    let image = told.unwrap_or_else(|| {
+        if owner.spec.image.is_none() {
+            plan.notes
+                .push(format!("taking {DEFAULT_IMAGE} as the operator's default; --image says another"));
+        }
+        DEFAULT_IMAGE.to_owned()
+    });
+    Ok(image)
+}
+
+/// As `apply` decides.
+async fn plan_child(
+    cluster: &Cluster,
+    owner: &InferenceDeployment,
+    wanted: &Prepared,
+    notes: &mut Vec<String>,
+) -> Result<Change> {
+    let (kind, name) = (wanted.kind, wanted.object.name_any());
+    let api = child_api(cluster, kind);
+    let live = api.get_opt(&name).await;
+    let live = live.map_err(explained).with_context(|| format!("cannot read {kind:?} {name}"))?;
+    let what = match &live {
+        Some(live) if !is_owned(live, owner) => bail!(ApplyError::Foreign { kind, name }),
+        Some(live) if is_unchanged(&wanted.object, live) => What::Unchanged,
+        Some(live) => {
+            let after = match dry_run(&api, wanted, notes).await? {
+                Some(after) => after,
+                None => serde_json::from_value(overlay(&json!(live), &json!(wanted.object)))?,
+            };
+            what_of(&fields(live)?, &fields(&after)?)
+        }
+        None => {
+            dry_run(&api, wanted, notes).await?;
+            What::Created
+        }
+    };
+    let replicas = live.as_ref().and_then(|live| replicas(&live.data));
+    Ok(Change { kind: format!("{kind:?}"), name, what, replicas })
+}
+
+/// The object as the API server would keep it; `None` where the user may not ask for it.
+async fn dry_run(
+    api: &Api<DynamicObject>,
+    wanted: &Prepared,
+    notes: &mut Vec<String>,
+) -> Result<Option<DynamicObject>> {
+    let (kind, name) = (wanted.kind, wanted.object.name_any());
+    let parameters = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
+    match api.patch(&name, &parameters, &Patch::Apply(&wanted.object)).await {
+        Ok(after) => Ok(Some(after)),
+        // A quota is Forbidden too, and would stop the operator as well.
+        Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains(" cannot ") => {
+            notes.push(format!(
+                "{kind:?} {name} is compared here, since the API server refuses: {}",
+                status.message
+            ));
+            Ok(None)
+        }
+        Err(error) => Err(explained(error).context(format!("the operator could not apply {kind:?} {name}"))),
+    }
+}
+
+async fn children(cluster: &Cluster, kind: ChildKind) -> Result<Vec<DynamicObject>> {
+    let ours = ListParams::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
+    let listed = child_api(cluster, kind).list(&ours).await.map_err(explained);
+    Ok(listed.with_context(|| format!("cannot list objects of kind {kind:?}"))?.items)
+}
+
+fn child_api(cluster: &Cluster, kind: ChildKind) -> Api<DynamicObject> {
+    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.resource())
+}
+
+fn replicas(data: &Value) -> Option<i64> {
+    // Only workloads have a template.
+    data["spec"].get("template")?;
+    Some(data["spec"]["replicas"].as_i64().unwrap_or(1))
+}
+
+/// What people write of an object, and not what the API server and kubectl note.
+fn fields(object: &impl serde::Serialize) -> Result<Value> {
+    let mut object = serde_json::to_value(object)?;
+    let mut metadata = object["metadata"].take();
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(intended::LAST_APPLIED);
+    }
+    let kept = ["labels", "annotations", "ownerReferences"];
+    let kept = kept.into_iter().filter_map(|name| Some((name.to_owned(), metadata.get(name)?.clone())));
+    // An empty map is as good as none.
+    object["metadata"] = kept.filter(|(_, value)| *value != json!({})).collect();
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("status");
+    }
+    Ok(object)
+}
+
+fn what_of(before: &Value, after: &Value) -> What {
+    let mut changes = diff(before, after);
+    // Says that something differs, which the other fields say better.
+    let is_note = |change: &FieldChange| change.path.contains(HASH_ANNOTATION);
+    if !changes.iter().all(is_note) {
+        changes.retain(|change| !is_note(change));
+    }
+    if changes.is_empty() { What::Unchanged } else { What::Changed(changes) }
+}
+
+#[cfg(test)]
+mod tests;

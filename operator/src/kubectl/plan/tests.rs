@@ -1,0 +1,203 @@
+use serde_json::json;
+
+use super::super::fake_api::{Asked, FakeApi, cluster};
+use super::*;
+
+const OBJECTS: &str = "/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments";
+
+fn object(spec: Value) -> InferenceDeployment {
+    let object = json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
+        "metadata": { "name": "m", "namespace": "shop", "uid": "u", "generation": 1 }, "spec": spec,
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn spec(fields: Value) -> Value {
+    let mut spec = json!({ "models": [{ "modelId": "a/b" }], "image": "ostro:1" });
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    spec
+}
+
+/// The object and its children, as the operator applied them.
+fn applied(owner: &InferenceDeployment) -> Vec<(String, Value)> {
+    let valid = owner.spec.validate().unwrap();
+    let prepared = build(owner, &valid, &Defaults { image: "unused".to_owned() });
+    let children = prepared.iter().map(|prepared| {
+        let resource = prepared.kind.resource();
+        let root = if resource.group.is_empty() {
+            "/api/v1".to_owned()
+        } else {
+            format!("/apis/{}/v1", resource.group)
+        };
+        (
+            format!("{root}/namespaces/shop/{}/{}", resource.plural, prepared.object.name_any()),
+            json!(prepared.object),
+        )
+    });
+    children.chain([(format!("{OBJECTS}/m"), json!(owner))]).collect()
+}
+
+fn api(objects: &[(String, Value)]) -> FakeApi {
+    let objects: Vec<(&str, Value)> =
+        objects.iter().map(|(path, object)| (path.as_str(), object.clone())).collect();
+    FakeApi::with(&objects)
+}
+
+async fn report(api: &FakeApi, spec: Value) -> String {
+    let plan = plan_file(&cluster(api.clone()), object(spec), None).await.unwrap();
+    report::text("shop", &plan.changes)
+}
+
+/// The plan's text without the hashes, which are tested for what they do.
+async fn check(spec: Value, expected: &str) {
+    let api = api(&applied(&object(self::spec(json!({})))));
+    let text = report(&api, spec).await;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("config-hash\"]: ")).collect();
+    assert_eq!(lines.join("\n"), expected);
+    let writes: Vec<Asked> = api.asked().into_iter().filter(|asked| !asked.line.starts_with("GET")).collect();
+    assert!(writes.iter().all(|asked| asked.line.contains("dryRun=All")), "{writes:?}");
+}
+
+#[tokio::test]
+async fn a_plan_tells_fields_and_restarts() {
+    check(
+        spec(json!({})),
+        "namespace shop
+= InferenceDeployment m
+= ServiceAccount m
+= ConfigMap m-config
+= Service m
+= Deployment m
+
+no pod restarts",
+    )
+    .await;
+    check(
+        spec(json!({ "runtime": { "maxSeqs": 8 } })),
+        "namespace shop
+~ InferenceDeployment m
+    spec.runtime: added {\"maxSeqs\":8}
+= ServiceAccount m
+~ ConfigMap m-config
+    data[\"ostro.toml\"]:
+      + [runtime]
+      + max_seqs = 8
+      +
+= Service m
+~ Deployment m
+
+1 pod of Deployment m restart, since these of their template change:
+    metadata.annotations[\"inference.ostro.dev/config-hash\"] (the daemon's configuration)",
+    )
+    .await;
+    check(
+        spec(json!({ "replicas": 3 })),
+        "namespace shop
+~ InferenceDeployment m
+    spec.replicas: added 3
+= ServiceAccount m
+= ConfigMap m-config
+= Service m
++ PodDisruptionBudget m
+~ Deployment m
+    spec.replicas: 1 -> 3
+
+no pod restarts
+Deployment m goes from 1 to 3 replicas",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_nobody_wants_any_more_is_deleted() {
+    let before = object(spec(json!({ "replicas": 2, "cache": { "volume": { "size": "1Gi" } } })));
+    let api = api(&applied(&before));
+    let plan = plan_object(&cluster(api), &object(spec(json!({}))), None).await.unwrap();
+    let deleted: Vec<String> = plan
+        .changes
+        .iter()
+        .filter(|change| change.what == What::Deleted)
+        .map(|change| change.kind.clone())
+        .collect();
+    // Not the claim.
+    assert_eq!(deleted, ["PodDisruptionBudget"]);
+}
+
+#[tokio::test]
+async fn everything_of_a_new_object_is_created() {
+    let text = report(&FakeApi::new(), spec(json!({}))).await;
+    assert_eq!(
+        text,
+        "namespace shop
++ InferenceDeployment m
++ ServiceAccount m
++ ConfigMap m-config
++ Service m
++ Deployment m
+
+pods of Deployment m start: it is new
+"
+    );
+}
+
+#[tokio::test]
+async fn a_stranger_of_the_same_name_stops_the_plan() {
+    let mut objects = applied(&object(spec(json!({}))));
+    objects[2].1["metadata"]["ownerReferences"] = Value::Null;
+    let error = plan_object(&cluster(api(&objects)), &object(spec(json!({}))), None).await.unwrap_err();
+    assert_eq!(error.to_string(), "Service m exists and is not this object's: rename one of them");
+}
+
+#[tokio::test]
+async fn without_the_right_to_a_dry_run_it_is_compared_here() {
+    let objects = applied(&object(spec(json!({}))));
+    let full = api(&objects);
+    let limited = FakeApi::answering(move |asked| match asked.line.starts_with("PATCH") {
+        true => (
+            403,
+            json!({ "kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+            "message": "services \"m\" is forbidden: User \"u\" cannot patch resource \"services\"" }),
+        ),
+        false => full.handle(asked.clone()),
+    });
+    let wanted = object(spec(json!({ "service": { "port": 81 } })));
+    let plan = plan_object(&cluster(limited), &wanted, None).await.unwrap();
+    let service = plan.changes.iter().find(|change| change.kind == "Service").unwrap();
+    let What::Changed(fields) = &service.what else { panic!("{service:?}") };
+    assert_eq!(fields[0].text(), "spec.ports[http].port: 80 -> 81");
+    assert!(plan.notes[0].contains("Service m is compared here"), "{:?}", plan.notes);
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_operators_too() {
+    let quota = FakeApi::answering(|asked| match asked.line.starts_with("PATCH") {
+        true => (
+            403,
+            json!({ "kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+            "message": "services \"m\" is forbidden: exceeded quota: few" }),
+        ),
+        false => FakeApi::new().handle(asked.clone()),
+    });
+    let error = plan_object(&cluster(quota), &object(spec(json!({}))), None).await.unwrap_err();
+    assert_eq!(
+        format!("{error:#}"),
+        "the operator could not apply ServiceAccount m: services \"m\" is forbidden: exceeded quota: few"
+    );
+}
+
+#[tokio::test]
+async fn the_default_image_is_the_operators() {
+    let mut owner = object(json!({ "models": [{ "modelId": "a/b" }] }));
+    let image = async |owner: &InferenceDeployment| {
+        let cluster = cluster(api(&[(format!("{OBJECTS}/m"), json!(owner))]));
+        let mut plan = Plan::default();
+        (default_image(&cluster, owner, &mut plan).await.unwrap(), plan.notes.len())
+    };
+    assert_eq!(image(&owner).await, (DEFAULT_IMAGE.to_owned(), 1));
+    owner.status =
+        Some(serde_json::from_value(json!({ "observedGeneration": 1, "image": "here:1" })).unwrap());
+    assert_eq!(image(&owner).await, ("here:1".to_owned(), 0));
+    owner.metadata.generation = Some(2);
+    assert_eq!(image(&owner).await.1, 1);
+}

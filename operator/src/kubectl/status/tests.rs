@@ -1,0 +1,116 @@
+use serde_json::{Value, json};
+
+use super::super::fake_api::{FakeApi, cluster};
+use super::*;
+
+const NOW: &str = "2026-01-01T12:00:00Z";
+
+const GATED: &str =
+    "the daemon ended with code 1: a/b is gated; is spec.huggingFaceToken of an account that accepted them?";
+
+fn object() -> Value {
+    let condition = |kind: &str, status: &str| {
+        json!({ "type": kind, "status": status, "reason": "HFGatedModel", "message": GATED,
+            "lastTransitionTime": NOW })
+    };
+    json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
+        "metadata": { "name": "m", "namespace": "shop", "uid": "u", "generation": 3 },
+        "spec": { "models": [{ "modelId": "a/b" }], "replicas": 2 },
+        "status": {
+            "observedGeneration": 3, "phase": "Degraded", "endpoint": "http://m.shop.svc/v1",
+            "models": [{ "id": "a/b", "replicasLoaded": 1 }],
+            "conditions": [condition("Ready", "False"), condition("Available", "True")],
+        },
+    })
+}
+
+fn labels() -> Value {
+    json!({ "app.kubernetes.io/managed-by": "ostro-operator", "app.kubernetes.io/instance": "m" })
+}
+
+fn pod(name: &str, created: &str, status: Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": name, "namespace": "shop", "labels": labels(), "creationTimestamp": created },
+        "spec": { "nodeName": "node-0", "containers": [] }, "status": status,
+    })
+}
+
+fn api() -> FakeApi {
+    let crashed = json!({ "phase": "Running", "containerStatuses": [{
+        "name": "ostro", "ready": false, "restartCount": 12, "image": "i", "imageID": "",
+        "state": { "waiting": { "reason": "CrashLoopBackOff" } } }] });
+    let fine = json!({ "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }], "containerStatuses": [{
+        "name": "ostro", "ready": true, "restartCount": 1, "image": "i", "imageID": "",
+        "state": { "running": {} } }] });
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": { "name": "m", "namespace": "shop", "labels": labels() },
+        "spec": { "replicas": 2 }, "status": { "readyReplicas": 1, "updatedReplicas": 2 },
+    });
+    let other = json!({ "metadata": { "name": "other", "namespace": "shop" }, "spec": { "containers": [] } });
+    FakeApi::with(&[
+        ("/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments/m", object()),
+        ("/apis/apps/v1/namespaces/shop/deployments/m", deployment),
+        ("/api/v1/namespaces/shop/pods/m-1", pod("m-1", "2026-01-01T11:55:00Z", crashed)),
+        ("/api/v1/namespaces/shop/pods/m-22", pod("m-22", "2025-12-30T12:00:00Z", fine)),
+        ("/api/v1/namespaces/shop/pods/other", other),
+    ])
+}
+
+async fn found() -> Vec<View> {
+    let cluster = cluster(api());
+    let objects = list(&cluster, Scope::Namespace).await.unwrap();
+    views(&cluster, Scope::Namespace, objects).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_tree_tells_the_cause_beside_the_pods() {
+    let expected = "\
+InferenceDeployment shop/m  Degraded
+├─ HFGatedModel: the daemon ended with code 1: a/b is gated; is spec.huggingFaceToken of an account that accepted them?
+├─ conditions
+│  ├─ Ready      False  HFGatedModel
+│  └─ Available  True   HFGatedModel
+├─ model a/b  loaded in 1 of 2 replicas
+├─ endpoint http://m.shop.svc/v1
+└─ Deployment m  1 of 2 ready, 2 with this spec
+   ├─ Pod m-1   CrashLoopBackOff  not ready  node-0  12 restarts  5m
+   └─ Pod m-22  Running           ready      node-0  1 restart    2d
+";
+    assert_eq!(tree::text(&found().await, NOW.parse().unwrap()), expected);
+}
+
+#[tokio::test]
+async fn json_has_the_same() {
+    let view = serde_json::to_value(&found().await[0]).unwrap();
+    assert_eq!(view["ready"], false);
+    assert_eq!(
+        view["workloads"][0],
+        json!({ "kind": "Deployment", "name": "m", "replicas": 2, "ready": 1, "updated": 2 })
+    );
+    assert_eq!(view["pods"][0]["phase"], "CrashLoopBackOff");
+    assert_eq!(view["pods"][1]["created"], "2025-12-30T12:00:00Z");
+    assert_eq!(view["models"][0]["replicasLoaded"], 1);
+}
+
+#[test]
+fn ready_is_only_what_is_ready_with_the_latest_spec() {
+    let check = |change: fn(&mut Value), ready: bool, message: &str| {
+        let mut object = object();
+        object["status"]["conditions"][0]["status"] = "True".into();
+        change(&mut object);
+        let view = view(&serde_json::from_value(object).unwrap(), &[], &[]);
+        assert_eq!(view.ready, ready, "{}", view.message);
+        assert!(view.message.starts_with(message), "{}", view.message);
+    };
+    check(|_| {}, true, "HFGatedModel: ");
+    check(|object| object["status"]["conditions"][0]["status"] = "False".into(), false, "HFGatedModel: ");
+    check(
+        |object| object["metadata"]["generation"] = 4.into(),
+        false,
+        "the operator has not seen the latest change",
+    );
+    check(|object| object["status"] = Value::Null, false, "the operator has not seen it yet");
+}

@@ -1,0 +1,105 @@
+//! Objects as a tree of lines.
+
+use jiff::Timestamp;
+
+use super::{PodView, View, Workload};
+
+/// A line and those below it.
+#[derive(Default)]
+struct Branch {
+    text: String,
+    branches: Vec<Branch>,
+}
+
+/// `now` is what ages are counted to.
+pub(super) fn text(views: &[View], now: Timestamp) -> String {
+    let mut text = String::new();
+    for view in views {
+        let branch = object(view, now);
+        text.push_str(&branch.text);
+        text.push('\n');
+        grow(&mut text, "", &branch.branches);
+    }
+    text
+}
+
+fn grow(text: &mut String, indent: &str, branches: &[Branch]) {
+    for (index, branch) in branches.iter().enumerate() {
+        let is_last = index + 1 == branches.len();
+        let (mark, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        text.push_str(&format!("{indent}{mark}{}\n", branch.text));
+        grow(text, &format!("{indent}{below}"), &branch.branches);
+    }
+}
+
+fn object(view: &View, now: Timestamp) -> Branch {
+    let phase = view.phase.map_or_else(|| "Unknown".to_owned(), |phase| format!("{phase:?}"));
+    let text = format!("InferenceDeployment {}/{}  {phase}", view.namespace, view.name);
+    let mut branches: Vec<Branch> = view.message.lines().map(leaf).collect();
+    let conditions = view.conditions.iter().map(|condition| {
+        [condition.type_.clone(), condition.status.clone(), condition.reason.clone()].into()
+    });
+    branches.push(Branch { text: "conditions".to_owned(), branches: columns(conditions.collect()) });
+    branches.extend(view.models.iter().map(|model| {
+        leaf(&format!(
+            "model {}  loaded in {} of {} replicas",
+            model.id, model.replicas_loaded, view.replicas_wanted
+        ))
+    }));
+    branches.extend(view.endpoint.iter().map(|endpoint| leaf(&format!("endpoint {endpoint}"))));
+    let pods = |view: &View| columns(view.pods.iter().map(|pod| pod_columns(pod, now)).collect());
+    match view.workloads.as_slice() {
+        [] => branches.extend(pods(view)),
+        // Pods are told by the object's label; an object has one workload.
+        [first, others @ ..] => {
+            branches.extend(others.iter().map(|other| leaf(&workload(other))));
+            branches.push(Branch { text: workload(first), branches: pods(view) });
+        }
+    }
+    branches.retain(|branch| branch.text != "conditions" || !branch.branches.is_empty());
+    Branch { text, branches }
+}
+
+fn workload(workload: &Workload) -> String {
+    let Workload { kind, name, replicas, ready, updated } = workload;
+    format!("{kind} {name}  {ready} of {replicas} ready, {updated} with this spec")
+}
+
+fn pod_columns(pod: &PodView, now: Timestamp) -> Vec<String> {
+    let restarts = if pod.restarts == 1 { "restart" } else { "restarts" };
+    vec![
+        format!("Pod {}", pod.name),
+        pod.phase.clone(),
+        if pod.ready { "ready" } else { "not ready" }.to_owned(),
+        pod.node.clone().unwrap_or_else(|| "no node".to_owned()),
+        format!("{} {restarts}", pod.restarts),
+        pod.created.map_or_else(|| "?".to_owned(), |created| age(now.duration_since(created).as_secs())),
+    ]
+}
+
+/// As `kubectl get` has it, with the larger unit only.
+fn age(seconds: i64) -> String {
+    match seconds.max(0) {
+        seconds @ 0..120 => format!("{seconds}s"),
+        seconds @ 120..7200 => format!("{}m", seconds / 60),
+        seconds @ 7200..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn leaf(text: &str) -> Branch {
+    Branch { text: text.to_owned(), branches: Vec::new() }
+}
+
+/// Rows of the same number of cells, aligned.
+fn columns(rows: Vec<Vec<String>>) -> Vec<Branch> {
+    let count = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        leaf(cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
