@@ -108,8 +108,8 @@ impl InferenceDeploymentSpec {
         use cluster_messages::*;
         let Some(monitoring) = &self.monitoring else { return Vec::new() };
         let disabled = self.server.as_ref().and_then(|server| server.get("disableMetrics"));
-        let [interval, timeout] = [&monitoring.interval, &monitoring.scrape_timeout]
-            .map(|text| text.as_deref().map(|text| duration(text)));
+        let [interval, timeout] =
+            [&monitoring.interval, &monitoring.scrape_timeout].map(|text| text.as_deref().map(duration));
         [
             ("monitoring.interval", NOT_A_DURATION, interval == Some(None)),
             ("monitoring.scrapeTimeout", NOT_A_DURATION, timeout == Some(None)),

@@ -1,8 +1,10 @@
 //! `ostro-operator`: reconciles `InferenceDeployment` objects into pods of the Ostro daemon.
 #![forbid(unsafe_code)]
 
+mod api_calls;
 mod args;
 mod backoff;
+mod discovery;
 mod http;
 mod inference_deployment;
 mod leader;
