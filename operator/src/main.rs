@@ -11,6 +11,8 @@ mod leader;
 mod metrics;
 mod offline;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 
