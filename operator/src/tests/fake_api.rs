@@ -33,6 +33,8 @@ struct State {
     watches: Vec<Watch>,
     version: u64,
     has_monitoring: bool,
+    /// Discovery names the API, and every call of it is answered by 404.
+    pretends_monitoring: bool,
     rights: BTreeSet<Right>,
     namespaces: BTreeSet<Option<String>>,
     writes: usize,
@@ -70,6 +72,10 @@ impl FakeApi {
             state.objects.retain(|key, _| key[0] != MONITORING);
             state.watches.retain(|watch| watch.group != MONITORING);
         }
+    }
+
+    pub(super) fn pretend_monitoring(&self) {
+        self.state.lock().unwrap().pretends_monitoring = true;
     }
 
     /// As a person does, who needs no rights here.
@@ -146,7 +152,7 @@ impl State {
     }
 
     fn discover(&self, path: &str) -> Response<Answer> {
-        if path != format!("/apis/{MONITORING}/v1") || !self.has_monitoring {
+        if path != format!("/apis/{MONITORING}/v1") || !(self.has_monitoring || self.pretends_monitoring) {
             return missing();
         }
         let resource = |name: &str, kind: &str| json!({ "name": name, "kind": kind, "namespaced": true, "singularName": "", "verbs": [] });

@@ -89,6 +89,25 @@ async fn an_api_that_vanishes_stops_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_watch_that_always_fails_holds_nothing_back() {
+    let api = FakeApi::default();
+    api.pretend_monitoring();
+    let _operator = start_ready(&api).await;
+    assert_eq!(told(&api, "Monitored"), "False APIUnavailable");
+    for replicas in 2..40 {
+        tokio::time::sleep(Duration::from_millis(3700)).await;
+        put(&api, json!({ "monitoring": {}, "replicas": replicas }));
+        let is_applied = || api.get("apps", "deployments", "m").unwrap()["spec"]["replicas"] == replicas;
+        await_within(Duration::from_millis(500), "a change", is_applied).await;
+    }
+    api.set_monitoring(true);
+    await_within(Duration::from_secs(120), "the monitor", || {
+        told(&api, "Monitored") == "True MonitorApplied"
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_restart_nothing_is_written_again() {
     for has_monitoring in [false, true] {
         let api = FakeApi::default();
