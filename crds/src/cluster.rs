@@ -1,5 +1,7 @@
 //! The fields of a spec that only Kubernetes knows.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::core::v1::{
     HostPathVolumeSource, ImageVolumeSource, LocalObjectReference, SecretKeySelector,
 };
@@ -148,6 +150,41 @@ pub struct ServiceOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
     pub port: Option<i32>,
-    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
-    pub annotations: std::collections::BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Whole hours, minutes, seconds and milliseconds, as Prometheus writes them, and more than nothing. It has days, weeks
+/// and years too, which no scrape is apart and CEL cannot compare.
+pub(crate) const DURATION: &str =
+    "^([1-9][0-9]{0,5}h)?([1-9][0-9]{0,5}m)?([1-9][0-9]{0,5}s)?([1-9][0-9]{0,5}ms)?$";
+
+/// Let a Prometheus scrape the pods, by an object of the Prometheus operator; without its API all else works, and the
+/// condition `Monitored` says so.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Monitoring {
+    /// `ServiceMonitor` unless said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<MonitorKind>,
+    /// More labels of the object, by which a Prometheus selects it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub labels: BTreeMap<String, String>,
+    /// Between two scrapes, such as `30s`; absent takes that of Prometheus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), extend("pattern" = DURATION))]
+    pub interval: Option<String>,
+    /// Of one scrape, such as `10s`; absent takes that of Prometheus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), extend("pattern" = DURATION))]
+    pub scrape_timeout: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(clippy::enum_variant_names)]
+pub enum MonitorKind {
+    #[default]
+    ServiceMonitor,
+    PodMonitor,
 }

@@ -18,6 +18,7 @@ pub(crate) fn rules() -> Vec<CelRule> {
     let mut rules: Vec<CelRule> = keys().iter().flat_map(partner_rules).collect();
     rules.extend(daemon_rules());
     rules.extend(cluster_rules());
+    rules.extend(monitoring_rules());
     rules
 }
 
@@ -177,6 +178,32 @@ fn cluster_rules() -> Vec<CelRule> {
             &format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{reserved}]))"),
             "volumes",
             cluster::RESERVED_VOLUME,
+        ),
+    ]
+}
+
+fn monitoring_rules() -> Vec<CelRule> {
+    let rule = |rule: &str, field: &str, message: &str| CelRule {
+        rule: format!("!has(self.monitoring) || {rule}"),
+        message: format!("{field} {message}"),
+    };
+    let reserved = cluster::RESERVED_LABELS.map(|label| format!("'{label}' in self.monitoring.labels"));
+    vec![
+        rule(
+            "!has(self.monitoring.interval) || !has(self.monitoring.scrapeTimeout) || \
+             duration(self.monitoring.scrapeTimeout) <= duration(self.monitoring.interval)",
+            "monitoring.scrapeTimeout",
+            cluster::SLOW_SCRAPE,
+        ),
+        rule(
+            &format!("!has(self.monitoring.labels) || !({})", reserved.join(" || ")),
+            "monitoring.labels",
+            cluster::RESERVED_LABEL,
+        ),
+        rule(
+            "!(has(self.server) && has(self.server.disableMetrics) && self.server.disableMetrics)",
+            "monitoring",
+            cluster::NO_METRICS,
         ),
     ]
 }

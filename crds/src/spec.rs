@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::cluster::{
-    Cache, DisruptionBudget, HuggingFaceToken, NetworkPolicyOptions, Probes, Rollout, ServiceOptions,
+    Cache, DisruptionBudget, HuggingFaceToken, Monitoring, NetworkPolicyOptions, Probes, Rollout,
+    ServiceOptions,
 };
 use crate::schema;
 use crate::status::InferenceDeploymentStatus;
@@ -140,6 +141,8 @@ pub struct InferenceDeploymentSpec {
     pub network_policy: Option<NetworkPolicyOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceOptions>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Monitoring>,
 }
 
 /// A volume and where the daemon sees it.

@@ -10,7 +10,8 @@ pub struct InferenceDeploymentStatus {
     /// The `metadata.generation` that all of this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// By `type`: Ready, Available, Progressing, Degraded; Reconciling and Stalled only while true.
+    /// By `type`: Ready, Available, Progressing, Degraded; Reconciling and Stalled only while true; Monitored
+    /// where `spec.monitoring` is set.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -64,6 +65,8 @@ pub enum ConditionType {
     Degraded,
     Reconciling,
     Stalled,
+    /// A Prometheus can find the pods.
+    Monitored,
 }
 
 impl ConditionType {
@@ -75,6 +78,7 @@ impl ConditionType {
             ConditionType::Degraded => "Degraded",
             ConditionType::Reconciling => "Reconciling",
             ConditionType::Stalled => "Stalled",
+            ConditionType::Monitored => "Monitored",
         }
     }
 }
@@ -111,6 +115,12 @@ pub enum Reason {
     ContainerFailed,
     /// The API server refused an object.
     ApplyFailed,
+    /// The ServiceMonitor or PodMonitor is there.
+    MonitorApplied,
+    /// The cluster has no API for an object that is wanted.
+    ApiMissing,
+    /// It may have, and the operator cannot use it.
+    ApiUnavailable,
 }
 
 impl Reason {
@@ -137,6 +147,9 @@ impl Reason {
             Reason::PodsRejected => "PodsRejected",
             Reason::ContainerFailed => "ContainerFailed",
             Reason::ApplyFailed => "ApplyFailed",
+            Reason::MonitorApplied => "MonitorApplied",
+            Reason::ApiMissing => "APIMissing",
+            Reason::ApiUnavailable => "APIUnavailable",
         }
     }
 

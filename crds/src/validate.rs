@@ -1,11 +1,12 @@
 //! What must hold for a spec before anything is built from it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ostro_config::{Document, Loaded, Place, Problem, Problems};
 use serde_json::{Map, Value};
 
-use crate::cluster::{Cache, DisruptionBudget, Rollout, RolloutStrategy};
+use crate::cluster::{Cache, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
 use crate::spec::InferenceDeploymentSpec;
 
 /// A spec whose rules hold, with the daemon's configuration that it asks for.
@@ -27,6 +28,14 @@ pub(crate) mod cluster_messages {
     pub(crate) const TWO_TOKENS: &str = "conflicts with global.tokenSource";
     pub(crate) const SAME_VOLUME: &str = "must not have a name twice";
     pub(crate) const RESERVED_VOLUME: &str = "must not take the operator's names: config, cache, tmp, shm";
+    pub(crate) const NOT_A_DURATION: &str =
+        "must be a duration of whole h, m, s and ms in that order, such as 30s or 1m30s";
+    pub(crate) const SLOW_SCRAPE: &str = "must not be longer than monitoring.interval";
+    pub(crate) const RESERVED_LABELS: [&str; 3] =
+        ["app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
+    pub(crate) const RESERVED_LABEL: &str =
+        "must not take the operator's labels: app.kubernetes.io/name, instance and managed-by";
+    pub(crate) const NO_METRICS: &str = "conflicts with server.disableMetrics";
 }
 
 impl InferenceDeploymentSpec {
@@ -38,6 +47,7 @@ impl InferenceDeploymentSpec {
             Err(problems) => problems.0.clone(),
         };
         problems.extend(self.cluster_problems());
+        problems.extend(self.monitoring_problems());
         match daemon {
             Ok(daemon) if problems.is_empty() => Ok(ValidSpec { daemon }),
             _ => Err(Problems(problems)),
@@ -90,13 +100,58 @@ impl InferenceDeploymentSpec {
         ]
         .into_iter()
         .filter(|(_, _, is_broken)| *is_broken)
-        .map(|(field, message, _)| Problem {
-            place: Place::Default,
-            key: format!("spec.{field}"),
-            value: None,
-            message: message.to_owned(),
-        })
+        .map(|(field, message, _)| problem(field, message))
         .collect()
+    }
+
+    fn monitoring_problems(&self) -> Vec<Problem> {
+        use cluster_messages::*;
+        let Some(monitoring) = &self.monitoring else { return Vec::new() };
+        let disabled = self.server.as_ref().and_then(|server| server.get("disableMetrics"));
+        let [interval, timeout] =
+            [&monitoring.interval, &monitoring.scrape_timeout].map(|text| text.as_deref().map(duration));
+        [
+            ("monitoring.interval", NOT_A_DURATION, interval == Some(None)),
+            ("monitoring.scrapeTimeout", NOT_A_DURATION, timeout == Some(None)),
+            ("monitoring.scrapeTimeout", SLOW_SCRAPE, is_longer(timeout.flatten(), interval.flatten())),
+            ("monitoring.labels", RESERVED_LABEL, monitoring.takes_labels()),
+            ("monitoring", NO_METRICS, disabled.and_then(Value::as_bool) == Some(true)),
+        ]
+        .into_iter()
+        .filter(|(_, _, is_broken)| *is_broken)
+        .map(|(field, message, _)| problem(field, message))
+        .collect()
+    }
+}
+
+fn problem(field: &str, message: &str) -> Problem {
+    Problem { place: Place::Default, key: format!("spec.{field}"), value: None, message: message.to_owned() }
+}
+
+fn is_longer(one: Option<Duration>, other: Option<Duration>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one > other)
+}
+
+/// As `cluster::DURATION` takes it.
+fn duration(text: &str) -> Option<Duration> {
+    let mut units = [("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)].into_iter();
+    let (mut rest, mut milliseconds) = (text, 0);
+    while !rest.is_empty() {
+        let (digits, after) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
+        let unit = &after[..after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len())];
+        let (_, factor) = units.find(|(name, _)| *name == unit)?;
+        if digits.starts_with('0') || !(1..=6).contains(&digits.len()) {
+            return None;
+        }
+        milliseconds += digits.parse::<u64>().ok()? * factor;
+        rest = &after[unit.len()..];
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(milliseconds))
+}
+
+impl Monitoring {
+    fn takes_labels(&self) -> bool {
+        cluster_messages::RESERVED_LABELS.iter().any(|label| self.labels.contains_key(*label))
     }
 }
 
@@ -124,5 +179,45 @@ impl Rollout {
     fn is_contradictory(&self) -> bool {
         self.strategy == Some(RolloutStrategy::Recreate)
             && (self.max_surge.is_some() || self.max_unavailable.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::cel::Validator;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cluster::DURATION;
+
+    #[test]
+    fn durations_are_those_of_the_schema() {
+        let cases = [
+            ("30s", Some(30_000)),
+            ("1m30s", Some(90_000)),
+            ("500ms", Some(500)),
+            ("1h2m3s4ms", Some(3_723_004)),
+            ("90m", Some(5_400_000)),
+            ("", None),
+            ("30", None),
+            ("s", None),
+            ("0s", None),
+            ("05s", None),
+            ("1234567s", None),
+            ("1.5s", None),
+            ("1s1m", None),
+            ("1s1s", None),
+            ("1d", None),
+            ("30 s", None),
+            ("30µs", None),
+            ("-1s", None),
+        ];
+        let rule = json!([{ "rule": format!("self != '' && self.matches('{DURATION}')"), "message": "no" }]);
+        let schema = json!({ "type": "string", "x-kubernetes-validations": rule });
+        for (text, expected) in cases {
+            assert_eq!(duration(text), expected.map(Duration::from_millis), "{text}");
+            let is_match = Validator::new().validate(&schema, &json!(text), None).is_ok();
+            assert_eq!(is_match, expected.is_some(), "{text}");
+        }
     }
 }

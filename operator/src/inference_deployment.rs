@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod children;
 pub(crate) mod classify;
 pub(crate) mod controller;
+pub(crate) mod optional;
 pub(crate) mod status;
 
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -23,10 +25,10 @@ use serde_json::json;
 use crate::backoff::{Backoff, spread};
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError, MANAGER};
-use build::{ChildKind, Defaults, Names, build, startup_budget_seconds};
+use build::{ChildKind, Defaults, Names, build, monitor_kind, startup_budget_seconds};
 use children::Children;
 use classify::{Cause, Signals, classify};
-use status::{Observed, is_same, transition};
+use status::{Monitored, Observed, is_same, transitions};
 
 /// A missed event is made up for after this long, give or take.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -74,19 +76,24 @@ pub(crate) async fn reconcile(
     }
     if owner.status.is_none() {
         // An object without conditions would count as ready.
-        write_status(&owner, &context, &observe(&owner, &context, None)).await?;
+        write_status(&owner, &context, &observe(&owner, &context, Seen::default())).await?;
     }
-    let (cause, failed) = match owner.spec.validate() {
-        Err(problems) => (Some(invalid(&problems)), None),
+    let mut seen = Seen::default();
+    let mut failed = None;
+    match owner.spec.validate() {
+        Err(problems) => seen.cause = Some(invalid(&problems)),
         Ok(valid) => {
             let prepared = build(&owner, &valid, &context.defaults);
             match apply::apply(&context.client, &context.children, &owner, &prepared).await {
-                Ok(applied) => (record(&owner, &context, applied), None),
-                Err(error) => (Some(refused(&error)), Some(error)),
+                Ok(applied) => seen = record(&owner, &context, &applied),
+                Err(error) => {
+                    seen.cause = Some(refused(&error));
+                    failed = Some(error);
+                }
             }
         }
-    };
-    let status = observe(&owner, &context, cause);
+    }
+    let status = observe(&owner, &context, seen);
     if !is_same(&owner, &status) {
         write_status(&owner, &context, &status).await?;
     }
@@ -101,9 +108,17 @@ fn resync(owner: &InferenceDeployment) -> Duration {
     RESYNC + Duration::from_secs(spread(&owner.uid().unwrap_or_default()).into())
 }
 
-fn record(owner: &InferenceDeployment, context: &Context, applied: Applied) -> Option<Cause> {
-    context.metrics.writes.inc_by((applied.written + applied.deleted) as u64);
-    if applied != Applied::default() {
+/// What a reconcile learned, beside the Deployment's own status.
+#[derive(Default)]
+struct Seen {
+    cause: Option<Cause>,
+    monitored: Option<Monitored>,
+}
+
+fn record(owner: &InferenceDeployment, context: &Context, applied: &Applied) -> Seen {
+    let writes = applied.written + applied.deleted;
+    context.metrics.writes.inc_by(writes as u64);
+    if writes > 0 {
         tracing::info!(written = applied.written, deleted = applied.deleted, "applied");
     }
     let deployment = deployment(owner, context);
@@ -111,12 +126,17 @@ fn record(owner: &InferenceDeployment, context: &Context, applied: Applied) -> O
     let pods: Vec<_> = pods.iter().map(AsRef::as_ref).collect();
     let names = Names::of(owner);
     let claim = context.children.typed(ChildKind::PersistentVolumeClaim, owner, &names.claim());
-    classify(&Signals {
+    let cause = classify(&Signals {
         pods: &pods,
         deployment: deployment.as_ref(),
         claim: claim.as_ref(),
         startup_budget_seconds: startup_budget_seconds(&owner.spec).into(),
-    })
+    });
+    let monitored = monitor_kind(&owner.spec).map(|kind| {
+        let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
+        Monitored::of(kind, lacking.map(|(_, lack)| lack))
+    });
+    Seen { cause, monitored }
 }
 
 fn deployment(owner: &InferenceDeployment, context: &Context) -> Option<Deployment> {
@@ -140,11 +160,12 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    cause: Option<Cause>,
+    Seen { cause, monitored }: Seen,
 ) -> InferenceDeploymentStatus {
     let image = owner.spec.image.clone().unwrap_or_else(|| context.defaults.image.clone());
     let deployment = deployment(owner, context);
-    Observed { owner, deployment: deployment.as_ref(), cause, image, now: Timestamp::now() }.status()
+    let now = Timestamp::now();
+    Observed { owner, deployment: deployment.as_ref(), cause, monitored, image, now }.status()
 }
 
 async fn write_status(
@@ -167,19 +188,23 @@ async fn write_status(
         Err(error) => return Err(ReconcileError::Status(error)),
     }
     context.metrics.writes.inc();
-    if let Some(condition) = transition(owner, status) {
-        let is_good = condition.status == "True" || condition.reason == Reason::RollingOut.as_str();
-        let event = Event {
-            type_: if is_good { EventType::Normal } else { EventType::Warning },
-            reason: condition.reason.clone(),
-            note: Some(condition.message.chars().take(1000).collect()),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        };
-        // The status has it too.
-        if let Err(error) = context.recorder.publish(&event, &owner.object_ref(&())).await {
-            tracing::warn!(%error, "cannot publish an event");
-        }
+    for condition in transitions(owner, status) {
+        tell(owner, context, condition).await;
     }
     Ok(())
+}
+
+async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condition) {
+    let is_good = condition.status == "True" || condition.reason == Reason::RollingOut.as_str();
+    let event = Event {
+        type_: if is_good { EventType::Normal } else { EventType::Warning },
+        reason: condition.reason.clone(),
+        note: Some(condition.message.chars().take(1000).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    // The status has it too.
+    if let Err(error) = context.recorder.publish(&event, &owner.object_ref(&())).await {
+        tracing::warn!(%error, "cannot publish an event");
+    }
 }

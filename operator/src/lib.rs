@@ -2,8 +2,10 @@
 //! plugin says of an object is what the operator does with it.
 #![forbid(unsafe_code)]
 
+mod api_calls;
 mod args;
 mod backoff;
+mod discovery;
 mod http;
 mod inference_deployment;
 mod kubectl;
@@ -11,6 +13,8 @@ mod leader;
 mod metrics;
 mod offline;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

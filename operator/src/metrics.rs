@@ -1,9 +1,10 @@
 //! What the operator counts, for Prometheus.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use kube::api::ApiResource;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -12,15 +13,21 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::api_calls::ApiCall;
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     pub(crate) writes: Counter,
     pub(crate) leading: Gauge,
     pub(crate) objects: Gauge,
+    /// Reconciles that run.
+    pub(crate) running: Gauge,
     reconciles: Counter,
     errors: Family<ReasonLabel, Counter>,
     duration: Histogram,
+    api_calls: Family<CallLabels, Counter>,
+    optional_apis: Family<ApiLabel, Gauge>,
     last_id: Arc<AtomicU64>,
     registry: Arc<Registry>,
 }
@@ -30,37 +37,75 @@ struct ReasonLabel {
     reason: &'static str,
 }
 
+/// As RBAC names a call; what is no resource has none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabels {
+    verb: &'static str,
+    group: String,
+    resource: String,
+    /// Of HTTP; `error` without an answer.
+    code: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ApiLabel {
+    group: String,
+    version: String,
+    resource: String,
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
+        let mut metrics = Metrics {
+            writes: Counter::default(),
+            leading: Gauge::default(),
+            objects: Gauge::default(),
+            running: Gauge::default(),
+            reconciles: Counter::default(),
+            errors: Family::default(),
+            duration: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            api_calls: Family::default(),
+            optional_apis: Family::default(),
+            last_id: Arc::default(),
+            registry: Arc::default(),
+        };
+        metrics.registry = Arc::new(metrics.registered());
+        metrics
+    }
+
+    fn registered(&self) -> Registry {
         let mut registry = Registry::with_prefix("ostro_operator");
-        let writes = Counter::default();
-        let leading = Gauge::<i64, AtomicI64>::default();
-        let objects = Gauge::<i64, AtomicI64>::default();
-        let reconciles = Counter::default();
-        let errors = Family::<ReasonLabel, Counter>::default();
-        let duration = Histogram::new(exponential_buckets(0.0005, 2.0, 14));
-        registry.register("api_writes", "Objects and statuses written to the API server", writes.clone());
-        registry.register("leading", "1 while this process holds the lease", leading.clone());
-        registry.register("objects", "InferenceDeployments that are watched", objects.clone());
-        registry.register("reconciles", "Reconciles that ended", reconciles.clone());
-        registry.register("reconcile_errors", "Reconciles that failed, by what failed", errors.clone());
-        registry.register_with_unit(
-            "reconcile_duration",
-            "Time of a reconcile",
-            Unit::Seconds,
-            duration.clone(),
-        );
-        let last_id = Arc::default();
-        Metrics {
-            writes,
-            leading,
-            objects,
-            reconciles,
-            errors,
-            duration,
-            last_id,
-            registry: Arc::new(registry),
-        }
+        let writes = self.writes.clone();
+        registry.register("api_writes", "Objects and statuses written to the API server", writes);
+        let calls = self.api_calls.clone();
+        registry.register("api_calls", "Calls of the API server; a watch when it begins", calls);
+        registry.register("leading", "1 while this process holds the lease", self.leading.clone());
+        registry.register("objects", "InferenceDeployments that are watched", self.objects.clone());
+        let apis = self.optional_apis.clone();
+        registry.register("optional_api_present", "1 where the cluster has this optional API", apis);
+        registry.register("reconciles", "Reconciles that ended", self.reconciles.clone());
+        registry.register("reconciles_running", "Reconciles that run", self.running.clone());
+        let errors = self.errors.clone();
+        registry.register("reconcile_errors", "Reconciles that failed, by what failed", errors);
+        let duration = self.duration.clone();
+        registry.register_with_unit("reconcile_duration", "Time of a reconcile", Unit::Seconds, duration);
+        registry
+    }
+
+    pub(crate) fn api_called(&self, call: Option<&ApiCall>, code: Option<u16>) {
+        let labels = CallLabels {
+            verb: call.map_or("get", |call| call.verb),
+            group: call.map(|call| call.group.clone()).unwrap_or_default(),
+            resource: call.map(|call| call.resource.clone()).unwrap_or_default(),
+            code: code.map_or_else(|| "error".to_owned(), |code| code.to_string()),
+        };
+        self.api_calls.get_or_create(&labels).inc();
+    }
+
+    pub(crate) fn set_optional_api(&self, resource: &ApiResource, is_present: bool) {
+        let ApiResource { group, version, plural, .. } = resource.clone();
+        let labels = ApiLabel { group, version, resource: plural };
+        self.optional_apis.get_or_create(&labels).set(is_present.into());
     }
 
     /// A number for the log lines of one reconcile.
@@ -108,5 +153,31 @@ mod tests {
             rows.map(|row| format!("ostro_operator_{}", row.split('`').next().unwrap_or_default())).collect();
         told.sort();
         assert_eq!(told, names);
+    }
+
+    /// The exposition's samples, without comments.
+    fn samples(metrics: &Metrics) -> Vec<String> {
+        metrics.text().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn reconciles_are_counted_by_what_failed() {
+        let metrics = Metrics::new();
+        metrics.reconciled(Duration::from_millis(3), None);
+        metrics.reconciled(Duration::from_secs(100), Some("apply"));
+        metrics.reconciled(Duration::from_millis(1), Some("apply"));
+        metrics.running.inc();
+        metrics.leading.set(1);
+        let samples = samples(&metrics);
+        for expected in [
+            "ostro_operator_reconciles_total 3",
+            "ostro_operator_reconcile_errors_total{reason=\"apply\"} 2",
+            "ostro_operator_reconcile_duration_seconds_bucket{le=\"0.004\"} 2",
+            "ostro_operator_reconcile_duration_seconds_bucket{le=\"+Inf\"} 3",
+            "ostro_operator_reconciles_running 1",
+            "ostro_operator_leading 1",
+        ] {
+            assert!(samples.iter().any(|sample| sample == expected), "{expected}: {samples:#?}");
+        }
     }
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
-use kube::Client;
+use kube::client::ClientBuilder;
 use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::api_calls::CountCalls;
 use crate::args::RunArgs;
 use crate::backoff::Backoff;
+use crate::discovery::Discovery;
 use crate::http::{self, Health};
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope};
@@ -19,9 +22,8 @@ use crate::leader::Leader;
 use crate::metrics::Metrics;
 
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let client =
-        Client::try_default().await.context("cannot find the cluster: no service account, no kubeconfig")?;
     let health = Health { is_ready: Arc::new(AtomicBool::new(false)), metrics: Metrics::new() };
+    let client = client(&health.metrics).await?;
     let http = tokio::spawn(http::serve(args.listen, health.clone()));
     let version = client.apiserver_version().await.context("cannot reach the API server")?;
     tracing::info!(kubernetes = version.git_version, version = env!("CARGO_PKG_VERSION"), "started");
@@ -49,7 +51,8 @@ async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: wat
         Some(namespace) => Scope::Namespace(namespace.clone()),
         None => Scope::Cluster,
     };
-    let (children, watches) = children::watch(&client, &scope);
+    let discovery = Discovery::new(client.clone(), metrics.clone());
+    let (children, watches) = children::watch(&client, &scope, &discovery);
     let reporter =
         Reporter { controller: "ostro-operator".to_owned(), instance: Some(args.identity.clone()) };
     let context = Arc::new(Context {
@@ -63,7 +66,14 @@ async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: wat
     let shutdown = async move {
         let _ = stopped.changed().await;
     };
-    controller::run(context, &scope, watches, shutdown).await;
+    controller::run(context, &scope, (watches, discovery), shutdown).await;
+}
+
+async fn client(metrics: &Metrics) -> anyhow::Result<Client> {
+    let config =
+        Config::infer().await.context("cannot find the cluster: no service account, no kubeconfig")?;
+    let builder = ClientBuilder::try_from(config).context("cannot make a client")?;
+    Ok(builder.with_layer(&CountCalls::new(metrics.clone())).build())
 }
 
 /// Becomes true at SIGTERM or SIGINT.

@@ -47,6 +47,14 @@ fn what_is_wrong_is_named() {
         ),
         ("  models: [{modelId: a/b}]\n  server: {port: 0}\n", "spec.server.port must not be 0"),
         ("  models: [{modelId: a/b}]\n  replicas: many\n", "replicas"),
+        (
+            "  models: [{modelId: a/b}]\n  monitoring: {interval: 1d}\n",
+            "spec.monitoring.interval must be a duration",
+        ),
+        (
+            "  models: [{modelId: a/b}]\n  monitoring: {interval: 5s, scrapeTimeout: 10s}\n",
+            "spec.monitoring.scrapeTimeout must not be longer than monitoring.interval",
+        ),
     ];
     for (spec, expected) in cases {
         let (is_valid, _, errors) = run(&["validate", "-f", "-"], &format!("{HEAD}{spec}"));

@@ -20,35 +20,3 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $image := index . 1 -}}
 {{- if $image.digest }}{{ printf "%s@%s" $image.repository $image.digest | quote }}{{ else }}{{ printf "%s:%s" $image.repository ($image.tag | default (index . 0).Chart.AppVersion) | quote }}{{ end }}
 {{- end }}
-
-{{- /* What the operator does to objects. The leases are in rbac.yaml: they are in its own namespace only. */ -}}
-{{- define "ostro.rules" -}}
-- apiGroups: [inference.ostro.dev]
-  resources: [inferencedeployments]
-  verbs: [get, list, watch]
-- apiGroups: [inference.ostro.dev]
-  resources: [inferencedeployments/status]
-  verbs: [patch]
-# Children's owner references block the deletion of their owner.
-- apiGroups: [inference.ostro.dev]
-  resources: [inferencedeployments/finalizers]
-  verbs: [update]
-- apiGroups: [""]
-  resources: [configmaps, persistentvolumeclaims, serviceaccounts, services]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [apps]
-  resources: [deployments]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [networking.k8s.io]
-  resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [policy]
-  resources: [poddisruptionbudgets]
-  verbs: [get, list, watch, create, patch, delete]
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [list, watch]
-- apiGroups: [events.k8s.io]
-  resources: [events]
-  verbs: [create, patch]
-{{- end }}

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::children::Children;
+use super::optional::Lack;
 
 /// The one field manager.
 pub(crate) const MANAGER: &str = "ostro-operator";
@@ -24,11 +25,21 @@ pub(crate) enum ApplyError {
     Delete { kind: ChildKind, name: String, source: kube::Error },
 }
 
+impl ApplyError {
+    /// An apply makes what it does not find, so that only the API itself can be missing.
+    fn tells_of_no_api(&self) -> bool {
+        matches!(self, ApplyError::Apply { kind, source: kube::Error::Api(status), .. }
+            if status.code == 404 && ChildKind::OPTIONAL.contains(kind))
+    }
+}
+
 /// Writes that were needed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Applied {
     pub(crate) written: usize,
     pub(crate) deleted: usize,
+    /// Kinds whose API is not to be had.
+    pub(crate) lacking: Vec<(ChildKind, Lack)>,
 }
 
 pub(crate) async fn apply(
@@ -39,8 +50,18 @@ pub(crate) async fn apply(
 ) -> Result<Applied, ApplyError> {
     let mut applied = Applied::default();
     for wanted in prepared {
-        if apply_one(client, children, owner, wanted).await? {
-            applied.written += 1;
+        if let Some(lack) = children.lack(wanted.kind) {
+            children.ask_for_apis();
+            applied.lacking.push((wanted.kind, lack));
+            continue;
+        }
+        match apply_one(client, children, owner, wanted).await {
+            Ok(is_written) => applied.written += usize::from(is_written),
+            Err(error) if error.tells_of_no_api() => {
+                children.ask_for_apis();
+                applied.lacking.push((wanted.kind, Lack::Missing));
+            }
+            Err(error) => return Err(error),
         }
     }
     for (kind, object) in children.of(owner) {

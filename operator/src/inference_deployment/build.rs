@@ -5,6 +5,7 @@ mod config_map;
 mod deployment;
 mod disruption_budget;
 mod gpu;
+mod monitor;
 mod names;
 mod network_policy;
 mod pod;
@@ -23,6 +24,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 pub(crate) use gpu::is_gpu;
+pub(crate) use monitor::kind as monitor_kind;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
 pub(crate) use pod::CONTAINER;
 pub(crate) use probes::startup_budget_seconds;
@@ -56,6 +58,8 @@ pub(crate) enum ChildKind {
     NetworkPolicy,
     PodDisruptionBudget,
     Deployment,
+    ServiceMonitor,
+    PodMonitor,
 }
 
 /// Everything that an object wants to exist, in the order in which it is applied.
@@ -76,6 +80,9 @@ pub(crate) fn build(owner: &InferenceDeployment, valid: &ValidSpec, defaults: &D
     add(ChildKind::PodDisruptionBudget, disruption_budget::build(&names, spec).map(dynamic));
     let pod = pod::build(&names, spec, &valid.daemon, &pod::PodInput { defaults, config_hash: &hash });
     add(ChildKind::Deployment, Some(dynamic(deployment::build(&names, spec, pod))));
+    for kind in [ChildKind::ServiceMonitor, ChildKind::PodMonitor] {
+        add(kind, monitor::build(&names, spec, kind));
+    }
     prepared
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
 use kube::runtime::reflector::store::Writer;
@@ -16,6 +16,8 @@ use serde::de::DeserializeOwned;
 
 use super::apply::is_owned;
 use super::build::{ChildKind, MANAGED_BY};
+use super::optional::{self, Lack, Optional};
+use crate::discovery::Discovery;
 
 /// Where the operator works.
 #[derive(Clone, Debug)]
@@ -54,6 +56,9 @@ impl ChildKind {
         Self::Deployment,
     ];
 
+    /// Those whose API a cluster may lack.
+    pub(crate) const OPTIONAL: [Self; 2] = [Self::ServiceMonitor, Self::PodMonitor];
+
     pub(crate) fn resource(self) -> ApiResource {
         let (group, plural) = match self {
             Self::ServiceAccount => ("", "serviceaccounts"),
@@ -63,6 +68,8 @@ impl ChildKind {
             Self::NetworkPolicy => ("networking.k8s.io", "networkpolicies"),
             Self::PodDisruptionBudget => ("policy", "poddisruptionbudgets"),
             Self::Deployment => ("apps", "deployments"),
+            Self::ServiceMonitor => ("monitoring.coreos.com", "servicemonitors"),
+            Self::PodMonitor => ("monitoring.coreos.com", "podmonitors"),
         };
         let kind = format!("{self:?}");
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", &kind), plural)
@@ -73,7 +80,10 @@ impl ChildKind {
 #[derive(Clone)]
 pub(crate) struct Children {
     stores: BTreeMap<ChildKind, Store<DynamicObject>>,
+    optional: BTreeMap<ChildKind, Optional>,
     pods: Store<Pod>,
+    /// Asks again which APIs there are.
+    ask: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Objects that changed, of one kind.
@@ -85,21 +95,34 @@ pub(crate) struct Watches {
     pub(crate) pods: Changes<Pod>,
 }
 
-pub(crate) fn watch(client: &Client, scope: &Scope) -> (Children, Watches) {
+pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (Children, Watches) {
     let mut stores = BTreeMap::new();
     let mut children = Vec::new();
     for kind in ChildKind::ALL {
         let resource = kind.resource();
         let writer = Writer::new(resource.clone());
         stores.insert(kind, writer.as_reader());
-        children.push((kind, changes(scope.dynamic(client, &resource), writer)));
+        children.push((kind, touched(events(scope.dynamic(client, &resource), writer))));
+    }
+    let mut optional = BTreeMap::new();
+    for kind in ChildKind::OPTIONAL {
+        let api = scope.dynamic(client, &kind.resource());
+        let (reader, changes) = optional::watch(kind, api, discovery.presence(kind), discovery.asker());
+        optional.insert(kind, reader);
+        children.push((kind, changes));
     }
     let writer = Writer::default();
     let pods = writer.as_reader();
-    (Children { stores, pods }, Watches { children, pods: changes(scope.api(client), writer) })
+    let ask = Arc::new(discovery.asker());
+    let watches = Watches { children, pods: touched(events(scope.api(client), writer)) };
+    (Children { stores, optional, pods, ask }, watches)
 }
 
-fn changes<K>(api: Api<K>, writer: Writer<K>) -> Changes<K>
+/// Of the operator's own objects, kept by `writer`.
+pub(super) fn events<K>(
+    api: Api<K>,
+    writer: Writer<K>,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
@@ -108,8 +131,14 @@ where
     let stream = watcher(api, ours).default_backoff().modify(|object: &mut K| {
         object.managed_fields_mut().clear();
     });
-    let stream = stream.reflect(writer).touched_objects();
-    stream.inspect_err(|error| tracing::warn!(%error, "a watch failed; it is tried again")).boxed()
+    stream.reflect(writer)
+}
+
+pub(super) fn touched<K: Send + 'static>(
+    events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
+) -> Changes<K> {
+    let changes = events.touched_objects();
+    changes.inspect_err(|error| tracing::warn!(%error, "a watch failed; it is tried again")).boxed()
 }
 
 impl Children {
@@ -119,7 +148,25 @@ impl Children {
         for store in self.stores.values() {
             store.wait_until_ready().await?;
         }
+        for optional in self.optional.values() {
+            optional.settled().await;
+        }
         self.pods.wait_until_ready().await
+    }
+
+    /// Why objects of a kind cannot be applied, if they cannot.
+    pub(crate) fn lack(&self, kind: ChildKind) -> Option<Lack> {
+        self.optional.get(&kind)?.lack()
+    }
+
+    /// The API server may have other APIs than it had.
+    pub(crate) fn ask_for_apis(&self) {
+        (self.ask)();
+    }
+
+    /// An item for each time that an optional API comes or goes.
+    pub(crate) fn turns(&self) -> impl Stream<Item = ()> + Send + 'static {
+        futures::stream::select_all(self.optional.values().map(|optional| optional.turns().boxed()))
     }
 
     pub(crate) fn get(
@@ -127,17 +174,22 @@ impl Children {
         kind: ChildKind,
         reference: &ObjectRef<DynamicObject>,
     ) -> Option<Arc<DynamicObject>> {
-        self.stores.get(&kind)?.get(reference)
+        match self.optional.get(&kind) {
+            Some(optional) => optional.store()?.get(reference),
+            None => self.stores.get(&kind)?.get(reference),
+        }
     }
 
     /// All objects of an owner.
     pub(crate) fn of(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, Arc<DynamicObject>)> {
         let namespace = owner.namespace();
         let mut found = Vec::new();
-        for (kind, store) in &self.stores {
+        let stores = self.stores.iter().map(|(kind, store)| (*kind, store.clone()));
+        let optional = self.optional.iter().filter_map(|(kind, optional)| Some((*kind, optional.store()?)));
+        for (kind, store) in stores.chain(optional) {
             let owned = store
                 .state_filter(|object| object.metadata.namespace == namespace && is_owned(object, owner));
-            found.extend(owned.into_iter().map(|object| (*kind, object)));
+            found.extend(owned.into_iter().map(|object| (kind, object)));
         }
         found
     }

@@ -10,8 +10,10 @@ use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use tracing::Instrument;
 
+use super::build::monitor_kind;
 use super::children::{Scope, Watches, owner_of_pod};
 use super::{Context, ReconcileError, reconcile};
+use crate::discovery::Discovery;
 
 /// Reconciles at once; one object is never reconciled twice at the same time.
 const CONCURRENCY: u16 = 16;
@@ -22,26 +24,31 @@ const DEBOUNCE: Duration = Duration::from_millis(50);
 pub(crate) async fn run(
     context: Arc<Context>,
     scope: &Scope,
-    watches: Watches,
+    (watches, discovery): (Watches, Discovery),
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let objects = scope.api::<InferenceDeployment>(&context.client);
     let mut controller = Controller::new(objects, watcher::Config::default())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(shutdown)
+        .reconcile_all_on(context.children.turns())
         .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
     for (kind, changes) in watches.children {
         controller = controller.owns_stream_with(changes, kind.resource());
     }
     let store = controller.store();
     let metrics = context.metrics.clone();
+    let objects = store.clone();
     let results = controller.run(traced, on_error, context.clone());
-    results
-        .for_each(|_| {
-            metrics.objects.set(store.len() as i64);
-            std::future::ready(())
-        })
-        .await;
+    let results = results.for_each(|_| {
+        metrics.objects.set(store.len() as i64);
+        std::future::ready(())
+    });
+    let is_wanted = |kind| objects.find(|object| monitor_kind(&object.spec) == Some(kind)).is_some();
+    tokio::select! {
+        () = results => {}
+        never = discovery.run(is_wanted) => match never {},
+    }
 }
 
 async fn traced(owner: Arc<InferenceDeployment>, context: Arc<Context>) -> Result<Action, ReconcileError> {
@@ -54,7 +61,9 @@ async fn traced(owner: Arc<InferenceDeployment>, context: Arc<Context>) -> Resul
         generation = owner.meta().generation,
     );
     let started = Instant::now();
+    context.metrics.running.inc();
     let result = reconcile(owner.clone(), context.clone()).instrument(span).await;
+    context.metrics.running.dec();
     if result.is_ok() {
         context.backoff.succeeded(&owner.uid().unwrap_or_default());
     }

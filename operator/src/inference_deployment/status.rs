@@ -1,5 +1,7 @@
 //! The status from what was observed. Pure; the time of a transition is kept from the status before.
 
+mod monitored;
+
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -9,12 +11,16 @@ use serde_json::Value;
 use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
 
+pub(crate) use monitored::Monitored;
+
 /// What a status is made from.
 pub(crate) struct Observed<'a> {
     pub(crate) owner: &'a InferenceDeployment,
     pub(crate) deployment: Option<&'a Deployment>,
     /// Why pods do not get ready, or why nothing could be built or applied.
     pub(crate) cause: Option<Cause>,
+    /// Absent while it is not known.
+    pub(crate) monitored: Option<Monitored>,
     pub(crate) image: String,
     pub(crate) now: Timestamp,
 }
@@ -90,15 +96,27 @@ impl Observed<'_> {
         } else if !verdict.is_ready {
             conditions.push(self.condition(ConditionType::Reconciling, true, (verdict.reason, message)));
         }
+        conditions.extend(self.monitored());
         conditions
+    }
+
+    /// As it was, when nothing newer is known.
+    fn monitored(&self) -> Option<Condition> {
+        self.owner.spec.monitoring.as_ref()?;
+        let kind = ConditionType::Monitored;
+        match &self.monitored {
+            Some(Monitored { holds, reason, message }) => {
+                Some(self.condition(kind, *holds, (*reason, message)))
+            }
+            None => found(self.owner.status.as_ref()?.conditions.as_slice(), kind).cloned(),
+        }
     }
 
     fn condition(&self, kind: ConditionType, holds: bool, (reason, message): (Reason, &String)) -> Condition {
         let status = if holds { "True" } else { "False" };
         let before =
             self.owner.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        let before = before.iter().find(|condition| condition.type_ == kind.as_str());
-        let since = before.filter(|before| before.status == status);
+        let since = found(before, kind).filter(|before| before.status == status);
         Condition {
             type_: kind.as_str().to_owned(),
             status: status.to_owned(),
@@ -162,19 +180,26 @@ pub(crate) fn is_same(owner: &InferenceDeployment, status: &InferenceDeploymentS
     owner.status.as_ref() == Some(status)
 }
 
-/// What an event should tell: that the Ready condition's status or reason changed.
-pub(crate) fn transition<'a>(
+/// What events should tell: that the status or reason of Ready or Monitored changed.
+pub(crate) fn transitions<'a>(
     owner: &InferenceDeployment,
     status: &'a InferenceDeploymentStatus,
-) -> Option<&'a Condition> {
-    let ready = |conditions: &[Condition]| {
-        let found = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
-        found.map(|condition| (condition.status.clone(), condition.reason.clone()))
+) -> Vec<&'a Condition> {
+    let before = owner.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let changed = |kind: ConditionType| {
+        let after = found(&status.conditions, kind)?;
+        let is_same = match found(before, kind) {
+            Some(before) => (&before.status, &before.reason) == (&after.status, &after.reason),
+            // What is asked for and given at once is no news.
+            None => kind == ConditionType::Monitored && after.status == "True",
+        };
+        (!is_same).then_some(after)
     };
-    let before = owner.status.as_ref().and_then(|status| ready(&status.conditions));
-    let after = ready(&status.conditions);
-    let is_new = before != after;
-    status.conditions.iter().find(|condition| is_new && condition.type_ == ConditionType::Ready.as_str())
+    [ConditionType::Ready, ConditionType::Monitored].into_iter().filter_map(changed).collect()
+}
+
+fn found(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
 
 #[cfg(test)]

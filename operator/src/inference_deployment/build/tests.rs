@@ -130,6 +130,41 @@ fn a_budget_never_blocks_the_drain_of_a_lone_pod() {
     assert_eq!(two["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
 }
 
+/// The daemon's port has this name in the Service and in the pod.
+#[test]
+fn a_monitor_selects_what_the_object_serves() {
+    for (kind, endpoints) in [("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")] {
+        let labels = json!({ "release": "prometheus" });
+        let monitoring = json!({ "kind": kind, "labels": labels, "interval": "1m", "scrapeTimeout": "10s" });
+        let objects = built(with(json!({ "monitoring": monitoring, "server": { "port": 8000 } })));
+        let monitors: Vec<&Value> =
+            objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Monitor")).collect();
+        assert_eq!(monitors.len(), 1, "{monitors:?}");
+        let monitor = monitors[0];
+        assert_eq!(
+            (&monitor["kind"], &monitor["apiVersion"]),
+            (&json!(kind), &json!("monitoring.coreos.com/v1"))
+        );
+        assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
+        let endpoint =
+            json!({ "port": "http", "path": "/metrics", "interval": "1m", "scrapeTimeout": "10s" });
+        assert_eq!(monitor["spec"][endpoints], json!([endpoint]));
+        let template = of_kind(&objects, "Deployment").unwrap()["spec"]["template"].clone();
+        let service = of_kind(&objects, "Service").unwrap();
+        assert_eq!(template["spec"]["containers"][0]["ports"][0]["name"], "http");
+        assert_eq!(service["spec"]["ports"][0]["name"], "http");
+        let selector = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
+        assert_eq!(selector.len(), 2, "{selector:?}");
+        for (label, value) in selector {
+            for selected in [&service["metadata"]["labels"][label], &template["metadata"]["labels"][label]] {
+                assert_eq!(selected, value, "{label}");
+            }
+        }
+    }
+    let plain = of_kind(&built(with(json!({ "monitoring": {} }))), "ServiceMonitor").unwrap();
+    assert_eq!(plain["spec"]["endpoints"], json!([{ "port": "http", "path": "/metrics" }]));
+}
+
 #[test]
 fn own_variables_win() {
     let env = json!({ "env": [{ "name": "HF_HOME", "value": "/mine" }] });

@@ -1,5 +1,7 @@
 use serde_json::{Value, json};
 
+use super::super::build::ChildKind;
+use super::super::optional::Lack;
 use super::*;
 
 pub(super) fn owner(replicas: i32) -> InferenceDeployment {
@@ -31,7 +33,11 @@ pub(super) fn status(
     cause: Option<Cause>,
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
-    Observed { owner, deployment, cause, image: "i".to_owned(), now }.status()
+    Observed { owner, deployment, cause, monitored: None, image: "i".to_owned(), now }.status()
+}
+
+fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
+    transitions(owner, status).into_iter().map(|condition| condition.reason.as_str()).collect()
 }
 
 #[test]
@@ -67,15 +73,16 @@ fn times_change_with_the_status_only() {
     owner.status = Some(status(&owner, None, None));
     let later = Timestamp::from_second(2000).unwrap();
     let observe = |owner: &InferenceDeployment, deployment: Option<&Deployment>| {
-        Observed { owner, deployment, cause: None, image: "i".to_owned(), now: later }.status()
+        Observed { owner, deployment, cause: None, monitored: None, image: "i".to_owned(), now: later }
+            .status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
     let ready = observe(&owner, Some(&deployment));
     assert!(!is_same(&owner, &ready));
     assert_eq!(ready.conditions[0].last_transition_time, Time(later));
-    assert_eq!(transition(&owner, &ready).map(|condition| condition.reason.as_str()), Some("AllReady"));
+    assert_eq!(told(&owner, &ready), ["AllReady"]);
     owner.status = Some(ready.clone());
-    assert_eq!(transition(&owner, &ready), None);
+    assert_eq!(told(&owner, &ready), [""; 0]);
 }
 
 #[test]
@@ -91,4 +98,44 @@ fn what_people_and_autoscalers_read() {
     }
     assert_eq!(status["models"], json!([{ "id": "a/b", "replicasLoaded": 1 }]));
     let _: &Value = &status;
+}
+
+#[test]
+fn a_missing_api_is_told_and_leaves_the_object_ready() {
+    let deployment = deployment(1, 1, 1, 1, true);
+    let mut owner = owner(1);
+    let mut observe = |spec: Value, lack: Option<Option<Lack>>| {
+        owner.spec.monitoring = serde_json::from_value(spec).unwrap();
+        let monitored = lack.map(|lack| Monitored::of(ChildKind::ServiceMonitor, lack.as_ref()));
+        let (deployment, now) = (Some(&deployment), Timestamp::from_second(1000).unwrap());
+        let observed =
+            Observed { owner: &owner, deployment, cause: None, monitored, image: "i".to_owned(), now };
+        let status = observed.status();
+        let object = json!({ "metadata": { "generation": 3 }, "status": status });
+        assert_eq!((kstatus::verdict(&object), status.phase), ("Current", Some(Phase::Ready)));
+        let told: Vec<String> = told(&owner, &status).into_iter().map(str::to_owned).collect();
+        let monitored = found(&status.conditions, ConditionType::Monitored).cloned();
+        owner.status = Some(status);
+        (monitored.map(|condition| (condition.status, condition.reason)), told)
+    };
+    let condition = |status: &str, reason: &str| Some((status.to_owned(), reason.to_owned()));
+    let unreachable = Some(Lack::Unreachable("no rights".to_owned()));
+    let steps = [
+        (json!(null), None, None, vec!["AllReady"]),
+        (json!({}), Some(Some(Lack::Missing)), condition("False", "APIMissing"), vec!["APIMissing"]),
+        // Not known, such as after a failure: as it was.
+        (json!({}), None, condition("False", "APIMissing"), vec![]),
+        (json!({}), Some(unreachable), condition("False", "APIUnavailable"), vec!["APIUnavailable"]),
+        (json!({}), Some(None), condition("True", "MonitorApplied"), vec!["MonitorApplied"]),
+        (json!(null), None, None, vec![]),
+        (json!({}), Some(None), condition("True", "MonitorApplied"), vec![]),
+    ];
+    for (spec, lack, expected, events) in steps {
+        let (monitored, told) = observe(spec.clone(), lack.clone());
+        assert_eq!(
+            (monitored, told),
+            (expected, events.into_iter().map(str::to_owned).collect()),
+            "{lack:?}"
+        );
+    }
 }

@@ -1,0 +1,183 @@
+//! Kinds whose API a cluster may lack: what is known of each, and its watch, which runs while there is such an API.
+//! Nothing here fails a reconcile or keeps it waiting.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, stream};
+use kube::api::{Api, ApiResource, DynamicObject};
+use kube::runtime::reflector::Store;
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::watcher;
+use tokio::sync::watch::{Receiver, Sender, channel};
+
+use super::build::ChildKind;
+use super::children::{Changes, events, touched};
+
+/// No reconcile waits longer for what is not known yet.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What discovery says of an API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// Not asked yet.
+    Unknown,
+    Absent,
+    Present,
+    /// It could not be asked, and never was.
+    Unanswered(String),
+}
+
+/// What reconciles may do with a kind.
+#[derive(Clone)]
+pub(crate) enum Access {
+    /// To be known soon.
+    Pending,
+    Absent,
+    Failing(String),
+    Ready(Store<DynamicObject>),
+}
+
+/// Why an object of a kind was not applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// The cluster has no such API.
+    Missing,
+    /// It may have, and its objects cannot be read.
+    Unreachable(String),
+}
+
+/// The reading half, for reconciles.
+#[derive(Clone)]
+pub(crate) struct Optional {
+    access: Receiver<Access>,
+}
+
+impl Optional {
+    /// Waits until something is known, though not for ever.
+    pub(crate) async fn settled(&self) {
+        let mut access = self.access.clone();
+        // Still pending then, and a lack like others.
+        let _ = tokio::time::timeout(PATIENCE, access.wait_for(is_settled)).await;
+    }
+
+    pub(crate) fn lack(&self) -> Option<Lack> {
+        match &*self.access.borrow() {
+            Access::Ready(_) => None,
+            Access::Absent => Some(Lack::Missing),
+            Access::Failing(message) => Some(Lack::Unreachable(message.clone())),
+            Access::Pending => Some(Lack::Unreachable("its objects were not read yet".to_owned())),
+        }
+    }
+
+    pub(crate) fn store(&self) -> Option<Store<DynamicObject>> {
+        match &*self.access.borrow() {
+            Access::Ready(store) => Some(store.clone()),
+            _ => None,
+        }
+    }
+
+    /// An item for each time that something else is known than at first, for which reconciles wait anyway.
+    pub(crate) fn turns(&self) -> impl Stream<Item = ()> + Send + 'static {
+        let first = self.access.clone();
+        stream::once(async move {
+            let mut access = first;
+            let _ = access.wait_for(is_settled).await;
+            access
+        })
+        .flat_map(|access| {
+            stream::unfold(access, |mut access| async move {
+                access.changed().await.ok()?;
+                access.wait_for(is_settled).await.ok()?;
+                Some(((), access))
+            })
+        })
+    }
+}
+
+fn is_settled(access: &Access) -> bool {
+    !matches!(access, Access::Pending)
+}
+
+/// Follows what discovery says: a watch while the API is there, which must be polled.
+pub(crate) fn watch(
+    kind: ChildKind,
+    api: Api<DynamicObject>,
+    presence: Receiver<Presence>,
+    ask: impl Fn() + Clone + Send + Sync + 'static,
+) -> (Optional, Changes<DynamicObject>) {
+    let (sender, access) = channel(Access::Pending);
+    let follower = Follower { resource: kind.resource(), api, presence, access: sender };
+    let changes = stream::unfold(follower, move |mut follower| {
+        let ask = ask.clone();
+        async move {
+            let changes = follower.next_watch(ask).await?;
+            Some((changes, follower))
+        }
+    });
+    (Optional { access }, changes.flatten().boxed())
+}
+
+struct Follower {
+    resource: ApiResource,
+    api: Api<DynamicObject>,
+    presence: Receiver<Presence>,
+    access: Sender<Access>,
+}
+
+impl Follower {
+    /// Waits until the API is there; the watch ends when it is not there any more.
+    async fn next_watch(
+        &mut self,
+        ask: impl Fn() + Clone + Send + 'static,
+    ) -> Option<Changes<DynamicObject>> {
+        loop {
+            let presence = self.presence.borrow_and_update().clone();
+            let access = match presence {
+                Presence::Present => break,
+                Presence::Unknown => Access::Pending,
+                Presence::Absent => Access::Absent,
+                Presence::Unanswered(message) => Access::Failing(message),
+            };
+            self.access.send_replace(access);
+            self.presence.changed().await.ok()?;
+        }
+        self.access.send_replace(Access::Pending);
+        let mut presence = self.presence.clone();
+        let gone = async move {
+            let _ = presence.wait_for(|presence| *presence != Presence::Present).await;
+        };
+        let writer = Writer::new(self.resource.clone());
+        let store = writer.as_reader();
+        let access = self.access.clone();
+        let events = events(self.api.clone(), writer).inspect(move |event| match event {
+            Ok(watcher::Event::InitDone) => turn_ready(&access, &store),
+            Ok(_) => {}
+            Err(error) => {
+                turn_failing(&access, error);
+                ask();
+            }
+        });
+        // An error here would hold back the changes of all other kinds.
+        let changes = touched(events).filter(|change| std::future::ready(change.is_ok()));
+        Some(changes.take_until(Box::pin(gone)).boxed())
+    }
+}
+
+fn turn_ready(access: &Sender<Access>, store: &Store<DynamicObject>) {
+    access.send_if_modified(|access| {
+        let is_new = !matches!(access, Access::Ready(_));
+        *access = Access::Ready(store.clone());
+        is_new
+    });
+}
+
+/// What was read before stays good while the watch is tried again.
+fn turn_failing(access: &Sender<Access>, error: &watcher::Error) {
+    access.send_if_modified(|access| {
+        let is_new = matches!(access, Access::Pending);
+        if is_new {
+            *access = Access::Failing(error.to_string());
+        }
+        is_new
+    });
+}

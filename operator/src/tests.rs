@@ -1,0 +1,107 @@
+//! The whole operator against an API server in memory, on a clock that jumps to the next thing that happens.
+
+mod fake_api;
+mod monitoring;
+mod rights;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::runtime::events::{Recorder, Reporter};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::backoff::Backoff;
+use crate::discovery::Discovery;
+use crate::inference_deployment::build::Defaults;
+use crate::inference_deployment::children::{self, Scope};
+use crate::inference_deployment::{Context, controller};
+use crate::metrics::Metrics;
+use fake_api::FakeApi;
+
+const GROUP: &str = "inference.ostro.dev";
+
+/// A running operator.
+struct Operator {
+    metrics: Metrics,
+    context: Arc<Context>,
+    task: JoinHandle<()>,
+}
+
+impl Operator {
+    fn start(api: &FakeApi, scope: Scope) -> Operator {
+        let metrics = Metrics::new();
+        let client = api.client(&metrics);
+        let discovery = Discovery::new(client.clone(), metrics.clone());
+        let (children, watches) = children::watch(&client, &scope, &discovery);
+        let reporter =
+            Reporter { controller: "ostro-operator".to_owned(), instance: Some("test".to_owned()) };
+        let context = Arc::new(Context {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            children,
+            defaults: Defaults { image: "ostro:1".to_owned() },
+            metrics: metrics.clone(),
+            backoff: Backoff::default(),
+        });
+        let running = context.clone();
+        let task = tokio::spawn(async move {
+            controller::run(running, &scope, (watches, discovery), std::future::pending()).await;
+        });
+        Operator { metrics, context, task }
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Of the test's clock, which runs only while nothing else does.
+async fn await_within(limit: Duration, what: &str, is_true: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_true() {
+        assert!(started.elapsed() < limit, "{what} took longer than {limit:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn object(fields: Value) -> Value {
+    let mut spec = json!({ "models": [{ "modelId": "a/b" }] });
+    spec.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
+        "metadata": { "name": "m", "namespace": "n" }, "spec": spec,
+    })
+}
+
+fn put(api: &FakeApi, fields: Value) {
+    api.put(GROUP, "inferencedeployments", object(fields));
+}
+
+/// The Deployment's controller, whose pods are ready at once.
+fn make_ready(api: &FakeApi) {
+    let mut deployment = api.get("apps", "deployments", "m").unwrap();
+    let (replicas, generation) =
+        (deployment["spec"]["replicas"].clone(), deployment["metadata"]["generation"].clone());
+    deployment["status"] = json!({
+        "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas, "observedGeneration": generation,
+    });
+    api.put("apps", "deployments", deployment);
+}
+
+fn condition(api: &FakeApi, kind: &str) -> Option<Value> {
+    let object = api.get(GROUP, "inferencedeployments", "m")?;
+    let conditions = object["status"]["conditions"].as_array()?.clone();
+    conditions.into_iter().find(|condition| condition["type"] == kind)
+}
+
+/// Status and reason, as in `False APIMissing`.
+fn told(api: &FakeApi, kind: &str) -> String {
+    let text = |condition: &Value, field: &str| condition[field].as_str().unwrap().to_owned();
+    condition(api, kind).map_or_else(String::new, |condition| {
+        format!("{} {}", text(&condition, "status"), text(&condition, "reason"))
+    })
+}

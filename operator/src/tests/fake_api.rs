@@ -1,0 +1,260 @@
+//! An API server in memory: objects, watches, server-side apply without field managers. It writes down the rights that
+//! a real one would demand, and can lack the optional APIs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use axum::body::Body as Answer;
+use axum::http::{Request, Response, StatusCode};
+use futures::StreamExt;
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use kube::Client;
+use kube::client::Body;
+use serde_json::{Value, json};
+
+use crate::api_calls::{ApiCall, CountCalls};
+use crate::metrics::Metrics;
+
+pub(super) const MONITORING: &str = "monitoring.coreos.com";
+
+/// One right: group, resource, verb, and the object's name where rules may name it.
+pub(super) type Right = (String, String, String, Option<String>);
+
+#[derive(Clone, Default)]
+pub(super) struct FakeApi {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By group, resource, namespace and name.
+    objects: BTreeMap<[String; 4], Value>,
+    watches: Vec<Watch>,
+    version: u64,
+    has_monitoring: bool,
+    /// Discovery names the API, and every call of it is answered by 404.
+    pretends_monitoring: bool,
+    rights: BTreeSet<Right>,
+    namespaces: BTreeSet<Option<String>>,
+    writes: usize,
+}
+
+struct Watch {
+    group: String,
+    resource: String,
+    selector: Option<String>,
+    events: UnboundedSender<Result<String, Infallible>>,
+}
+
+impl FakeApi {
+    pub(super) fn client(&self, metrics: &Metrics) -> Client {
+        let fake = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let fake = fake.clone();
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect_bytes().await?;
+                let query = head.uri.query().unwrap_or_default().to_owned();
+                let call = ApiCall::of(&head.method, &head.uri);
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                Ok::<_, kube::Error>(fake.state.lock().unwrap().answer(call, (&query, head.uri.path()), body))
+            }
+        });
+        Client::new(tower::Layer::layer(&CountCalls::new(metrics.clone()), service), "default")
+    }
+
+    /// Installs or takes away the API of the Prometheus operator, its objects and watches with it.
+    pub(super) fn set_monitoring(&self, has_monitoring: bool) {
+        let mut state = self.state.lock().unwrap();
+        state.has_monitoring = has_monitoring;
+        if !has_monitoring {
+            state.objects.retain(|key, _| key[0] != MONITORING);
+            state.watches.retain(|watch| watch.group != MONITORING);
+        }
+    }
+
+    pub(super) fn pretend_monitoring(&self) {
+        self.state.lock().unwrap().pretends_monitoring = true;
+    }
+
+    /// As a person does, who needs no rights here.
+    pub(super) fn put(&self, group: &str, resource: &str, object: Value) {
+        let name = |field: &str| object["metadata"][field].as_str().unwrap().to_owned();
+        let key = [group.to_owned(), resource.to_owned(), name("namespace"), name("name")];
+        self.state.lock().unwrap().store(key, object);
+    }
+
+    pub(super) fn get(&self, group: &str, resource: &str, name: &str) -> Option<Value> {
+        let key = [group, resource, "n", name].map(str::to_owned);
+        self.state.lock().unwrap().objects.get(&key).cloned()
+    }
+
+    pub(super) fn rights(&self) -> BTreeSet<Right> {
+        self.state.lock().unwrap().rights.clone()
+    }
+
+    /// In which calls were made; `None` is all of them at once.
+    pub(super) fn namespaces(&self) -> BTreeSet<Option<String>> {
+        self.state.lock().unwrap().namespaces.clone()
+    }
+
+    pub(super) fn writes(&self) -> usize {
+        self.state.lock().unwrap().writes
+    }
+}
+
+impl State {
+    fn answer(
+        &mut self,
+        call: Option<ApiCall>,
+        (query, path): (&str, &str),
+        body: Value,
+    ) -> Response<Answer> {
+        let Some(call) = call else { return self.discover(path) };
+        if call.group == MONITORING && !self.has_monitoring {
+            return missing();
+        }
+        self.demand(&call, call.verb);
+        self.namespaces.insert(call.namespace.clone());
+        let (resource, subresource) = call.resource.split_once('/').unwrap_or((&call.resource, ""));
+        let name = call.name.clone().or_else(|| body["metadata"]["name"].as_str().map(str::to_owned));
+        let namespace = call.namespace.clone().unwrap_or_default();
+        let key = [call.group.clone(), resource.to_owned(), namespace, name.unwrap_or_default()];
+        let found = self.objects.get(&key).cloned();
+        self.writes += usize::from(matches!(call.verb, "create" | "update" | "patch" | "delete"));
+        match (call.verb, found) {
+            ("list", _) => self.list(&call, query),
+            ("watch", _) => self.watch(&call, query),
+            ("get", Some(object)) => found_answer(&object),
+            ("patch", Some(mut object)) if subresource == "status" => {
+                object["status"] = body["status"].clone();
+                found_answer(&self.store(key, object))
+            }
+            ("patch", None) if subresource == "status" => missing(),
+            ("patch", None) => {
+                self.demand(&call, "create");
+                self.demand_of_owners(&call, None, &body);
+                found_answer(&self.store(key, body))
+            }
+            ("create", None) => found_answer(&self.store(key, body)),
+            ("update" | "patch", Some(before)) => {
+                self.demand_of_owners(&call, Some(&before), &body);
+                found_answer(&self.store(key, body))
+            }
+            ("delete", Some(object)) => {
+                self.objects.remove(&key);
+                self.tell("DELETED", &key, &object);
+                found_answer(&json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" }))
+            }
+            _ => missing(),
+        }
+    }
+
+    fn discover(&self, path: &str) -> Response<Answer> {
+        if path != format!("/apis/{MONITORING}/v1") || !(self.has_monitoring || self.pretends_monitoring) {
+            return missing();
+        }
+        let resource = |name: &str, kind: &str| json!({ "name": name, "kind": kind, "namespaced": true, "singularName": "", "verbs": [] });
+        found_answer(&json!({
+            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": format!("{MONITORING}/v1"),
+            "resources": [resource("servicemonitors", "ServiceMonitor"), resource("podmonitors", "PodMonitor")],
+        }))
+    }
+
+    fn demand(&mut self, call: &ApiCall, verb: &str) {
+        let name = call.name.clone().filter(|_| verb != "create");
+        self.rights.insert((call.group.clone(), call.resource.clone(), verb.to_owned(), name));
+    }
+
+    /// The admission plugin OwnerReferencesPermissionEnforcement asks for these.
+    fn demand_of_owners(&mut self, call: &ApiCall, before: Option<&Value>, object: &Value) {
+        let owners = |object: &Value| object["metadata"]["ownerReferences"].clone();
+        let after = owners(object);
+        if before.is_some_and(|before| owners(before) != after) {
+            self.demand(call, "delete");
+        }
+        for owner in after.as_array().into_iter().flatten() {
+            if owner["blockOwnerDeletion"] == true {
+                let group = owner["apiVersion"].as_str().unwrap().split('/').next().unwrap().to_owned();
+                let resource = format!("{}s/finalizers", owner["kind"].as_str().unwrap().to_lowercase());
+                self.rights.insert((group, resource, "update".to_owned(), None));
+            }
+        }
+    }
+
+    fn list(&self, call: &ApiCall, query: &str) -> Response<Answer> {
+        let selector = selector(query);
+        let of_kind = self.objects.iter().filter(|(key, object)| {
+            key[0] == call.group && key[1] == call.resource && is_selected(object, selector.as_deref())
+        });
+        let items: Vec<&Value> = of_kind.map(|(_, object)| object).collect();
+        let metadata = json!({ "resourceVersion": self.version.to_string() });
+        found_answer(&json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items }))
+    }
+
+    /// From now on: nothing happens between a list and its watch here.
+    fn watch(&mut self, call: &ApiCall, query: &str) -> Response<Answer> {
+        let (events, receiver) = unbounded();
+        let (group, resource) = (call.group.clone(), call.resource.clone());
+        self.watches.push(Watch { group, resource, selector: selector(query), events });
+        Response::new(Answer::from_stream(receiver.boxed()))
+    }
+
+    fn store(&mut self, key: [String; 4], mut object: Value) -> Value {
+        self.version += 1;
+        let before = self.objects.get(&key);
+        let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
+        let version = self.version.to_string();
+        let uid = before
+            .map_or_else(|| format!("uid-{version}").into(), |before| before["metadata"]["uid"].clone());
+        let is_changed = before.is_none_or(|before| before["spec"] != object["spec"]);
+        let generation = before.map_or(0, |before| before["metadata"]["generation"].as_i64().unwrap_or(0));
+        if let Some(status) =
+            before.and_then(|before| before.get("status")).filter(|_| object.get("status").is_none())
+        {
+            object["status"] = status.clone();
+        }
+        object["metadata"]["uid"] = uid;
+        object["metadata"]["resourceVersion"] = version.into();
+        object["metadata"]["generation"] = (generation + i64::from(is_changed)).into();
+        self.objects.insert(key.clone(), object.clone());
+        self.tell(kind, &key, &object);
+        object
+    }
+
+    fn tell(&mut self, kind: &str, key: &[String; 4], object: &Value) {
+        let event = format!("{}\n", json!({ "type": kind, "object": object }));
+        for watch in &self.watches {
+            if watch.group == key[0]
+                && watch.resource == key[1]
+                && is_selected(object, watch.selector.as_deref())
+            {
+                let _ = watch.events.unbounded_send(Ok(event.clone()));
+            }
+        }
+    }
+}
+
+fn found_answer(value: &Value) -> Response<Answer> {
+    Response::new(Answer::from(value.to_string()))
+}
+
+fn missing() -> Response<Answer> {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found" });
+    let mut answer = found_answer(&status);
+    *answer.status_mut() = StatusCode::NOT_FOUND;
+    answer
+}
+
+/// The one `key=value` of a label selector.
+fn selector(query: &str) -> Option<String> {
+    let value = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector="))?;
+    Some(value.replace("%3D", "=").replace("%2F", "/"))
+}
+
+fn is_selected(object: &Value, selector: Option<&str>) -> bool {
+    selector
+        .and_then(|selector| selector.split_once('='))
+        .is_none_or(|(key, value)| object["metadata"]["labels"][key] == value)
+}
