@@ -97,11 +97,17 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
         None => default_image(cluster, owner, &mut plan).await?,
     };
     let prepared = build(owner, &valid, &Defaults { image });
+    let kinds = kinds(cluster).await?;
     for wanted in &prepared {
+        if !kinds.contains(&wanted.kind) {
+            let (kind, name) = (wanted.kind, wanted.object.name_any());
+            plan.notes.push(format!("{kind:?} {name} is left out: the cluster has no such API"));
+            continue;
+        }
         let change = plan_child(cluster, owner, wanted, &mut plan.notes).await?;
         plan.changes.push(change);
     }
-    for kind in ChildKind::ALL {
+    for kind in kinds {
         let orphans = children(cluster, kind).await?;
         let orphans =
             orphans.iter().filter(|object| is_owned(object, owner) && is_orphan(kind, object, &prepared));
@@ -113,6 +119,21 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
         }));
     }
     Ok(plan)
+}
+
+/// Those that the cluster has.
+async fn kinds(cluster: &Cluster) -> Result<Vec<ChildKind>> {
+    let mut kinds = ChildKind::ALL.to_vec();
+    for kind in ChildKind::OPTIONAL {
+        match child_api(cluster, kind).list(&ListParams::default().limit(1)).await {
+            Ok(_) => kinds.push(kind),
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => {
+                return Err(explained(error).context(format!("cannot list objects of kind {kind:?}")));
+            }
+        }
+    }
+    Ok(kinds)
 }
 
 /// As the operator was started with it: by what it says of objects that name no image.

@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::super::fake_api::{Asked, FakeApi, cluster};
+use super::super::fake_api::{Asked, FakeApi, cluster, no_api};
 use super::*;
 
 const OBJECTS: &str = "/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments";
@@ -139,6 +139,20 @@ async fn everything_of_a_new_object_is_created() {
 pods of Deployment m start: it is new
 "
     );
+}
+
+#[tokio::test]
+async fn a_monitor_is_left_out_where_its_api_is_missing() {
+    let wanted = spec(json!({ "monitoring": {} }));
+    let there = report(&FakeApi::new(), wanted.clone()).await;
+    assert!(there.contains("+ ServiceMonitor m\n"), "{there}");
+    let rest = FakeApi::new();
+    let lacking = FakeApi::answering(move |asked| {
+        if asked.line.contains("monitoring.coreos.com") { no_api() } else { rest.handle(asked.clone()) }
+    });
+    let plan = plan_file(&cluster(lacking), object(wanted), None).await.unwrap();
+    assert!(plan.changes.iter().all(|change| change.kind != "ServiceMonitor"), "{:?}", plan.changes);
+    assert!(plan.notes.contains(&"ServiceMonitor m is left out: the cluster has no such API".to_owned()));
 }
 
 #[tokio::test]
