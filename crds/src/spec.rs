@@ -140,6 +140,12 @@ pub struct InferenceDeploymentSpec {
     pub network_policy: Option<NetworkPolicyOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceOptions>,
+    /// Last resort: a strategic merge patch on the pod template that the operator made. Objects merge, null deletes,
+    /// `containers`, `volumes`, `env` and the like merge by their keys, other lists are replaced; `$patch` may be
+    /// `replace`, `delete` or `merge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_template_patch")]
+    pub pod_template_patch: Option<Map<String, Value>>,
 }
 
 /// A volume and where the daemon sees it.

@@ -63,7 +63,7 @@ pub(crate) struct RenderArgs {
     pub(crate) namespace: String,
 }
 
-const DEFAULT_IMAGE: &str = concat!("ghcr.io/ostro-dev/ostro:", env!("CARGO_PKG_VERSION"));
+pub(crate) const DEFAULT_IMAGE: &str = concat!("ghcr.io/ostro-dev/ostro:", env!("CARGO_PKG_VERSION"));
 
 fn process_name() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();

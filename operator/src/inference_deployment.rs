@@ -76,15 +76,13 @@ pub(crate) async fn reconcile(
         // An object without conditions would count as ready.
         write_status(&owner, &context, &observe(&owner, &context, None)).await?;
     }
-    let (cause, failed) = match owner.spec.validate() {
+    let prepared = owner.spec.validate().and_then(|valid| build(&owner, &valid, &context.defaults));
+    let (cause, failed) = match prepared {
         Err(problems) => (Some(invalid(&problems)), None),
-        Ok(valid) => {
-            let prepared = build(&owner, &valid, &context.defaults);
-            match apply::apply(&context.client, &context.children, &owner, &prepared).await {
-                Ok(applied) => (record(&owner, &context, applied), None),
-                Err(error) => (Some(refused(&error)), Some(error)),
-            }
-        }
+        Ok(prepared) => match apply::apply(&context.client, &context.children, &owner, &prepared).await {
+            Ok(applied) => (record(&owner, &context, applied), None),
+            Err(error) => (Some(refused(&error)), Some(error)),
+        },
     };
     let status = observe(&owner, &context, cause);
     if !is_same(&owner, &status) {

@@ -11,8 +11,8 @@ use ostro_crds::{InferenceDeployment, ValidSpec, crd_json};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::{FileArgs, RenderArgs};
-use crate::inference_deployment::build::{Defaults, build};
+use crate::args::{DEFAULT_IMAGE, FileArgs, RenderArgs};
+use crate::inference_deployment::build::{Defaults, Prepared, build};
 
 /// Larger files are not manifests.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -22,7 +22,9 @@ pub(crate) fn crd() -> anyhow::Result<()> {
 }
 
 pub(crate) fn validate(args: &FileArgs) -> anyhow::Result<()> {
-    let (object, _) = read(&args.file)?;
+    let (mut object, valid) = read(&args.file)?;
+    // What is built shows what is wrong with the patch.
+    built(&mut object, &valid, DEFAULT_IMAGE)?;
     let name = object.metadata.name.unwrap_or_default();
     print(&format!("{name} is valid\n"))
 }
@@ -30,12 +32,16 @@ pub(crate) fn validate(args: &FileArgs) -> anyhow::Result<()> {
 pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<()> {
     let (mut object, valid) = read(&args.input.file)?;
     object.metadata.namespace.get_or_insert_with(|| args.namespace.clone());
-    // The API server gives it; owner references name it.
-    object.metadata.uid.get_or_insert_default();
-    let prepared = build(&object, &valid, &Defaults { image: args.image.clone() });
+    let prepared = built(&mut object, &valid, &args.image)?;
     let objects: Vec<&DynamicObject> = prepared.iter().map(|prepared| &prepared.object).collect();
     let texts = objects.into_iter().map(yaml).collect::<anyhow::Result<Vec<_>>>()?;
     print(&texts.join("---\n"))
+}
+
+fn built(object: &mut InferenceDeployment, valid: &ValidSpec, image: &str) -> anyhow::Result<Vec<Prepared>> {
+    // The API server gives it; owner references name it.
+    object.metadata.uid.get_or_insert_default();
+    Ok(build(object, valid, &Defaults { image: image.to_owned() })?)
 }
 
 /// A manifest whose rules hold; what does not tells its line.

@@ -38,9 +38,19 @@ fn what_is_wrong_is_named() {
         ),
         ("  models: [{modelId: a/b}]\n  server: {port: 0}\n", "spec.server.port must not be 0"),
         ("  models: [{modelId: a/b}]\n  replicas: many\n", "replicas"),
+        (
+            "  models: [{modelId: a/b}]\n  podTemplatePatch: {spec: {containers: [{image: x}]}}\n",
+            "spec.podTemplatePatch.spec.containers[0].name is missing",
+        ),
+        (
+            "  models: [{modelId: a/b}]\n  podTemplatePatch: {spec: {hostNetwrk: true}}\n",
+            "spec.podTemplatePatch.spec.hostNetwrk is not a field of a pod template",
+        ),
     ];
     for (spec, expected) in cases {
-        let (is_valid, _, errors) = run(&["validate", "-f", "-"], &format!("{HEAD}{spec}"));
-        assert!(!is_valid && errors.contains(expected), "{errors}");
+        for command in ["validate", "render"] {
+            let (is_valid, _, errors) = run(&[command, "-f", "-"], &format!("{HEAD}{spec}"));
+            assert!(!is_valid && errors.contains(expected), "{errors}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod disruption_budget;
 mod gpu;
 mod names;
 mod network_policy;
+mod patch;
 mod pod;
 mod probes;
 mod service;
@@ -18,6 +19,7 @@ mod volumes;
 use kube::api::{DynamicObject, TypeMeta};
 use kube::core::ObjectMeta;
 use kube::{Resource, ResourceExt};
+use ostro_config::Problems;
 use ostro_crds::{InferenceDeployment, ValidSpec};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -59,7 +61,11 @@ pub(crate) enum ChildKind {
 }
 
 /// Everything that an object wants to exist, in the order in which it is applied.
-pub(crate) fn build(owner: &InferenceDeployment, valid: &ValidSpec, defaults: &Defaults) -> Vec<Prepared> {
+pub(crate) fn build(
+    owner: &InferenceDeployment,
+    valid: &ValidSpec,
+    defaults: &Defaults,
+) -> Result<Vec<Prepared>, Problems> {
     let names = Names::of(owner);
     let config = config_map::build(&names, valid);
     let hash = config_map::content_hash(&config);
@@ -74,9 +80,9 @@ pub(crate) fn build(owner: &InferenceDeployment, valid: &ValidSpec, defaults: &D
     add(ChildKind::Service, Some(dynamic(service::build(&names, spec))));
     add(ChildKind::NetworkPolicy, network_policy::build(&names, spec, &valid.daemon).map(dynamic));
     add(ChildKind::PodDisruptionBudget, disruption_budget::build(&names, spec).map(dynamic));
-    let pod = pod::build(&names, spec, &valid.daemon, &pod::PodInput { defaults, config_hash: &hash });
+    let pod = pod::build(&names, spec, &valid.daemon, &pod::PodInput { defaults, config_hash: &hash })?;
     add(ChildKind::Deployment, Some(dynamic(deployment::build(&names, spec, pod))));
-    prepared
+    Ok(prepared)
 }
 
 fn dynamic<K>(object: K) -> DynamicObject

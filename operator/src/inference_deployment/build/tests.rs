@@ -16,7 +16,7 @@ fn built(spec: Value) -> Vec<Value> {
     let object = object(spec);
     let valid = object.spec.validate().unwrap();
     let defaults = Defaults { image: "ostro:1".to_owned() };
-    let prepared = build(&object, &valid, &defaults);
+    let prepared = build(&object, &valid, &defaults).unwrap();
     prepared.iter().map(|prepared| serde_json::to_value(&prepared.object).unwrap()).collect()
 }
 
