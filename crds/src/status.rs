@@ -10,7 +10,7 @@ pub struct InferenceDeploymentStatus {
     /// The `metadata.generation` that all of this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// By `type`: Ready, Available, Progressing, Degraded; Reconciling and Stalled only while true.
+    /// By `type`: Ready, Available, Progressing, Degraded; Reconciling, Stalled and TemplateUpdatePending only while true.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -64,6 +64,8 @@ pub enum ConditionType {
     Degraded,
     Reconciling,
     Stalled,
+    /// Pods run what an earlier operator, or an earlier spec, wanted, until a person releases what is wanted now.
+    TemplateUpdatePending,
 }
 
 impl ConditionType {
@@ -75,6 +77,7 @@ impl ConditionType {
             ConditionType::Degraded => "Degraded",
             ConditionType::Reconciling => "Reconciling",
             ConditionType::Stalled => "Stalled",
+            ConditionType::TemplateUpdatePending => "TemplateUpdatePending",
         }
     }
 }
@@ -111,6 +114,10 @@ pub enum Reason {
     ContainerFailed,
     /// The API server refused an object.
     ApplyFailed,
+    /// This operator would make other pods of the same spec.
+    OperatorUpgraded,
+    /// The spec asks for other pods, and for holding them.
+    SpecHeld,
 }
 
 impl Reason {
@@ -137,6 +144,8 @@ impl Reason {
             Reason::PodsRejected => "PodsRejected",
             Reason::ContainerFailed => "ContainerFailed",
             Reason::ApplyFailed => "ApplyFailed",
+            Reason::OperatorUpgraded => "OperatorUpgraded",
+            Reason::SpecHeld => "SpecHeld",
         }
     }
 

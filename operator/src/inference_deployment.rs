@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod children;
 pub(crate) mod classify;
 pub(crate) mod controller;
+pub(crate) mod hold;
 pub(crate) mod status;
 
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use serde_json::json;
 use crate::backoff::{Backoff, spread};
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError, MANAGER};
-use build::{ChildKind, Defaults, Names, build, startup_budget_seconds};
+use build::{ChildKind, Defaults, Names, Rendering, build, image, render, startup_budget_seconds};
 use children::Children;
 use classify::{Cause, Signals, classify};
+use hold::Pending;
 use status::{Observed, is_same, transition};
 
 /// A missed event is made up for after this long, give or take.
@@ -74,17 +76,14 @@ pub(crate) async fn reconcile(
     }
     if owner.status.is_none() {
         // An object without conditions would count as ready.
-        write_status(&owner, &context, &observe(&owner, &context, None)).await?;
+        write_status(&owner, &context, &observe(&owner, &context, Outcome::default())).await?;
     }
-    let prepared = owner.spec.validate().and_then(|valid| build(&owner, &valid, &context.defaults));
-    let (cause, failed) = match prepared {
-        Err(problems) => (Some(invalid(&problems)), None),
-        Ok(prepared) => match apply::apply(&context.client, &context.children, &owner, &prepared).await {
-            Ok(applied) => (record(&owner, &context, applied), None),
-            Err(error) => (Some(refused(&error)), Some(error)),
-        },
+    let rendered = owner.spec.validate().and_then(|valid| render(&owner, &valid, &context.defaults));
+    let (outcome, failed) = match rendered {
+        Err(problems) => (Outcome { cause: Some(invalid(&problems)), pending: None }, None),
+        Ok(rendered) => carry_out(&owner, &context, rendered).await,
     };
-    let status = observe(&owner, &context, cause);
+    let status = observe(&owner, &context, outcome);
     if !is_same(&owner, &status) {
         write_status(&owner, &context, &status).await?;
     }
@@ -92,6 +91,31 @@ pub(crate) async fn reconcile(
         Some(error) => Err(error.into()),
         None => Ok(Action::requeue(resync(&owner))),
     }
+}
+
+/// What a reconcile tells beside the Deployment's own counts.
+#[derive(Default)]
+struct Outcome {
+    cause: Option<Cause>,
+    pending: Option<Pending>,
+}
+
+async fn carry_out(
+    owner: &InferenceDeployment,
+    context: &Context,
+    rendered: Rendering,
+) -> (Outcome, Option<ApplyError>) {
+    let history = match hold::fetch::fetch_history(context, owner, &rendered).await {
+        Ok(history) => history,
+        Err(error) => return (Outcome { cause: Some(refused(&error)), pending: None }, Some(error)),
+    };
+    let plan = hold::plan(owner, &history, rendered);
+    let prepared = build(owner, &plan.kept);
+    let (cause, failed) = match apply::apply(&context.client, &context.children, owner, &prepared).await {
+        Ok(applied) => (record(owner, context, applied), None),
+        Err(error) => (Some(refused(&error)), Some(error)),
+    };
+    (Outcome { cause, pending: plan.pending }, failed)
 }
 
 /// Not all objects at the same moment.
@@ -109,11 +133,12 @@ fn record(owner: &InferenceDeployment, context: &Context, applied: Applied) -> O
     let pods: Vec<_> = pods.iter().map(AsRef::as_ref).collect();
     let names = Names::of(owner);
     let claim = context.children.typed(ChildKind::PersistentVolumeClaim, owner, &names.claim());
+    let budget = |deployment: &Deployment| startup_budget_seconds(&deployment.spec.template);
     classify(&Signals {
         pods: &pods,
         deployment: deployment.as_ref(),
         claim: claim.as_ref(),
-        startup_budget_seconds: startup_budget_seconds(&owner.spec).into(),
+        startup_budget_seconds: deployment.as_ref().map_or(0, budget).into(),
     })
 }
 
@@ -138,11 +163,15 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    cause: Option<Cause>,
+    Outcome { cause, pending }: Outcome,
 ) -> InferenceDeploymentStatus {
-    let image = owner.spec.image.clone().unwrap_or_else(|| context.defaults.image.clone());
     let deployment = deployment(owner, context);
-    Observed { owner, deployment: deployment.as_ref(), cause, image, now: Timestamp::now() }.status()
+    // That of the pods, which may be held.
+    let running = deployment.as_ref().and_then(|deployment| image(&deployment.spec.template));
+    let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
+    let image = running.unwrap_or(wanted).to_owned();
+    let deployment = deployment.as_ref();
+    Observed { owner, deployment, cause, pending, image, now: Timestamp::now() }.status()
 }
 
 async fn write_status(

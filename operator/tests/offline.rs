@@ -25,7 +25,7 @@ fn a_manifest_is_valid_beside_other_objects() {
     assert_eq!(run(&["validate", "-f", "-"], &input), (true, "m is valid\n".to_owned(), String::new()));
     let (_, objects, _) = run(&["render", "-f", "-", "--namespace", "shop"], &input);
     let kinds: Vec<&str> = objects.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
-    assert_eq!(kinds, ["ServiceAccount", "ConfigMap", "Service", "Deployment"]);
+    assert_eq!(kinds, ["ServiceAccount", "ControllerRevision", "ConfigMap", "Service", "Deployment"]);
     assert!(objects.contains("namespace: shop"));
 }
 

@@ -10,6 +10,8 @@ use super::names::Names;
 mod merge;
 mod rules;
 
+pub(crate) use merge::merge_key;
+
 pub(super) const FIELD: &str = "spec.podTemplatePatch";
 
 /// What is wrong, and where in the template.

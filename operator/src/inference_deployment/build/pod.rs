@@ -14,7 +14,7 @@ use super::volumes::{self, CACHE_DIR, CONFIG_DIR};
 use super::{Defaults, gpu, patch, probes};
 
 pub(crate) const CONTAINER: &str = "ostro";
-const CONFIG_HASH: &str = "inference.ostro.dev/config-hash";
+pub(crate) const CONFIG_HASH: &str = "inference.ostro.dev/config-hash";
 /// As in the image.
 const USER: i64 = 65532;
 /// Between the Service's forgetting the pod and the daemon's stop: no new request is lost.

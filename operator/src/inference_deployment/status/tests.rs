@@ -31,7 +31,7 @@ fn status(
     cause: Option<Cause>,
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
-    Observed { owner, deployment, cause, image: "i".to_owned(), now }.status()
+    Observed { owner, deployment, cause, pending: None, image: "i".to_owned(), now }.status()
 }
 
 /// As kstatus reads it.
@@ -79,7 +79,7 @@ fn times_change_with_the_status_only() {
     owner.status = Some(status(&owner, None, None));
     let later = Timestamp::from_second(2000).unwrap();
     let observe = |owner: &InferenceDeployment, deployment: Option<&Deployment>| {
-        Observed { owner, deployment, cause: None, image: "i".to_owned(), now: later }.status()
+        Observed { owner, deployment, cause: None, pending: None, image: "i".to_owned(), now: later }.status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
     let ready = observe(&owner, Some(&deployment));
@@ -103,4 +103,34 @@ fn what_people_and_autoscalers_read() {
     }
     assert_eq!(status["models"], json!([{ "id": "a/b", "replicasLoaded": 1 }]));
     let _: &Value = &status;
+}
+
+#[test]
+fn what_waits_is_told_and_ready_stays() {
+    let pending = Pending {
+        cause: PendingCause::OperatorUpgrade,
+        running: Some("1-a".to_owned()),
+        rendered: "2-b".to_owned(),
+        paths: vec!["spec.x".to_owned()],
+        models: Some(vec!["held".to_owned()]),
+    };
+    let (owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
+    let now = Timestamp::from_second(1000).unwrap();
+    let observed = Observed {
+        owner: &owner,
+        deployment: Some(&deployment),
+        cause: None,
+        pending: Some(pending),
+        image: "i".to_owned(),
+        now,
+    };
+    let status = observed.status();
+    assert_eq!(verdict(&status, 3), "Current");
+    let last = status.conditions.last().unwrap();
+    assert_eq!((last.type_.as_str(), last.status.as_str()), ("TemplateUpdatePending", "True"));
+    assert_eq!(last.reason, "OperatorUpgraded");
+    assert!(last.message.contains("2-b would change spec.x"), "{}", last.message);
+    assert_eq!(status.models[0].id, "held");
+    let plain = Observed { pending: None, ..observed }.status();
+    assert!(plain.conditions.iter().all(|condition| condition.type_ != "TemplateUpdatePending"));
 }

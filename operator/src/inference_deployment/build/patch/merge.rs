@@ -8,7 +8,7 @@ const DIRECTIVE: &str = "$patch";
 
 /// The field by which items of a list are told apart (`patchMergeKey` of the API types of a pod template); lists
 /// without one are replaced.
-fn merge_key(list: &str) -> Option<&'static str> {
+pub(crate) fn merge_key(list: &str) -> Option<&'static str> {
     match list {
         "containers"
         | "initContainers"
