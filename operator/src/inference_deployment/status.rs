@@ -5,11 +5,13 @@ mod monitored;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt;
 use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, ModelStatus, Phase, Reason};
 use serde_json::Value;
 
 use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
+use super::hold::{Pending, PendingCause};
 
 pub(crate) use monitored::Monitored;
 
@@ -21,6 +23,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) cause: Option<Cause>,
     /// Absent while it is not known.
     pub(crate) monitored: Option<Monitored>,
+    /// What is not rolled out until it is released.
+    pub(crate) pending: Option<Pending>,
     pub(crate) image: String,
     pub(crate) now: Timestamp,
 }
@@ -41,13 +45,7 @@ impl Observed<'_> {
         let counts = self.counts();
         let names = Names::of(self.owner);
         let verdict = Verdict::of(counts, self.cause.as_ref());
-        let models: Vec<String> = self
-            .owner
-            .spec
-            .models
-            .iter()
-            .filter_map(|model| model.get("modelId").and_then(Value::as_str).map(str::to_owned))
-            .collect();
+        let models = self.models();
         let loaded = if counts.ready > 0 { models.len() } else { 0 };
         InferenceDeploymentStatus {
             observed_generation: self.owner.metadata.generation,
@@ -62,6 +60,15 @@ impl Observed<'_> {
             endpoint: Some(endpoint(&names, &self.owner.spec)),
             image: Some(self.image.clone()),
         }
+    }
+
+    /// Ids of those that pods serve, or are to serve.
+    fn models(&self) -> Vec<String> {
+        if let Some(held) = self.pending.as_ref().and_then(|pending| pending.models.clone()) {
+            return held;
+        }
+        let models = self.owner.spec.models.iter();
+        models.filter_map(|model| model.get("modelId").and_then(Value::as_str).map(str::to_owned)).collect()
     }
 
     fn counts(&self) -> Counts {
@@ -97,6 +104,14 @@ impl Observed<'_> {
             conditions.push(self.condition(ConditionType::Reconciling, true, (verdict.reason, message)));
         }
         conditions.extend(self.monitored());
+        if let Some(pending) = &self.pending {
+            let reason = match pending.cause {
+                PendingCause::OperatorUpgrade => Reason::OperatorUpgraded,
+                PendingCause::SpecChange => Reason::SpecHeld,
+            };
+            let told = (reason, &pending.message(&self.owner.name_any()));
+            conditions.push(self.condition(ConditionType::TemplateUpdatePending, true, told));
+        }
         conditions
     }
 

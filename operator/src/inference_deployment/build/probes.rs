@@ -35,12 +35,6 @@ pub(super) fn build(spec: &InferenceDeploymentSpec) -> PodProbes {
     }
 }
 
-/// How long a container may take to start before the kubelet ends it.
-pub(crate) fn startup_budget_seconds(spec: &InferenceDeploymentSpec) -> i32 {
-    let startup = build(spec).startup;
-    startup.period_seconds.unwrap_or(1).saturating_mul(startup.failure_threshold.unwrap_or(1))
-}
-
 fn default_startup_seconds(spec: &InferenceDeploymentSpec) -> i32 {
     let models = i32::try_from(spec.models.len().max(1)).unwrap_or(i32::MAX);
     STARTUP_SECONDS_A_MODEL.saturating_mul(models).saturating_add(gpu::load_seconds(spec))
