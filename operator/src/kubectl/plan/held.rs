@@ -1,7 +1,6 @@
 //! What an object's pods were rendered from last, read from the API as the operator reads it.
 
 use anyhow::{Context, Result};
-use kube::ResourceExt;
 use kube::api::DynamicObject;
 use ostro_crds::InferenceDeployment;
 
