@@ -12,6 +12,7 @@ mod pod;
 mod probes;
 mod service;
 mod service_account;
+mod startup;
 #[cfg(test)]
 mod tests;
 mod volumes;
