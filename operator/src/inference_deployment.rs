@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod children;
 pub(crate) mod classify;
 pub(crate) mod controller;
+pub(crate) mod daemons;
 pub(crate) mod optional;
 pub(crate) mod status;
 
@@ -28,7 +29,8 @@ use apply::{Applied, ApplyError, MANAGER};
 use build::{ChildKind, Defaults, Names, build, monitor_kind, startup_budget_seconds};
 use children::Children;
 use classify::{Cause, Signals, classify};
-use status::{Monitored, Observed, is_same, transitions};
+use daemons::{Daemons, PodModels};
+use status::{Monitored, Observed, is_same, model_ids, transitions};
 
 /// A missed event is made up for after this long, give or take.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -41,6 +43,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     pub(crate) backoff: Backoff,
+    pub(crate) daemons: Daemons,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +79,7 @@ pub(crate) async fn reconcile(
     }
     if owner.status.is_none() {
         // An object without conditions would count as ready.
-        write_status(&owner, &context, &observe(&owner, &context, Seen::default())).await?;
+        write_status(&owner, &context, &observe(&owner, &context, Seen::default(), &[])).await?;
     }
     let mut seen = Seen::default();
     let mut failed = None;
@@ -93,13 +96,16 @@ pub(crate) async fn reconcile(
             }
         }
     }
-    let status = observe(&owner, &context, seen);
+    let pods = context.children.pods_of(&owner);
+    let uid = owner.uid().unwrap_or_default();
+    let look = context.daemons.look(&uid, &model_ids(&owner.spec), &pods).await;
+    let status = observe(&owner, &context, seen, &look.pods);
     if !is_same(&owner, &status) {
         write_status(&owner, &context, &status).await?;
     }
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(Action::requeue(resync(&owner))),
+        None => Ok(Action::requeue(look.again.unwrap_or(RESYNC).min(resync(&owner)))),
     }
 }
 
@@ -161,11 +167,12 @@ fn observe(
     owner: &InferenceDeployment,
     context: &Context,
     Seen { cause, monitored }: Seen,
+    pods: &[PodModels],
 ) -> InferenceDeploymentStatus {
     let image = owner.spec.image.clone().unwrap_or_else(|| context.defaults.image.clone());
     let deployment = deployment(owner, context);
     let now = Timestamp::now();
-    Observed { owner, deployment: deployment.as_ref(), cause, monitored, image, now }.status()
+    Observed { owner, deployment: deployment.as_ref(), pods, cause, monitored, image, now }.status()
 }
 
 async fn write_status(

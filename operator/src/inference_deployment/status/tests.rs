@@ -33,7 +33,7 @@ pub(super) fn status(
     cause: Option<Cause>,
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
-    Observed { owner, deployment, cause, monitored: None, image: "i".to_owned(), now }.status()
+    Observed { owner, deployment, pods: &[], cause, monitored: None, image: "i".to_owned(), now }.status()
 }
 
 fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
@@ -73,8 +73,16 @@ fn times_change_with_the_status_only() {
     owner.status = Some(status(&owner, None, None));
     let later = Timestamp::from_second(2000).unwrap();
     let observe = |owner: &InferenceDeployment, deployment: Option<&Deployment>| {
-        Observed { owner, deployment, cause: None, monitored: None, image: "i".to_owned(), now: later }
-            .status()
+        Observed {
+            owner,
+            deployment,
+            pods: &[],
+            cause: None,
+            monitored: None,
+            image: "i".to_owned(),
+            now: later,
+        }
+        .status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
     let ready = observe(&owner, Some(&deployment));
@@ -87,7 +95,19 @@ fn times_change_with_the_status_only() {
 
 #[test]
 fn what_people_and_autoscalers_read() {
-    let status = serde_json::to_value(status(&owner(1), Some(&deployment(1, 1, 1, 1, true)), None)).unwrap();
+    let (owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
+    let (pods, now) = ([PodModels { is_ready: true, told: None }], Timestamp::from_second(1000).unwrap());
+    let deployment = Some(&deployment);
+    let observed = Observed {
+        owner: &owner,
+        deployment,
+        pods: &pods,
+        cause: None,
+        monitored: None,
+        image: "i".to_owned(),
+        now,
+    };
+    let status = serde_json::to_value(observed.status()).unwrap();
     let expected = json!({
         "replicas": 1, "replicasReady": "1/1", "modelsReady": "1/1",
         "selector": "app.kubernetes.io/instance=m,app.kubernetes.io/name=ostro",
@@ -96,8 +116,7 @@ fn what_people_and_autoscalers_read() {
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&status[name], value, "{name}");
     }
-    assert_eq!(status["models"], json!([{ "id": "a/b", "replicasLoaded": 1 }]));
-    let _: &Value = &status;
+    assert_eq!(status["models"], json!([{ "id": "a/b", "replicasLoaded": 1, "state": "Loaded" }]));
 }
 
 #[test]
@@ -108,8 +127,15 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
         owner.spec.monitoring = serde_json::from_value(spec).unwrap();
         let monitored = lack.map(|lack| Monitored::of(ChildKind::ServiceMonitor, lack.as_ref()));
         let (deployment, now) = (Some(&deployment), Timestamp::from_second(1000).unwrap());
-        let observed =
-            Observed { owner: &owner, deployment, cause: None, monitored, image: "i".to_owned(), now };
+        let observed = Observed {
+            owner: &owner,
+            deployment,
+            pods: &[],
+            cause: None,
+            monitored,
+            image: "i".to_owned(),
+            now,
+        };
         let status = observed.status();
         let object = json!({ "metadata": { "generation": 3 }, "status": status });
         assert_eq!((kstatus::verdict(&object), status.phase), ("Current", Some(Phase::Ready)));
