@@ -112,6 +112,19 @@ pub struct Rollout {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 86_400))]
     pub drain_seconds: Option<i64>,
+    /// What does not replace pods by itself, and waits until it is released: `OperatorUpgrades` (unless said) holds what
+    /// a new operator would render for the same spec, `All` changes of the spec too, `Never` nothing. The condition
+    /// TemplateUpdatePending tells what waits, and how to release it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Hold {
+    #[default]
+    OperatorUpgrades,
+    Never,
+    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

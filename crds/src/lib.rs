@@ -13,8 +13,8 @@ mod status;
 mod validate;
 
 pub use cluster::{
-    Cache, CacheVolume, DisruptionBudget, HuggingFaceToken, MonitorKind, Monitoring, NetworkPolicyOptions,
-    Probe, Probes, Rollout, RolloutStrategy, ServiceOptions,
+    Cache, CacheVolume, DisruptionBudget, Hold, HuggingFaceToken, MonitorKind, Monitoring,
+    NetworkPolicyOptions, Probe, Probes, Rollout, RolloutStrategy, ServiceOptions,
 };
 pub use crd::{CRD_BYTES_MAX, crd_json};
 pub use spec::{InferenceDeployment, InferenceDeploymentSpec};

@@ -64,6 +64,11 @@ pub(crate) fn volumes(generator: &mut SchemaGenerator) -> Schema {
     as_schema(json!({ "type": "array", "description": description, "items": volume, "maxItems": ITEMS_MAX }))
 }
 
+/// Open: the operator checks what comes out.
+pub(crate) fn pod_template_patch(_: &mut SchemaGenerator) -> Schema {
+    as_schema(json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }))
+}
+
 fn as_schema(value: Value) -> Schema {
     Schema::try_from(value).expect("an object is a schema")
 }

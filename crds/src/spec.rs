@@ -143,6 +143,12 @@ pub struct InferenceDeploymentSpec {
     pub service: Option<ServiceOptions>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub monitoring: Option<Monitoring>,
+    /// Last resort: a strategic merge patch on the pod template that the operator made. Objects merge, null deletes,
+    /// `containers`, `volumes`, `env` and the like merge by their keys, other lists are replaced; `$patch` may be
+    /// `replace`, `delete` or `merge`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::pod_template_patch")]
+    pub pod_template_patch: Option<Map<String, Value>>,
 }
 
 /// A volume and where the daemon sees it.

@@ -10,8 +10,8 @@ pub struct InferenceDeploymentStatus {
     /// The `metadata.generation` that all of this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// By `type`: Ready, Available, Progressing, Degraded; Reconciling and Stalled only while true; Monitored
-    /// where `spec.monitoring` is set.
+    /// By `type`: Ready, Available, Progressing, Degraded; Reconciling, Stalled and TemplateUpdatePending only while
+    /// true; Monitored where `spec.monitoring` is set.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -80,6 +80,8 @@ pub enum ConditionType {
     Stalled,
     /// A Prometheus can find the pods.
     Monitored,
+    /// Pods run what an earlier operator, or an earlier spec, wanted, until a person releases what is wanted now.
+    TemplateUpdatePending,
 }
 
 impl ConditionType {
@@ -92,6 +94,7 @@ impl ConditionType {
             ConditionType::Reconciling => "Reconciling",
             ConditionType::Stalled => "Stalled",
             ConditionType::Monitored => "Monitored",
+            ConditionType::TemplateUpdatePending => "TemplateUpdatePending",
         }
     }
 }
@@ -134,6 +137,10 @@ pub enum Reason {
     ApiMissing,
     /// It may have, and the operator cannot use it.
     ApiUnavailable,
+    /// This operator would make other pods of the same spec.
+    OperatorUpgraded,
+    /// The spec asks for other pods, and for holding them.
+    SpecHeld,
 }
 
 impl Reason {
@@ -163,6 +170,8 @@ impl Reason {
             Reason::MonitorApplied => "MonitorApplied",
             Reason::ApiMissing => "APIMissing",
             Reason::ApiUnavailable => "APIUnavailable",
+            Reason::OperatorUpgraded => "OperatorUpgraded",
+            Reason::SpecHeld => "SpecHeld",
         }
     }
 

@@ -10,6 +10,9 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use support::{Cluster, await_until};
 
+const FIRST_IMAGE: &str = "registry.local/ostro:1";
+const SECOND_IMAGE: &str = "registry.local/ostro:2";
+
 /// The operator as a process outside of the cluster.
 struct Operator {
     process: Child,
@@ -17,8 +20,13 @@ struct Operator {
 
 impl Operator {
     fn start(cluster: &Cluster, identity: &str) -> Operator {
+        Operator::start_with(cluster, identity, FIRST_IMAGE)
+    }
+
+    /// With a default image, by which an operator renders other pods than its predecessor.
+    fn start_with(cluster: &Cluster, identity: &str, image: &str) -> Operator {
         let mut command: Command = cluster.command(&["exec", "--"]);
-        command.arg(program("ostro-operator")).args(["run", "--image", "registry.local/ostro:1"]);
+        command.arg(program("ostro-operator")).args(["run", "--image", image]);
         command.args(["--listen", "127.0.0.1:0", "--identity", identity]);
         let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         Operator { process }
@@ -73,7 +81,7 @@ fn await_ready(cluster: &Cluster, name: &str, replicas: &str) {
     });
 }
 
-const CHILDREN: &str = "deployments,services,configmaps,serviceaccounts,poddisruptionbudgets,networkpolicies,persistentvolumeclaims";
+const CHILDREN: &str = "deployments,services,configmaps,serviceaccounts,poddisruptionbudgets,networkpolicies,persistentvolumeclaims,controllerrevisions";
 
 /// `kind/name` of what belongs to an object.
 fn children(cluster: &Cluster, name: &str) -> Vec<String> {
@@ -112,25 +120,30 @@ fn apply(cluster: &Cluster, text: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[test]
-fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
-    let Some(cluster) = Cluster::with_simulated_nodes("test-operator") else { return };
+/// A control plane that knows the API, with a namespace.
+fn up(name: &'static str) -> Option<Cluster> {
+    let cluster = Cluster::with_simulated_nodes(name)?;
     cluster.run(&["up", "--control-plane-only"]);
     let crd = Command::new(program("ostro-operator")).arg("crd").output().unwrap();
     // Client-side: the object fits the annotation.
     apply(&cluster, &String::from_utf8(crd.stdout).unwrap());
     await_until("the API", || cluster.kubectl_input(&["get", "infd"], "").status.success());
     cluster.kubectl(&["create", "namespace", "shop"]);
+    Some(cluster)
+}
+
+#[test]
+fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
+    let Some(cluster) = up("test-operator") else { return };
     check_rules(&cluster);
 
     let operator = Operator::start(&cluster, "first");
     let spec = json!({ "models": [{ "modelId": "a/b" }], "resources": { "requests": { "cpu": "100m" } } });
     apply(&cluster, &manifest("m", &spec));
     await_ready(&cluster, "m", "1/1");
-    assert_eq!(
-        children(&cluster, "m"),
-        ["deployment.apps/m", "service/m", "configmap/m-config", "serviceaccount/m"]
-    );
+    let found = children(&cluster, "m");
+    assert_eq!(found[..4], ["deployment.apps/m", "service/m", "configmap/m-config", "serviceaccount/m"]);
+    assert!(found.len() == 5 && found[4].starts_with("controllerrevision.apps/m-"), "{found:?}");
     cluster.kubectl(&["scale", "infd/m", "--replicas=3", "--namespace", "shop"]);
     await_ready(&cluster, "m", "3/3");
     assert!(children(&cluster, "m").contains(&"poddisruptionbudget.policy/m".to_owned()));
@@ -164,11 +177,85 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     apply(&cluster, &manifest("n", &spec));
     await_ready(&cluster, "n", "1/1");
     let of_new = applies(&cluster) - before;
-    // Four children, and the status as it changed; `m` was reconciled too.
+    // Five children, and the status as it changed; `m` was reconciled too.
     assert!((5..=12).contains(&of_new), "{of_new} writes");
 
     cluster.kubectl(&["delete", "infd/m", "infd/n", "--namespace", "shop", "--cascade=foreground"]);
     for name in ["m", "n"] {
         await_until("the children to go", || children(&cluster, name).is_empty());
     }
+}
+
+/// The Deployment's generation and the image of its pods.
+fn deployed(cluster: &Cluster) -> (i64, String) {
+    let deployment = get(cluster, "deployment/m");
+    let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
+    (deployment["metadata"]["generation"].as_i64().unwrap(), image.as_str().unwrap().to_owned())
+}
+
+/// What TemplateUpdatePending says, once it says this.
+fn await_pending(cluster: &Cluster, part: &str) -> String {
+    let mut message = String::new();
+    await_until(&format!("TemplateUpdatePending with {part}"), || {
+        let pending = condition(cluster, "m", "TemplateUpdatePending");
+        message =
+            pending.and_then(|pending| Some(pending["message"].as_str()?.to_owned())).unwrap_or_default();
+        message.contains(part)
+    });
+    message
+}
+
+fn check_patches(cluster: &Cluster) {
+    let patched = |patch: Value| json!({ "models": [{ "modelId": "a/b" }], "podTemplatePatch": patch });
+    let patch = json!({ "spec": { "hostname": "x", "securityContext": { "fsGroup": null } } });
+    // Without the word kubectl drops what is null.
+    let words = ["apply", "--server-side", "-f", "-"];
+    let output = cluster.kubectl_input(&words, &manifest("patched", &patched(patch)));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    await_ready(cluster, "patched", "1/1");
+    let pod = get(cluster, "deployment/patched")["spec"]["template"]["spec"].clone();
+    assert_eq!((&pod["hostname"], pod["securityContext"].get("fsGroup")), (&json!("x"), None));
+    apply(cluster, &manifest("wrong", &patched(json!({ "spec": { "hostNam": "x" } }))));
+    await_until("the field to be named", || {
+        condition(cluster, "wrong", "Ready").is_some_and(|ready| {
+            let message = ready["message"].as_str().unwrap();
+            ready["reason"] == "InvalidConfig" && message.contains("spec.podTemplatePatch.spec.hostNam ")
+        })
+    });
+    assert_eq!(children(cluster, "wrong"), [""; 0]);
+}
+
+#[test]
+fn a_new_operator_restarts_no_pods_until_it_is_told_to() {
+    let Some(cluster) = up("test-hold") else { return };
+    let operator = Operator::start(&cluster, "first");
+    apply(&cluster, &manifest("m", &json!({ "models": [{ "modelId": "a/b" }] })));
+    await_ready(&cluster, "m", "1/1");
+    let before = deployed(&cluster);
+    operator.kill();
+
+    let operator = Operator::start_with(&cluster, "second", SECOND_IMAGE);
+    await_pending(&cluster, "would change spec.containers[ostro].image. ");
+    assert_eq!(deployed(&cluster), before);
+    await_ready(&cluster, "m", "1/1");
+    assert_eq!(get(&cluster, "infd/m")["status"]["image"], FIRST_IMAGE);
+    operator.kill();
+
+    // As one from before there were revisions.
+    let all = ["--namespace", "shop", "--all"];
+    cluster.kubectl(&[&["delete", "controllerrevisions"], &all[..]].concat());
+    let _operator = Operator::start_with(&cluster, "third", SECOND_IMAGE);
+    let message = await_pending(&cluster, "found in the Deployment");
+    assert!(message.contains("would change spec.containers[ostro].image. "), "{message}");
+    assert_eq!(deployed(&cluster), before);
+    check_patches(&cluster);
+    assert_eq!(deployed(&cluster), before);
+
+    let release = message.rsplit(' ').next().unwrap();
+    cluster.kubectl(&["annotate", "infd/m", release, "--namespace", "shop"]);
+    await_until("the release", || deployed(&cluster) == (before.0 + 1, SECOND_IMAGE.to_owned()));
+    await_until("nothing to wait", || condition(&cluster, "m", "TemplateUpdatePending").is_none());
+    await_ready(&cluster, "m", "1/1");
+    let revisions = children(&cluster, "m").into_iter().filter(|name| name.starts_with("controllerrevision"));
+    assert_eq!(revisions.count(), 1);
 }

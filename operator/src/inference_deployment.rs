@@ -6,6 +6,7 @@ pub(crate) mod children;
 pub(crate) mod classify;
 pub(crate) mod controller;
 pub(crate) mod daemons;
+pub(crate) mod hold;
 pub(crate) mod optional;
 pub(crate) mod status;
 
@@ -26,10 +27,13 @@ use serde_json::json;
 use crate::backoff::{Backoff, spread};
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError, MANAGER};
-use build::{ChildKind, Defaults, Names, build, monitor_kind, startup_budget_seconds};
+use build::{
+    ChildKind, Defaults, Names, Rendering, build, image, monitor_kind, render, startup_budget_seconds,
+};
 use children::Children;
 use classify::{Cause, Signals, classify};
-use daemons::{Daemons, PodModels};
+use daemons::{Daemons, Look, PodModels};
+use hold::Pending;
 use status::{Monitored, Observed, is_same, model_ids, transitions};
 
 /// A missed event is made up for after this long, give or take.
@@ -81,31 +85,40 @@ pub(crate) async fn reconcile(
         // An object without conditions would count as ready.
         write_status(&owner, &context, &observe(&owner, &context, Seen::default(), &[])).await?;
     }
-    let mut seen = Seen::default();
-    let mut failed = None;
-    match owner.spec.validate() {
-        Err(problems) => seen.cause = Some(invalid(&problems)),
-        Ok(valid) => {
-            let prepared = build(&owner, &valid, &context.defaults);
-            match apply::apply(&context.client, &context.children, &owner, &prepared).await {
-                Ok(applied) => seen = record(&owner, &context, &applied),
-                Err(error) => {
-                    seen.cause = Some(refused(&error));
-                    failed = Some(error);
-                }
-            }
-        }
-    }
-    let pods = context.children.pods_of(&owner);
-    let uid = owner.uid().unwrap_or_default();
-    let look = context.daemons.look(&uid, &model_ids(&owner.spec), &pods).await;
+    let rendered = owner.spec.validate().and_then(|valid| render(&owner, &valid, &context.defaults));
+    let (seen, failed) = match rendered {
+        Err(problems) => (Seen { cause: Some(invalid(&problems)), ..Seen::default() }, None),
+        Ok(rendered) => carry_out(&owner, &context, rendered).await,
+    };
+    let look = look(&owner, &context, seen.pending.as_ref()).await;
     let status = observe(&owner, &context, seen, &look.pods);
     if !is_same(&owner, &status) {
         write_status(&owner, &context, &status).await?;
     }
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(Action::requeue(look.again.unwrap_or(RESYNC).min(resync(&owner)))),
+        None => Ok(Action::requeue(look.again.into_iter().fold(resync(&owner), Duration::min))),
+    }
+}
+
+async fn carry_out(
+    owner: &InferenceDeployment,
+    context: &Context,
+    rendered: Rendering,
+) -> (Seen, Option<ApplyError>) {
+    let failed = |error: ApplyError, pending| {
+        let seen = Seen { cause: Some(refused(&error)), pending, ..Seen::default() };
+        (seen, Some(error))
+    };
+    let history = match hold::fetch::fetch_history(context, owner, &rendered).await {
+        Ok(history) => history,
+        Err(error) => return failed(error, None),
+    };
+    let plan = hold::plan(owner, &history, rendered);
+    let prepared = build(owner, &plan.kept);
+    match apply::apply(&context.client, &context.children, owner, &prepared).await {
+        Ok(applied) => (Seen { pending: plan.pending, ..record(owner, context, &applied) }, None),
+        Err(error) => failed(error, plan.pending),
     }
 }
 
@@ -119,6 +132,8 @@ fn resync(owner: &InferenceDeployment) -> Duration {
 struct Seen {
     cause: Option<Cause>,
     monitored: Option<Monitored>,
+    /// What is not rolled out until it is released.
+    pending: Option<Pending>,
 }
 
 fn record(owner: &InferenceDeployment, context: &Context, applied: &Applied) -> Seen {
@@ -132,17 +147,25 @@ fn record(owner: &InferenceDeployment, context: &Context, applied: &Applied) -> 
     let pods: Vec<_> = pods.iter().map(AsRef::as_ref).collect();
     let names = Names::of(owner);
     let claim = context.children.typed(ChildKind::PersistentVolumeClaim, owner, &names.claim());
+    let budget = |deployment: &Deployment| startup_budget_seconds(&deployment.spec.template);
     let cause = classify(&Signals {
         pods: &pods,
         deployment: deployment.as_ref(),
         claim: claim.as_ref(),
-        startup_budget_seconds: startup_budget_seconds(&owner.spec).into(),
+        startup_budget_seconds: deployment.as_ref().map_or(0, budget).into(),
     });
     let monitored = monitor_kind(&owner.spec).map(|kind| {
         let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
         Monitored::of(kind, lacking.map(|(_, lack)| lack))
     });
-    Seen { cause, monitored }
+    Seen { cause, monitored, pending: None }
+}
+
+/// What the pods' daemons say of the models.
+async fn look(owner: &InferenceDeployment, context: &Context, pending: Option<&Pending>) -> Look {
+    let pods = context.children.pods_of(owner);
+    let uid = owner.uid().unwrap_or_default();
+    context.daemons.look(&uid, &model_ids(owner, pending), &pods).await
 }
 
 fn deployment(owner: &InferenceDeployment, context: &Context) -> Option<Deployment> {
@@ -166,13 +189,16 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Seen { cause, monitored }: Seen,
+    Seen { cause, monitored, pending }: Seen,
     pods: &[PodModels],
 ) -> InferenceDeploymentStatus {
-    let image = owner.spec.image.clone().unwrap_or_else(|| context.defaults.image.clone());
     let deployment = deployment(owner, context);
-    let now = Timestamp::now();
-    Observed { owner, deployment: deployment.as_ref(), pods, cause, monitored, image, now }.status()
+    // That of the pods, which may be held.
+    let running = deployment.as_ref().and_then(|deployment| image(&deployment.spec.template));
+    let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
+    let image = running.unwrap_or(wanted).to_owned();
+    let (deployment, now) = (deployment.as_ref(), Timestamp::now());
+    Observed { owner, deployment, pods, cause, monitored, pending, image, now }.status()
 }
 
 async fn write_status(

@@ -7,12 +7,12 @@ use anyhow::{Context, bail};
 use kube::api::DynamicObject;
 use ostro_config::Document;
 use ostro_config::manifest::KIND;
-use ostro_crds::{InferenceDeployment, ValidSpec, crd_json};
+use ostro_crds::{InferenceDeployment, crd_json};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::{FileArgs, RenderArgs};
-use crate::inference_deployment::build::{Defaults, build};
+use crate::args::{DEFAULT_IMAGE, FileArgs, RenderArgs};
+use crate::inference_deployment::build::{self, Defaults, Kept, Rendering, inputs_hash};
 
 /// Larger files are not manifests.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -22,24 +22,25 @@ pub(crate) fn crd() -> anyhow::Result<()> {
 }
 
 pub(crate) fn validate(args: &FileArgs) -> anyhow::Result<()> {
-    let (object, _) = read(&args.file)?;
+    let (object, _) = read(&args.file, DEFAULT_IMAGE)?;
     let name = object.metadata.name.unwrap_or_default();
     print(&format!("{name} is valid\n"))
 }
 
 pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<()> {
-    let (mut object, valid) = read(&args.input.file)?;
+    let (mut object, rendering) = read(&args.input.file, &args.image)?;
     object.metadata.namespace.get_or_insert_with(|| args.namespace.clone());
     // The API server gives it; owner references name it.
     object.metadata.uid.get_or_insert_default();
-    let prepared = build(&object, &valid, &Defaults { image: args.image.clone() });
+    let kept = Kept { rendering, spec_hash: inputs_hash(&object.spec), number: 1 };
+    let prepared = build::build(&object, &kept);
     let objects: Vec<&DynamicObject> = prepared.iter().map(|prepared| &prepared.object).collect();
     let texts = objects.into_iter().map(yaml).collect::<anyhow::Result<Vec<_>>>()?;
     print(&texts.join("---\n"))
 }
 
-/// A manifest whose rules hold; what does not tells its line.
-pub(crate) fn read(path: &Path) -> anyhow::Result<(InferenceDeployment, ValidSpec)> {
+/// A manifest whose rules hold, and what pods would run; what does not hold tells its line.
+pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<(InferenceDeployment, Rendering)> {
     let (name, text) = text(path)?;
     if let Err(problems) =
         Document::parse_manifest(&name, &text).and_then(ostro_config::Loaded::from_document)
@@ -55,8 +56,10 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<(InferenceDeployment, ValidSpe
     if object.metadata.name.as_deref().is_none_or(str::is_empty) {
         bail!("{name}: metadata.name is missing");
     }
-    let valid = object.spec.validate().map_err(|problems| anyhow::anyhow!("{name}: {problems}"))?;
-    Ok((object, valid))
+    let defaults = Defaults { image: image.to_owned() };
+    let rendering = object.spec.validate().and_then(|valid| build::render(&object, &valid, &defaults));
+    let rendering = rendering.map_err(|problems| anyhow::anyhow!("{name}: {problems}"))?;
+    Ok((object, rendering))
 }
 
 pub(crate) fn text(path: &Path) -> anyhow::Result<(String, String)> {

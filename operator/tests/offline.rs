@@ -34,7 +34,7 @@ fn a_manifest_is_valid_beside_other_objects() {
     assert_eq!(run(&["validate", "-f", "-"], &input), (true, "m is valid\n".to_owned(), String::new()));
     let (_, objects, _) = run(&["render", "-f", "-", "--namespace", "shop"], &input);
     let kinds: Vec<&str> = objects.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
-    assert_eq!(kinds, ["ServiceAccount", "ConfigMap", "Service", "Deployment"]);
+    assert_eq!(kinds, ["ServiceAccount", "ControllerRevision", "ConfigMap", "Service", "Deployment"]);
     assert!(objects.contains("namespace: shop"));
 }
 
@@ -55,10 +55,20 @@ fn what_is_wrong_is_named() {
             "  models: [{modelId: a/b}]\n  monitoring: {interval: 5s, scrapeTimeout: 10s}\n",
             "spec.monitoring.scrapeTimeout must not be longer than monitoring.interval",
         ),
+        (
+            "  models: [{modelId: a/b}]\n  podTemplatePatch: {spec: {containers: [{image: x}]}}\n",
+            "spec.podTemplatePatch.spec.containers[0].name is missing",
+        ),
+        (
+            "  models: [{modelId: a/b}]\n  podTemplatePatch: {spec: {hostNetwrk: true}}\n",
+            "spec.podTemplatePatch.spec.hostNetwrk is not a field of a pod template",
+        ),
     ];
     for (spec, expected) in cases {
-        let (is_valid, _, errors) = run(&["validate", "-f", "-"], &format!("{HEAD}{spec}"));
-        assert!(!is_valid && errors.contains(expected), "{errors}");
+        for command in ["validate", "render"] {
+            let (is_valid, _, errors) = run(&[command, "-f", "-"], &format!("{HEAD}{spec}"));
+            assert!(!is_valid && errors.contains(expected), "{errors}");
+        }
     }
 }
 

@@ -23,7 +23,7 @@ pub const DAEMON_FIELDS: [&str; 7] =
     ["default_model_id", "global", "runtime", "server", "paged_attn", "sandbox", "models"];
 
 /// Fields of a spec that only the operator reads.
-pub const CLUSTER_FIELDS: [&str; 22] = [
+pub const CLUSTER_FIELDS: [&str; 23] = [
     "replicas",
     "image",
     "imagePullPolicy",
@@ -46,6 +46,7 @@ pub const CLUSTER_FIELDS: [&str; 22] = [
     "networkPolicy",
     "service",
     "monitoring",
+    "podTemplatePatch",
 ];
 
 impl Document {

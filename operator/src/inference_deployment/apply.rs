@@ -137,7 +137,7 @@ pub(crate) fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool
 }
 
 /// Every field of `part` is in `whole`, which may have more: the API server's defaults.
-fn contains(whole: &Value, part: &Value) -> bool {
+pub(crate) fn contains(whole: &Value, part: &Value) -> bool {
     match (whole, part) {
         (Value::Object(whole), Value::Object(part)) => {
             part.iter().all(|(name, part)| match whole.get(name) {
@@ -148,12 +148,13 @@ fn contains(whole: &Value, part: &Value) -> bool {
         (Value::Array(whole), Value::Array(part)) => {
             whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
         }
-        (Value::String(whole), Value::String(part)) => {
-            // `1000m` and `1` are the same amount, and the API server writes the second.
-            whole == part || quantity(whole).is_some_and(|whole| Some(whole) == quantity(part))
-        }
+        (Value::String(whole), Value::String(part)) => is_same_text(whole, part),
         (whole, part) => whole == part,
     }
+}
+
+pub(crate) fn is_same_text(one: &str, other: &str) -> bool {
+    one == other || quantity(one).is_some_and(|one| Some(one) == quantity(other))
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -5,14 +5,18 @@ mod config_map;
 mod deployment;
 mod disruption_budget;
 mod gpu;
+mod inputs;
 mod monitor;
 mod names;
 mod network_policy;
+mod patch;
 mod pod;
 mod probes;
+mod revision;
 mod service;
 mod service_account;
 mod startup;
+mod template;
 #[cfg(test)]
 mod tests;
 mod volumes;
@@ -20,16 +24,22 @@ mod volumes;
 use kube::api::{DynamicObject, TypeMeta};
 use kube::core::ObjectMeta;
 use kube::{Resource, ResourceExt};
+use ostro_config::Problems;
 use ostro_crds::{InferenceDeployment, ValidSpec};
 use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+pub(crate) use config_map::FILE as CONFIG_FILE;
 pub(crate) use gpu::is_gpu;
+pub(crate) use inputs::inputs_hash;
 pub(crate) use monitor::kind as monitor_kind;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
-pub(crate) use pod::CONTAINER;
-pub(crate) use probes::startup_budget_seconds;
+pub(crate) use patch::merge_key;
+pub(crate) use pod::{CONFIG_HASH, CONTAINER};
+pub(crate) use revision::{History, Kept, Rendering};
 pub(crate) use service::endpoint;
+pub(crate) use template::{image, startup_budget_seconds};
 pub(crate) use volumes::CONFIG_DIR;
 
 /// Of what an object's fields were when the operator applied it.
@@ -53,6 +63,8 @@ pub(crate) struct Prepared {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum ChildKind {
     ServiceAccount,
+    /// Before all that it decides.
+    ControllerRevision,
     ConfigMap,
     PersistentVolumeClaim,
     Service,
@@ -63,24 +75,45 @@ pub(crate) enum ChildKind {
     PodMonitor,
 }
 
-/// Everything that an object wants to exist, in the order in which it is applied.
-pub(crate) fn build(owner: &InferenceDeployment, valid: &ValidSpec, defaults: &Defaults) -> Vec<Prepared> {
+/// What this operator would have the pods depend on.
+pub(crate) fn render(
+    owner: &InferenceDeployment,
+    valid: &ValidSpec,
+    defaults: &Defaults,
+) -> Result<Rendering, Problems> {
     let names = Names::of(owner);
-    let config = config_map::build(&names, valid);
-    let hash = config_map::content_hash(&config);
+    let config = valid.daemon.written_toml();
+    let config_hash = config_map::content_hash(&config_map::build(&names, &config));
+    let input = pod::PodInput { defaults, config_hash: &config_hash };
+    let template = pod::build(&names, &owner.spec, &valid.daemon, &input)?;
+    Ok(Rendering {
+        renderer: Some(env!("CARGO_PKG_VERSION").to_owned()),
+        template: serde_json::to_value(&template).expect("Kubernetes types are JSON"),
+        config,
+    })
+}
+
+/// Everything that an object wants to exist, in the order in which it is applied. What pods depend on comes from `kept`
+/// alone, whatever the spec says.
+pub(crate) fn build(owner: &InferenceDeployment, kept: &Kept) -> Vec<Prepared> {
+    let names = Names::of(owner);
     let spec = &owner.spec;
+    let pod = kept.rendering.pod();
     let mut prepared = Vec::new();
     let mut add = |kind, object: Option<DynamicObject>| {
         prepared.extend(object.map(|object| finish(owner, kind, object)));
     };
-    add(ChildKind::ServiceAccount, service_account::build(&names, spec).map(dynamic));
-    add(ChildKind::ConfigMap, Some(dynamic(config)));
+    add(ChildKind::ServiceAccount, service_account::build(&names, spec, &pod).map(dynamic));
+    add(ChildKind::ControllerRevision, Some(dynamic(revision::build(&names, kept))));
+    add(ChildKind::ConfigMap, Some(dynamic(config_map::build(&names, &kept.rendering.config))));
     add(ChildKind::PersistentVolumeClaim, claim::build(&names, spec).map(dynamic));
     add(ChildKind::Service, Some(dynamic(service::build(&names, spec))));
-    add(ChildKind::NetworkPolicy, network_policy::build(&names, spec, &valid.daemon).map(dynamic));
+    add(ChildKind::NetworkPolicy, network_policy::build(&names, spec, &pod).map(dynamic));
     add(ChildKind::PodDisruptionBudget, disruption_budget::build(&names, spec).map(dynamic));
-    let pod = pod::build(&names, spec, &valid.daemon, &pod::PodInput { defaults, config_hash: &hash });
-    add(ChildKind::Deployment, Some(dynamic(deployment::build(&names, spec, pod))));
+    let mut deployment = dynamic(deployment::build(&names, spec, &pod));
+    // As it was kept: another version's types may know more fields.
+    deployment.data["spec"]["template"] = kept.rendering.template.clone();
+    add(ChildKind::Deployment, Some(deployment));
     for kind in [ChildKind::ServiceMonitor, ChildKind::PodMonitor] {
         add(kind, monitor::build(&names, spec, kind));
     }
@@ -116,4 +149,23 @@ fn finish(owner: &InferenceDeployment, kind: ChildKind, mut object: DynamicObjec
 /// 64 bits of SHA-256 in hexadecimal.
 pub(crate) fn short_hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes)[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Of a value, whatever the order of its fields; absent and null are the same.
+pub(crate) fn content_hash(value: &Value) -> String {
+    let mut value = value.clone();
+    remove_nulls(&mut value);
+    value.sort_all_objects();
+    short_hash(&serde_json::to_vec(&value).expect("a value is JSON"))
+}
+
+fn remove_nulls(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|_, value| !value.is_null());
+            fields.values_mut().for_each(remove_nulls);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_nulls),
+        _ => {}
+    }
 }

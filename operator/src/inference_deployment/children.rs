@@ -46,8 +46,9 @@ impl Scope {
 }
 
 impl ChildKind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::ServiceAccount,
+        Self::ControllerRevision,
         Self::ConfigMap,
         Self::PersistentVolumeClaim,
         Self::Service,
@@ -62,6 +63,7 @@ impl ChildKind {
     pub(crate) fn resource(self) -> ApiResource {
         let (group, plural) = match self {
             Self::ServiceAccount => ("", "serviceaccounts"),
+            Self::ControllerRevision => ("apps", "controllerrevisions"),
             Self::ConfigMap => ("", "configmaps"),
             Self::PersistentVolumeClaim => ("", "persistentvolumeclaims"),
             Self::Service => ("", "services"),

@@ -6,14 +6,14 @@ mod monitored;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use ostro_crds::{
-    ConditionType, InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Phase, Reason,
-};
+use kube::ResourceExt;
+use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, Phase, Reason};
 use serde_json::Value;
 
 use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
 use super::daemons::PodModels;
+use super::hold::{Pending, PendingCause};
 
 pub(crate) use monitored::Monitored;
 
@@ -26,6 +26,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) cause: Option<Cause>,
     /// Absent while it is not known.
     pub(crate) monitored: Option<Monitored>,
+    /// What is not rolled out until it is released.
+    pub(crate) pending: Option<Pending>,
     pub(crate) image: String,
     pub(crate) now: Timestamp,
 }
@@ -45,7 +47,7 @@ impl Observed<'_> {
     pub(crate) fn status(&self) -> InferenceDeploymentStatus {
         let counts = self.counts();
         let names = Names::of(self.owner);
-        let models = model_ids(&self.owner.spec);
+        let models = model_ids(self.owner, self.pending.as_ref());
         let verdict = Verdict::of(counts, self.cause.as_ref()).with(models::news(&models, self.pods));
         InferenceDeploymentStatus {
             observed_generation: self.owner.metadata.generation,
@@ -94,6 +96,14 @@ impl Observed<'_> {
             conditions.push(self.condition(ConditionType::Reconciling, true, (verdict.reason, message)));
         }
         conditions.extend(self.monitored());
+        if let Some(pending) = &self.pending {
+            let reason = match pending.cause {
+                PendingCause::OperatorUpgrade => Reason::OperatorUpgraded,
+                PendingCause::SpecChange => Reason::SpecHeld,
+            };
+            let told = (reason, &pending.message(&self.owner.name_any()));
+            conditions.push(self.condition(ConditionType::TemplateUpdatePending, true, told));
+        }
         conditions
     }
 
@@ -180,9 +190,12 @@ impl Verdict {
     }
 }
 
-/// What the status calls the models.
-pub(crate) fn model_ids(spec: &InferenceDeploymentSpec) -> Vec<String> {
-    let ids = spec.models.iter().filter_map(|model| model.get("modelId").and_then(Value::as_str));
+/// Of the models that pods serve, or are to serve.
+pub(crate) fn model_ids(owner: &InferenceDeployment, pending: Option<&Pending>) -> Vec<String> {
+    if let Some(held) = pending.and_then(|pending| pending.models.clone()) {
+        return held;
+    }
+    let ids = owner.spec.models.iter().filter_map(|model| model.get("modelId").and_then(Value::as_str));
     ids.map(str::to_owned).collect()
 }
 

@@ -1,6 +1,7 @@
 //! What the operator would change in the cluster: its own building and comparing, on what is there. Where something
 //! would be written, a dry run tells what the API server makes of it.
 
+mod held;
 mod intended;
 mod report;
 
@@ -16,7 +17,10 @@ use super::cluster::{Cluster, explained};
 use super::diff::{FieldChange, diff};
 use crate::args::DEFAULT_IMAGE;
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
-use crate::inference_deployment::build::{ChildKind, Defaults, HASH_ANNOTATION, MANAGED_BY, Prepared, build};
+use crate::inference_deployment::build::{
+    ChildKind, Defaults, HASH_ANNOTATION, MANAGED_BY, Prepared, build, render,
+};
+use crate::inference_deployment::hold;
 use crate::offline;
 
 /// What would happen to one object.
@@ -47,7 +51,7 @@ pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
     let mut cluster = Cluster::connect(&args.cluster).await?;
     let plan = match (&args.subject.file, &args.subject.name) {
         (Some(path), _) => {
-            let (object, _) = offline::read(path)?;
+            let (object, _) = offline::read(path, args.image.as_deref().unwrap_or(DEFAULT_IMAGE))?;
             match (object.namespace(), &args.cluster.namespace) {
                 (Some(own), Some(other)) if own != *other => {
                     bail!("{} is of namespace {own}, and --namespace says {other}", object.name_any())
@@ -89,14 +93,17 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     if owner.metadata.deletion_timestamp.is_some() {
         bail!("InferenceDeployment {} is being deleted: the operator leaves it alone", owner.name_any());
     }
-    let valid =
-        owner.spec.validate().map_err(|problems| anyhow::anyhow!("{}: {problems}", owner.name_any()))?;
     let mut plan = Plan::default();
     let image = match image {
         Some(image) => image.to_owned(),
         None => default_image(cluster, owner, &mut plan).await?,
     };
-    let prepared = build(owner, &valid, &Defaults { image });
+    let rendered = owner.spec.validate().and_then(|valid| render(owner, &valid, &Defaults { image }));
+    let rendered = rendered.map_err(|problems| anyhow::anyhow!("{}: {problems}", owner.name_any()))?;
+    let history = held::history(cluster, owner, &rendered).await?;
+    let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered);
+    plan.notes.extend(pending.map(|pending| pending.message(&owner.name_any())));
+    let prepared = build(owner, &kept);
     let kinds = kinds(cluster).await?;
     for wanted in &prepared {
         if !kinds.contains(&wanted.kind) {

@@ -2,15 +2,14 @@
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::ObjectMeta;
-use ostro_crds::ValidSpec;
 
 use super::names::Names;
 use super::short_hash;
 
-pub(super) const FILE: &str = "ostro.toml";
+pub(crate) const FILE: &str = "ostro.toml";
 
-pub(super) fn build(names: &Names, valid: &ValidSpec) -> ConfigMap {
-    let data = [(FILE.to_owned(), valid.daemon.written_toml())];
+pub(super) fn build(names: &Names, config: &str) -> ConfigMap {
+    let data = [(FILE.to_owned(), config.to_owned())];
     ConfigMap {
         metadata: ObjectMeta { name: Some(names.config_map()), ..ObjectMeta::default() },
         data: Some(data.into()),

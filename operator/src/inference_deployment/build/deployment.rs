@@ -8,12 +8,12 @@ use kube::core::ObjectMeta;
 use ostro_crds::{InferenceDeploymentSpec, RolloutStrategy};
 
 use super::names::Names;
-use super::probes::startup_budget_seconds;
+use super::template::startup_budget_seconds;
 
-pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec, pod: PodTemplateSpec) -> Deployment {
+pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec, pod: &PodTemplateSpec) -> Deployment {
     let selector = LabelSelector { match_labels: Some(names.selector()), ..LabelSelector::default() };
     // A rollout is stuck only when pods had all the time that they may take to start.
-    let deadline = startup_budget_seconds(spec).saturating_add(600);
+    let deadline = startup_budget_seconds(pod).saturating_add(600);
     Deployment {
         metadata: ObjectMeta { name: Some(names.name.clone()), ..ObjectMeta::default() },
         spec: DeploymentSpec {
@@ -22,7 +22,7 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec, pod: PodTempl
             strategy: Some(strategy(spec)),
             progress_deadline_seconds: Some(deadline),
             revision_history_limit: Some(3),
-            template: pod,
+            template: pod.clone(),
             ..DeploymentSpec::default()
         },
         ..Deployment::default()

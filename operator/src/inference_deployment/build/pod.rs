@@ -5,16 +5,16 @@ use k8s_openapi::api::core::v1::{
     PodSecurityContext, PodSpec, PodTemplateSpec, SeccompProfile, SecurityContext, SleepAction,
 };
 use kube::core::ObjectMeta;
-use ostro_config::Loaded;
+use ostro_config::{Loaded, Problems};
 use ostro_crds::InferenceDeploymentSpec;
 
 use super::config_map::FILE;
 use super::names::{Names, labels};
 use super::volumes::{self, CACHE_DIR, CONFIG_DIR};
-use super::{Defaults, gpu, probes};
+use super::{Defaults, gpu, patch, probes};
 
 pub(crate) const CONTAINER: &str = "ostro";
-const CONFIG_HASH: &str = "inference.ostro.dev/config-hash";
+pub(crate) const CONFIG_HASH: &str = "inference.ostro.dev/config-hash";
 /// As in the image.
 const USER: i64 = 65532;
 /// Between the Service's forgetting the pod and the daemon's stop: no new request is lost.
@@ -33,13 +33,13 @@ pub(super) fn build(
     spec: &InferenceDeploymentSpec,
     daemon: &Loaded,
     input: &PodInput<'_>,
-) -> PodTemplateSpec {
+) -> Result<PodTemplateSpec, Problems> {
     let (volumes, mounts) = volumes::build(names, spec);
     let drain = spec.rollout.as_ref().and_then(|rollout| rollout.drain_seconds).unwrap_or(DRAIN_SECONDS);
     let mut container = container(spec, daemon, input.defaults);
     container.volume_mounts = Some(mounts);
     let annotations = [(CONFIG_HASH.to_owned(), input.config_hash.to_owned())];
-    PodTemplateSpec {
+    let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels(&names.name)),
             annotations: Some(annotations.into()),
@@ -64,6 +64,10 @@ pub(super) fn build(
             runtime_class_name: spec.runtime_class_name.clone(),
             ..PodSpec::default()
         }),
+    };
+    match &spec.pod_template_patch {
+        Some(patch) => patch::apply(names, template, patch),
+        None => Ok(template),
     }
 }
 

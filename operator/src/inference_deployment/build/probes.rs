@@ -32,12 +32,6 @@ pub(super) fn build(spec: &InferenceDeploymentSpec) -> PodProbes {
     }
 }
 
-/// How long a container may take to start before the kubelet ends it.
-pub(crate) fn startup_budget_seconds(spec: &InferenceDeploymentSpec) -> i32 {
-    let startup = build(spec).startup;
-    startup.period_seconds.unwrap_or(1).saturating_mul(startup.failure_threshold.unwrap_or(1))
-}
-
 struct Settings {
     path: &'static str,
     period_seconds: i32,

@@ -16,8 +16,9 @@ fn built(spec: Value) -> Vec<Value> {
     let object = object(spec);
     let valid = object.spec.validate().unwrap();
     let defaults = Defaults { image: "ostro:1".to_owned() };
-    let prepared = build(&object, &valid, &defaults);
-    prepared.iter().map(|prepared| serde_json::to_value(&prepared.object).unwrap()).collect()
+    let rendering = render(&object, &valid, &defaults).unwrap();
+    let kept = Kept { rendering, spec_hash: inputs_hash(&object.spec), number: 1 };
+    build(&object, &kept).iter().map(|prepared| json!(prepared.object)).collect()
 }
 
 fn with(fields: Value) -> Value {
@@ -30,15 +31,20 @@ fn of_kind(objects: &[Value], kind: &str) -> Option<Value> {
     objects.iter().find(|object| object["kind"] == kind).cloned()
 }
 
+fn budget(spec: Value) -> i32 {
+    let deployment = of_kind(&built(spec), "Deployment").unwrap();
+    startup_budget_seconds(&serde_json::from_value(deployment["spec"]["template"].clone()).unwrap())
+}
+
 fn pod(fields: Value) -> Value {
     of_kind(&built(with(fields)), "Deployment").unwrap()["spec"]["template"].clone()
 }
 
 #[test]
-fn the_least_object_wants_four_others() {
+fn the_least_object_wants_five_others() {
     let objects = built(with(json!({})));
     let kinds: Vec<&str> = objects.iter().map(|object| object["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["ServiceAccount", "ConfigMap", "Service", "Deployment"]);
+    assert_eq!(kinds, ["ServiceAccount", "ControllerRevision", "ConfigMap", "Service", "Deployment"]);
     for object in &objects {
         assert_eq!(object["metadata"]["namespace"], "n");
         assert_eq!(object["metadata"]["ownerReferences"][0]["uid"], "u");
@@ -47,6 +53,10 @@ fn the_least_object_wants_four_others() {
     let config = of_kind(&objects, "ConfigMap").unwrap();
     assert_eq!(config["data"]["ostro.toml"], "[[models]]\nmodel_id = \"a/b\"\n");
     assert_eq!(objects, built(with(json!({}))));
+    for name in ["other", "m"] {
+        let objects = built(with(json!({ "serviceAccountName": name })));
+        assert_eq!(of_kind(&objects, "ServiceAccount"), None, "{name}");
+    }
 }
 
 #[test]
@@ -67,8 +77,7 @@ fn pods_keep_the_restricted_standard() {
 #[test]
 fn a_changed_configuration_replaces_pods_and_nothing_else_does() {
     let hash = |fields: Value| pod(fields)["metadata"]["annotations"].clone();
-    let plain = hash(json!({}));
-    assert_ne!(hash(json!({ "runtime": { "maxSeqs": 4 } })), plain);
+    assert_ne!(hash(json!({ "runtime": { "maxSeqs": 4 } })), hash(json!({})));
     for same in [
         json!({ "replicas": 5 }),
         json!({ "service": { "port": 81 } }),
@@ -120,7 +129,7 @@ fn every_cache_is_mounted_where_the_daemon_looks() {
         assert_eq!(has_claim, fields["cache"].get("volume").is_some(), "{fields}");
     }
     let home = &pod(json!({}))["spec"]["containers"][0]["env"][0];
-    assert_eq!((home["name"].as_str(), home["value"].as_str()), (Some("HF_HOME"), Some("/var/cache/ostro")));
+    assert_eq!(*home, json!({ "name": "HF_HOME", "value": "/var/cache/ostro" }));
 }
 
 #[test]
@@ -183,7 +192,7 @@ fn probes_have_a_budget_for_every_model() {
     assert_eq!(probe["httpGet"]["path"], "/ready");
     assert_eq!(probe["failureThreshold"].as_i64().unwrap() * probe["periodSeconds"].as_i64().unwrap(), 3600);
     let own = with(json!({ "probes": { "startup": { "periodSeconds": 10, "failureThreshold": 6 } } }));
-    assert_eq!(startup_budget_seconds(&object(own).spec), 60);
+    assert_eq!(budget(own), 60);
 }
 
 fn gpu(limit: Value) -> Value {
@@ -214,10 +223,13 @@ fn what_a_gpu_pod_asks_for_is_passed_on_as_written() {
 
 #[test]
 fn a_gpu_changes_nothing_but_its_kernels_cache_and_the_time_to_start() {
-    let plain = built(with(json!({ "cache": { "volume": { "size": "1Gi" } } })));
+    let is_other = |object: &Value| object["kind"] != "ControllerRevision";
+    let mut plain = built(with(json!({ "cache": { "volume": { "size": "1Gi" } } })));
+    plain.retain(is_other);
     let mut fields = gpu(json!("1"));
     fields["cache"] = json!({ "volume": { "size": "1Gi" } });
     let mut with_gpu = built(with(fields));
+    with_gpu.retain(is_other);
     let of = with_gpu.iter_mut().find(|object| object["kind"] == "Deployment").unwrap();
     let before = of_kind(&plain, "Deployment").unwrap();
     of["metadata"]["annotations"] = before["metadata"]["annotations"].clone();
@@ -292,8 +304,33 @@ fn a_gpu_adds_its_load_path_to_the_budget_once() {
     for (models, fields, expected) in cases {
         let mut spec = with(fields);
         spec["models"] = (0..models).map(|id| json!({ "modelId": format!("a/{id}") })).collect();
-        assert_eq!(startup_budget_seconds(&object(spec.clone()).spec), expected, "{spec}");
+        assert_eq!(budget(spec.clone()), expected, "{spec}");
         let deployment = of_kind(&built(spec.clone()), "Deployment").unwrap();
         assert_eq!(deployment["spec"]["progressDeadlineSeconds"], expected + 600, "{spec}");
     }
+}
+
+/// A held template stays whole, whoever else looks at the spec.
+#[test]
+fn what_pods_depend_on_comes_from_what_is_kept() {
+    let old = object(with(json!({ "server": { "port": 81 }, "networkPolicy": { "enabled": true } })));
+    let defaults = Defaults { image: "ostro:1".to_owned() };
+    let mut rendering = render(&old, &old.spec.validate().unwrap(), &defaults).unwrap();
+    rendering.template["spec"]["fieldOfALaterVersion"] = 1.into();
+    let kept = Kept { rendering: rendering.clone(), spec_hash: inputs_hash(&old.spec), number: 3 };
+    let new = json!({
+        "server": { "port": 82 }, "networkPolicy": { "enabled": true }, "serviceAccountName": "other",
+        "replicas": 4, "probes": { "startup": { "failureThreshold": 1 } },
+    });
+    let objects = build(&object(with(new)), &kept);
+    let objects: Vec<Value> = objects.iter().map(|one| json!(one.object)).collect();
+    let deployment = of_kind(&objects, "Deployment").unwrap();
+    assert_eq!(deployment["spec"]["template"], rendering.template);
+    let spec = &deployment["spec"];
+    assert_eq!((&spec["progressDeadlineSeconds"], &spec["replicas"]), (&json!(2400), &json!(4)));
+    assert_eq!(of_kind(&objects, "ConfigMap").unwrap()["data"]["ostro.toml"], rendering.config);
+    assert!(of_kind(&objects, "ServiceAccount").is_some());
+    let policy = of_kind(&objects, "NetworkPolicy").unwrap();
+    assert_eq!(policy["spec"]["ingress"][0]["ports"], json!([{ "protocol": "TCP", "port": 81 }]));
+    assert_eq!(of_kind(&objects, "ControllerRevision").unwrap()["revision"], 3);
 }

@@ -8,6 +8,7 @@ use ostro_crds::{Cache, InferenceDeploymentSpec};
 use super::names::Names;
 
 pub(crate) const CONFIG_DIR: &str = "/etc/ostro";
+pub(super) const CONFIG_VOLUME: &str = "config";
 pub(super) const CACHE_DIR: &str = "/var/cache/ostro";
 const TMP_DIR: &str = "/tmp";
 
@@ -22,7 +23,7 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> (Vec<Volum
         ..Volume::default()
     };
     let config = Volume {
-        name: "config".to_owned(),
+        name: CONFIG_VOLUME.to_owned(),
         config_map: Some(ConfigMapVolumeSource {
             name: names.config_map(),
             ..ConfigMapVolumeSource::default()
@@ -32,7 +33,7 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> (Vec<Volum
     let is_image = spec.cache.as_ref().is_some_and(|cache| cache.image.is_some());
     let mut volumes = vec![config, cache(names, spec), empty("tmp", None), empty("shm", Some("Memory"))];
     let mut mounts = vec![
-        mount("config", CONFIG_DIR, Some(true)),
+        mount(CONFIG_VOLUME, CONFIG_DIR, Some(true)),
         mount("cache", CACHE_DIR, is_image.then_some(true)),
         mount("tmp", TMP_DIR, None),
         mount("shm", "/dev/shm", None),

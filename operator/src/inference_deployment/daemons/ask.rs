@@ -146,3 +146,6 @@ fn short(text: &str) -> String {
         None => line,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,7 +33,8 @@ pub(super) fn status(
     cause: Option<Cause>,
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
-    Observed { owner, deployment, pods: &[], cause, monitored: None, image: "i".to_owned(), now }.status()
+    let (monitored, pending, image) = (None, None, "i".to_owned());
+    Observed { owner, deployment, pods: &[], cause, monitored, pending, image, now }.status()
 }
 
 fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
@@ -73,16 +74,8 @@ fn times_change_with_the_status_only() {
     owner.status = Some(status(&owner, None, None));
     let later = Timestamp::from_second(2000).unwrap();
     let observe = |owner: &InferenceDeployment, deployment: Option<&Deployment>| {
-        Observed {
-            owner,
-            deployment,
-            pods: &[],
-            cause: None,
-            monitored: None,
-            image: "i".to_owned(),
-            now: later,
-        }
-        .status()
+        let (cause, monitored, pending, image) = (None, None, None, "i".to_owned());
+        Observed { owner, deployment, pods: &[], cause, monitored, pending, image, now: later }.status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
     let ready = observe(&owner, Some(&deployment));
@@ -104,6 +97,7 @@ fn what_people_and_autoscalers_read() {
         pods: &pods,
         cause: None,
         monitored: None,
+        pending: None,
         image: "i".to_owned(),
         now,
     };
@@ -133,6 +127,7 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
             pods: &[],
             cause: None,
             monitored,
+            pending: None,
             image: "i".to_owned(),
             now,
         };
@@ -164,4 +159,37 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
             "{lack:?}"
         );
     }
+}
+
+#[test]
+fn what_waits_is_told_and_ready_stays() {
+    let pending = Pending {
+        cause: PendingCause::OperatorUpgrade,
+        running: Some("1-a".to_owned()),
+        rendered: "2-b".to_owned(),
+        paths: vec!["spec.x".to_owned()],
+        models: Some(vec!["held".to_owned()]),
+    };
+    let (owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
+    let now = Timestamp::from_second(1000).unwrap();
+    let observed = Observed {
+        owner: &owner,
+        deployment: Some(&deployment),
+        pods: &[],
+        cause: None,
+        monitored: None,
+        pending: Some(pending),
+        image: "i".to_owned(),
+        now,
+    };
+    let status = observed.status();
+    let object = json!({ "metadata": { "generation": 3 }, "status": status });
+    assert_eq!(kstatus::verdict(&object), "Current");
+    let last = status.conditions.last().unwrap();
+    assert_eq!((last.type_.as_str(), last.status.as_str()), ("TemplateUpdatePending", "True"));
+    assert_eq!(last.reason, "OperatorUpgraded");
+    assert!(last.message.contains("2-b would change spec.x"), "{}", last.message);
+    assert_eq!(status.models[0].id, "held");
+    let plain = Observed { pending: None, ..observed }.status();
+    assert!(plain.conditions.iter().all(|condition| condition.type_ != "TemplateUpdatePending"));
 }

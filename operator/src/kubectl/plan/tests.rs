@@ -2,6 +2,7 @@ use serde_json::json;
 
 use super::super::fake_api::{Asked, FakeApi, cluster, no_api};
 use super::*;
+use crate::inference_deployment::build::{Kept, inputs_hash};
 
 const OBJECTS: &str = "/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments";
 
@@ -22,7 +23,9 @@ fn spec(fields: Value) -> Value {
 /// The object and its children, as the operator applied them.
 fn applied(owner: &InferenceDeployment) -> Vec<(String, Value)> {
     let valid = owner.spec.validate().unwrap();
-    let prepared = build(owner, &valid, &Defaults { image: "unused".to_owned() });
+    let rendering = render(owner, &valid, &Defaults { image: "unused".to_owned() }).unwrap();
+    let kept = Kept { rendering, spec_hash: inputs_hash(&owner.spec), number: 1 };
+    let prepared = build(owner, &kept);
     let children = prepared.iter().map(|prepared| {
         let resource = prepared.kind.resource();
         let root = if resource.group.is_empty() {

@@ -1,0 +1,45 @@
+//! `podTemplatePatch`: Kubernetes' strategic merge of an object's patch into the pod template, and what must hold for
+//! what comes out. Pure. New items of a list come last.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use ostro_config::{Place, Problem, Problems};
+use serde_json::{Map, Value};
+
+use super::names::Names;
+
+mod merge;
+mod rules;
+
+pub(crate) use merge::merge_key;
+
+pub(super) const FIELD: &str = "spec.podTemplatePatch";
+
+/// What is wrong, and where in the template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Fault {
+    /// As in `spec.containers[0].image`; empty is the template itself.
+    path: String,
+    message: String,
+}
+
+impl Fault {
+    fn new(path: &str, message: impl Into<String>) -> Fault {
+        Fault { path: path.to_owned(), message: message.into() }
+    }
+}
+
+pub(super) fn apply(
+    names: &Names,
+    template: PodTemplateSpec,
+    patch: &Map<String, Value>,
+) -> Result<PodTemplateSpec, Problems> {
+    let template = serde_json::to_value(&template).expect("Kubernetes types are JSON");
+    let patched = merge::merge(template, patch).and_then(|patched| rules::check(names, &patched));
+    patched.map_err(|Fault { path, message }| {
+        let key = if path.is_empty() { FIELD.to_owned() } else { format!("{FIELD}.{path}") };
+        Problems(vec![Problem { place: Place::Default, key, value: None, message }])
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! What a patched template must still be: a pod template, whose pods the Deployment and the operator recognise, and
+//! whose daemon finds its configuration.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use serde_json::Value;
+
+use super::Fault;
+use crate::inference_deployment::build::names::{Names, labels};
+use crate::inference_deployment::build::pod::CONTAINER;
+use crate::inference_deployment::build::volumes::{CONFIG_DIR, CONFIG_VOLUME};
+
+pub(super) fn check(names: &Names, patched: &Value) -> Result<PodTemplateSpec, Fault> {
+    let template: PodTemplateSpec = serde_path_to_error::deserialize(patched).map_err(|error| {
+        let path = error.path().to_string();
+        Fault::new(path.trim_start_matches('.'), format!("does not fit: {}", error.inner()))
+    })?;
+    let known = serde_json::to_value(&template).expect("Kubernetes types are JSON");
+    if let Some(path) = lost("", patched, &known) {
+        return Err(Fault::new(&path, "is not a field of a pod template"));
+    }
+    keeps_labels(names, &template)?;
+    keeps_config(names, &template)?;
+    Ok(template)
+}
+
+/// The first field that is no part of Kubernetes' types.
+fn lost(path: &str, given: &Value, known: &Value) -> Option<String> {
+    match (given, known) {
+        (Value::Object(given), Value::Object(known)) => given.iter().find_map(|(name, given)| {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            match known.get(name) {
+                Some(known) => lost(&path, given, known),
+                None => Some(path),
+            }
+        }),
+        (Value::Array(given), Value::Array(known)) => given
+            .iter()
+            .zip(known)
+            .enumerate()
+            .find_map(|(index, (given, known))| lost(&format!("{path}[{index}]"), given, known)),
+        _ => None,
+    }
+}
+
+fn keeps_labels(names: &Names, template: &PodTemplateSpec) -> Result<(), Fault> {
+    let found = template.metadata.as_ref().and_then(|metadata| metadata.labels.as_ref());
+    for (label, value) in labels(&names.name) {
+        if found.and_then(|found| found.get(&label)) != Some(&value) {
+            let path = format!("metadata.labels[{label}]");
+            return Err(Fault::new(&path, format!("must stay {value}: pods are found by it")));
+        }
+    }
+    Ok(())
+}
+
+fn keeps_config(names: &Names, template: &PodTemplateSpec) -> Result<(), Fault> {
+    let spec = template.spec.as_ref().ok_or_else(|| Fault::new("spec", "is missing"))?;
+    let Some(container) = spec.containers.iter().find(|container| container.name == CONTAINER) else {
+        return Err(Fault::new("spec.containers", format!("must keep the container {CONTAINER}")));
+    };
+    let mut mounts = container.volume_mounts.iter().flatten();
+    if !mounts.any(|mount| mount.mount_path == CONFIG_DIR && mount.name == CONFIG_VOLUME) {
+        let path = format!("spec.containers[{CONTAINER}].volumeMounts");
+        return Err(Fault::new(&path, format!("must keep {CONFIG_VOLUME} at {CONFIG_DIR}")));
+    }
+    let mut volumes = spec.volumes.iter().flatten();
+    let is_config = volumes.any(|volume| {
+        let source = volume.config_map.as_ref();
+        volume.name == CONFIG_VOLUME && source.is_some_and(|source| source.name == names.config_map())
+    });
+    match is_config {
+        true => Ok(()),
+        false => {
+            let path = format!("spec.volumes[{CONFIG_VOLUME}]");
+            Err(Fault::new(&path, format!("must stay the ConfigMap {}", names.config_map())))
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Whether pods are to be replaced by what this operator renders, or keep what they run. Pure, but for `fetch`.
+
+pub(crate) mod adopt;
+pub(crate) mod difference;
+pub(crate) mod fetch;
+#[cfg(test)]
+mod tests;
+
+use kube::ResourceExt;
+use ostro_crds::{Hold, InferenceDeployment};
+
+use super::build::{History, Kept, Rendering, inputs_hash};
+use difference::differences;
+
+/// By it a person releases one rendering, named by its id, or all that come (`latest`).
+pub(crate) const RELEASE_ANNOTATION: &str = "inference.ostro.dev/release-template";
+const LATEST: &str = "latest";
+const PATHS_MAX: usize = 5;
+
+/// What is applied, and what waits for its release.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) kept: Kept,
+    pub(crate) pending: Option<Pending>,
+}
+
+/// A rendering that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Pending {
+    pub(crate) cause: PendingCause,
+    /// Of what pods run; none where no operator is known to have rendered it.
+    pub(crate) running: Option<String>,
+    /// Of what would be applied.
+    pub(crate) rendered: String,
+    /// In the template, and the configuration's file.
+    pub(crate) paths: Vec<String>,
+    /// That pods serve, where they are known.
+    pub(crate) models: Option<Vec<String>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PendingCause {
+    OperatorUpgrade,
+    SpecChange,
+}
+
+/// What a person wants to be held and released.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wishes<'a> {
+    pub(crate) hold: Hold,
+    pub(crate) release: Option<&'a str>,
+}
+
+impl<'a> Wishes<'a> {
+    pub(crate) fn of(owner: &'a InferenceDeployment) -> Wishes<'a> {
+        Wishes {
+            hold: owner.spec.rollout.as_ref().and_then(|rollout| rollout.hold).unwrap_or_default(),
+            release: owner.annotations().get(RELEASE_ANNOTATION).map(String::as_str),
+        }
+    }
+
+    fn release(&self, rendered: &Rendering) -> bool {
+        self.release.is_some_and(|release| release == LATEST || release == rendered.id())
+    }
+}
+
+pub(crate) fn plan(owner: &InferenceDeployment, history: &History, rendered: Rendering) -> Plan {
+    let spec_hash = inputs_hash(&owner.spec);
+    let anew = |rendering| Plan {
+        kept: Kept { rendering, spec_hash: spec_hash.clone(), number: history.last_number + 1 },
+        pending: None,
+    };
+    // One that cannot be read is like none: where pods run, `fetch` took what they run in its place.
+    let Some(Ok(kept)) = &history.newest else { return anew(rendered) };
+    match decide(kept, &rendered, &spec_hash, Wishes::of(owner)) {
+        Decision::Render => anew(rendered),
+        Decision::Keep(pending) => Plan { kept: kept.clone(), pending },
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Decision {
+    Render,
+    Keep(Option<Pending>),
+}
+
+fn decide(kept: &Kept, rendered: &Rendering, spec_hash: &str, wishes: Wishes<'_>) -> Decision {
+    let is_same_spec = kept.spec_hash == spec_hash;
+    let paths = differences(&kept.rendering, rendered);
+    if paths.is_empty() {
+        // Another spec that renders the same is noted, so that a later operator's rendering of it is held.
+        return if is_same_spec { Decision::Keep(None) } else { Decision::Render };
+    }
+    let is_held = match wishes.hold {
+        Hold::Never => false,
+        Hold::OperatorUpgrades => is_same_spec,
+        Hold::All => true,
+    };
+    if !is_held || wishes.release(rendered) {
+        return Decision::Render;
+    }
+    Decision::Keep(Some(Pending {
+        cause: if is_same_spec { PendingCause::OperatorUpgrade } else { PendingCause::SpecChange },
+        running: kept.rendering.renderer.is_some().then(|| kept.rendering.id()),
+        rendered: rendered.id(),
+        paths,
+        models: kept.rendering.models(),
+    }))
+}
+
+impl Pending {
+    /// For the condition: what runs, what would change it, and how to let it.
+    pub(crate) fn message(&self, name: &str) -> String {
+        let Pending { cause, running, rendered, paths, models: _ } = self;
+        let running = match running {
+            Some(running) => format!("what {running} rendered"),
+            None => "what was found in the Deployment, as no readable ControllerRevision told".to_owned(),
+        };
+        let why = match cause {
+            PendingCause::OperatorUpgrade => "an upgrade of the operator replaces no pods by itself",
+            PendingCause::SpecChange => "spec.rollout.hold is All",
+        };
+        let mut list = paths.iter().take(PATHS_MAX).cloned().collect::<Vec<_>>().join(", ");
+        if paths.len() > PATHS_MAX {
+            list.push_str(&format!(" and {} more", paths.len() - PATHS_MAX));
+        }
+        format!(
+            "pods keep {running}: {why}. {rendered} would change {list}. \
+             To replace the pods: kubectl annotate --overwrite infd/{name} {RELEASE_ANNOTATION}={rendered}"
+        )
+    }
+}

@@ -1,0 +1,42 @@
+//! What an object's pods were rendered from last, read from the API as the operator reads it.
+
+use anyhow::{Context, Result};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use ostro_crds::InferenceDeployment;
+
+use super::{child_api, children};
+use crate::inference_deployment::apply::is_owned;
+use crate::inference_deployment::build::{ChildKind, History, Names, Rendering};
+use crate::inference_deployment::hold::adopt::adopt;
+use crate::inference_deployment::hold::fetch::{adopted, config_of};
+use crate::kubectl::cluster::{Cluster, explained};
+
+pub(super) async fn history(
+    cluster: &Cluster,
+    owner: &InferenceDeployment,
+    rendered: &Rendering,
+) -> Result<History> {
+    let names = Names::of(owner);
+    let revisions = children(cluster, ChildKind::ControllerRevision).await?;
+    let history = History::read(&names, revisions.iter().filter(|revision| is_owned(revision, owner)));
+    if let Some(Ok(_)) = history.newest {
+        return Ok(history);
+    }
+    let Some(live) = own(cluster, owner, (ChildKind::Deployment, &names.name)).await? else {
+        return Ok(history);
+    };
+    let config = own(cluster, owner, (ChildKind::ConfigMap, &names.config_map())).await?;
+    let config = config.as_ref().and_then(config_of);
+    Ok(adopted(owner, &history, adopt(&live, config.as_deref(), rendered)))
+}
+
+async fn own(
+    cluster: &Cluster,
+    owner: &InferenceDeployment,
+    (kind, name): (ChildKind, &str),
+) -> Result<Option<DynamicObject>> {
+    let found = child_api(cluster, kind).get_opt(name).await.map_err(explained);
+    let found = found.with_context(|| format!("cannot read {kind:?} {name}"))?;
+    Ok(found.filter(|found| is_owned(found, owner)))
+}
