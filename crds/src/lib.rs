@@ -18,5 +18,5 @@ pub use cluster::{
 };
 pub use crd::{CRD_BYTES_MAX, crd_json};
 pub use spec::{InferenceDeployment, InferenceDeploymentSpec};
-pub use status::{ConditionType, InferenceDeploymentStatus, ModelStatus, Phase, Reason};
+pub use status::{ConditionType, InferenceDeploymentStatus, ModelState, ModelStatus, Phase, Reason};
 pub use validate::ValidSpec;

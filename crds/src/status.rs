@@ -27,7 +27,7 @@ pub struct InferenceDeploymentStatus {
     /// Of the pods, for autoscalers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
-    /// Loaded and wanted models, as in `1/1`.
+    /// Models that a ready pod has loaded, and wanted ones, as in `1/1`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models_ready: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -39,13 +39,26 @@ pub struct InferenceDeploymentStatus {
     pub image: Option<String>,
 }
 
-/// One model, as the pods' daemons tell.
+/// One model, as the pods' daemons tell, or as their readiness does where they cannot be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ModelStatus {
     pub id: String,
     /// Pods that have it loaded.
     pub replicas_loaded: i32,
+    /// The worst that a pod says of it: Failed, then Loading, then Loaded. Absent while none says anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<ModelState>,
+    /// Why it failed, or what is done to load it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ModelState {
+    Loading,
+    Loaded,
+    Failed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -164,7 +164,14 @@ fn values_reach_the_objects() {
     let Some(helm) = Helm::find() else { return };
     let digest = format!("image.digest={DIGEST}");
     let daemon = format!("daemonImage.digest={DIGEST}");
-    let cases: [(&[&str], &str, &str, Value); 12] = [
+    let pods = |more: Value| {
+        let labels =
+            json!({ "app.kubernetes.io/name": "ostro", "app.kubernetes.io/managed-by": "ostro-operator" });
+        let mut pods = json!({ "podSelector": { "matchLabels": labels } });
+        pods.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({ "to": [pods] })
+    };
+    let cases: [(&[&str], &str, &str, Value); 14] = [
         (
             &[],
             "Deployment",
@@ -214,6 +221,18 @@ fn values_reach_the_objects() {
             "NetworkPolicy",
             "/spec/egress/1/ports",
             json!([{ "protocol": "TCP", "port": 8443 }]),
+        ),
+        (
+            &["networkPolicy.enabled=true"],
+            "NetworkPolicy",
+            "/spec/egress/2",
+            pods(json!({ "namespaceSelector": {} })),
+        ),
+        (
+            &["networkPolicy.enabled=true", "namespaced=true"],
+            "NetworkPolicy",
+            "/spec/egress/2",
+            pods(json!({})),
         ),
         (
             &["serviceMonitor.enabled=true", "serviceMonitor.labels.release=p"],

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod children;
 pub(crate) mod classify;
 pub(crate) mod controller;
+pub(crate) mod daemons;
 pub(crate) mod hold;
 pub(crate) mod optional;
 pub(crate) mod status;
@@ -31,8 +32,9 @@ use build::{
 };
 use children::Children;
 use classify::{Cause, Signals, classify};
+use daemons::{Daemons, Look, PodModels};
 use hold::Pending;
-use status::{Monitored, Observed, is_same, transitions};
+use status::{Monitored, Observed, is_same, model_ids, transitions};
 
 /// A missed event is made up for after this long, give or take.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -45,6 +47,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Metrics,
     pub(crate) backoff: Backoff,
+    pub(crate) daemons: Daemons,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,20 +83,21 @@ pub(crate) async fn reconcile(
     }
     if owner.status.is_none() {
         // An object without conditions would count as ready.
-        write_status(&owner, &context, &observe(&owner, &context, Seen::default())).await?;
+        write_status(&owner, &context, &observe(&owner, &context, Seen::default(), &[])).await?;
     }
     let rendered = owner.spec.validate().and_then(|valid| render(&owner, &valid, &context.defaults));
     let (seen, failed) = match rendered {
         Err(problems) => (Seen { cause: Some(invalid(&problems)), ..Seen::default() }, None),
         Ok(rendered) => carry_out(&owner, &context, rendered).await,
     };
-    let status = observe(&owner, &context, seen);
+    let look = look(&owner, &context, seen.pending.as_ref()).await;
+    let status = observe(&owner, &context, seen, &look.pods);
     if !is_same(&owner, &status) {
         write_status(&owner, &context, &status).await?;
     }
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(Action::requeue(resync(&owner))),
+        None => Ok(Action::requeue(look.again.into_iter().fold(resync(&owner), Duration::min))),
     }
 }
 
@@ -157,6 +161,13 @@ fn record(owner: &InferenceDeployment, context: &Context, applied: &Applied) -> 
     Seen { cause, monitored, pending: None }
 }
 
+/// What the pods' daemons say of the models.
+async fn look(owner: &InferenceDeployment, context: &Context, pending: Option<&Pending>) -> Look {
+    let pods = context.children.pods_of(owner);
+    let uid = owner.uid().unwrap_or_default();
+    context.daemons.look(&uid, &model_ids(owner, pending), &pods).await
+}
+
 fn deployment(owner: &InferenceDeployment, context: &Context) -> Option<Deployment> {
     context.children.typed(ChildKind::Deployment, owner, &owner.name_any())
 }
@@ -179,6 +190,7 @@ fn observe(
     owner: &InferenceDeployment,
     context: &Context,
     Seen { cause, monitored, pending }: Seen,
+    pods: &[PodModels],
 ) -> InferenceDeploymentStatus {
     let deployment = deployment(owner, context);
     // That of the pods, which may be held.
@@ -186,7 +198,7 @@ fn observe(
     let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
     let image = running.unwrap_or(wanted).to_owned();
     let (deployment, now) = (deployment.as_ref(), Timestamp::now());
-    Observed { owner, deployment, cause, monitored, pending, image, now }.status()
+    Observed { owner, deployment, pods, cause, monitored, pending, image, now }.status()
 }
 
 async fn write_status(

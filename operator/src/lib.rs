@@ -12,6 +12,7 @@ mod kubectl;
 mod leader;
 mod metrics;
 mod offline;
+mod quantity;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     duration: Histogram,
     api_calls: Family<CallLabels, Counter>,
     optional_apis: Family<ApiLabel, Gauge>,
+    daemon_requests: Family<ReplyLabel, Counter>,
     last_id: Arc<AtomicU64>,
     registry: Arc<Registry>,
 }
@@ -45,6 +46,19 @@ struct CallLabels {
     resource: String,
     /// Of HTTP; `error` without an answer.
     code: String,
+}
+
+/// What became of a question to a daemon.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum DaemonReply {
+    Answered,
+    Failed,
+    TimedOut,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReplyLabel {
+    reply: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -66,6 +80,7 @@ impl Metrics {
             duration: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             api_calls: Family::default(),
             optional_apis: Family::default(),
+            daemon_requests: Family::default(),
             last_id: Arc::default(),
             registry: Arc::default(),
         };
@@ -83,6 +98,12 @@ impl Metrics {
         registry.register("objects", "InferenceDeployments that are watched", self.objects.clone());
         let apis = self.optional_apis.clone();
         registry.register("optional_api_present", "1 where the cluster has this optional API", apis);
+        let requests = self.daemon_requests.clone();
+        registry.register(
+            "daemon_requests",
+            "Questions to pods about their models, by what became of them",
+            requests,
+        );
         registry.register("reconciles", "Reconciles that ended", self.reconciles.clone());
         registry.register("reconciles_running", "Reconciles that run", self.running.clone());
         let errors = self.errors.clone();
@@ -106,6 +127,15 @@ impl Metrics {
         let ApiResource { group, version, plural, .. } = resource.clone();
         let labels = ApiLabel { group, version, resource: plural };
         self.optional_apis.get_or_create(&labels).set(is_present.into());
+    }
+
+    pub(crate) fn daemon_asked(&self, reply: DaemonReply) {
+        let reply = match reply {
+            DaemonReply::Answered => "answered",
+            DaemonReply::Failed => "failed",
+            DaemonReply::TimedOut => "timed_out",
+        };
+        self.daemon_requests.get_or_create(&ReplyLabel { reply }).inc();
     }
 
     /// A number for the log lines of one reconcile.

@@ -17,6 +17,7 @@ use crate::discovery::Discovery;
 use crate::http::{self, Health};
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope};
+use crate::inference_deployment::daemons::{Daemons, dial};
 use crate::inference_deployment::{Context, controller};
 use crate::leader::Leader;
 use crate::metrics::Metrics;
@@ -60,6 +61,7 @@ async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: wat
         client,
         children,
         defaults: Defaults { image: args.image.clone() },
+        daemons: Daemons::new(dial(), metrics.clone()),
         metrics,
         backoff: Backoff::default(),
     });

@@ -1,12 +1,14 @@
 //! The whole operator against an API server in memory, on a clock that jumps to the next thing that happens.
 
 mod fake_api;
+mod models;
 mod monitoring;
 mod rights;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -16,6 +18,7 @@ use crate::backoff::Backoff;
 use crate::discovery::Discovery;
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope};
+use crate::inference_deployment::daemons::{Daemons, Dial};
 use crate::inference_deployment::{Context, controller};
 use crate::metrics::Metrics;
 use fake_api::FakeApi;
@@ -30,7 +33,13 @@ struct Operator {
 }
 
 impl Operator {
+    /// Which reaches no daemon.
     fn start(api: &FakeApi, scope: Scope) -> Operator {
+        let refused = |_| std::future::ready(Err(std::io::ErrorKind::ConnectionRefused.into())).boxed();
+        Operator::start_with(api, scope, Arc::new(refused))
+    }
+
+    fn start_with(api: &FakeApi, scope: Scope, dial: Dial) -> Operator {
         let metrics = Metrics::new();
         let client = api.client(&metrics);
         let discovery = Discovery::new(client.clone(), metrics.clone());
@@ -44,6 +53,7 @@ impl Operator {
             defaults: Defaults { image: "ostro:1".to_owned() },
             metrics: metrics.clone(),
             backoff: Backoff::default(),
+            daemons: Daemons::new(dial, metrics.clone()),
         });
         let running = context.clone();
         let task = tokio::spawn(async move {

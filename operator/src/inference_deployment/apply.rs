@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::children::Children;
 use super::optional::Lack;
+use crate::quantity::quantity;
 
 /// The one field manager.
 pub(crate) const MANAGER: &str = "ostro-operator";
@@ -184,30 +185,6 @@ pub(crate) fn overlay(live: &Value, wanted: &Value) -> Value {
     }
 }
 
-/// `1000m` and `1` are the same amount, and the API server writes the second.
-fn quantity(text: &str) -> Option<f64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor = match unit {
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "" => 1.0,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "Ki" => 1024.0,
-        "Mi" => f64::from(1 << 20),
-        "Gi" => f64::from(1 << 30),
-        "Ti" => 1024f64.powi(4),
-        "Pi" => 1024f64.powi(5),
-        _ => return None,
-    };
-    Some(number.parse::<f64>().ok()? * factor)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,14 +218,5 @@ mod tests {
         );
         assert!(contains(&after, &wanted));
         assert_eq!(overlay(&json!([1, 2]), &json!([1])), json!([1]));
-    }
-
-    #[test]
-    fn amounts_are_compared_by_value() {
-        for (one, other) in [("1000m", "1"), ("1Gi", "1024Mi"), ("0.5", "500m"), ("1G", "1000M")] {
-            assert_eq!(quantity(one), quantity(other));
-        }
-        assert_ne!(quantity("1G"), quantity("1Gi"));
-        assert_eq!(quantity("image:1"), None);
     }
 }

@@ -15,6 +15,7 @@ mod probes;
 mod revision;
 mod service;
 mod service_account;
+mod startup;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,18 @@
 //! The status from what was observed. Pure; the time of a transition is kept from the status before.
 
+mod models;
 mod monitored;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
-use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, ModelStatus, Phase, Reason};
+use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, Phase, Reason};
 use serde_json::Value;
 
 use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
+use super::daemons::PodModels;
 use super::hold::{Pending, PendingCause};
 
 pub(crate) use monitored::Monitored;
@@ -19,6 +21,7 @@ pub(crate) use monitored::Monitored;
 pub(crate) struct Observed<'a> {
     pub(crate) owner: &'a InferenceDeployment,
     pub(crate) deployment: Option<&'a Deployment>,
+    pub(crate) pods: &'a [PodModels],
     /// Why pods do not get ready, or why nothing could be built or applied.
     pub(crate) cause: Option<Cause>,
     /// Absent while it is not known.
@@ -44,9 +47,8 @@ impl Observed<'_> {
     pub(crate) fn status(&self) -> InferenceDeploymentStatus {
         let counts = self.counts();
         let names = Names::of(self.owner);
-        let verdict = Verdict::of(counts, self.cause.as_ref());
-        let models = self.models();
-        let loaded = if counts.ready > 0 { models.len() } else { 0 };
+        let models = model_ids(self.owner, self.pending.as_ref());
+        let verdict = Verdict::of(counts, self.cause.as_ref()).with(models::news(&models, self.pods));
         InferenceDeploymentStatus {
             observed_generation: self.owner.metadata.generation,
             conditions: self.conditions(&verdict, counts),
@@ -54,21 +56,11 @@ impl Observed<'_> {
             replicas: Some(counts.present),
             replicas_ready: Some(format!("{}/{}", counts.ready, counts.wanted)),
             selector: Some(selector_text(&names.selector())),
-            models_ready: Some(format!("{loaded}/{}", models.len())),
-            // A pod is ready when all of its models are loaded.
-            models: models.into_iter().map(|id| ModelStatus { id, replicas_loaded: counts.ready }).collect(),
+            models_ready: Some(format!("{}/{}", models::ready(&models, self.pods), models.len())),
+            models: models::statuses(&models, self.pods),
             endpoint: Some(endpoint(&names, &self.owner.spec)),
             image: Some(self.image.clone()),
         }
-    }
-
-    /// Ids of those that pods serve, or are to serve.
-    fn models(&self) -> Vec<String> {
-        if let Some(held) = self.pending.as_ref().and_then(|pending| pending.models.clone()) {
-            return held;
-        }
-        let models = self.owner.spec.models.iter();
-        models.filter_map(|model| model.get("modelId").and_then(Value::as_str).map(str::to_owned)).collect()
     }
 
     fn counts(&self) -> Counts {
@@ -188,6 +180,23 @@ impl Verdict {
         let message = format!("{ready} of {wanted} replicas are ready, {updated} of them with this spec");
         Verdict { is_progressing: true, ..plain(Phase::Progressing, Reason::RollingOut, message) }
     }
+
+    /// While replicas are waited for: what they wait for.
+    fn with(mut self, news: Option<String>) -> Verdict {
+        if let Some(news) = news.filter(|_| self.reason == Reason::RollingOut) {
+            self.message.push_str(&format!("; {news}"));
+        }
+        self
+    }
+}
+
+/// Of the models that pods serve, or are to serve.
+pub(crate) fn model_ids(owner: &InferenceDeployment, pending: Option<&Pending>) -> Vec<String> {
+    if let Some(held) = pending.and_then(|pending| pending.models.clone()) {
+        return held;
+    }
+    let ids = owner.spec.models.iter().filter_map(|model| model.get("modelId").and_then(Value::as_str));
+    ids.map(str::to_owned).collect()
 }
 
 /// Whether a status says something new. Times of transitions follow from the rest.

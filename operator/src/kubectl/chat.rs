@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use super::args::ChatArgs;
 use super::cluster::{Cluster, explained};
-use crate::inference_deployment::build::{CONTAINER, Names, selector_text};
+use crate::inference_deployment::build::{Names, selector_text};
+use crate::inference_deployment::daemons::{http_port, is_ready};
 
 /// A line that is longer is no message.
 const LINE_BYTES_MAX: u64 = 1 << 20;
@@ -95,16 +96,10 @@ async fn ready_pod(cluster: &Cluster, object: &InferenceDeployment) -> Result<Ta
 
 /// `None` while it is not ready, or going.
 fn target(pod: &Pod) -> Option<Target> {
-    let conditions = pod.status.as_ref()?.conditions.as_ref()?;
-    let is_ready =
-        conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True");
-    if !is_ready || pod.metadata.deletion_timestamp.is_some() {
+    if !is_ready(pod) || pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
-    let containers = &pod.spec.as_ref()?.containers;
-    let container = containers.iter().find(|container| container.name == CONTAINER)?;
-    let port = container.ports.iter().flatten().find(|port| port.name.as_deref() == Some("http"))?;
-    Some(Target { pod: pod.name_any(), port: u16::try_from(port.container_port).ok()? })
+    Some(Target { pod: pod.name_any(), port: http_port(pod)? })
 }
 
 #[cfg(test)]

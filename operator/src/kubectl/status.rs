@@ -18,6 +18,7 @@ use super::Found;
 use super::args::{Output, StatusArgs};
 use super::cluster::{Cluster, explained};
 use crate::inference_deployment::build::{CONTAINER, ChildKind, MANAGED_BY, instance_of};
+use crate::inference_deployment::daemons::is_ready;
 use crate::offline;
 
 /// What is shown of one object.
@@ -191,11 +192,10 @@ fn pod(pod: &Pod) -> PodView {
         Some(_) => "Terminating".to_owned(),
         None => container.and_then(trouble).or(status.phase).unwrap_or_else(|| "Unknown".to_owned()),
     };
-    let conditions = status.conditions.unwrap_or_default();
     PodView {
         name: pod.name_any(),
         phase,
-        ready: conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True"),
+        ready: is_ready(pod),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
         restarts: container.map_or(0, |container| container.restart_count),
         created: pod.creation_timestamp().map(|time| time.0),

@@ -21,7 +21,7 @@ pub(crate) fn is_gpu(resource: &str) -> bool {
     resource.starts_with("nvidia.com/") || resource.ends_with("/gpu")
 }
 
-fn is_asked_for(spec: &InferenceDeploymentSpec) -> bool {
+pub(super) fn is_asked_for(spec: &InferenceDeploymentSpec) -> bool {
     let resources = spec.resources.iter();
     let mut lists = resources.flat_map(|resources| [&resources.limits, &resources.requests]).flatten();
     lists.any(|list| list.iter().any(|(name, quantity)| is_gpu(name) && quantity.0 != "0"))

@@ -1,14 +1,11 @@
-//! Startup and readiness ask whether every model is loaded, liveness only whether the process answers.
+//! Startup and readiness ask whether every model is loaded, liveness only whether the process answers. Pure.
 
 use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use ostro_crds::{InferenceDeploymentSpec, Probe as Override};
 
-use super::gpu;
+use super::startup;
 
-/// Seconds for downloading and loading one model, where the object says nothing: the weights' size is not known before
-/// the pod looks for them, and a startup probe costs nothing once it has passed.
-const STARTUP_SECONDS_A_MODEL: i32 = 1800;
 const STARTUP_PERIOD_SECONDS: i32 = 2;
 
 pub(super) struct PodProbes {
@@ -23,7 +20,7 @@ pub(super) fn build(spec: &InferenceDeploymentSpec) -> PodProbes {
         path: "/ready",
         period_seconds: STARTUP_PERIOD_SECONDS,
         timeout_seconds: 5,
-        failure_threshold: default_startup_seconds(spec) / STARTUP_PERIOD_SECONDS,
+        failure_threshold: startup::seconds(spec) / STARTUP_PERIOD_SECONDS,
     };
     let readiness = Settings { path: "/ready", period_seconds: 5, timeout_seconds: 5, failure_threshold: 3 };
     let liveness =
@@ -33,11 +30,6 @@ pub(super) fn build(spec: &InferenceDeploymentSpec) -> PodProbes {
         readiness: readiness.probe(overrides.readiness),
         liveness: liveness.probe(overrides.liveness),
     }
-}
-
-fn default_startup_seconds(spec: &InferenceDeploymentSpec) -> i32 {
-    let models = i32::try_from(spec.models.len().max(1)).unwrap_or(i32::MAX);
-    STARTUP_SECONDS_A_MODEL.saturating_mul(models).saturating_add(gpu::load_seconds(spec))
 }
 
 struct Settings {

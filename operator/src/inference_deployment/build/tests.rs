@@ -95,7 +95,8 @@ fn ports_follow_the_server() {
     assert_eq!(container["ports"][0]["containerPort"], 8000);
     assert_eq!(of_kind(&objects, "Service").unwrap()["spec"]["ports"][0]["targetPort"], "http");
     let policy = of_kind(&objects, "NetworkPolicy").unwrap();
-    assert_eq!(policy["spec"]["ingress"][0]["ports"][0]["port"], 8000);
+    // From everywhere: clients, Prometheus, and the operator, which asks for the models' state.
+    assert_eq!(policy["spec"]["ingress"], json!([{ "ports": [{ "protocol": "TCP", "port": 8000 }] }]));
     assert_eq!(policy["spec"]["egress"].as_array().unwrap().len(), 2);
     let offline = json!({ "networkPolicy": { "enabled": true, "offline": true } });
     assert_eq!(of_kind(&built(with(offline.clone())), "NetworkPolicy").unwrap()["spec"]["egress"], json!([]));
@@ -297,7 +298,7 @@ fn a_gpu_adds_its_load_path_to_the_budget_once() {
         (1, gpu(json!("2")), 1974),
         (1, gpu(json!("0")), 1800),
         (1, json!({ "resources": { "requests": { "nvidia.com/mig-1g.10gb": "1" } } }), 1974),
-        (1, json!({ "resources": { "limits": { "cpu": "8", "memory": "64Gi" } } }), 1800),
+        (1, json!({ "resources": { "limits": { "cpu": "8", "memory": "64Gi" } } }), 7920),
         (1, json!({ "resources": gpu(json!("1"))["resources"], "probes": { "startup": own } }), 60),
     ];
     for (models, fields, expected) in cases {

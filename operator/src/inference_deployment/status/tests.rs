@@ -34,7 +34,7 @@ pub(super) fn status(
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
     let (monitored, pending, image) = (None, None, "i".to_owned());
-    Observed { owner, deployment, cause, monitored, pending, image, now }.status()
+    Observed { owner, deployment, pods: &[], cause, monitored, pending, image, now }.status()
 }
 
 fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
@@ -74,8 +74,8 @@ fn times_change_with_the_status_only() {
     owner.status = Some(status(&owner, None, None));
     let later = Timestamp::from_second(2000).unwrap();
     let observe = |owner: &InferenceDeployment, deployment: Option<&Deployment>| {
-        let (cause, image) = (None, "i".to_owned());
-        Observed { owner, deployment, cause, monitored: None, pending: None, image, now: later }.status()
+        let (cause, monitored, pending, image) = (None, None, None, "i".to_owned());
+        Observed { owner, deployment, pods: &[], cause, monitored, pending, image, now: later }.status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
     let ready = observe(&owner, Some(&deployment));
@@ -88,7 +88,20 @@ fn times_change_with_the_status_only() {
 
 #[test]
 fn what_people_and_autoscalers_read() {
-    let status = serde_json::to_value(status(&owner(1), Some(&deployment(1, 1, 1, 1, true)), None)).unwrap();
+    let (owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
+    let (pods, now) = ([PodModels { is_ready: true, told: None }], Timestamp::from_second(1000).unwrap());
+    let deployment = Some(&deployment);
+    let observed = Observed {
+        owner: &owner,
+        deployment,
+        pods: &pods,
+        cause: None,
+        monitored: None,
+        pending: None,
+        image: "i".to_owned(),
+        now,
+    };
+    let status = serde_json::to_value(observed.status()).unwrap();
     let expected = json!({
         "replicas": 1, "replicasReady": "1/1", "modelsReady": "1/1",
         "selector": "app.kubernetes.io/instance=m,app.kubernetes.io/name=ostro",
@@ -97,8 +110,7 @@ fn what_people_and_autoscalers_read() {
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&status[name], value, "{name}");
     }
-    assert_eq!(status["models"], json!([{ "id": "a/b", "replicasLoaded": 1 }]));
-    let _: &Value = &status;
+    assert_eq!(status["models"], json!([{ "id": "a/b", "replicasLoaded": 1, "state": "Loaded" }]));
 }
 
 #[test]
@@ -112,6 +124,7 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
         let observed = Observed {
             owner: &owner,
             deployment,
+            pods: &[],
             cause: None,
             monitored,
             pending: None,
@@ -162,6 +175,7 @@ fn what_waits_is_told_and_ready_stays() {
     let observed = Observed {
         owner: &owner,
         deployment: Some(&deployment),
+        pods: &[],
         cause: None,
         monitored: None,
         pending: Some(pending),

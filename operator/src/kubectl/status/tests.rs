@@ -19,7 +19,10 @@ fn object() -> Value {
         "spec": { "models": [{ "modelId": "a/b" }], "replicas": 2 },
         "status": {
             "observedGeneration": 3, "phase": "Degraded", "endpoint": "http://m.shop.svc/v1",
-            "models": [{ "id": "a/b", "replicasLoaded": 1 }],
+            "models": [
+                { "id": "a/b", "replicasLoaded": 1, "state": "Loaded" },
+                { "id": "c", "replicasLoaded": 0, "state": "Failed", "message": "no such file" },
+            ],
             "conditions": [condition("Ready", "False"), condition("Available", "True")],
         },
     })
@@ -74,6 +77,7 @@ InferenceDeployment shop/m  Degraded
 │  ├─ Ready      False  HFGatedModel
 │  └─ Available  True   HFGatedModel
 ├─ model a/b  loaded in 1 of 2 replicas
+├─ model c  loaded in 0 of 2 replicas  Failed: no such file
 ├─ endpoint http://m.shop.svc/v1
 └─ Deployment m  1 of 2 ready, 2 with this spec
    ├─ Pod m-1   CrashLoopBackOff  not ready  node-0  12 restarts  5m

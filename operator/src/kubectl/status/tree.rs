@@ -1,6 +1,7 @@
 //! Objects as a tree of lines.
 
 use jiff::Timestamp;
+use ostro_crds::{ModelState, ModelStatus};
 
 use super::{PodView, View, Workload};
 
@@ -40,12 +41,7 @@ fn object(view: &View, now: Timestamp) -> Branch {
         [condition.type_.clone(), condition.status.clone(), condition.reason.clone()].into()
     });
     branches.push(Branch { text: "conditions".to_owned(), branches: columns(conditions.collect()) });
-    branches.extend(view.models.iter().map(|model| {
-        leaf(&format!(
-            "model {}  loaded in {} of {} replicas",
-            model.id, model.replicas_loaded, view.replicas_wanted
-        ))
-    }));
+    branches.extend(view.models.iter().map(|status| leaf(&model(status, view.replicas_wanted))));
     branches.extend(view.endpoint.iter().map(|endpoint| leaf(&format!("endpoint {endpoint}"))));
     let pods = |view: &View| columns(view.pods.iter().map(|pod| pod_columns(pod, now)).collect());
     match view.workloads.as_slice() {
@@ -58,6 +54,15 @@ fn object(view: &View, now: Timestamp) -> Branch {
     }
     branches.retain(|branch| branch.text != "conditions" || !branch.branches.is_empty());
     Branch { text, branches }
+}
+
+fn model(model: &ModelStatus, wanted: i32) -> String {
+    let mut text = format!("model {}  loaded in {} of {wanted} replicas", model.id, model.replicas_loaded);
+    if let Some(state) = model.state.filter(|state| *state != ModelState::Loaded) {
+        text.push_str(&format!("  {state:?}"));
+        text.extend(model.message.iter().map(|message| format!(": {message}")));
+    }
+    text
 }
 
 fn workload(workload: &Workload) -> String {

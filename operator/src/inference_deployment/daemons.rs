@@ -1,0 +1,203 @@
+//! What the daemons of an object's pods say of its models. They are asked when a pod is new, when its readiness or its
+//! container changed, again while it is not ready, and now and then; in between their last word stands. Asking is
+//! bounded in time, in number and in bytes, and never fails a reconcile.
+
+mod ask;
+mod pod;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
+use ostro_crds::ModelState;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::RESYNC;
+use crate::metrics::{DaemonReply, Metrics};
+#[cfg(test)]
+pub(crate) use ask::Connection;
+pub(crate) use ask::{Dial, dial};
+use pod::Running;
+pub(crate) use pod::{http_port, is_ready};
+
+/// Of all objects together.
+const CONCURRENCY: usize = 32;
+/// For all of an object's pods: a reconcile waits no longer.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
+/// For one pod.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// For one pod, after `SILENT_MAX` in a row were silent: the network is likely closed to the operator.
+const PATIENCE_IN_SILENCE: Duration = Duration::from_millis(100);
+const SILENT_MAX: u32 = 16;
+/// Until a pod that is not ready is asked again; doubles with each silence in a row.
+const AGAIN: Duration = Duration::from_secs(10);
+/// An object whose pods were not asked for so long is gone.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+
+/// A pod that runs. Models that it says nothing of are not loaded in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PodModels {
+    pub(crate) is_ready: bool,
+    /// `None` where it could not be asked.
+    pub(crate) told: Option<Vec<Told>>,
+}
+
+/// What a daemon says of one model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// As the object names it.
+    pub(crate) id: String,
+    /// `None` for one that this operator does not know.
+    pub(crate) state: Option<ModelState>,
+    pub(crate) message: Option<String>,
+}
+
+/// What is known of an object's pods now.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// By the pods' names.
+    pub(crate) pods: Vec<PodModels>,
+    /// When to look again, if sooner than at the next resync.
+    pub(crate) again: Option<Duration>,
+}
+
+/// Asks, and remembers the answers.
+pub(crate) struct Daemons {
+    dial: Dial,
+    metrics: Metrics,
+    turns: Semaphore,
+    silent_in_a_row: AtomicU32,
+    /// By the object's uid.
+    objects: Mutex<HashMap<String, Asked>>,
+}
+
+struct Asked {
+    /// The models that were asked about.
+    ids: Vec<String>,
+    /// By the pod's uid.
+    pods: HashMap<String, Known>,
+    last: Instant,
+}
+
+/// The last word of a pod, and what the pod was then.
+struct Known {
+    pod: Running,
+    told: Option<Vec<Told>>,
+    asked: Instant,
+    silences: u32,
+}
+
+impl Daemons {
+    pub(crate) fn new(dial: Dial, metrics: Metrics) -> Daemons {
+        let turns = Semaphore::new(CONCURRENCY);
+        Daemons { dial, metrics, turns, silent_in_a_row: AtomicU32::default(), objects: Mutex::default() }
+    }
+
+    /// Of one object, by its uid, the models that it names and its pods.
+    pub(crate) async fn look(&self, uid: &str, ids: &[String], pods: &[Arc<Pod>]) -> Look {
+        let mut before = self.recall(uid, ids);
+        let mut running: Vec<Running> = pods.iter().filter_map(|pod| Running::of(pod)).collect();
+        running.sort_by(|one, other| one.name.cmp(&other.name));
+        let deadline = Instant::now() + LOOK_LIMIT;
+        let renewals = running.into_iter().map(|pod| {
+            let known = before.remove(&pod.uid).filter(|known| known.pod == pod);
+            self.renew(pod, known, (ids, deadline))
+        });
+        let known = join_all(renewals).await;
+        let look = Look {
+            again: known.iter().filter_map(Known::again).min(),
+            pods: known.iter().map(Known::models).collect(),
+        };
+        self.remember(uid, ids, known);
+        look
+    }
+
+    /// Nothing when other models were asked about.
+    fn recall(&self, uid: &str, ids: &[String]) -> HashMap<String, Known> {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.remove(uid).filter(|asked| asked.ids == ids).map(|asked| asked.pods).unwrap_or_default()
+    }
+
+    fn remember(&self, uid: &str, ids: &[String], known: Vec<Known>) {
+        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.retain(|_, asked| asked.last.elapsed() < FORGOTTEN_AFTER);
+        let Some(last) = known.iter().map(|known| known.asked).max() else { return };
+        let pods = known.into_iter().map(|known| (known.pod.uid.clone(), known)).collect();
+        objects.insert(uid.to_owned(), Asked { ids: ids.to_vec(), pods, last });
+    }
+
+    /// Silence changes nothing of what the same container said before.
+    async fn renew(&self, pod: Running, known: Option<Known>, until: (&[String], Instant)) -> Known {
+        let now = Instant::now();
+        let known = match known {
+            Some(known) if now < known.due() => return known,
+            known => known,
+        };
+        let Some(address) = pod.address else { return Known { pod, told: None, asked: now, silences: 0 } };
+        match self.ask(address, until).await {
+            Some(told) => Known { pod, told: Some(told), asked: now, silences: 0 },
+            None => {
+                let (told, silences) = known.map_or((None, 0), |known| (known.told, known.silences));
+                Known { pod, told, asked: now, silences: silences.saturating_add(1) }
+            }
+        }
+    }
+
+    async fn ask(&self, address: SocketAddr, (ids, deadline): (&[String], Instant)) -> Option<Vec<Told>> {
+        let answer = timeout_at(deadline, async {
+            let _turn = self.turns.acquire().await;
+            timeout(self.patience(), ask::ask(&self.dial, address, ids)).await
+        });
+        let (told, reply) = match answer.await {
+            Ok(Ok(Ok(told))) => {
+                self.silent_in_a_row.store(0, Ordering::Relaxed);
+                (Some(told), DaemonReply::Answered)
+            }
+            Ok(Ok(Err(error))) => {
+                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+                tracing::debug!(%address, "{error}{}", source.unwrap_or_default());
+                (None, DaemonReply::Failed)
+            }
+            Ok(Err(_)) | Err(_) => {
+                self.silent_in_a_row.fetch_add(1, Ordering::Relaxed);
+                (None, DaemonReply::TimedOut)
+            }
+        };
+        self.metrics.daemon_asked(reply);
+        told
+    }
+
+    fn patience(&self) -> Duration {
+        match self.silent_in_a_row.load(Ordering::Relaxed) {
+            0..SILENT_MAX => PATIENCE,
+            SILENT_MAX.. => PATIENCE_IN_SILENCE,
+        }
+    }
+}
+
+impl Known {
+    fn models(&self) -> PodModels {
+        PodModels { is_ready: self.pod.is_ready, told: self.told.clone() }
+    }
+
+    fn due(&self) -> Instant {
+        let wait = match self.pod.is_ready {
+            true => RESYNC,
+            false => AGAIN.saturating_mul(1 << self.silences.min(10)).min(RESYNC),
+        };
+        self.asked + wait
+    }
+
+    /// Only while the pod is not ready: nothing else would tell of what changes in it.
+    fn again(&self) -> Option<Duration> {
+        let is_awaited = !self.pod.is_ready && self.pod.address.is_some();
+        is_awaited.then(|| self.due().saturating_duration_since(Instant::now()).max(Duration::from_secs(1)))
+    }
+}
