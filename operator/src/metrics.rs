@@ -163,6 +163,7 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inference_deployment::build::ChildKind;
 
     const PAGE: &str = include_str!("../../docs/operations.md");
 
@@ -171,6 +172,9 @@ mod tests {
         let metrics = Metrics::new();
         // A family without members is not written.
         metrics.reconciled(Duration::ZERO, Some("apply"));
+        metrics.api_called(None, None);
+        metrics.set_optional_api(&ChildKind::ServiceMonitor.resource(), true);
+        metrics.daemon_asked(DaemonReply::Answered);
         let text = metrics.text();
         let is_counter = |line: &str| line.ends_with(" counter");
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));

@@ -83,7 +83,7 @@ fn answer(objects: &BTreeMap<String, Value>, asked: &Asked) -> (u16, Value) {
     }
 }
 
-const KINDS: [&str; 9] = [
+const KINDS: [&str; 12] = [
     "inferencedeployments",
     "pods",
     "serviceaccounts",
@@ -93,6 +93,9 @@ const KINDS: [&str; 9] = [
     "networkpolicies",
     "poddisruptionbudgets",
     "deployments",
+    "controllerrevisions",
+    "servicemonitors",
+    "podmonitors",
 ];
 
 /// RFC 7396.

@@ -173,7 +173,8 @@ async fn silence_leaves_the_last_word_and_makes_questions_rare() {
     script.say(Says::Loading);
     wait(20).await;
     let back = look(&daemons, &[pod("p", false, "2")]).await;
-    assert_eq!((state(&back), back.again), (Some(ModelState::Loading), Some(AGAIN)));
+    assert_eq!(state(&back), Some(ModelState::Loading));
+    assert!(back.again <= Some(AGAIN), "{:?}", back.again);
 }
 
 #[tokio::test(start_paused = true)]
