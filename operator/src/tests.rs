@@ -8,7 +8,7 @@ mod rights;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
+use futures::{FutureExt, StreamExt};
 use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -61,6 +61,29 @@ impl Operator {
         });
         Operator { metrics, context, task }
     }
+}
+
+/// As many as are reconciled at once.
+#[tokio::test(start_paused = true)]
+async fn all_that_wait_for_the_caches_go_on() {
+    let metrics = Metrics::new();
+    let client = FakeApi::default().client(&metrics);
+    let discovery = Discovery::new(client.clone(), metrics);
+    let (children, watches) = children::watch(&client, &Scope::Cluster, &discovery);
+    let waiters: Vec<_> = (0..16)
+        .map(|_| {
+            let children = children.clone();
+            tokio::spawn(async move { children.wait_until_ready().await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(waiters.iter().all(|waiter| !waiter.is_finished()));
+    let kinds = watches.children.into_iter().map(|(_, changes)| changes.map(drop).boxed());
+    let all = futures::stream::select_all(kinds.chain([watches.pods.map(drop).boxed()]));
+    let driver = tokio::spawn(all.for_each(|()| std::future::ready(())));
+    let is_done = || waiters.iter().all(JoinHandle::is_finished);
+    await_within(Duration::from_secs(60), "waiting for the caches", is_done).await;
+    driver.abort();
 }
 
 impl Drop for Operator {

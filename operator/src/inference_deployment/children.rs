@@ -7,12 +7,13 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::store::{Writer, WriterDropped};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
 
 use super::apply::is_owned;
 use super::build::{ChildKind, MANAGED_BY};
@@ -84,6 +85,7 @@ pub(crate) struct Children {
     stores: BTreeMap<ChildKind, Store<DynamicObject>>,
     optional: BTreeMap<ChildKind, Optional>,
     pods: Store<Pod>,
+    ready: Arc<OnceCell<()>>,
     /// Asks again which APIs there are.
     ask: Arc<dyn Fn() + Send + Sync>,
 }
@@ -117,7 +119,7 @@ pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (C
     let pods = writer.as_reader();
     let ask = Arc::new(discovery.asker());
     let watches = Watches { children, pods: touched(events(scope.api(client), writer)) };
-    (Children { stores, optional, pods, ask }, watches)
+    (Children { stores, optional, pods, ready: Arc::default(), ask }, watches)
 }
 
 /// Of the operator's own objects, kept by `writer`.
@@ -144,9 +146,12 @@ pub(super) fn touched<K: Send + 'static>(
 }
 
 impl Children {
-    pub(crate) async fn wait_until_ready(
-        &self,
-    ) -> Result<(), kube::runtime::reflector::store::WriterDropped> {
+    /// A store wakes one of those that wait for it, whatever it says: here one waits, and all the others for that one.
+    pub(crate) async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
+        self.ready.get_or_try_init(|| self.wait_alone()).await.copied()
+    }
+
+    async fn wait_alone(&self) -> Result<(), WriterDropped> {
         for store in self.stores.values() {
             store.wait_until_ready().await?;
         }
