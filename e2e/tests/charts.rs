@@ -5,37 +5,17 @@
 mod support;
 
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 use support::helm::{CHARTS, NAMESPACE, RELEASE};
+use support::operator::Operator;
 use support::{Cluster, await_until};
 
-/// The operator as a process outside of the cluster, since simulated nodes run nothing, with the rights of the chart's
-/// service account.
-struct Operator {
-    process: Child,
-}
-
-impl Operator {
-    fn start(cluster: &Cluster, identity: &str) -> Operator {
-        let test = std::env::current_exe().unwrap();
-        let program = test.ancestors().nth(2).unwrap().join("ostro-operator");
-        assert!(program.exists(), "{} is not built: cargo build --workspace", program.display());
-        let kubeconfig = format!("KUBECONFIG={}", kubeconfig(cluster).display());
-        let mut command = cluster.command(&["exec", "--", "env", &kubeconfig]);
-        command.arg(program).args(["run", "--image", "registry.local/ostro:1", "--listen", "127.0.0.1:0"]);
-        command.args(["--lease-namespace", NAMESPACE, "--identity", identity]);
-        let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Operator { process }
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// With the rights of the chart's service account.
+fn start_operator(cluster: &Cluster, identity: &str) -> Operator {
+    let kubeconfig = format!("KUBECONFIG={}", kubeconfig(cluster).display());
+    let words = ["--image", "registry.local/ostro:1", "--lease-namespace", NAMESPACE, "--identity", identity];
+    Operator::start_by(cluster, &["env", &kubeconfig], &words)
 }
 
 /// That of the cluster, with a token of the service account in place of the administrator's certificate.
@@ -103,7 +83,7 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
     install_api(&cluster);
     release(&cluster, "install", "logFilter=info");
-    let operator = Operator::start(&cluster, "first");
+    let operator = start_operator(&cluster, "first");
     serve(&cluster, "m");
     let before = identities(&cluster, "m");
     // The object, a Deployment, a Service, two pods.
@@ -111,13 +91,13 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     drop(operator);
 
     release(&cluster, "upgrade", "logFilter=debug,replicas=2");
-    let operator = Operator::start(&cluster, "second");
+    let operator = start_operator(&cluster, "second");
     serve(&cluster, "n");
     assert_eq!((log_filter(&cluster).as_str(), identities(&cluster, "m")), ("debug", before.clone()));
     drop(operator);
 
     helm(&cluster, &["rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "60s"]);
-    let operator = Operator::start(&cluster, "third");
+    let operator = start_operator(&cluster, "third");
     serve(&cluster, "o");
     assert_eq!((log_filter(&cluster).as_str(), identities(&cluster, "m")), ("info", before.clone()));
     drop(operator);
@@ -140,7 +120,7 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     let manifest = format!("{CHARTS}/../install.yaml");
     cluster.kubectl(&["apply", "--server-side", "-f", &manifest]);
     cluster.kubectl(&["rollout", "status", "deployment", RELEASE, "--namespace", NAMESPACE, "--timeout=60s"]);
-    let _operator = Operator::start(&cluster, "fourth");
+    let _operator = start_operator(&cluster, "fourth");
     serve(&cluster, "p");
     assert_eq!(identities(&cluster, "m"), before);
     cluster.kubectl(&["delete", "infd/m"]);

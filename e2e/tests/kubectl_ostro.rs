@@ -6,37 +6,21 @@ mod support;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
+use support::operator::{Operator, program};
 use support::{Cluster, await_until};
 
 const IMAGE: &str = "registry.local/ostro:1";
 
-/// Ends with the test.
-struct Operator(Child);
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// The folder of this workspace's programs.
+/// The folder of this workspace's programs, for kubectl to find its plugin.
 fn programs() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let folder = test.ancestors().nth(2).unwrap();
-    for name in ["ostro-operator", "kubectl-ostro"] {
-        assert!(folder.join(name).exists(), "{name} is not built: cargo build --workspace");
-    }
-    folder.to_owned()
+    program("kubectl-ostro").parent().unwrap().to_owned()
 }
 
 fn start_operator(cluster: &Cluster) -> Operator {
-    let mut command = cluster.command(&["exec", "--"]);
-    command.arg(programs().join("ostro-operator")).args(["run", "--image", IMAGE, "--listen", "127.0.0.1:0"]);
-    Operator(command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    Operator::start(cluster, &["--image", IMAGE])
 }
 
 fn manifest(spec: &Value) -> String {

@@ -4,55 +4,22 @@
 
 mod support;
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
+use support::operator::{Operator, program};
 use support::{Cluster, await_until};
 
 const FIRST_IMAGE: &str = "registry.local/ostro:1";
 const SECOND_IMAGE: &str = "registry.local/ostro:2";
 
-/// The operator as a process outside of the cluster.
-struct Operator {
-    process: Child,
+fn start(cluster: &Cluster, identity: &str) -> Operator {
+    start_with(cluster, identity, FIRST_IMAGE)
 }
 
-impl Operator {
-    fn start(cluster: &Cluster, identity: &str) -> Operator {
-        Operator::start_with(cluster, identity, FIRST_IMAGE)
-    }
-
-    /// With a default image, by which an operator renders other pods than its predecessor.
-    fn start_with(cluster: &Cluster, identity: &str, image: &str) -> Operator {
-        let mut command: Command = cluster.command(&["exec", "--"]);
-        command.arg(program("ostro-operator")).args(["run", "--image", image]);
-        command.args(["--listen", "127.0.0.1:0", "--identity", identity]);
-        let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Operator { process }
-    }
-
-    fn kill(mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        // Not again by `drop`.
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A program of this workspace, beside the tests' own folder.
-fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join(name);
-    assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
-    path
+/// With a default image, by which an operator renders other pods than its predecessor.
+fn start_with(cluster: &Cluster, identity: &str, image: &str) -> Operator {
+    Operator::start(cluster, &["--image", image, "--identity", identity])
 }
 
 fn manifest(name: &str, spec: &Value) -> String {
@@ -137,7 +104,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let Some(cluster) = up("test-operator") else { return };
     check_rules(&cluster);
 
-    let operator = Operator::start(&cluster, "first");
+    let operator = start(&cluster, "first");
     let spec = json!({ "models": [{ "modelId": "a/b" }], "resources": { "requests": { "cpu": "100m" } } });
     apply(&cluster, &manifest("m", &spec));
     await_ready(&cluster, "m", "1/1");
@@ -169,7 +136,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     // After a crash the next operator finds nothing to do.
     let before = applies(&cluster);
     operator.kill();
-    let _operator = Operator::start(&cluster, "second");
+    let _operator = start(&cluster, "second");
     await_until("the second to lead", || {
         let words = ["get", "lease/ostro-operator", "--namespace", "default", "--output", "json"];
         serde_json::from_str::<Value>(&cluster.kubectl(&words)).unwrap()["spec"]["holderIdentity"] == "second"
@@ -228,13 +195,13 @@ fn check_patches(cluster: &Cluster) {
 #[test]
 fn a_new_operator_restarts_no_pods_until_it_is_told_to() {
     let Some(cluster) = up("test-hold") else { return };
-    let operator = Operator::start(&cluster, "first");
+    let operator = start(&cluster, "first");
     apply(&cluster, &manifest("m", &json!({ "models": [{ "modelId": "a/b" }] })));
     await_ready(&cluster, "m", "1/1");
     let before = deployed(&cluster);
     operator.kill();
 
-    let operator = Operator::start_with(&cluster, "second", SECOND_IMAGE);
+    let operator = start_with(&cluster, "second", SECOND_IMAGE);
     await_pending(&cluster, "would change spec.containers[ostro].image. ");
     assert_eq!(deployed(&cluster), before);
     await_ready(&cluster, "m", "1/1");
@@ -244,7 +211,7 @@ fn a_new_operator_restarts_no_pods_until_it_is_told_to() {
     // As one from before there were revisions.
     let all = ["--namespace", "shop", "--all"];
     cluster.kubectl(&[&["delete", "controllerrevisions"], &all[..]].concat());
-    let _operator = Operator::start_with(&cluster, "third", SECOND_IMAGE);
+    let _operator = start_with(&cluster, "third", SECOND_IMAGE);
     let message = await_pending(&cluster, "found in the Deployment");
     assert!(message.contains("would change spec.containers[ostro].image. "), "{message}");
     assert_eq!(deployed(&cluster), before);

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
 pub mod helm;
+pub mod operator;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
