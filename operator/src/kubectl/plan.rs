@@ -100,13 +100,16 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     };
     let rendered = owner.spec.validate().and_then(|valid| render(owner, &valid, &Defaults { image }));
     let rendered = rendered.map_err(|problems| anyhow::anyhow!("{}: {problems}", owner.name_any()))?;
-    let history = held::history(cluster, owner, &rendered).await?;
+    let found = children_by_kind(cluster).await?;
+    let of_kind =
+        |kind| found.iter().find(|(found, _)| *found == kind).map(|(_, objects)| objects.as_slice());
+    let revisions = of_kind(ChildKind::ControllerRevision).unwrap_or_default();
+    let history = held::history(cluster, owner, revisions, &rendered).await?;
     let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered);
     plan.notes.extend(pending.map(|pending| pending.message(&owner.name_any())));
     let prepared = build(owner, &kept);
-    let kinds = kinds(cluster).await?;
     for wanted in &prepared {
-        if !kinds.contains(&wanted.kind) {
+        if of_kind(wanted.kind).is_none() {
             let (kind, name) = (wanted.kind, wanted.object.name_any());
             plan.notes.push(format!("{kind:?} {name} is left out: the cluster has no such API"));
             continue;
@@ -114,33 +117,26 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
         let change = plan_child(cluster, owner, wanted, &mut plan.notes).await?;
         plan.changes.push(change);
     }
-    for kind in kinds {
-        let orphans = children(cluster, kind).await?;
+    for (kind, objects) in &found {
         let orphans =
-            orphans.iter().filter(|object| is_owned(object, owner) && is_orphan(kind, object, &prepared));
-        plan.changes.extend(orphans.map(|object| Change {
-            kind: format!("{kind:?}"),
-            name: object.name_any(),
-            what: What::Deleted,
-            replicas: replicas(&object.data),
-        }));
+            objects.iter().filter(|object| is_owned(object, owner) && is_orphan(*kind, object, &prepared));
+        plan.changes.extend(orphans.map(|object| deletion(*kind, object)));
     }
     Ok(plan)
 }
 
-/// Those that the cluster has.
-async fn kinds(cluster: &Cluster) -> Result<Vec<ChildKind>> {
-    let mut kinds = ChildKind::ALL.to_vec();
-    for kind in ChildKind::OPTIONAL {
-        match child_api(cluster, kind).list(&ListParams::default().limit(1)).await {
-            Ok(_) => kinds.push(kind),
-            Err(kube::Error::Api(status)) if status.code == 404 => {}
-            Err(error) => {
-                return Err(explained(error).context(format!("cannot list objects of kind {kind:?}")));
-            }
-        }
+fn deletion(kind: ChildKind, object: &DynamicObject) -> Change {
+    let kind = format!("{kind:?}");
+    Change { kind, name: object.name_any(), what: What::Deleted, replicas: replicas(&object.data) }
+}
+
+/// What there is of each kind that the cluster has.
+async fn children_by_kind(cluster: &Cluster) -> Result<Vec<(ChildKind, Vec<DynamicObject>)>> {
+    let mut found = Vec::new();
+    for kind in ChildKind::ALL.into_iter().chain(ChildKind::OPTIONAL) {
+        found.extend(children(cluster, kind).await?.map(|objects| (kind, objects)));
     }
-    Ok(kinds)
+    Ok(found)
 }
 
 /// As the operator was started with it: by what it says of objects that name no image.
@@ -212,10 +208,16 @@ async fn dry_run(
     }
 }
 
-async fn children(cluster: &Cluster, kind: ChildKind) -> Result<Vec<DynamicObject>> {
+/// `None` where the cluster lacks an optional API.
+async fn children(cluster: &Cluster, kind: ChildKind) -> Result<Option<Vec<DynamicObject>>> {
     let ours = ListParams::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
-    let listed = child_api(cluster, kind).list(&ours).await.map_err(explained);
-    Ok(listed.with_context(|| format!("cannot list objects of kind {kind:?}"))?.items)
+    match child_api(cluster, kind).list(&ours).await {
+        Ok(listed) => Ok(Some(listed.items)),
+        Err(kube::Error::Api(status)) if status.code == 404 && ChildKind::OPTIONAL.contains(&kind) => {
+            Ok(None)
+        }
+        Err(error) => Err(explained(error).context(format!("cannot list objects of kind {kind:?}"))),
+    }
 }
 
 fn child_api(cluster: &Cluster, kind: ChildKind) -> Api<DynamicObject> {

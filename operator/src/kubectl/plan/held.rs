@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use kube::api::DynamicObject;
 use ostro_crds::InferenceDeployment;
 
-use super::{child_api, children};
+use super::child_api;
 use crate::inference_deployment::apply::is_owned;
 use crate::inference_deployment::build::{ChildKind, History, Names, Rendering};
 use crate::inference_deployment::hold::adopt::adopt;
@@ -14,10 +14,10 @@ use crate::kubectl::cluster::{Cluster, explained};
 pub(super) async fn history(
     cluster: &Cluster,
     owner: &InferenceDeployment,
+    revisions: &[DynamicObject],
     rendered: &Rendering,
 ) -> Result<History> {
     let names = Names::of(owner);
-    let revisions = children(cluster, ChildKind::ControllerRevision).await?;
     let history = History::read(&names, revisions.iter().filter(|revision| is_owned(revision, owner)));
     if let Some(Ok(_)) = history.newest {
         return Ok(history);
