@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod gpu;
+
 fn object(spec: Value) -> InferenceDeployment {
     let object = json!({
         "apiVersion": "inference.ostro.dev/v1alpha1",
@@ -193,121 +195,6 @@ fn probes_have_a_budget_for_every_model() {
     assert_eq!(probe["failureThreshold"].as_i64().unwrap() * probe["periodSeconds"].as_i64().unwrap(), 3600);
     let own = with(json!({ "probes": { "startup": { "periodSeconds": 10, "failureThreshold": 6 } } }));
     assert_eq!(budget(own), 60);
-}
-
-fn gpu(limit: Value) -> Value {
-    json!({ "resources": { "limits": { "nvidia.com/gpu": limit } } })
-}
-
-#[test]
-fn what_a_gpu_pod_asks_for_is_passed_on_as_written() {
-    let written = json!({
-        "resources": {
-            "requests": { "cpu": "4", "memory": "16Gi" },
-            "limits": { "nvidia.com/gpu": "1", "memory": "32Gi" },
-        },
-        "runtimeClassName": "nvidia",
-        "nodeSelector": { "nvidia.com/gpu.product": "NVIDIA-H200" },
-        "tolerations": [{ "key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule" }],
-    });
-    let spec = pod(written.clone())["spec"].clone();
-    for name in ["runtimeClassName", "nodeSelector", "tolerations"] {
-        assert_eq!(spec[name], written[name], "{name}");
-    }
-    assert_eq!(spec["containers"][0]["resources"], written["resources"]);
-    // People write a whole number, which the API server keeps.
-    assert_eq!(pod(gpu(json!(1))), pod(gpu(json!("1"))));
-    let mig = json!({ "resources": { "limits": { "nvidia.com/mig-1g.10gb": "1" } } });
-    assert_eq!(pod(mig.clone())["spec"]["containers"][0]["resources"], mig["resources"]);
-}
-
-#[test]
-fn a_gpu_changes_nothing_but_its_kernels_cache_and_the_time_to_start() {
-    let is_other = |object: &Value| object["kind"] != "ControllerRevision";
-    let mut plain = built(with(json!({ "cache": { "volume": { "size": "1Gi" } } })));
-    plain.retain(is_other);
-    let mut fields = gpu(json!("1"));
-    fields["cache"] = json!({ "volume": { "size": "1Gi" } });
-    let mut with_gpu = built(with(fields));
-    with_gpu.retain(is_other);
-    let of = with_gpu.iter_mut().find(|object| object["kind"] == "Deployment").unwrap();
-    let before = of_kind(&plain, "Deployment").unwrap();
-    of["metadata"]["annotations"] = before["metadata"]["annotations"].clone();
-    of["spec"]["progressDeadlineSeconds"] = before["spec"]["progressDeadlineSeconds"].clone();
-    let container = &mut of["spec"]["template"]["spec"]["containers"][0];
-    let resources = container.as_object_mut().unwrap().remove("resources");
-    assert_eq!(resources, Some(json!({ "limits": { "nvidia.com/gpu": "1" } })));
-    container["startupProbe"]["failureThreshold"] =
-        before["spec"]["template"]["spec"]["containers"][0]["startupProbe"]["failureThreshold"].clone();
-    let cache = container["env"].as_array_mut().unwrap().pop();
-    assert_eq!(cache, Some(json!({ "name": "CUDA_CACHE_PATH", "value": "/var/cache/ostro/cuda" })));
-    assert_eq!(with_gpu, plain);
-}
-
-#[test]
-fn kernels_are_cached_where_the_pod_can_write() {
-    let own = json!([{ "name": "CUDA_CACHE_PATH", "value": "/mine" }]);
-    let cases = [
-        ("nvidia.com/gpu", "1", json!({}), Some("/var/cache/ostro/cuda")),
-        ("nvidia.com/mig-1g.10gb", "1", json!({}), Some("/var/cache/ostro/cuda")),
-        ("amd.com/gpu", "1", json!({}), Some("/var/cache/ostro/cuda")),
-        ("nvidia.com/gpu", "0", json!({}), None),
-        ("example.com/gpu-fan", "1", json!({}), None),
-        ("memory", "1Gi", json!({}), None),
-        (
-            "nvidia.com/gpu",
-            "1",
-            json!({ "cache": { "volume": { "size": "1Gi" } } }),
-            Some("/var/cache/ostro/cuda"),
-        ),
-        (
-            "nvidia.com/gpu",
-            "1",
-            json!({ "cache": { "existingClaim": { "name": "c" } } }),
-            Some("/var/cache/ostro/cuda"),
-        ),
-        ("nvidia.com/gpu", "1", json!({ "cache": { "hostPath": { "path": "/x" } } }), Some("/tmp/cuda")),
-        ("nvidia.com/gpu", "1", json!({ "cache": { "image": { "reference": "r" } } }), Some("/tmp/cuda")),
-        ("nvidia.com/gpu", "1", json!({ "env": own }), Some("/mine")),
-    ];
-    for (resource, quantity, mut fields, expected) in cases {
-        fields["resources"] = json!({ "limits": { resource: quantity } });
-        let container = pod(fields.clone())["spec"]["containers"][0].clone();
-        let variables = container["env"].as_array().unwrap().iter();
-        let found: Vec<&Value> = variables.filter(|variable| variable["name"] == "CUDA_CACHE_PATH").collect();
-        let values: Vec<&str> = found.iter().filter_map(|variable| variable["value"].as_str()).collect();
-        assert_eq!(values, expected.into_iter().collect::<Vec<_>>(), "{fields}");
-        if let Some(folder) = expected.filter(|folder| *folder != "/mine") {
-            let mut mounts = container["volumeMounts"].as_array().unwrap().iter();
-            let is_under = |mount: &Value| folder.starts_with(mount["mountPath"].as_str().unwrap());
-            let mount = mounts.find(|mount| is_under(mount)).unwrap();
-            assert_ne!(mount["readOnly"], true, "{fields}");
-        }
-    }
-}
-
-/// 1800 s a model for the download; once a pod, 30 s for the driver and its kernels and 144 s to fill the device.
-#[test]
-fn a_gpu_adds_its_load_path_to_the_budget_once() {
-    let own = json!({ "periodSeconds": 10, "failureThreshold": 6 });
-    let cases = [
-        (1, json!({}), 1800),
-        (2, json!({}), 3600),
-        (1, gpu(json!("1")), 1974),
-        (2, gpu(json!("1")), 3774),
-        (1, gpu(json!("2")), 1974),
-        (1, gpu(json!("0")), 1800),
-        (1, json!({ "resources": { "requests": { "nvidia.com/mig-1g.10gb": "1" } } }), 1974),
-        (1, json!({ "resources": { "limits": { "cpu": "8", "memory": "64Gi" } } }), 7920),
-        (1, json!({ "resources": gpu(json!("1"))["resources"], "probes": { "startup": own } }), 60),
-    ];
-    for (models, fields, expected) in cases {
-        let mut spec = with(fields);
-        spec["models"] = (0..models).map(|id| json!({ "modelId": format!("a/{id}") })).collect();
-        assert_eq!(budget(spec.clone()), expected, "{spec}");
-        let deployment = of_kind(&built(spec.clone()), "Deployment").unwrap();
-        assert_eq!(deployment["spec"]["progressDeadlineSeconds"], expected + 600, "{spec}");
-    }
 }
 
 /// A held template stays whole, whoever else looks at the spec.
