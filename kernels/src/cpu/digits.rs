@@ -35,7 +35,7 @@ pub(crate) struct DigitBlock {
     pub(crate) scale: f32,
     /// The sums of X: what multiplies a weight's m.
     pub(crate) sums: [f32; 3],
-    /// The negative sums of X: what multiplies a weight's offset.
+    /// The same, negative, as tiles read them: what multiplies a weight's offset.
     pub(crate) negative: [i32; 3],
     unused: u32,
 }

@@ -1,9 +1,9 @@
 //! A tile: one panel of 32 weight rows times up to four rows of activations, all columns or a run of them. What it read of
 //! the panel stays in the nearest cache for the next tile.
 
-use super::block_tile::BlockTile;
+use super::block_tile::{BlockTile, format_of};
 use super::dense_tile::DenseTile;
-use crate::cpu::block::{BlockFormat, WeightType};
+use crate::cpu::block::WeightType;
 use crate::cpu::digits::DigitBlock;
 use crate::cpu::simd::Simd16;
 
@@ -76,7 +76,12 @@ pub(super) fn function<S: Simd16>((weight_type, quants): (WeightType, Quants), r
             match weight_type {
                 $(WeightType::$block => match quants {
                     Quants::Packed => blocks::<S, { WeightType::$block.ggml_id() }, false>(rows),
-                    Quants::Bytes => blocks::<S, { WeightType::$block.ggml_id() }, { is_spread(WeightType::$block) }>(rows),
+                    // Other types are not unpacked.
+                    Quants::Bytes => blocks::<
+                        S,
+                        { WeightType::$block.ggml_id() },
+                        { format_of(WeightType::$block.ggml_id()).is_spread() },
+                    >(rows),
                 },)*
                 $(WeightType::$dense => dense::<S, { WeightType::$dense.ggml_id() }>(rows),)*
             }
@@ -97,14 +102,6 @@ pub(super) const fn tile_rows<S: Simd16>(left: usize) -> usize {
         2
     } else {
         1
-    }
-}
-
-/// Other types are not unpacked.
-const fn is_spread(weight_type: WeightType) -> bool {
-    match BlockFormat::of(weight_type) {
-        Some(format) => format.is_spread(),
-        None => false,
     }
 }
 
