@@ -10,6 +10,7 @@ pub mod daemon;
 mod debian;
 mod download;
 pub mod gpu;
+pub mod hub;
 pub mod image;
 mod llama_bench;
 pub mod model;

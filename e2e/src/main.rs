@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use clap::{Parser, Subcommand};
-use ostro_e2e::{bench, cluster, gpu, image, model, quickstart};
+use ostro_e2e::{bench, cluster, gpu, hub, image, model, quickstart};
 
 #[derive(Parser)]
 #[command(
@@ -29,6 +29,9 @@ enum Command {
     /// Container images of the daemon and the operator.
     #[command(subcommand)]
     Image(image::Command),
+    /// A hub of models on this machine.
+    #[command(subcommand)]
+    Hub(hub::Command),
     /// Code for GPUs, and checks on a machine that has one.
     #[command(subcommand)]
     Gpu(gpu::Command),
@@ -61,6 +64,7 @@ fn main() -> anyhow::Result<()> {
         Command::Bench(BenchCommand::Peers(options)) => bench::run(&options),
         Command::Cluster(options) => cluster::run(&options),
         Command::Image(command) => image::run(&command),
+        Command::Hub(command) => hub::run(&command),
         Command::Gpu(command) => gpu::run(&command),
         Command::Quickstart(options) => quickstart::run(&options),
     }
