@@ -6,6 +6,7 @@ mod containerfile;
 mod layer;
 mod libraries;
 mod programs;
+mod python;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 
 pub use archive::{Image, write};
 pub use layer::Layer;
+pub use python::with_python;
 
 /// The user of the images: not root, as Pod Security `restricted` asks. The number that distroless images use.
 const USER: u32 = 65532;
@@ -66,12 +68,25 @@ pub fn run(command: &Command) -> Result<()> {
 
 /// An otherwise empty image with the program `name`, its libraries, and what the C library and TLS read.
 fn image_of(name: &str, program: &Path) -> Result<Image> {
-    let mut layer = Layer::new();
+    let mut layer = base()?;
     let inside = format!("/usr/local/bin/{name}");
     layer.copy(program, &inside)?;
     for library in libraries::of(program)? {
         layer.copy(&library, &library.to_string_lossy())?;
     }
+    Ok(Image {
+        name: format!("registry.local/{name}:dev"),
+        layer,
+        entrypoint: vec![inside],
+        arguments: Vec::new(),
+        environment: vec!["HOME=/home/nonroot".to_owned()],
+        user: format!("{USER}:{USER}"),
+    })
+}
+
+/// What the C library and TLS read, and a user that is not root.
+fn base() -> Result<Layer> {
+    let mut layer = Layer::new();
     layer.text(
         "/etc/passwd",
         &format!(
@@ -85,14 +100,7 @@ fn image_of(name: &str, program: &Path) -> Result<Image> {
         layer.copy(Path::new(CERTIFICATES), CERTIFICATES)?;
     }
     layer.folder_of("/home/nonroot", USER);
-    Ok(Image {
-        name: format!("registry.local/{name}:dev"),
-        layer,
-        entrypoint: vec![inside],
-        arguments: Vec::new(),
-        environment: vec!["HOME=/home/nonroot".to_owned()],
-        user: format!("{USER}:{USER}"),
-    })
+    Ok(layer)
 }
 
 #[cfg(test)]

@@ -65,6 +65,35 @@ impl Layer {
         Ok(())
     }
 
+    /// Copies of all files below a folder of this machine; `is_wanted` is asked for the name of each file and folder.
+    ///
+    /// # Errors
+    /// A folder or file cannot be read.
+    pub fn copy_folder(&mut self, source: &Path, path: &str, is_wanted: fn(&str) -> bool) -> Result<()> {
+        let entries = std::fs::read_dir(source);
+        for entry in entries.with_context(|| format!("cannot read {}", source.display()))? {
+            let source = entry?.path();
+            let name = source.file_name().unwrap_or_default().to_string_lossy();
+            let path = format!("{path}/{name}");
+            if !is_wanted(&name) {
+                continue;
+            }
+            match source.is_dir() {
+                true => self.copy_folder(&source, &path, is_wanted)?,
+                false => self.copy(&source, &path)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The files of this machine that it has copies of.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Path> {
+        self.entries.values().filter_map(|entry| match &entry.kind {
+            Kind::Copy(source) => Some(source.as_path()),
+            _ => None,
+        })
+    }
+
     pub fn text(&mut self, path: &str, text: &str) {
         self.add(path, Kind::Text(text.to_owned()), 0o644);
     }
