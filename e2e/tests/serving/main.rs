@@ -1,0 +1,98 @@
+//! What a user does on a cluster whose nodes run containers: from images and Helm to a real model that answers through
+//! its Service, while pods are replaced, and to a deletion that leaves nothing.
+//!
+//! One cluster for all of it, since to bring one up takes half a minute; each step says how long it took.
+#![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
+
+mod clients;
+mod objects;
+mod removal;
+mod replacement;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use objects::{PYTHON, apply, await_ready, chat};
+use ostro_e2e::image::{self, with_python};
+use ostro_e2e::{daemon, model, python};
+use support::Cluster;
+
+const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
+
+fn images(folder: &Path) -> PathBuf {
+    let archive = folder.join("images.tar");
+    let daemon = daemon::binary().unwrap();
+    let operator = daemon.with_file_name("ostro-operator");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ostro-e2e"));
+    command
+        .args(["image", "build", "--out"])
+        .arg(&archive)
+        .arg("--daemon")
+        .arg(daemon)
+        .arg("--operator")
+        .arg(operator);
+    assert!(command.status().unwrap().success());
+    archive
+}
+
+/// Python with the pinned packages and the scripts of the clients.
+fn client_image(folder: &Path) -> PathBuf {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("python");
+    let interpreter = python::environment(&scripts.join("requirements.txt")).unwrap();
+    let archive = folder.join("python.tar");
+    image::write(&archive, &[with_python(PYTHON, &interpreter, &scripts).unwrap()]).unwrap();
+    archive
+}
+
+fn install(cluster: &Cluster) {
+    let chart = |name: &str| format!("{CHARTS}/{name}");
+    cluster.run(&["exec", "--", "helm", "install", "ostro-crds", &chart("ostro-crds")]);
+    let images = ["image.repository=registry.local/ostro-operator", "image.tag=dev"];
+    let daemon = ["daemonImage.repository=registry.local/ostro", "daemonImage.tag=dev"];
+    let set = [images, daemon].concat().join(",");
+    let words =
+        ["exec", "--", "helm", "install", "ostro-operator", &chart("ostro-operator"), "--namespace", "ostro"];
+    cluster.run(&[&words[..], &["--create-namespace", "--set", &set, "--wait", "--timeout", "90s"]].concat());
+}
+
+fn start(cluster: &Cluster) {
+    let folder = tempfile::tempdir().unwrap();
+    let archives = [images(folder.path()), client_image(folder.path())];
+    let [programs, client] = archives.each_ref().map(|path| path.to_str().unwrap());
+    cluster.run(&["up", "--nodes", "2"]);
+    cluster.run(&["load", programs, client]);
+    install(cluster);
+}
+
+/// Prints how long it took.
+fn step<T>(name: &str, run: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = run();
+    let took = start.elapsed();
+    eprintln!("{name}: {:.1} s", took.as_secs_f64());
+    (result, took)
+}
+
+#[test]
+fn models_are_served_on_real_nodes() {
+    let Some(cluster) = Cluster::with_nodes("test-serving") else { return };
+    let model = &model::ensure_gguf("smollm2-135m-instruct").unwrap();
+    step("images, two nodes, Helm", || start(&cluster));
+    let ((), took) = step("a model of the node's disk, from apply to Ready", || {
+        apply(&cluster, &chat(model, 1, 8));
+        await_ready(&cluster, "chat");
+    });
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    step("a rolling update loses no request", || {
+        replacement::rolling_update(&cluster, &chat(model, 1, 4));
+    });
+    step("two replicas", || {
+        apply(&cluster, &chat(model, 2, 4));
+        await_ready(&cluster, "chat");
+    });
+    step("the openai package of Python, in a pod", || clients::openai(&cluster, model));
+    step("deletion leaves nothing", || removal::check(&cluster));
+}
