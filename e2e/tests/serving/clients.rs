@@ -1,11 +1,15 @@
-//! Clients of a model: an unmodified package in another pod.
+//! Clients of a model: an unmodified package in another pod, and kubectl on the user's machine.
 
 use std::path::Path;
+use std::process::Output;
 
-use serde_json::json;
+use ostro_e2e::daemon;
+use serde_json::{Value, json};
 
-use crate::objects::{PYTHON, apply, await_phase, client};
+use crate::objects::{PYTHON, apply, await_phase, client, pods};
 use crate::support::Cluster;
+
+const QUESTION: &str = "What is the capital of France?";
 
 /// All that `tests/openai_client.rs` asks of a daemon is asked of the Service, by its name in DNS.
 pub(crate) fn openai(cluster: &Cluster, model: &Path) {
@@ -20,4 +24,39 @@ pub(crate) fn openai(cluster: &Cluster, model: &Path) {
     await_phase(cluster, "openai", "Succeeded");
     let told = cluster.kubectl(&["logs", "openai"]);
     eprintln!("  {}", told.lines().find(|line| line.starts_with("Ran ")).unwrap());
+}
+
+/// Tokens are drawn, by the seed of the object: the plugin and the API give the same words.
+pub(crate) fn kubectl_ostro(cluster: &Cluster) {
+    let (code, text) = ostro(cluster, &["chat", "chat", QUESTION]);
+    let answer = answer(cluster, &pods(cluster, "chat")[0], &json!({}));
+    assert!(!answer.is_empty(), "nothing to compare");
+    assert_eq!((code, text.trim()), (0, answer.trim()));
+    eprintln!("  {}", answer.trim());
+    let (code, text) = ostro(cluster, &["status", "chat"]);
+    assert!(code == 0 && text.contains("Deployment chat  2 of 2 ready"), "{text}");
+}
+
+/// Exit code and all output of `kubectl ostro`.
+pub(crate) fn ostro(cluster: &Cluster, words: &[&str]) -> (i32, String) {
+    let programs = daemon::binary().unwrap().parent().unwrap().to_owned();
+    assert!(programs.join("kubectl-ostro").is_file(), "kubectl-ostro is not built: cargo build --workspace");
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let mut command = cluster.command(&["exec", "--", "kubectl", "ostro"]);
+    let Output { status, stdout, stderr } = command.args(words).env("PATH", path).output().unwrap();
+    let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    (status.code().unwrap(), text)
+}
+
+/// What a pod says to the question, asked at its own address.
+pub(crate) fn answer(cluster: &Cluster, pod: &Value, options: &Value) -> String {
+    let port = &pod["spec"]["containers"][0]["ports"][0]["containerPort"];
+    let url = format!("http://{}:{port}/v1/chat/completions", pod["status"]["podIP"].as_str().unwrap());
+    let mut request = json!({ "messages": [{ "role": "user", "content": QUESTION }] });
+    request.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
+    let request = request.to_string();
+    let words = ["exec", "--", "curl", "--silent", "--fail", "--max-time", "20", "--json", &request, &url];
+    let answer: Value = serde_json::from_str(&cluster.run(&words)).unwrap();
+    answer["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
 }

@@ -1,11 +1,16 @@
 //! What a user does on a cluster whose nodes run containers: from images and Helm to a real model that answers through
-//! its Service, while pods are replaced, and to a deletion that leaves nothing.
+//! its Service, while pods are replaced, nodes drained and daemons killed, and to a deletion that leaves nothing.
 //!
 //! One cluster for all of it, since to bring one up takes half a minute; each step says how long it took.
 #![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
 mod clients;
+mod crash;
+mod example;
+mod hub;
 mod objects;
+mod operator;
+mod refusals;
 mod removal;
 mod replacement;
 #[path = "../support/mod.rs"]
@@ -15,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use objects::{PYTHON, apply, await_ready, chat};
+use objects::{PYTHON, apply, await_ready, chat, pods};
 use ostro_e2e::image::{self, with_python};
 use ostro_e2e::{daemon, model, python};
 use support::Cluster;
@@ -82,17 +87,26 @@ fn models_are_served_on_real_nodes() {
     let model = &model::ensure_gguf("smollm2-135m-instruct").unwrap();
     step("images, two nodes, Helm", || start(&cluster));
     let ((), took) = step("a model of the node's disk, from apply to Ready", || {
-        apply(&cluster, &chat(model, 1, 8));
+        apply(&cluster, &chat(model, 8));
         await_ready(&cluster, "chat");
     });
     assert!(took < Duration::from_secs(20), "{took:?}");
     step("a rolling update loses no request", || {
-        replacement::rolling_update(&cluster, &chat(model, 1, 4));
+        replacement::rolling_update(&cluster, &chat(model, 4));
     });
-    step("two replicas", || {
-        apply(&cluster, &chat(model, 2, 4));
+    step("kubectl scale to two replicas", || {
+        cluster.kubectl(&["scale", "infd/chat", "--replicas=2"]);
         await_ready(&cluster, "chat");
+        assert_eq!(pods(&cluster, "chat").len(), 2);
     });
     step("the openai package of Python, in a pod", || clients::openai(&cluster, model));
+    step("kubectl ostro", || clients::kubectl_ostro(&cluster));
+    step("a killed daemon starts again while the other answers", || crash::kill(&cluster));
+    step("a drained node loses no request", || replacement::drain(&cluster));
+    step("an operator killed at any moment ends in the same state", || operator::kill(&cluster));
+    step("the example, without a hub and with one", || example::check(&cluster));
+    step("specs that cannot work are told", || refusals::check(&cluster));
     step("deletion leaves nothing", || removal::check(&cluster));
+    cluster.run(&["down"]);
+    assert_eq!(cluster.leftovers(), [""; 0]);
 }

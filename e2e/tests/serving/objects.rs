@@ -17,13 +17,14 @@ pub(crate) fn object(name: &str, spec: &Value) -> Value {
 }
 
 /// The quick start's model, which every node has on its disk.
-pub(crate) fn chat(model: &Path, replicas: u32, sequences: u32) -> Value {
+pub(crate) fn chat(model: &Path, sequences: u32) -> Value {
     let file = model.file_name().unwrap().to_str().unwrap();
     let spec = json!({
         "models": [{ "modelId": format!("/models/{file}") }],
-        "replicas": replicas,
         "pagedAttn": { "contextLen": 4096 },
         "runtime": { "maxSeqs": sequences },
+        // One that makes a short answer of the question that `kubectl ostro chat` asks.
+        "global": { "seed": 1 },
         "volumes": [{
             "name": "models", "mountPath": "/models", "readOnly": true,
             "hostPath": { "path": model.parent().unwrap() },

@@ -2,21 +2,46 @@
 
 use serde_json::{Value, json};
 
-use crate::objects::{apply, await_phase, await_ready, client, load, pods};
+use crate::objects::{apply, await_phase, await_ready, client, get, load, pods};
 use crate::support::{Cluster, await_until};
 
+/// Those on their way out too.
+const PODS: [&str; 6] = ["get", "pods", "--selector", "app.kubernetes.io/instance=chat", "--output", "name"];
+
+/// Clients ask from before the update until the replaced pod has gone.
 pub(crate) fn rolling_update(cluster: &Cluster, object: &Value) {
-    let before = names(cluster);
-    apply(cluster, &client("updated", None, &load(&["--requests", "150", "--concurrency", "4"])));
+    let before = cluster.kubectl(&PODS);
+    apply(cluster, &client("updated", None, &load(&["--rate", "8", "--requests", "160"])));
     await_phase(cluster, "updated", "Running");
     apply(cluster, object);
     await_ready(cluster, "chat");
-    assert!(names(cluster).iter().all(|pod| !before.contains(pod)), "{before:?}");
-    check_answers(cluster, "updated", 150);
+    await_until("the replaced pod to go", || {
+        let now = cluster.kubectl(&PODS);
+        before.lines().all(|pod| !now.lines().any(|other| other == pod))
+    });
+    await_phase(cluster, "updated", "Running");
+    check_answers(cluster, "updated", 160);
 }
 
-fn names(cluster: &Cluster) -> Vec<String> {
-    pods(cluster, "chat").iter().map(|pod| pod["metadata"]["name"].to_string()).collect()
+/// Of the node that has one of two replicas; clients and DNS are on the other.
+pub(crate) fn drain(cluster: &Cluster) {
+    let dns = get(cluster, &["pods", "--namespace", "kube-system", "--selector", "k8s-app=kube-dns"]);
+    let stays = dns["items"][0]["spec"]["nodeName"].as_str().unwrap();
+    let drained = if stays == "node1" { "node2" } else { "node1" };
+    let has_left = |pods: &[Value]| pods.iter().all(|pod| pod["spec"]["nodeName"] == stays);
+    assert!(!has_left(&pods(cluster, "chat")), "no pod is on {drained}");
+
+    // Half a minute of requests, whether the last is answered or not.
+    apply(cluster, &client("drained", Some(stays), &load(&["--rate", "4", "--requests", "120"])));
+    await_phase(cluster, "drained", "Running");
+    cluster.kubectl(&["drain", drained, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s"]);
+    await_phase(cluster, "drained", "Running");
+    await_ready(cluster, "chat");
+    let pods = pods(cluster, "chat");
+    assert!(pods.len() == 2 && has_left(&pods), "{pods:#?}");
+    cluster.kubectl(&["uncordon", drained]);
+    await_ready(cluster, "chat");
+    check_answers(cluster, "drained", 120);
 }
 
 fn check_answers(cluster: &Cluster, pod: &str, requests: u32) {

@@ -1,0 +1,134 @@
+//! An operator that is killed while objects are applied: the next one ends where an undisturbed one does.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::crash::process_of;
+use crate::objects::{apply, object};
+use crate::support::{Cluster, await_until};
+
+const NAMESPACE: &str = "killed";
+
+/// So many that a kill finds some done, some begun and some not seen.
+const OBJECTS: usize = 8;
+
+/// From the beginning of `kubectl apply`. Three, since the kubelet waits longer before each start.
+const KILLED_AFTER_MS: [u64; 3] = [230, 340, 280];
+
+const CHILDREN: &str = "deployments,services,configmaps,serviceaccounts,controllerrevisions";
+
+pub(crate) fn kill(cluster: &Cluster) {
+    cluster.kubectl(&["create", "namespace", NAMESPACE]);
+    apply(cluster, &objects());
+    await_reconciled(cluster);
+    let undisturbed = state(cluster);
+    remove(cluster);
+    for after_ms in KILLED_AFTER_MS {
+        let made = kill_while_applying(cluster, Duration::from_millis(after_ms));
+        await_reconciled(cluster);
+        let found = state(cluster);
+        for (found, expected) in found.iter().zip(&undisturbed) {
+            assert_eq!(found, expected);
+        }
+        assert_eq!(found.len(), undisturbed.len());
+        let of = undisturbed.len() - OBJECTS;
+        eprintln!("  killed after {after_ms} ms, when {made} of {of} children were there");
+        remove(cluster);
+    }
+    let status = operator(cluster)["status"]["containerStatuses"][0].clone();
+    assert_eq!(status["restartCount"], KILLED_AFTER_MS.len(), "{status}");
+}
+
+/// Without pods, which take time and tell nothing of the operator.
+fn objects() -> Value {
+    let spec = json!({ "models": [{ "modelId": "a/b" }], "replicas": 0 });
+    let items = (0..OBJECTS).map(|number| {
+        let mut object = object(&format!("object-{number}"), &spec);
+        object["metadata"]["namespace"] = json!(NAMESPACE);
+        object
+    });
+    json!({ "apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>() })
+}
+
+/// Returns how many children the killed one left.
+fn kill_while_applying(cluster: &Cluster, after: Duration) -> usize {
+    let pid = process_of(&operator(cluster), "ostro-operator").expect("it runs on this machine").to_string();
+    std::thread::scope(|scope| {
+        let applied = scope.spawn(|| apply(cluster, &objects()));
+        // The moment is what is tested: no condition tells it.
+        std::thread::sleep(after);
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
+        let made = children(cluster).len();
+        applied.join().unwrap();
+        made
+    })
+}
+
+fn operator(cluster: &Cluster) -> Value {
+    let mut pods = list(cluster, "pods", &["--namespace", "ostro"]);
+    assert_eq!(pods.len(), 1, "{pods:#?}");
+    pods.remove(0)
+}
+
+fn await_reconciled(cluster: &Cluster) {
+    await_until("all objects to be reconciled", || {
+        let objects = list(cluster, "infd", &["--namespace", NAMESPACE]);
+        let ready = objects.iter().filter(|object| {
+            let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.into_iter().any(|condition| condition["reason"] == "ScaledToZero")
+        });
+        ready.count() == OBJECTS
+    });
+}
+
+fn remove(cluster: &Cluster) {
+    cluster.kubectl(&["delete", "infd", "--all", "--namespace", NAMESPACE]);
+    await_until("children to go", || children(cluster).is_empty());
+}
+
+fn children(cluster: &Cluster) -> Vec<Value> {
+    // Not what the namespace has by itself.
+    list(
+        cluster,
+        CHILDREN,
+        &["--namespace", NAMESPACE, "--selector", "app.kubernetes.io/managed-by=ostro-operator"],
+    )
+}
+
+/// Objects with their conditions and children with their generations, without what differs each time.
+fn state(cluster: &Cluster) -> Vec<Value> {
+    let mut all = list(cluster, "infd", &["--namespace", NAMESPACE]);
+    for object in &mut all {
+        let conditions = object["status"]["conditions"].as_array().unwrap().iter();
+        let told = conditions.map(|one| json!([one["type"], one["status"], one["reason"], one["message"]]));
+        object["told"] = told.collect();
+    }
+    all.extend(children(cluster));
+    all.iter_mut().for_each(strip);
+    all
+}
+
+fn strip(object: &mut Value) {
+    object.as_object_mut().unwrap().remove("status");
+    if object["kind"] == "Service" {
+        object["spec"]["clusterIP"].take();
+        object["spec"]["clusterIPs"].take();
+    }
+    let metadata = object["metadata"].as_object_mut().unwrap();
+    metadata.retain(|key, _| !["uid", "resourceVersion", "creationTimestamp"].contains(&key.as_str()));
+    if let Some(annotations) = metadata.get_mut("annotations") {
+        // Of all that was applied, the owner's uid among it.
+        annotations.as_object_mut().unwrap().remove("inference.ostro.dev/applied-hash");
+    }
+    if let Some(owners) = metadata.get_mut("ownerReferences") {
+        owners[0]["uid"].take();
+    }
+}
+
+fn list(cluster: &Cluster, kinds: &str, words: &[&str]) -> Vec<Value> {
+    let words = [&["get", kinds, "--output", "json"], words].concat();
+    let list: Value = serde_json::from_str(&cluster.kubectl(&words)).unwrap();
+    list["items"].as_array().unwrap().clone()
+}

@@ -1,0 +1,102 @@
+//! Specs that cannot work: the status names the cause within half a minute, or the API server refuses them.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::hub::{self, GATED, Hub, MODEL, TOKEN};
+use crate::objects::{apply, object, ready_condition};
+use crate::support::{Cluster, await_until};
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+
+/// The reason that an object's status must give, and a part of its message.
+struct Case {
+    name: &'static str,
+    spec: Value,
+    reason: &'static str,
+    part: &'static str,
+}
+
+/// With the seconds until each was told.
+pub(crate) fn check(cluster: &Cluster) {
+    let hub = hub::start(cluster);
+    for token in [TOKEN, "wrong"] {
+        apply(cluster, &secret(token));
+    }
+    let mut waiting = cases(&hub);
+    let start = Instant::now();
+    for case in &waiting {
+        apply(cluster, &object(case.name, &case.spec));
+    }
+    await_until("reasons of all", || {
+        waiting.retain(|case| !is_told(cluster, case, start));
+        let names: Vec<_> = waiting.iter().map(|case| case.name).collect();
+        assert!(start.elapsed() < LIMIT, "not told within {LIMIT:?}: {names:?}");
+        waiting.is_empty()
+    });
+    refused_at_once(cluster);
+}
+
+fn is_told(cluster: &Cluster, case: &Case, start: Instant) -> bool {
+    let ready = ready_condition(cluster, case.name).unwrap_or_default();
+    let message = ready["message"].as_str().unwrap_or_default();
+    let is_told = ready["reason"] == case.reason && message.contains(case.part);
+    if is_told {
+        eprintln!("  {}: {} after {:.1} s", case.name, case.reason, start.elapsed().as_secs_f64());
+        eprintln!("    {message}");
+    }
+    is_told
+}
+
+fn cases(hub: &Hub) -> Vec<Case> {
+    let of_hub = |model: &str, token: &str| {
+        json!({
+            "models": [{ "modelId": model }],
+            "pagedAttn": { "contextLen": 256 },
+            "env": hub.environment(),
+            "huggingFaceToken": { "secretKeyRef": { "name": token, "key": "token" } },
+        })
+    };
+    let with = |more: Value| {
+        let mut spec = json!({ "models": [{ "modelId": "/absent/model.gguf" }] });
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    let case = |name, spec, reason, part| Case { name, spec, reason, part };
+    vec![
+        case("downloads", of_hub(MODEL, TOKEN), "AllReady", ""),
+        case("wrong-token", of_hub(MODEL, "wrong"), "HFUnauthorized", "huggingFaceToken"),
+        case("gated", of_hub(GATED, TOKEN), "HFGatedModel", GATED),
+        case("no-such-model", of_hub("karpathy/none", TOKEN), "ModelNotFound", "karpathy/none"),
+        case("no-such-path", with(json!({})), "ModelNotFound", "/absent/model.gguf"),
+        case(
+            "too-large",
+            with(json!({ "resources": { "requests": { "cpu": "1000" } } })),
+            "Unschedulable",
+            "Insufficient cpu",
+        ),
+        case(
+            "no-such-class",
+            with(json!({ "cache": { "volume": { "size": "1Gi", "storageClassName": "none" } } })),
+            "PVCUnbound",
+            "\"none\"",
+        ),
+        case("not-supported", with(json!({ "runtime": { "agent": true } })), "InvalidConfig", "agent"),
+    ]
+}
+
+/// Values out of bounds never become objects.
+fn refused_at_once(cluster: &Cluster) {
+    let spec = json!({ "models": [{ "modelId": "a/b" }], "runtime": { "maxSeqs": 0 } });
+    let output = cluster.kubectl_input(&["apply", "-f", "-"], &object("bad-value", &spec).to_string());
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && error.contains("spec.runtime.maxSeqs"), "{error}");
+}
+
+fn secret(token: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": { "name": token, "namespace": "default" },
+        "stringData": { "token": token },
+    })
+}
