@@ -139,7 +139,8 @@ impl Scheduler {
         self.running_max
     }
 
-    /// Most tokens of one sequence, prompt and answer: what context and pool hold.
+    /// Most tokens of one sequence, prompt and answer: what context and pool hold. The pool's tokens and one more,
+    /// since the last token of an answer is not computed again.
     pub fn sequence_tokens_max(&self) -> usize {
         self.len_max
     }
