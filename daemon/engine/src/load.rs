@@ -10,6 +10,7 @@ use std::thread;
 
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache;
+use ostro_kernels::cpu::memory::give_free_heap_back;
 
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, BackendError, KvCacheShape};
@@ -98,6 +99,7 @@ fn load_on<B: Backend + 'static>(
         ..about
     };
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;
+    give_free_heap_back();
     tell(LoadStage::Ready, 0, 0);
     let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart));
     Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule })
