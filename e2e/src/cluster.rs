@@ -11,6 +11,7 @@
 //! | start | `up`: `control_plane`, `node` (`node.sh`, `node_files`), by `launch` in a `place` |
 //! | remember | `state` |
 //! | end | `down` |
+//! | for a while, for a benchmark | `simulated` |
 
 mod build;
 mod certificates;
@@ -29,6 +30,7 @@ mod node_files;
 mod place;
 mod progress;
 mod requirements;
+mod simulated;
 mod state;
 mod status;
 mod up;
@@ -41,6 +43,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
 pub use folders::Name;
+pub use simulated::Simulated;
 
 use folders::Folders;
 use modules::{CONTROL_PLANE, NODES};

@@ -93,8 +93,14 @@ pub(super) fn api_server(folders: &Folders, addresses: &Addresses, shape: Shape)
     ("kube-apiserver", arguments)
 }
 
-pub(super) fn controllers(folders: &Folders) -> Start {
+pub(super) fn controllers(folders: &Folders, shape: Shape) -> Start {
     let certificates = folders.certificates();
+    let silence = match shape {
+        // Simulated nodes never die, and say nothing after their first word.
+        Shape::ControlPlane { .. } => "24h",
+        // A node that dies is noticed soon: tests wait for it.
+        Shape::Nodes { .. } => "20s",
+    };
     let arguments = vec![
         flag("kubeconfig", certificates.join("controllers.conf").display()),
         flag("service-account-private-key-file", certificates.join("service-accounts.key").display()),
@@ -102,17 +108,18 @@ pub(super) fn controllers(folders: &Folders) -> Start {
         "--use-service-account-credentials".to_owned(),
         // Made at its start; by default in the machine's /usr.
         flag("flex-volume-plugin-dir", folders.run.join("plugins").display()),
-        // A node that dies is noticed soon: tests wait for it.
-        flag("node-monitor-grace-period", "20s"),
+        flag("node-monitor-grace-period", silence),
         ALONE.to_owned(),
         NOT_SERVING.to_owned(),
     ];
+    let arguments = arguments.into_iter().chain(UNTHROTTLED.map(str::to_owned)).collect();
     ("kube-controller-manager", arguments)
 }
 
 pub(super) fn scheduler(folders: &Folders) -> Start {
     let kubeconfig = folders.certificates().join("scheduler.conf");
-    let arguments = vec![flag("kubeconfig", kubeconfig.display()), ALONE.to_owned(), NOT_SERVING.to_owned()];
+    let own = [flag("kubeconfig", kubeconfig.display()), ALONE.to_owned(), NOT_SERVING.to_owned()];
+    let arguments = own.into_iter().chain(UNTHROTTLED.map(str::to_owned)).collect();
     ("kube-scheduler", arguments)
 }
 
@@ -131,6 +138,9 @@ pub(super) fn simulator(folders: &Folders) -> Start {
 const ALONE: &str = "--leader-elect=false";
 /// Nothing asks for their metrics, and their ports may be taken.
 const NOT_SERVING: &str = "--secure-port=0";
+
+/// The defaults, 20 and 50 requests a second, make a thousand Deployments wait for minutes.
+const UNTHROTTLED: [&str; 2] = ["--kube-api-qps=1000", "--kube-api-burst=2000"];
 
 fn flag(name: &str, value: impl std::fmt::Display) -> String {
     format!("--{name}={value}")
@@ -169,7 +179,7 @@ mod tests {
         let all = [
             etcd(&folders, &addresses),
             api_server(&folders, &addresses, Shape::ControlPlane { nodes: 1 }),
-            controllers(&folders),
+            controllers(&folders, Shape::ControlPlane { nodes: 1 }),
             scheduler(&folders),
             simulator(&folders),
         ];

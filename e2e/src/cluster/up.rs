@@ -130,7 +130,7 @@ fn start_control_plane(launcher: &mut Launcher, addresses: &Addresses) -> Result
         launcher.check()?;
         Ok(launcher.place.ask(&["get", "--raw", "/readyz"])?.is_some())
     })?;
-    launcher.start(control_plane::controllers(&folders))?;
+    launcher.start(control_plane::controllers(&folders, shape))?;
     launcher.start(control_plane::scheduler(&folders))
 }
 
@@ -146,7 +146,7 @@ fn start_simulator(launcher: &mut Launcher) -> Result<()> {
 }
 
 fn simulated_node(name: &str) -> serde_json::Value {
-    let resources = json!({"cpu": "32", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "110"});
+    let resources = json!({"cpu": "32", "memory": "256Gi", "ephemeral-storage": "1Ti", "pods": "1000"});
     json!({
         "apiVersion": "v1",
         "kind": "Node",
@@ -215,6 +215,6 @@ mod tests {
     fn simulated_nodes_take_pods() {
         let node = simulated_node("node1");
         assert_eq!(node["metadata"]["labels"]["kubernetes.io/hostname"], "node1");
-        assert_eq!(node["status"]["allocatable"]["pods"], "110");
+        assert_eq!(node["status"]["allocatable"]["pods"], "1000");
     }
 }
