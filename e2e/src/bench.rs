@@ -5,6 +5,7 @@ mod install;
 mod llama_cpp;
 mod machine;
 mod mistral_rs;
+pub mod operator;
 mod ostro;
 mod page;
 mod program;

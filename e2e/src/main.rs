@@ -55,6 +55,9 @@ enum ModelCommand {
 enum BenchCommand {
     /// Install llama.cpp and mistral.rs, measure them and Ostro in turn, print ratios, write docs/benchmarks.md.
     Peers(bench::Options),
+    /// Measure the operator with many objects on a real control plane with simulated nodes, write
+    /// docs/benchmarks-operator.md.
+    Operator(bench::operator::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -62,6 +65,7 @@ fn main() -> anyhow::Result<()> {
         Command::Model(ModelCommand::Fetch { names }) => model::fetch_named(&names),
         Command::Model(ModelCommand::List) => model::list(),
         Command::Bench(BenchCommand::Peers(options)) => bench::run(&options),
+        Command::Bench(BenchCommand::Operator(options)) => bench::operator::run(&options),
         Command::Cluster(options) => cluster::run(&options),
         Command::Image(command) => image::run(&command),
         Command::Hub(command) => hub::run(&command),
