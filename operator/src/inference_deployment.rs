@@ -2,6 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod build;
+mod cached;
 pub(crate) mod children;
 pub(crate) mod classify;
 pub(crate) mod controller;
@@ -144,7 +145,7 @@ fn record(owner: &InferenceDeployment, context: &Context, applied: &Applied) -> 
     }
     let deployment = deployment(owner, context);
     let pods = context.children.pods_of(owner);
-    let pods: Vec<_> = pods.iter().map(AsRef::as_ref).collect();
+    let pods: Vec<_> = pods.iter().collect();
     let names = Names::of(owner);
     let claim = context.children.typed(ChildKind::PersistentVolumeClaim, owner, &names.claim());
     let budget = |deployment: &Deployment| startup_budget_seconds(&deployment.spec.template);

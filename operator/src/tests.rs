@@ -1,5 +1,6 @@
 //! The whole operator against an API server in memory, on a clock that jumps to the next thing that happens.
 
+mod caches;
 mod fake_api;
 mod models;
 mod monitoring;

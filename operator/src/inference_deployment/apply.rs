@@ -1,12 +1,12 @@
 //! Writes what differs, prunes what is wanted no more. Nothing is written when nothing changed.
 
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
-use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde_json::Value;
 
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
+use super::cached::Cached;
 use super::children::Children;
 use super::optional::Lack;
 use crate::quantity::quantity;
@@ -66,7 +66,7 @@ pub(crate) async fn apply(
         }
     }
     for (kind, object) in children.of(owner) {
-        if is_orphan(kind, &object, prepared) {
+        if is_orphan(kind, &*object, prepared) {
             delete(client, kind, &object).await?;
             applied.deleted += 1;
         }
@@ -83,11 +83,10 @@ async fn apply_one(
     let Prepared { object, kind } = wanted;
     let (kind, name) = (*kind, object.name_any());
     let namespace = owner.namespace().unwrap_or_default();
-    let reference = ObjectRef::new_with(&name, kind.resource()).within(&namespace);
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
-    match children.get(kind, &reference) {
-        Some(live) if is_unchanged(object, &live) => return Ok(false),
-        Some(live) if is_owned(&live, owner) => {}
+    match children.get(kind, &namespace, &name) {
+        Some(live) if live.is_as(kind, object) => return Ok(false),
+        Some(live) if is_owned(&*live, owner) => {}
         // The cache lags, or somebody else's object has the name.
         _ => {
             let found = api.get_opt(&name).await;
@@ -103,7 +102,7 @@ async fn apply_one(
     Ok(true)
 }
 
-async fn delete(client: &Client, kind: ChildKind, object: &DynamicObject) -> Result<(), ApplyError> {
+async fn delete(client: &Client, kind: ChildKind, object: &Cached) -> Result<(), ApplyError> {
     let name = object.name_any();
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
@@ -115,14 +114,14 @@ async fn delete(client: &Client, kind: ChildKind, object: &DynamicObject) -> Res
 }
 
 /// A child of before that nothing asks for any more.
-pub(crate) fn is_orphan(kind: ChildKind, object: &DynamicObject, prepared: &[Prepared]) -> bool {
+pub(crate) fn is_orphan(kind: ChildKind, object: &impl Resource, prepared: &[Prepared]) -> bool {
     let is_wanted =
         prepared.iter().any(|wanted| wanted.kind == kind && wanted.object.name_any() == object.name_any());
     // A cache that is no longer asked for may hold what nobody can download again.
-    !is_wanted && kind != ChildKind::PersistentVolumeClaim && object.metadata.deletion_timestamp.is_none()
+    !is_wanted && kind != ChildKind::PersistentVolumeClaim && object.meta().deletion_timestamp.is_none()
 }
 
-pub(crate) fn is_owned(object: &DynamicObject, owner: &InferenceDeployment) -> bool {
+pub(crate) fn is_owned(object: &impl Resource, owner: &InferenceDeployment) -> bool {
     let uid = owner.meta().uid.as_deref();
     object.owner_references().iter().any(|reference| Some(reference.uid.as_str()) == uid)
 }

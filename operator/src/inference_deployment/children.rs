@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use kube::api::{Api, ApiResource, GroupVersionKind};
 use kube::runtime::reflector::store::{Writer, WriterDropped};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::{WatchStreamExt, watcher};
@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use super::apply::is_owned;
 use super::build::{ChildKind, MANAGED_BY};
+use super::cached::{Cached, CachedPod};
 use super::optional::{self, Lack, Optional};
 use crate::discovery::Discovery;
 
@@ -38,10 +39,10 @@ impl Scope {
         }
     }
 
-    fn dynamic(&self, client: &Client, resource: &ApiResource) -> Api<DynamicObject> {
+    fn of_kind(&self, client: &Client, kind: ChildKind) -> Api<Cached> {
         match self {
-            Scope::Cluster => Api::all_with(client.clone(), resource),
-            Scope::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+            Scope::Cluster => Api::all_with(client.clone(), &kind),
+            Scope::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
         }
     }
 }
@@ -61,8 +62,8 @@ impl ChildKind {
     /// Those whose API a cluster may lack.
     pub(crate) const OPTIONAL: [Self; 2] = [Self::ServiceMonitor, Self::PodMonitor];
 
-    pub(crate) fn resource(self) -> ApiResource {
-        let (group, plural) = match self {
+    pub(crate) fn group_and_plural(self) -> (&'static str, &'static str) {
+        match self {
             Self::ServiceAccount => ("", "serviceaccounts"),
             Self::ControllerRevision => ("apps", "controllerrevisions"),
             Self::ConfigMap => ("", "configmaps"),
@@ -73,7 +74,11 @@ impl ChildKind {
             Self::Deployment => ("apps", "deployments"),
             Self::ServiceMonitor => ("monitoring.coreos.com", "servicemonitors"),
             Self::PodMonitor => ("monitoring.coreos.com", "podmonitors"),
-        };
+        }
+    }
+
+    pub(crate) fn resource(self) -> ApiResource {
+        let (group, plural) = self.group_and_plural();
         let kind = format!("{self:?}");
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", &kind), plural)
     }
@@ -82,9 +87,9 @@ impl ChildKind {
 /// The stores; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Children {
-    stores: BTreeMap<ChildKind, Store<DynamicObject>>,
+    stores: BTreeMap<ChildKind, Store<Cached>>,
     optional: BTreeMap<ChildKind, Optional>,
-    pods: Store<Pod>,
+    pods: Store<CachedPod>,
     ready: Arc<OnceCell<()>>,
     /// Asks again which APIs there are.
     ask: Arc<dyn Fn() + Send + Sync>,
@@ -95,22 +100,21 @@ pub(crate) type Changes<K> = futures::stream::BoxStream<'static, Result<K, watch
 
 /// The stores' other halves, which must be polled.
 pub(crate) struct Watches {
-    pub(crate) children: Vec<(ChildKind, Changes<DynamicObject>)>,
-    pub(crate) pods: Changes<Pod>,
+    pub(crate) children: Vec<(ChildKind, Changes<Cached>)>,
+    pub(crate) pods: Changes<CachedPod>,
 }
 
 pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (Children, Watches) {
     let mut stores = BTreeMap::new();
     let mut children = Vec::new();
     for kind in ChildKind::ALL {
-        let resource = kind.resource();
-        let writer = Writer::new(resource.clone());
+        let writer = Writer::new(kind);
         stores.insert(kind, writer.as_reader());
-        children.push((kind, touched(events(scope.dynamic(client, &resource), writer))));
+        children.push((kind, touched(events(scope.of_kind(client, kind), writer))));
     }
     let mut optional = BTreeMap::new();
     for kind in ChildKind::OPTIONAL {
-        let api = scope.dynamic(client, &kind.resource());
+        let api = scope.of_kind(client, kind);
         let (reader, changes) = optional::watch(kind, api, discovery.presence(kind), discovery.asker());
         optional.insert(kind, reader);
         children.push((kind, changes));
@@ -132,10 +136,7 @@ where
     K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
 {
     let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
-    let stream = watcher(api, ours).default_backoff().modify(|object: &mut K| {
-        object.managed_fields_mut().clear();
-    });
-    stream.reflect(writer)
+    watcher(api, ours).default_backoff().reflect(writer)
 }
 
 pub(super) fn touched<K: Send + 'static>(
@@ -176,29 +177,32 @@ impl Children {
         futures::stream::select_all(self.optional.values().map(|optional| optional.turns().boxed()))
     }
 
-    pub(crate) fn get(
-        &self,
-        kind: ChildKind,
-        reference: &ObjectRef<DynamicObject>,
-    ) -> Option<Arc<DynamicObject>> {
-        match self.optional.get(&kind) {
-            Some(optional) => optional.store()?.get(reference),
-            None => self.stores.get(&kind)?.get(reference),
-        }
+    pub(crate) fn get(&self, kind: ChildKind, namespace: &str, name: &str) -> Option<Arc<Cached>> {
+        let reference = ObjectRef::new_with(name, kind).within(namespace);
+        self.store(kind)?.get(&reference)
     }
 
     /// All objects of an owner.
-    pub(crate) fn of(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, Arc<DynamicObject>)> {
-        let namespace = owner.namespace();
-        let mut found = Vec::new();
-        let stores = self.stores.iter().map(|(kind, store)| (*kind, store.clone()));
-        let optional = self.optional.iter().filter_map(|(kind, optional)| Some((*kind, optional.store()?)));
-        for (kind, store) in stores.chain(optional) {
-            let owned = store
-                .state_filter(|object| object.metadata.namespace == namespace && is_owned(object, owner));
-            found.extend(owned.into_iter().map(|object| (kind, object)));
+    pub(crate) fn of(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, Arc<Cached>)> {
+        let kinds = ChildKind::ALL.into_iter().chain(ChildKind::OPTIONAL);
+        kinds
+            .flat_map(|kind| self.of_kind(kind, owner).into_iter().map(move |object| (kind, object)))
+            .collect()
+    }
+
+    pub(crate) fn of_kind(&self, kind: ChildKind, owner: &InferenceDeployment) -> Vec<Arc<Cached>> {
+        let namespace = &owner.meta().namespace;
+        let store = self.store(kind);
+        let is_of = |object: &Cached| object.meta().namespace == *namespace && is_owned(object, owner);
+        store.map(|store| store.state_filter(is_of)).unwrap_or_default()
+    }
+
+    /// None while a cluster lacks its API.
+    fn store(&self, kind: ChildKind) -> Option<Store<Cached>> {
+        match self.optional.get(&kind) {
+            Some(optional) => optional.store(),
+            None => self.stores.get(&kind).cloned(),
         }
-        found
     }
 
     /// A child as its own type.
@@ -208,23 +212,18 @@ impl Children {
         owner: &InferenceDeployment,
         name: &str,
     ) -> Option<K> {
-        let reference =
-            ObjectRef::new_with(name, kind.resource()).within(&owner.namespace().unwrap_or_default());
-        let object = self.get(kind, &reference)?;
-        serde_json::to_value(&*object).ok().and_then(|value| serde_json::from_value(value).ok())
+        self.get(kind, owner.meta().namespace.as_deref().unwrap_or_default(), name)?.typed()
     }
 
-    pub(crate) fn pods_of(&self, owner: &InferenceDeployment) -> Vec<Arc<Pod>> {
-        let (name, namespace) = (owner.name_any(), owner.namespace());
-        self.pods.state_filter(|pod| {
-            pod.metadata.namespace == namespace
-                && super::build::instance_of(pod.labels()).is_some_and(|instance| instance == name)
-        })
+    /// With what `CachedPod` keeps of them.
+    pub(crate) fn pods_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
+        let (name, namespace) = (owner.meta().name.as_deref(), &owner.meta().namespace);
+        let pods = self.pods.state_filter(|pod| pod.meta().namespace == *namespace && pod.instance() == name);
+        pods.iter().map(|pod| pod.pod()).collect()
     }
 }
 
 /// The object that a pod belongs to.
-pub(crate) fn owner_of_pod(pod: &Pod) -> Option<ObjectRef<InferenceDeployment>> {
-    let name = super::build::instance_of(pod.labels())?;
-    Some(ObjectRef::new(name).within(&pod.namespace()?))
+pub(crate) fn owner_of_pod(pod: &CachedPod) -> Option<ObjectRef<InferenceDeployment>> {
+    Some(ObjectRef::new(pod.instance()?).within(&pod.namespace()?))
 }

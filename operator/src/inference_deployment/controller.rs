@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use kube::runtime::controller::{Action, Config};
-use kube::runtime::{Controller, watcher};
+use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use tracing::Instrument;
 
 use super::build::monitor_kind;
+use super::cached::shorten;
 use super::children::{Scope, Watches, owner_of_pod};
 use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
@@ -28,15 +29,16 @@ pub(crate) async fn run(
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
     let objects = scope.api::<InferenceDeployment>(&context.client);
-    let mut controller = Controller::new(objects, watcher::Config::default())
+    let (store, writer) = reflector::store();
+    let changes = watcher(objects, watcher::Config::default()).modify(shorten).reflect(writer);
+    let mut controller = Controller::for_stream(changes.applied_objects(), store.clone())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(shutdown)
         .reconcile_all_on(context.children.turns())
         .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
     for (kind, changes) in watches.children {
-        controller = controller.owns_stream_with(changes, kind.resource());
+        controller = controller.owns_stream_with(changes, kind);
     }
-    let store = controller.store();
     let metrics = context.metrics.clone();
     let objects = store.clone();
     let results = controller.run(traced, on_error, context.clone());

@@ -10,7 +10,7 @@ mod tests;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -101,9 +101,9 @@ impl Daemons {
     }
 
     /// Of one object, by its uid, the models that it names and its pods.
-    pub(crate) async fn look(&self, uid: &str, ids: &[String], pods: &[Arc<Pod>]) -> Look {
+    pub(crate) async fn look(&self, uid: &str, ids: &[String], pods: &[Pod]) -> Look {
         let mut before = self.recall(uid, ids);
-        let mut running: Vec<Running> = pods.iter().filter_map(|pod| Running::of(pod)).collect();
+        let mut running: Vec<Running> = pods.iter().filter_map(Running::of).collect();
         running.sort_by(|one, other| one.name.cmp(&other.name));
         let deadline = Instant::now() + LOOK_LIMIT;
         let renewals = running.into_iter().map(|pod| {

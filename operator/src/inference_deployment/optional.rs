@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use kube::api::{Api, ApiResource, DynamicObject};
+use kube::api::Api;
 use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher;
 use tokio::sync::watch::{Receiver, Sender, channel};
 
 use super::build::ChildKind;
+use super::cached::Cached;
 use super::children::{Changes, events, touched};
 
 /// No reconcile waits longer for what is not known yet.
@@ -34,7 +35,7 @@ pub(crate) enum Access {
     Pending,
     Absent,
     Failing(String),
-    Ready(Store<DynamicObject>),
+    Ready(Store<Cached>),
 }
 
 /// Why an object of a kind was not applied.
@@ -69,7 +70,7 @@ impl Optional {
         }
     }
 
-    pub(crate) fn store(&self) -> Option<Store<DynamicObject>> {
+    pub(crate) fn store(&self) -> Option<Store<Cached>> {
         match &*self.access.borrow() {
             Access::Ready(store) => Some(store.clone()),
             _ => None,
@@ -101,12 +102,12 @@ fn is_settled(access: &Access) -> bool {
 /// Follows what discovery says: a watch while the API is there, which must be polled.
 pub(crate) fn watch(
     kind: ChildKind,
-    api: Api<DynamicObject>,
+    api: Api<Cached>,
     presence: Receiver<Presence>,
     ask: impl Fn() + Clone + Send + Sync + 'static,
-) -> (Optional, Changes<DynamicObject>) {
+) -> (Optional, Changes<Cached>) {
     let (sender, access) = channel(Access::Pending);
-    let follower = Follower { resource: kind.resource(), api, presence, access: sender };
+    let follower = Follower { kind, api, presence, access: sender };
     let changes = stream::unfold(follower, move |mut follower| {
         let ask = ask.clone();
         async move {
@@ -118,18 +119,15 @@ pub(crate) fn watch(
 }
 
 struct Follower {
-    resource: ApiResource,
-    api: Api<DynamicObject>,
+    kind: ChildKind,
+    api: Api<Cached>,
     presence: Receiver<Presence>,
     access: Sender<Access>,
 }
 
 impl Follower {
     /// Waits until the API is there; the watch ends when it is not there any more.
-    async fn next_watch(
-        &mut self,
-        ask: impl Fn() + Clone + Send + 'static,
-    ) -> Option<Changes<DynamicObject>> {
+    async fn next_watch(&mut self, ask: impl Fn() + Clone + Send + 'static) -> Option<Changes<Cached>> {
         loop {
             let presence = self.presence.borrow_and_update().clone();
             let access = match presence {
@@ -146,7 +144,7 @@ impl Follower {
         let gone = async move {
             let _ = presence.wait_for(|presence| *presence != Presence::Present).await;
         };
-        let writer = Writer::new(self.resource.clone());
+        let writer = Writer::new(self.kind);
         let store = writer.as_reader();
         let access = self.access.clone();
         let events = events(self.api.clone(), writer).inspect(move |event| match event {
@@ -163,7 +161,7 @@ impl Follower {
     }
 }
 
-fn turn_ready(access: &Sender<Access>, store: &Store<DynamicObject>) {
+fn turn_ready(access: &Sender<Access>, store: &Store<Cached>) {
     access.send_if_modified(|access| {
         let is_new = !matches!(access, Access::Ready(_));
         *access = Access::Ready(store.clone());

@@ -119,7 +119,7 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     }
     for (kind, objects) in &found {
         let orphans =
-            objects.iter().filter(|object| is_owned(object, owner) && is_orphan(*kind, object, &prepared));
+            objects.iter().filter(|object| is_owned(*object, owner) && is_orphan(*kind, *object, &prepared));
         plan.changes.extend(orphans.map(|object| deletion(*kind, object)));
     }
     Ok(plan)

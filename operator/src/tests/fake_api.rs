@@ -247,14 +247,15 @@ fn missing() -> Response<Answer> {
     answer
 }
 
-/// The one `key=value` of a label selector.
+/// `key=value`, one or more.
 fn selector(query: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector="))?;
-    Some(value.replace("%3D", "=").replace("%2F", "/"))
+    Some(value.replace("%3D", "=").replace("%2F", "/").replace("%2C", ","))
 }
 
 fn is_selected(object: &Value, selector: Option<&str>) -> bool {
-    selector
-        .and_then(|selector| selector.split_once('='))
-        .is_none_or(|(key, value)| object["metadata"]["labels"][key] == value)
+    let mut pairs = selector.into_iter().flat_map(|selector| selector.split(','));
+    pairs.all(|pair| {
+        pair.split_once('=').is_some_and(|(key, value)| object["metadata"]["labels"][key] == value)
+    })
 }

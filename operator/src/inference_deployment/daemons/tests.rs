@@ -1,3 +1,4 @@
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use futures::FutureExt;
@@ -88,8 +89,7 @@ fn pod(name: &str, is_ready: bool, container: &str) -> Value {
 }
 
 async fn look(daemons: &Daemons, pods: &[Value]) -> Look {
-    let pods: Vec<Arc<Pod>> =
-        pods.iter().map(|pod| Arc::new(serde_json::from_value(pod.clone()).unwrap())).collect();
+    let pods: Vec<Pod> = pods.iter().map(|pod| serde_json::from_value(pod.clone()).unwrap()).collect();
     daemons.look("uid", &ids(&["a"]), &pods).await
 }
 
@@ -130,7 +130,7 @@ async fn a_pod_is_asked_when_it_changes_and_while_it_is_not_ready() {
     look(&daemons, &[pod("p", true, "2")]).await;
     assert_eq!(script.asked(), 1);
     // The object names another model.
-    let pods = [Arc::new(serde_json::from_value(pod("p", true, "2")).unwrap())];
+    let pods = [serde_json::from_value(pod("p", true, "2")).unwrap()];
     assert_eq!(daemons.look("uid", &ids(&["b"]), &pods).await.pods[0].told, Some(Vec::new()));
     assert_eq!(script.asked(), 1);
 }
@@ -187,9 +187,7 @@ async fn many_silent_pods_hold_nobody_up() {
     assert!(found.pods.len() == 500 && found.pods.iter().all(|pod| pod.is_ready && pod.told.is_none()));
     // The network is closed: the next object waits for less.
     let started = Instant::now();
-    daemons
-        .look("another", &ids(&["a"]), &[Arc::new(serde_json::from_value(pods[0].clone()).unwrap())])
-        .await;
+    daemons.look("another", &ids(&["a"]), &[serde_json::from_value(pods[0].clone()).unwrap()]).await;
     assert!(started.elapsed() <= PATIENCE_IN_SILENCE + Duration::from_millis(10), "{:?}", started.elapsed());
     script.say(Says::Loaded);
     wait(600).await;
@@ -207,7 +205,7 @@ async fn objects_that_are_gone_are_forgotten() {
     assert!(daemons.objects.lock().unwrap().is_empty());
     look(&daemons, &[pod("p", true, "1")]).await;
     wait(3601).await;
-    let pods = [Arc::new(serde_json::from_value(pod("p", true, "1")).unwrap())];
+    let pods = [serde_json::from_value(pod("p", true, "1")).unwrap()];
     daemons.look("another", &ids(&["a"]), &pods).await;
     assert_eq!(daemons.objects.lock().unwrap().keys().collect::<Vec<_>>(), ["another"]);
 }

@@ -3,15 +3,15 @@
 
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams};
-use kube::runtime::reflector::ObjectRef;
 use ostro_crds::InferenceDeployment;
 
 use super::adopt::adopt;
 use crate::inference_deployment::Context;
-use crate::inference_deployment::apply::{ApplyError, contains, is_owned};
+use crate::inference_deployment::apply::{ApplyError, is_owned};
 use crate::inference_deployment::build::{
     CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, inputs_hash, selector_text,
 };
+use crate::inference_deployment::cached::Cached;
 
 pub(crate) async fn fetch_history(
     context: &Context,
@@ -19,14 +19,13 @@ pub(crate) async fn fetch_history(
     rendered: &Rendering,
 ) -> Result<History, ApplyError> {
     let names = Names::of(owner);
-    let cached = context.children.of(owner);
-    let of_kind = |kind| cached.iter().filter(move |(found, _)| *found == kind).map(|(_, object)| &**object);
-    let history = History::read(&names, of_kind(ChildKind::ControllerRevision));
-    let deployments = of_kind(ChildKind::Deployment);
-    let Some(live) = deployments.into_iter().find(|live| live.name_any() == names.name) else {
-        return Ok(history);
-    };
-    if explains(&history, live) {
+    let revisions = context.children.of_kind(ChildKind::ControllerRevision, owner);
+    let revisions: Vec<DynamicObject> = revisions.iter().filter_map(|revision| revision.typed()).collect();
+    let history = History::read(&names, &revisions);
+    let namespace = owner.namespace().unwrap_or_default();
+    let live = context.children.get(ChildKind::Deployment, &namespace, &names.name);
+    let Some(live) = live.filter(|live| is_owned(&**live, owner)) else { return Ok(history) };
+    if explains(&history, &live) {
         return Ok(history);
     }
     // The cache lags, an apply was cut short, or there is none.
@@ -37,9 +36,13 @@ pub(crate) async fn fetch_history(
         Some(Err(reason)) => reason.clone(),
         None => "there is no ControllerRevision".to_owned(),
     };
-    let Some(live) = fetch_deployment(context, owner).await? else { return Ok(history) };
+    // With its managed fields, which the cache leaves out, as it does most of a ConfigMap.
+    let live = fetch(context, owner, (ChildKind::Deployment, &names.name)).await?;
+    let Some(live) = live else { return Ok(history) };
+    let config = fetch(context, owner, (ChildKind::ConfigMap, &names.config_map())).await?;
+    let config = config.as_ref().and_then(config_of);
     tracing::warn!(reason, "what runs is taken from the Deployment, and kept");
-    let rendering = adopt(&live, config(context, owner).as_deref(), rendered);
+    let rendering = adopt(&live, config.as_deref(), rendered);
     Ok(adopted(owner, &history, rendering))
 }
 
@@ -50,9 +53,9 @@ pub(crate) fn adopted(owner: &InferenceDeployment, history: &History, rendering:
     History { last_number: number, newest: Some(Ok(kept)) }
 }
 
-fn explains(history: &History, live: &DynamicObject) -> bool {
+fn explains(history: &History, live: &Cached) -> bool {
     let Some(Ok(kept)) = &history.newest else { return false };
-    contains(&live.data["spec"]["template"], &kept.rendering.template)
+    live.runs(&kept.rendering.template)
 }
 
 async fn fetch_revisions(
@@ -67,25 +70,14 @@ async fn fetch_revisions(
     Ok(revisions.items.into_iter().filter(|revision| is_owned(revision, owner)).collect())
 }
 
-/// With its managed fields, which the cache leaves out.
-async fn fetch_deployment(
+async fn fetch(
     context: &Context,
     owner: &InferenceDeployment,
+    (kind, name): (ChildKind, &str),
 ) -> Result<Option<DynamicObject>, ApplyError> {
-    let kind = ChildKind::Deployment;
-    let name = owner.name_any();
-    let live = api(context, owner, kind).get_opt(&name).await;
-    let live = live.map_err(|source| ApplyError::Read { kind, name, source })?;
+    let live = api(context, owner, kind).get_opt(name).await;
+    let live = live.map_err(|source| ApplyError::Read { kind, name: name.to_owned(), source })?;
     Ok(live.filter(|live| is_owned(live, owner)))
-}
-
-fn config(context: &Context, owner: &InferenceDeployment) -> Option<String> {
-    let namespace = owner.namespace().unwrap_or_default();
-    let name = Names::of(owner).config_map();
-    let kind = ChildKind::ConfigMap;
-    let reference = ObjectRef::new_with(&name, kind.resource()).within(&namespace);
-    let object = context.children.get(kind, &reference).filter(|object| is_owned(object, owner))?;
-    config_of(&object)
 }
 
 pub(crate) fn config_of(config_map: &DynamicObject) -> Option<String> {

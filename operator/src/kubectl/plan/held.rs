@@ -18,7 +18,7 @@ pub(super) async fn history(
     rendered: &Rendering,
 ) -> Result<History> {
     let names = Names::of(owner);
-    let history = History::read(&names, revisions.iter().filter(|revision| is_owned(revision, owner)));
+    let history = History::read(&names, revisions.iter().filter(|revision| is_owned(*revision, owner)));
     if let Some(Ok(_)) = history.newest {
         return Ok(history);
     }

@@ -1,0 +1,190 @@
+//! What the caches keep of the API's objects. Reconciles need little of them, and as trees of fields a thousand objects
+//! with their children would take 100 MiB. Whoever needs another field of a child or a pod adds it to `rest` or `pod`.
+
+mod pod;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use kube::Resource;
+use kube::api::DynamicObject;
+use kube::core::{DynamicResourceScope, ObjectMeta};
+use ostro_crds::InferenceDeployment;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::apply::{contains, is_unchanged};
+use super::build::{CONTAINER, ChildKind, HASH_ANNOTATION, content_hash};
+
+pub(crate) use pod::CachedPod;
+
+/// Written by `kubectl apply` for itself, and as large as the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// One of the operator's own objects, as a watch has shown it last. Clones share it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "DynamicObject")]
+pub(crate) struct Cached {
+    /// Only what watches, stores and owners go by.
+    metadata: ObjectMeta,
+    body: Arc<Mutex<Body>>,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// In JSON.
+    Whole(Box<str>),
+    /// Everything that the object with this hash wants is in it.
+    Checked {
+        hash: Box<str>,
+        /// Hash of the pod template that was wanted; empty for other kinds than Deployments.
+        template: Box<str>,
+        /// In JSON, what is still read.
+        rest: Box<str>,
+    },
+}
+
+impl From<DynamicObject> for Cached {
+    fn from(mut object: DynamicObject) -> Self {
+        object.metadata.managed_fields = None;
+        let text = serde_json::to_string(&object).expect("it came as JSON");
+        let body = Arc::new(Mutex::new(Body::Whole(text.into())));
+        Cached { metadata: short(object.metadata), body }
+    }
+}
+
+impl Cached {
+    /// Whether an apply of `wanted` would change nothing.
+    pub(crate) fn is_as(&self, kind: ChildKind, wanted: &DynamicObject) -> bool {
+        let hash = wanted.metadata.annotations.as_ref().and_then(|all| all.get(HASH_ANNOTATION));
+        let mut body = self.body();
+        match &*body {
+            Body::Checked { hash: checked, .. } => hash.is_some_and(|hash| **hash == **checked),
+            Body::Whole(text) => {
+                let live = parse(text);
+                if !is_unchanged(wanted, &live) {
+                    return false;
+                }
+                let template = match kind {
+                    ChildKind::Deployment => content_hash(&wanted.data["spec"]["template"]),
+                    _ => String::new(),
+                };
+                let hash = hash.map(String::as_str).unwrap_or_default().into();
+                let rest = rest(kind, live).into();
+                *body = Body::Checked { hash, template: template.into(), rest };
+                true
+            }
+        }
+    }
+
+    /// Whether all of a pod template is in that of this Deployment; rather no than a wrong yes.
+    pub(crate) fn runs(&self, template: &Value) -> bool {
+        match &*self.body() {
+            Body::Checked { template: checked, .. } => content_hash(template) == **checked,
+            Body::Whole(text) => contains(&parse(text).data["spec"]["template"], template),
+        }
+    }
+
+    /// As its own type; once it is checked, with the fields only that `rest` leaves.
+    pub(crate) fn typed<K: DeserializeOwned>(&self) -> Option<K> {
+        let body = self.body();
+        let (Body::Whole(text) | Body::Checked { rest: text, .. }) = &*body;
+        serde_json::from_str(text).ok()
+    }
+
+    fn body(&self) -> MutexGuard<'_, Body> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn parse(text: &str) -> DynamicObject {
+    serde_json::from_str(text).expect("it was written here")
+}
+
+/// What the status and the hold are made from: see `status`, `classify` and `hold::fetch`.
+fn rest(kind: ChildKind, live: DynamicObject) -> String {
+    let DynamicObject { metadata, data, .. } = live;
+    let spec = &data["spec"];
+    let spec = match kind {
+        ChildKind::ControllerRevision => {
+            let metadata = json!({ "name": metadata.name });
+            return json!({ "metadata": metadata, "revision": data["revision"], "data": data["data"] })
+                .to_string();
+        }
+        ChildKind::Deployment => json!({
+            "replicas": spec["replicas"],
+            "template": { "spec": { "containers": containers(&spec["template"]["spec"]["containers"]) } },
+        }),
+        ChildKind::PersistentVolumeClaim => json!({ "storageClassName": spec["storageClassName"] }),
+        _ => return String::new(),
+    };
+    let metadata = json!({ "name": metadata.name, "generation": metadata.generation });
+    json!({ "metadata": metadata, "spec": spec, "status": data["status"] }).to_string()
+}
+
+/// The daemon's, as `build::template` reads it.
+fn containers(all: &Value) -> Vec<Value> {
+    let all = all.as_array().into_iter().flatten();
+    let daemons = all.filter(|container| container["name"] == CONTAINER);
+    let short = |container: &Value| {
+        let probe = &container["startupProbe"];
+        json!({ "name": CONTAINER, "image": container["image"], "startupProbe": probe })
+    };
+    daemons.map(short).collect()
+}
+
+impl Resource for Cached {
+    type DynamicType = ChildKind;
+    type Scope = DynamicResourceScope;
+
+    fn kind(kind: &ChildKind) -> Cow<'_, str> {
+        format!("{kind:?}").into()
+    }
+
+    fn group(kind: &ChildKind) -> Cow<'_, str> {
+        kind.group_and_plural().0.into()
+    }
+
+    fn version(_: &ChildKind) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural(kind: &ChildKind) -> Cow<'_, str> {
+        kind.group_and_plural().1.into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+fn short(metadata: ObjectMeta) -> ObjectMeta {
+    let ObjectMeta { name, namespace, uid, resource_version, deletion_timestamp, .. } = metadata;
+    let mut owner_references = metadata.owner_references;
+    // A list that was read has room for four.
+    owner_references.iter_mut().for_each(Vec::shrink_to_fit);
+    ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        deletion_timestamp,
+        owner_references,
+        ..ObjectMeta::default()
+    }
+}
+
+/// Of an `InferenceDeployment`, what no reconcile reads.
+pub(crate) fn shorten(object: &mut InferenceDeployment) {
+    object.metadata.managed_fields = None;
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}

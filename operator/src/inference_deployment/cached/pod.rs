@@ -1,0 +1,110 @@
+//! What the cache keeps of a pod: whose it is, its status, and the daemon's port.
+
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
+use kube::Resource;
+use kube::core::{NamespaceResourceScope, ObjectMeta};
+use serde::Deserialize;
+
+use super::short;
+use crate::inference_deployment::build::{CONTAINER, instance_of};
+
+/// A pod of an object.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Pod")]
+pub(crate) struct CachedPod {
+    metadata: ObjectMeta,
+    /// The object that its labels name.
+    instance: Option<Box<str>>,
+    /// In JSON.
+    text: Box<str>,
+}
+
+impl From<Pod> for CachedPod {
+    fn from(pod: Pod) -> Self {
+        let instance = pod.metadata.labels.as_ref().and_then(instance_of).map(Box::from);
+        let metadata = short(pod.metadata);
+        let ObjectMeta { name, uid, deletion_timestamp, .. } = metadata.clone();
+        let rest = Pod {
+            metadata: ObjectMeta { name, uid, deletion_timestamp, ..ObjectMeta::default() },
+            spec: pod.spec.map(spec),
+            status: pod.status.map(status),
+        };
+        let text = serde_json::to_string(&rest).expect("it came as JSON").into();
+        CachedPod { metadata, instance, text }
+    }
+}
+
+impl CachedPod {
+    pub(crate) fn instance(&self) -> Option<&str> {
+        self.instance.as_deref()
+    }
+
+    /// With what `classify` and `daemons` read of it.
+    pub(crate) fn pod(&self) -> Pod {
+        serde_json::from_str(&self.text).expect("it was written here")
+    }
+}
+
+fn spec(spec: PodSpec) -> PodSpec {
+    let daemons = spec.containers.into_iter().filter(|container| container.name == CONTAINER);
+    let containers =
+        daemons.map(|Container { name, ports, .. }| Container { name, ports, ..Container::default() });
+    PodSpec { containers: containers.collect(), ..PodSpec::default() }
+}
+
+fn status(PodStatus { conditions, container_statuses, pod_ip, .. }: PodStatus) -> PodStatus {
+    let is_read = |condition: &PodCondition| ["Ready", "PodScheduled"].contains(&condition.type_.as_str());
+    let is_daemon = |status: &ContainerStatus| status.name == CONTAINER;
+    PodStatus {
+        conditions: conditions.map(|all| all.into_iter().filter(is_read).collect()),
+        container_statuses: container_statuses
+            .map(|all| all.into_iter().filter(is_daemon).map(container_status).collect()),
+        pod_ip,
+        ..PodStatus::default()
+    }
+}
+
+fn container_status(status: ContainerStatus) -> ContainerStatus {
+    let ContainerStatus { name, container_id, image, ready, started, state, last_state, .. } = status;
+    ContainerStatus {
+        name,
+        container_id,
+        image,
+        ready,
+        started,
+        state,
+        last_state,
+        ..ContainerStatus::default()
+    }
+}
+
+impl Resource for CachedPod {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        Pod::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        Pod::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        Pod::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        Pod::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}

@@ -1,0 +1,142 @@
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+
+use super::*;
+use crate::inference_deployment::build::{image, startup_budget_seconds};
+
+fn template() -> Value {
+    json!({
+        "metadata": { "labels": { "a": "b" } },
+        "spec": {
+            "nodeName": "x",
+            "containers": [
+                { "name": "sidecar", "image": "other" },
+                {
+                    "name": "ostro", "image": "ostro:1", "args": ["run"],
+                    "startupProbe": { "periodSeconds": 5, "failureThreshold": 7 },
+                },
+            ],
+        },
+    })
+}
+
+fn deployment(replicas: i32, hash: &str) -> DynamicObject {
+    let object = json!({
+        "metadata": {
+            "name": "m", "namespace": "n", "uid": "u", "resourceVersion": "7", "generation": 3,
+            "annotations": { HASH_ANNOTATION: hash },
+            "managedFields": [{ "manager": "ostro-operator" }],
+            "ownerReferences": [
+                { "apiVersion": "v1", "kind": "X", "name": "m", "uid": "o", "controller": true },
+            ],
+        },
+        "spec": { "replicas": replicas, "template": template() },
+        "status": { "readyReplicas": 2, "observedGeneration": 3 },
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+fn wanted(replicas: i32, hash: &str) -> DynamicObject {
+    let mut object = deployment(replicas, hash);
+    object.data.as_object_mut().unwrap().remove("status");
+    object.metadata.generation = None;
+    object.metadata.resource_version = None;
+    object.metadata.managed_fields = None;
+    object
+}
+
+fn is_checked(cached: &Cached) -> bool {
+    matches!(&*cached.body(), Body::Checked { .. })
+}
+
+#[test]
+fn what_is_as_wanted_stays_so_until_something_else_is_wanted() {
+    let cached = Cached::from(deployment(2, "one"));
+    let is_as = |replicas, hash| cached.is_as(ChildKind::Deployment, &wanted(replicas, hash));
+    assert!(!is_as(3, "two") && !is_as(3, "one") && !is_checked(&cached));
+    assert!(is_as(2, "one") && is_checked(&cached) && is_as(2, "one"));
+    assert!(!is_as(3, "two"));
+    // What a watch shows after somebody's change is looked at anew.
+    assert!(!Cached::from(deployment(1, "one")).is_as(ChildKind::Deployment, &wanted(2, "one")));
+}
+
+#[test]
+fn what_was_checked_still_tells_all_that_a_status_needs() {
+    let cached = Cached::from(deployment(2, "one"));
+    let read = || {
+        let Deployment { metadata, spec, status } = cached.typed().unwrap();
+        let image = image(&spec.template).map(str::to_owned);
+        (
+            metadata.name,
+            metadata.generation,
+            spec.replicas,
+            status,
+            image,
+            startup_budget_seconds(&spec.template),
+        )
+    };
+    let before = read();
+    assert_eq!((before.4.as_deref(), before.5), (Some("ostro:1"), 35));
+    assert!(cached.is_as(ChildKind::Deployment, &wanted(2, "one")));
+    assert!(matches!(&*cached.body(), Body::Checked { rest, .. } if !rest.contains("nodeName")));
+    assert_eq!(read(), before);
+    let (uid, owner) = (&cached.metadata.uid, &cached.metadata.owner_references.as_ref().unwrap()[0]);
+    assert_eq!((uid.as_deref(), owner.uid.as_str(), owner.controller), (Some("u"), "o", Some(true)));
+}
+
+#[test]
+fn a_checked_deployment_knows_its_template_from_others() {
+    let cached = Cached::from(deployment(2, "one"));
+    let mut other = template();
+    other["spec"]["containers"][1]["image"] = "ostro:2".into();
+    for _ in 0..2 {
+        assert!(cached.runs(&template()) && !cached.runs(&other));
+        cached.is_as(ChildKind::Deployment, &wanted(2, "one"));
+    }
+    assert!(is_checked(&cached));
+}
+
+#[test]
+fn a_checked_revision_can_be_read_in_whole() {
+    let object = json!({
+        "metadata": { "name": "m-1", "namespace": "n" }, "revision": 4, "data": { "template": template() },
+    });
+    let object: DynamicObject = serde_json::from_value(object).unwrap();
+    let cached = Cached::from(object.clone());
+    assert!(cached.is_as(ChildKind::ControllerRevision, &object) && is_checked(&cached));
+    let read: DynamicObject = cached.typed().unwrap();
+    assert_eq!((read.metadata.name.as_deref(), read.data), (Some("m-1"), object.data));
+}
+
+#[test]
+fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
+    let daemon = json!({
+        "name": "ostro", "image": "ostro:1", "imageID": "", "ready": true, "restartCount": 1, "containerID": "c",
+        "state": { "running": {} }, "lastState": { "terminated": { "exitCode": 1 } }, "started": true,
+    });
+    let ready = json!({ "type": "Ready", "status": "True" });
+    let pod = json!({
+        "metadata": {
+            "name": "m-1", "namespace": "n", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "labels": { "app.kubernetes.io/instance": "m" },
+        },
+        "spec": {
+            "nodeName": "x",
+            "containers": [{ "name": "ostro", "image": "ostro:1", "ports": [{ "containerPort": 1 }] }],
+        },
+        "status": {
+            "phase": "Running", "podIP": "10.0.0.1", "conditions": [{ "type": "Initialized", "status": "True" }, ready],
+            "containerStatuses": [{ "name": "sidecar", "image": "", "imageID": "", "ready": true, "restartCount": 0 }, daemon],
+        },
+    });
+    let cached: CachedPod = serde_json::from_value(pod).unwrap();
+    assert_eq!((cached.instance(), cached.meta().namespace.as_deref()), (Some("m"), Some("n")));
+    let expected = json!({
+        "metadata": { "name": "m-1", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z" },
+        "spec": { "containers": [{ "name": "ostro", "ports": [{ "containerPort": 1 }] }] },
+        "status": { "podIP": "10.0.0.1", "conditions": [ready], "containerStatuses": [daemon] },
+    });
+    let mut expected: Pod = serde_json::from_value(expected).unwrap();
+    expected.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].restart_count = 0;
+    assert_eq!(cached.pod(), expected);
+}

@@ -1,0 +1,71 @@
+//! The caches keep little of each object: what matters is seen all the same, and nothing else leads to a write.
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// One that is Ready, with nothing left to do.
+async fn start(api: &FakeApi) -> Operator {
+    let operator = Operator::start(api, Scope::Cluster);
+    put(api, json!({}));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    make_ready(api);
+    await_within(SOON, "readiness", || told(api, "Ready").starts_with("True")).await;
+    tokio::time::sleep(SOON).await;
+    operator
+}
+
+fn change(api: &FakeApi, (group, resource, name): (&str, &str, &str), pointer: &str, value: Value) {
+    let mut object = api.get(group, resource, name).unwrap();
+    *object.pointer_mut(pointer).unwrap() = value;
+    api.put(group, resource, object);
+}
+
+fn reconciles(operator: &Operator) -> u32 {
+    let text = operator.metrics.text();
+    let count = text.lines().find_map(|line| line.strip_prefix("ostro_operator_reconciles_total "));
+    count.unwrap().parse().unwrap()
+}
+
+const DEPLOYMENT: (&str, &str, &str) = ("apps", "deployments", "m");
+
+#[tokio::test(start_paused = true)]
+async fn what_others_change_of_the_operators_fields_is_put_back() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let cases = [
+        (DEPLOYMENT, "/spec/template/spec/containers/0/image", json!("other")),
+        (DEPLOYMENT, "/spec/template/spec/terminationGracePeriodSeconds", json!(1)),
+        (DEPLOYMENT, "/metadata/labels/app.kubernetes.io~1instance", json!("other")),
+        (("", "configmaps", "m-config"), "/data/ostro.toml", json!("")),
+        (("", "services", "m"), "/spec/ports/0/port", json!(1)),
+    ];
+    for ((group, resource, name), pointer, other) in cases {
+        let read = || api.get(group, resource, name).unwrap().pointer(pointer).cloned().unwrap();
+        let before = read();
+        change(&api, (group, resource, name), pointer, other);
+        await_within(SOON, pointer, || read() == before).await;
+        tokio::time::sleep(SOON).await;
+        let writes = api.writes();
+        tokio::time::sleep(Duration::from_secs(1000)).await;
+        assert_eq!(api.writes(), writes, "{pointer}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_add_and_a_resync_lead_to_no_write() {
+    let api = FakeApi::default();
+    let operator = start(&api).await;
+    let (writes, before) = (api.writes(), reconciles(&operator));
+    for pointer in ["/metadata/annotations", "/spec/template/spec/containers/0"] {
+        let mut fields = api.get("apps", "deployments", "m").unwrap().pointer(pointer).unwrap().clone();
+        fields["foreign"] = json!("x");
+        change(&api, DEPLOYMENT, pointer, fields);
+        make_ready(&api);
+        tokio::time::sleep(SOON).await;
+    }
+    // The same found three times, the last time from what is left of it.
+    tokio::time::sleep(Duration::from_secs(2000)).await;
+    assert!(reconciles(&operator) >= before + 4);
+    assert_eq!(api.writes(), writes);
+}
