@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::exposition::{samples, sum};
+use super::exposition::{samples, sum, total};
 use crate::cluster::Simulated;
 use crate::process::{free_port, resident_bytes};
 
@@ -30,6 +30,10 @@ pub(super) struct Reading {
     pub(super) errors: f64,
     pub(super) writes: f64,
     pub(super) events: f64,
+    /// Questions to pods' daemons.
+    pub(super) asked: f64,
+    /// Those that nothing at all came back of, for each of which a reconcile waited.
+    pub(super) silent: f64,
 }
 
 impl Operator {
@@ -57,13 +61,16 @@ impl Operator {
         let text = self.text()?;
         let calls = samples(&text, "ostro_operator_api_calls_total");
         let events = calls.filter(|call| call.label("resource") == "events");
+        let asked = || samples(&text, "ostro_operator_daemon_requests_total");
         Ok(Reading {
             resident_bytes: resident_bytes(self.process.id())?,
             cpu_seconds: cpu_seconds(self.process.id())?,
             reconciles: sum(&text, "ostro_operator_reconciles_total"),
             errors: sum(&text, "ostro_operator_reconcile_errors_total"),
             writes: sum(&text, "ostro_operator_api_writes_total"),
-            events: events.map(|call| call.value).sum(),
+            events: total(events),
+            asked: total(asked()),
+            silent: total(asked().filter(|asked| asked.label("reply") == "timed_out")),
         })
     }
 
