@@ -21,6 +21,9 @@ use super::cached::{Cached, CachedPod};
 use super::optional::{self, Lack, Optional};
 use crate::discovery::Discovery;
 
+/// Objects that a watch reads at once when it starts: memory that a page took is not given back.
+pub(super) const PAGE: u32 = 50;
+
 /// Where the operator works.
 #[derive(Clone, Debug)]
 pub(crate) enum Scope {
@@ -135,7 +138,7 @@ where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
 {
-    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
+    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}=ostro-operator")).page_size(PAGE);
     watcher(api, ours).default_backoff().reflect(writer)
 }
 

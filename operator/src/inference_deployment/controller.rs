@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::build::monitor_kind;
 use super::cached::shorten;
-use super::children::{Scope, Watches, owner_of_pod};
+use super::children::{PAGE, Scope, Watches, owner_of_pod};
 use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
 
@@ -30,7 +30,8 @@ pub(crate) async fn run(
 ) {
     let objects = scope.api::<InferenceDeployment>(&context.client);
     let (store, writer) = reflector::store();
-    let changes = watcher(objects, watcher::Config::default()).modify(shorten).reflect(writer);
+    let changes =
+        watcher(objects, watcher::Config::default().page_size(PAGE)).modify(shorten).reflect(writer);
     let mut controller = Controller::for_stream(changes.applied_objects(), store.clone())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(shutdown)
