@@ -4,7 +4,6 @@
 //! vLLM's; both show the same numbers. Labels are bounded: routes as patterns, models as the ledger names them.
 
 mod engine;
-mod exposition;
 mod gpu;
 mod histograms;
 
@@ -12,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use ostro_exposition::Exposition;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -23,7 +23,6 @@ use prometheus_client::registry::Registry;
 use crate::models::Models;
 use gpu::GpuReader;
 
-pub use exposition::{Exposition, OPENMETRICS, TEXT};
 pub use histograms::{Latencies, ModelLabel, Observer};
 
 const DURATION_BUCKETS: [f64; 18] = [

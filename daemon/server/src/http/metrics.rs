@@ -3,9 +3,9 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::IntoResponse;
+use ostro_exposition::Exposition;
 
 use super::App;
-use crate::metrics::Exposition;
 
 /// Read the metrics, in Prometheus' or, when asked for, OpenMetrics' form
 #[utoipa::path(

@@ -1,4 +1,5 @@
 //! The two text forms of `/metrics`: OpenMetrics for scrapers that ask for it, Prometheus' own for all others.
+#![forbid(unsafe_code)]
 
 use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
@@ -28,7 +29,8 @@ impl Exposition {
         }
     }
 
-    pub(super) fn write(self, registry: &Registry) -> String {
+    /// All that is registered.
+    pub fn write(self, registry: &Registry) -> String {
         let mut text = String::new();
         text::encode(&mut text, registry).expect("a string can always be written to");
         match self {
