@@ -7,14 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use ostro_exposition::Exposition;
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
-
-const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -42,6 +41,26 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn metrics(State(health): State<Health>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], health.metrics.text())
+async fn metrics(State(health): State<Health>, headers: HeaderMap) -> impl IntoResponse {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    let exposition = Exposition::accepted(accept);
+    ([(header::CONTENT_TYPE, exposition.content_type())], health.metrics.text(exposition))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_scraper_that_does_not_ask_for_openmetrics_gets_plain_text() {
+        for (accept, exposition) in [
+            (None, Exposition::Text),
+            (Some("application/openmetrics-text;version=1.0.0,*/*;q=0.1"), Exposition::OpenMetrics),
+        ] {
+            let headers = accept.map(|accept| (header::ACCEPT, accept.parse().unwrap()));
+            let health = Health { is_ready: Arc::default(), metrics: Metrics::new() };
+            let answer = metrics(State(health), headers.into_iter().collect()).await.into_response();
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], exposition.content_type());
+        }
+    }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kube::api::ApiResource;
+use ostro_exposition::Exposition;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -151,12 +151,8 @@ impl Metrics {
         }
     }
 
-    /// In the OpenMetrics text format.
-    pub(crate) fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String cannot fail.
-        let _ = encode(&mut text, &self.registry);
-        text
+    pub(crate) fn text(&self, exposition: Exposition) -> String {
+        exposition.write(&self.registry)
     }
 }
 
@@ -175,12 +171,9 @@ mod tests {
         metrics.api_called(None, None);
         metrics.set_optional_api(&ChildKind::ServiceMonitor.resource(), true);
         metrics.daemon_asked(DaemonReply::Answered);
-        let text = metrics.text();
-        let is_counter = |line: &str| line.ends_with(" counter");
+        let text = metrics.text(Exposition::Text);
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
-        let mut names: Vec<String> =
-            types.map(|line| name(line) + if is_counter(line) { "_total" } else { "" }).collect();
+        let mut names: Vec<&str> = types.map(|line| line.split(' ').next().unwrap_or_default()).collect();
         names.sort();
         let rows = PAGE.lines().filter_map(|line| line.strip_prefix("| `ostro_operator_"));
         let mut told: Vec<String> =
@@ -191,7 +184,12 @@ mod tests {
 
     /// The exposition's samples, without comments.
     fn samples(metrics: &Metrics) -> Vec<String> {
-        metrics.text().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+        metrics
+            .text(Exposition::Text)
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The caches keep little of each object: what matters is seen all the same, and nothing else leads to a write.
 
+use ostro_exposition::Exposition;
+
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -22,7 +24,7 @@ fn change(api: &FakeApi, (group, resource, name): (&str, &str, &str), pointer: &
 }
 
 fn reconciles(operator: &Operator) -> u32 {
-    let text = operator.metrics.text();
+    let text = operator.metrics.text(Exposition::Text);
     let count = text.lines().find_map(|line| line.strip_prefix("ostro_operator_reconciles_total "));
     count.unwrap().parse().unwrap()
 }

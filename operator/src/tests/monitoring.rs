@@ -1,5 +1,7 @@
 //! Monitors in clusters that have their API, have it later, or lose it.
 
+use ostro_exposition::Exposition;
+
 use super::fake_api::MONITORING;
 use super::*;
 
@@ -10,7 +12,7 @@ async fn await_told(api: &FakeApi, kind: &str, expected: &str) {
 }
 
 fn sample(operator: &Operator, name: &str) -> Option<f64> {
-    let text = operator.metrics.text();
+    let text = operator.metrics.text(Exposition::Text);
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.rsplit(' ').next()?.parse().ok()
 }
@@ -121,7 +123,7 @@ async fn after_a_restart_nothing_is_written_again() {
         let operator = Operator::start(&api, Scope::Cluster);
         tokio::time::sleep(Duration::from_secs(3600)).await;
         assert!(sample(&operator, "ostro_operator_reconciles_total") > Some(3.0));
-        assert_eq!(api.writes(), before, "{}", operator.metrics.text());
+        assert_eq!(api.writes(), before, "{}", operator.metrics.text(Exposition::Text));
     }
 }
 
