@@ -22,7 +22,7 @@ fi
 cargo test --workspace "${cuda[@]}" --no-run # also builds the programs
 "$CARGO_TARGET_DIR/debug/ostro-e2e" model fetch all
 if command -v go >/dev/null; then
-  "$CARGO_TARGET_DIR/debug/ostro-e2e" cluster build >/dev/null # once, in about 15 minutes
+  "$CARGO_TARGET_DIR/debug/ostro-e2e" cluster build >/dev/null # once, in about 20 minutes
 else
   echo "skipped: tests on a Kubernetes, whose programs Go 1.26 would build" >&2
 fi

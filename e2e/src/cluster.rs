@@ -46,7 +46,7 @@ pub use folders::Name;
 pub use simulated::Simulated;
 
 use folders::Folders;
-use modules::{CONTROL_PLANE, NODES};
+use modules::{CONTROL_PLANE, MONITORING, NODES};
 use place::Place;
 use requirements::Missing;
 use state::{Shape, State};
@@ -130,6 +130,11 @@ pub fn is_built() -> Result<bool> {
     Ok(is_control_plane_built()? && build::is_built(&any_folders()?, &NODES))
 }
 
+/// Whether the Prometheus operator, Prometheus and promtool are built.
+pub fn is_monitoring_built() -> Result<bool> {
+    Ok(build::is_built(&any_folders()?, &MONITORING))
+}
+
 /// Helm, once `cluster build` has built it.
 pub fn helm() -> Result<Option<PathBuf>> {
     let program = build::program(&any_folders()?, &modules::HELM, "helm");
@@ -159,6 +164,7 @@ fn build(folders: &Folders, missing: Missing) -> Result<()> {
     requirements::check_build(missing)?;
     build::ensure(folders, &CONTROL_PLANE)?;
     build::ensure(folders, &NODES)?;
+    build::ensure(folders, &MONITORING)?;
     images::ensure(folders)?;
     println!("{}", folders.bin().display());
     Ok(())

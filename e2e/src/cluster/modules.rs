@@ -99,6 +99,32 @@ pub(super) const COREDNS: Module = Module {
     main: None,
 };
 
+/// Turns monitors into a Prometheus' configuration; by `crds` it prints its API.
+pub(super) const PROMETHEUS_OPERATOR: Module = Module {
+    name: "prometheus-operator",
+    path: "github.com/prometheus-operator/prometheus-operator",
+    programs: &[("prometheus-operator", "github.com/prometheus-operator/prometheus-operator/cmd/operator")],
+    tags: "",
+    go_mod: wrapper!("prometheus-operator", "go.mod"),
+    go_sum: wrapper!("prometheus-operator", "go.sum"),
+    main: None,
+};
+
+/// Debian's package cannot discover what a Kubernetes has, so it reads no configuration of the Prometheus operator.
+pub(super) const PROMETHEUS: Module = Module {
+    name: "prometheus",
+    path: "github.com/prometheus/prometheus",
+    programs: &[
+        ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+        ("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
+    ],
+    // Of some 25 sources of targets, most of which are public clouds, the one that is used.
+    tags: "remove_all_sd,enable_kubernetes_sd",
+    go_mod: wrapper!("prometheus", "go.mod"),
+    go_sum: wrapper!("prometheus", "go.sum"),
+    main: None,
+};
+
 /// The process that holds a pod's namespaces.
 pub(super) const PAUSE: Module = Module {
     name: "pause",
@@ -115,6 +141,9 @@ pub(super) const CONTROL_PLANE: [&Module; 4] = [&ETCD, &KUBERNETES, &KWOK, &HELM
 
 /// What nodes take beside it.
 pub(super) const NODES: [&Module; 3] = [&CONTAINERD, &COREDNS, &PAUSE];
+
+/// What tests of monitors take beside it.
+pub(super) const MONITORING: [&Module; 2] = [&PROMETHEUS_OPERATOR, &PROMETHEUS];
 
 impl Module {
     /// Such as `v1.36.3`; empty for a wrapper that is the program itself.
@@ -169,7 +198,8 @@ mod tests {
     #[test]
     fn versions_come_from_the_wrappers() {
         assert_eq!(KUBERNETES.version(), "v1.36.3");
-        for module in CONTROL_PLANE.iter().chain(&NODES).filter(|module| !module.path.is_empty()) {
+        let all = CONTROL_PLANE.iter().chain(&NODES).chain(&MONITORING);
+        for module in all.filter(|module| !module.path.is_empty()) {
             assert!(module.version().starts_with('v'), "{}: {:?}", module.name, module.version());
             // All that a program is made of is held to a hash.
             let sum = format!("{} {} h1:", module.path, module.version());
