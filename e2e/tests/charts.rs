@@ -4,9 +4,8 @@
 
 mod support;
 
-use std::path::PathBuf;
-
-use serde_json::{Value, json};
+use serde_json::json;
+use support::chart::{helm, install_api, kubeconfig, release};
 use support::helm::{CHARTS, NAMESPACE, RELEASE};
 use support::operator::Operator;
 use support::{Cluster, await_until};
@@ -16,34 +15,6 @@ fn start_operator(cluster: &Cluster, identity: &str) -> Operator {
     let kubeconfig = format!("KUBECONFIG={}", kubeconfig(cluster).display());
     let words = ["--image", "registry.local/ostro:1", "--lease-namespace", NAMESPACE, "--identity", identity];
     Operator::start_by(cluster, &["env", &kubeconfig], &words)
-}
-
-/// That of the cluster, with a token of the service account in place of the administrator's certificate.
-fn kubeconfig(cluster: &Cluster) -> PathBuf {
-    let token = cluster.kubectl(&["create", "token", RELEASE, "--namespace", NAMESPACE]);
-    let text = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--output", "json"]);
-    let mut config: Value = serde_json::from_str(&text).unwrap();
-    config["users"][0]["user"] = json!({ "token": token.trim() });
-    let path = PathBuf::from(cluster.folder()).join("operator-kubeconfig.json");
-    std::fs::write(&path, config.to_string()).unwrap();
-    path
-}
-
-fn helm(cluster: &Cluster, words: &[&str]) {
-    cluster.run(&[&["exec", "--", "helm"], words].concat());
-}
-
-fn install_api(cluster: &Cluster) {
-    helm(cluster, &["install", "ostro-crds", &format!("{CHARTS}/ostro-crds")]);
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd/inferencedeployments.inference.ostro.dev"]);
-}
-
-/// `helm install` or `helm upgrade` of the operator.
-fn release(cluster: &Cluster, verb: &str, values: &str) {
-    let chart = format!("{CHARTS}/ostro-operator");
-    let words =
-        [verb, RELEASE, &chart, "--namespace", NAMESPACE, "--set", values, "--wait", "--timeout", "60s"];
-    helm(cluster, &words);
 }
 
 /// An object that becomes ready shows that the operator works.

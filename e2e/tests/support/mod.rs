@@ -1,6 +1,7 @@
 //! A cluster for a test, and waiting.
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
+pub mod chart;
 pub mod helm;
 pub mod operator;
 
