@@ -4,8 +4,10 @@
 pub mod chart;
 pub mod helm;
 pub mod operator;
+pub mod prometheus;
 
 use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -21,7 +23,7 @@ pub struct Cluster {
 fn reason(is_built: bool) -> Option<&'static str> {
     let is_asked_for = std::env::var_os("OSTRO_E2E_CLUSTER").is_some();
     (!is_built && !is_asked_for).then_some(
-        "the cluster's programs are not built, which takes 10 minutes: \
+        "the cluster's programs are not built, which takes 20 minutes: \
          run `ostro-e2e cluster build`, or set OSTRO_E2E_CLUSTER=1",
     )
 }
@@ -30,6 +32,16 @@ impl Cluster {
     /// `None`, with a printed reason, where it cannot run.
     pub fn with_simulated_nodes(name: &'static str) -> Option<Cluster> {
         Cluster::unless(reason(cluster::is_control_plane_built().unwrap()).map(str::to_owned), name)
+    }
+
+    /// With simulated nodes, and the programs that scrape beside it.
+    pub fn with_monitoring(name: &'static str) -> Option<Cluster> {
+        let is_built = cluster::is_control_plane_built().unwrap() && cluster::is_monitoring_built().unwrap();
+        let cluster = Cluster::unless(reason(is_built).map(str::to_owned), name)?;
+        if !is_built {
+            cluster.run(&["build"]);
+        }
+        Some(cluster)
     }
 
     pub fn with_nodes(name: &'static str) -> Option<Cluster> {
@@ -74,7 +86,11 @@ impl Cluster {
 
     /// With a text on standard input.
     pub fn kubectl_input(&self, words: &[&str], input: &str) -> Output {
-        let mut command = self.command(&[&["exec", "--", "kubectl"], words].concat());
+        self.exec_input(&[&["kubectl"], words].concat(), input)
+    }
+
+    pub fn exec_input(&self, words: &[&str], input: &str) -> Output {
+        let mut command = self.command(&[&["exec", "--"], words].concat());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().unwrap();
         process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -117,6 +133,11 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = self.command(&["down"]).stderr(Stdio::null()).status();
     }
+}
+
+/// A port of loopback that nothing listens on now.
+pub fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 pub fn await_until(what: &str, mut is_done: impl FnMut() -> bool) {

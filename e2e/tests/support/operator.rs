@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
-use super::Cluster;
+use super::{Cluster, free_port};
 
 /// Ends with the test.
 pub struct Operator {
     process: Child,
+    port: u16,
 }
 
 impl Operator {
@@ -18,10 +19,17 @@ impl Operator {
 
     /// By a program before it, such as `env`.
     pub fn start_by(cluster: &Cluster, before: &[&str], words: &[&str]) -> Operator {
+        let port = free_port();
         let mut command = cluster.command(&[&["exec", "--"], before].concat());
-        command.arg(program("ostro-operator")).args(["run", "--listen", "127.0.0.1:0"]).args(words);
+        command.arg(program("ostro-operator")).args(["run", "--listen", &format!("127.0.0.1:{port}")]);
+        command.args(words);
         let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Operator { process }
+        Operator { process, port }
+    }
+
+    /// Of loopback, for probes and metrics.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub fn kill(mut self) {

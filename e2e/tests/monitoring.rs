@@ -1,0 +1,161 @@
+//! The real Prometheus operator makes a scrape configuration of the monitors of models and of our operator, and a real
+//! Prometheus scrapes daemon and operator by it. Pods are simulated: the processes behind them run on this machine.
+#![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
+
+mod support;
+
+use std::io::Write;
+
+use ostro_e2e::{daemon::Daemon, model};
+use serde_json::{Value, json};
+use support::Cluster;
+use support::chart::{install_api, kubeconfig, release};
+use support::helm::{NAMESPACE, RELEASE};
+use support::operator::Operator;
+use support::prometheus::{self, Prometheus};
+use tempfile::NamedTempFile;
+
+/// Of all that this Prometheus is to scrape; it selects monitors by the label.
+const JOBS: [&str; 3] =
+    ["serviceMonitor/shop/m/0", "podMonitor/shop/n/0", "serviceMonitor/ostro/ostro-operator/0"];
+const VALUES: &str =
+    "serviceMonitor.enabled=true,serviceMonitor.interval=1s,serviceMonitor.labels.release=prometheus";
+
+fn apply(cluster: &Cluster, object: &Value) {
+    let output = cluster.kubectl_input(&["apply", "-f", "-"], &object.to_string());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// With the rights of the chart's service account.
+fn start_operator(cluster: &Cluster) -> Operator {
+    cluster.kubectl(&["create", "namespace", NAMESPACE]);
+    install_api(cluster);
+    release(cluster, "install", VALUES);
+    let kubeconfig = format!("KUBECONFIG={}", kubeconfig(cluster).display());
+    let words = ["--image", "registry.local/ostro:1", "--lease-namespace", NAMESPACE];
+    Operator::start_by(cluster, &["env", &kubeconfig], &words)
+}
+
+fn create_prometheus(cluster: &Cluster) {
+    cluster.kubectl(&["create", "namespace", "monitoring"]);
+    let selector = json!({ "matchLabels": { "release": "prometheus" } });
+    let object = json!({
+        "apiVersion": "monitoring.coreos.com/v1", "kind": "Prometheus",
+        "metadata": { "name": "test", "namespace": "monitoring" },
+        "spec": {
+            "serviceDiscoveryRole": "EndpointSlice",
+            "serviceMonitorSelector": selector, "serviceMonitorNamespaceSelector": {},
+            "podMonitorSelector": selector, "podMonitorNamespaceSelector": {},
+        },
+    });
+    apply(cluster, &object);
+}
+
+fn create_model(cluster: &Cluster, name: &str, monitor: &str) {
+    let monitoring = json!({
+        "kind": monitor, "interval": "1s", "scrapeTimeout": "1s", "labels": { "release": "prometheus" },
+    });
+    let object = json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
+        "metadata": { "name": name, "namespace": "shop" },
+        "spec": { "models": [{ "modelId": "a/b" }], "monitoring": monitoring },
+    });
+    apply(cluster, &object);
+    let words = ["--for=condition=Monitored", "--for=condition=Ready"];
+    for word in words {
+        cluster.kubectl(&["wait", word, &format!("infd/{name}"), "--namespace", "shop", "--timeout=60s"]);
+    }
+}
+
+/// Address and port `http` of every pod of an application, and the port of the process that stands for it.
+fn addresses(cluster: &Cluster, application: &str, port: u16) -> Vec<(String, u16)> {
+    let label = format!("app.kubernetes.io/name={application}");
+    let words = ["get", "pods", "--all-namespaces", "--selector", &label, "--output", "json"];
+    let pods: Value = serde_json::from_str(&cluster.kubectl(&words)).unwrap();
+    let address = |pod: &Value| {
+        let ports = pod["spec"]["containers"][0]["ports"].as_array().unwrap();
+        let http = ports.iter().find(|port| port["name"] == "http").unwrap();
+        (format!("{}:{}", pod["status"]["podIP"].as_str().unwrap(), http["containerPort"]), port)
+    };
+    pods["items"].as_array().unwrap().iter().map(address).collect()
+}
+
+/// One answer, so that there is something to count.
+fn ask(daemon: &Daemon) {
+    let body = json!({ "model": daemon.model_id().unwrap(), "prompt": "Once", "max_tokens": 4 });
+    ureq::post(format!("{}/v1/completions", daemon.base())).send_json(body).unwrap();
+}
+
+/// Standard output of promtool, which must find nothing wrong.
+fn check(cluster: &Cluster, what: &str, text: &str) -> String {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+    let path = file.path().to_str().unwrap();
+    let output = cluster.try_run(&["exec", "--", "promtool", "check", what, path]);
+    let told = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    told
+}
+
+/// Names that autoscalers and gateways already read have vLLM's colon, which is otherwise for recording rules.
+const ALLOWED: (&str, &str) = ("vllm:", " metric names should not contain ':'");
+
+fn check_metrics(cluster: &Cluster, port: u16) {
+    let url = format!("http://127.0.0.1:{port}/metrics");
+    let text = ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap();
+    let output = cluster.exec_input(&["promtool", "check", "metrics"], &text);
+    let told = String::from_utf8(output.stderr).unwrap();
+    let is_allowed = |line: &&str| line.starts_with(ALLOWED.0) && line.ends_with(ALLOWED.1);
+    let findings: Vec<&str> = told.lines().filter(|line| !is_allowed(line)).collect();
+    assert_eq!(findings, [""; 0]);
+    // 3: it read the text, and told of what is allowed.
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{}", output.status);
+}
+
+/// The rules of the page that people copy.
+fn check_alerts(cluster: &Cluster) {
+    let page = include_str!("../../docs/operations.md");
+    let (_, rest) = page.split_once("```yaml\ngroups:").unwrap();
+    let rules = format!("groups:{}", rest.split_once("```").unwrap().0);
+    let told = check(cluster, "rules", &rules);
+    assert!(told.contains("SUCCESS"), "{told}");
+}
+
+#[test]
+fn prometheus_scrapes_models_and_operator_by_their_monitors() {
+    let Some(cluster) = Cluster::with_monitoring("test-monitoring") else { return };
+    cluster.run(&["up", "--control-plane-only"]);
+    let _prometheus_operator = prometheus::start_operator(&cluster);
+    create_prometheus(&cluster);
+    let operator = start_operator(&cluster);
+    cluster.kubectl(&["create", "namespace", "shop"]);
+    create_model(&cluster, "m", "ServiceMonitor");
+    create_model(&cluster, "n", "PodMonitor");
+    let daemon = Daemon::start(&model::ensure_smollm2().unwrap(), &[]).unwrap();
+    ask(&daemon);
+
+    let config = prometheus::await_config(&cluster, "monitoring", "test", &JOBS);
+    check(&cluster, "config", &config);
+    let addresses =
+        [addresses(&cluster, "ostro", daemon.port()), addresses(&cluster, RELEASE, operator.port())];
+    let kubeconfig = format!("{}/kubeconfig", cluster.folder());
+    let config = prometheus::outside(&config, &kubeconfig, &addresses.concat());
+    check(&cluster, "config", &config.to_string());
+    let prometheus = Prometheus::start(&cluster, &config);
+
+    for (job, namespace) in [("m", "shop"), ("shop/n", "shop"), (RELEASE, NAMESPACE)] {
+        prometheus.await_series(&format!("up{{job=\"{job}\", namespace=\"{namespace}\"}} == 1"));
+    }
+    for query in [
+        "http_requests_total{job=\"m\", path=\"/v1/completions\", status=\"200\"} == 1",
+        "ostro_generation_tokens_total{job=\"shop/n\", pod=~\"n-.+\"} > 0",
+        "ostro_operator_objects{job=\"ostro-operator\"} == 2",
+        "ostro_operator_reconciles_total{job=\"ostro-operator\"} > 0",
+    ] {
+        prometheus.await_series(query);
+    }
+    assert_eq!(prometheus.query("up").len(), JOBS.len());
+    check_metrics(&cluster, daemon.port());
+    check_metrics(&cluster, operator.port());
+    check_alerts(&cluster);
+}
