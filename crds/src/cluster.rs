@@ -40,9 +40,14 @@ pub struct CacheVolume {
     /// Absent takes the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class_name: Option<String>,
-    /// `ReadWriteOnce` unless said; several replicas on several nodes need `ReadWriteMany`.
+    /// `ReadWriteOnce` unless said; several replicas on several nodes need `ReadWriteMany`, or `perReplica`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_mode: Option<AccessMode>,
+    /// A claim for each replica, `cache-NAME-0` and so on, in place of one that all share (`false`, unless said). Pods
+    /// then come from a StatefulSet: one goes before its successor starts, and claims outlive the object. A change
+    /// replaces all pods at once. The other fields of the volume cannot change while it is true.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_replica: Option<bool>,
 }
 
 /// Kubernetes' names.

@@ -19,6 +19,7 @@ pub(crate) fn rules() -> Vec<CelRule> {
     rules.extend(daemon_rules());
     rules.extend(cluster_rules());
     rules.extend(monitoring_rules());
+    rules.extend(per_replica_rules());
     rules
 }
 
@@ -205,5 +206,39 @@ fn monitoring_rules() -> Vec<CelRule> {
             "monitoring",
             cluster::NO_METRICS,
         ),
+    ]
+}
+
+/// The API server changes no claims of a StatefulSet, and replaces its pods in one way only.
+fn per_replica_rules() -> Vec<CelRule> {
+    let is_set = |of: &str| {
+        format!(
+            "has({of}.cache) && has({of}.cache.volume) && has({of}.cache.volume.perReplica) && {of}.cache.volume.perReplica"
+        )
+    };
+    let class = |of: &str| {
+        format!("(has({of}.cache.volume.storageClassName) ? [{of}.cache.volume.storageClassName] : [])")
+    };
+    let mode = |of: &str| {
+        format!("(has({of}.cache.volume.accessMode) ? {of}.cache.volume.accessMode : 'ReadWriteOnce')")
+    };
+    let is_same = [
+        "self.cache.volume.size == oldSelf.cache.volume.size".to_owned(),
+        format!("{} == {}", class("self"), class("oldSelf")),
+        format!("{} == {}", mode("self"), mode("oldSelf")),
+    ];
+    vec![
+        CelRule {
+            rule: format!(
+                "!({}) || !has(self.rollout) || !(has(self.rollout.maxSurge) || has(self.rollout.maxUnavailable) || \
+                 (has(self.rollout.strategy) && self.rollout.strategy == 'Recreate'))",
+                is_set("self")
+            ),
+            message: format!("cache.volume.perReplica {}", cluster::ONE_BY_ONE),
+        },
+        CelRule {
+            rule: format!("!({}) || !({}) || ({})", is_set("self"), is_set("oldSelf"), is_same.join(" && ")),
+            message: format!("cache.volume {}", cluster::FIXED_CLAIMS),
+        },
     ]
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ostro_config::{Document, Loaded, Place, Problem, Problems};
 use serde_json::{Map, Value};
 
-use crate::cluster::{Cache, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
+use crate::cluster::{Cache, CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
 use crate::spec::InferenceDeploymentSpec;
 
 /// A spec whose rules hold, with the daemon's configuration that it asks for.
@@ -36,6 +36,9 @@ pub(crate) mod cluster_messages {
     pub(crate) const RESERVED_LABEL: &str =
         "must not take the operator's labels: app.kubernetes.io/name, instance and managed-by";
     pub(crate) const NO_METRICS: &str = "conflicts with server.disableMetrics";
+    pub(crate) const ONE_BY_ONE: &str = "has neither rollout.maxSurge, rollout.maxUnavailable nor rollout.strategy Recreate: \
+         a StatefulSet replaces its pods one by one";
+    pub(crate) const FIXED_CLAIMS: &str = "cannot change while perReplica is true, since a StatefulSet keeps its claims: take perReplica out first";
 }
 
 impl InferenceDeploymentSpec {
@@ -52,6 +55,16 @@ impl InferenceDeploymentSpec {
             Ok(daemon) if problems.is_empty() => Ok(ValidSpec { daemon }),
             _ => Err(Problems(problems)),
         }
+    }
+
+    /// The volume that each replica has of its own, if it has.
+    pub fn volume_per_replica(&self) -> Option<&CacheVolume> {
+        self.cache.as_ref()?.volume.as_ref().filter(|volume| volume.per_replica == Some(true))
+    }
+
+    /// What the API server's rule says, for where it saw each of two changes and nobody acted in between.
+    pub fn fixed_claims() -> Problems {
+        Problems(vec![problem("cache.volume", cluster_messages::FIXED_CLAIMS)])
     }
 
     /// The daemon's part of the spec, as it was written.
@@ -91,6 +104,12 @@ impl InferenceDeploymentSpec {
                 self.disruption_budget.as_ref().is_some_and(DisruptionBudget::is_double),
             ),
             ("rollout.strategy", RECREATE, self.rollout.as_ref().is_some_and(Rollout::is_contradictory)),
+            (
+                "cache.volume.perReplica",
+                ONE_BY_ONE,
+                self.volume_per_replica().is_some()
+                    && self.rollout.as_ref().is_some_and(Rollout::is_of_deployments),
+            ),
             ("server.port", FREE_PORT, port == Some(0)),
             ("server.host", LOOPBACK, is_loopback),
             ("global.tokenSource", LITERAL_TOKEN, is_literal),
@@ -176,6 +195,13 @@ impl DisruptionBudget {
 }
 
 impl Rollout {
+    /// In 1.36 a StatefulSet has `maxUnavailable` behind a feature gate only, and drops it without a word otherwise.
+    fn is_of_deployments(&self) -> bool {
+        self.strategy == Some(RolloutStrategy::Recreate)
+            || self.max_surge.is_some()
+            || self.max_unavailable.is_some()
+    }
+
     fn is_contradictory(&self) -> bool {
         self.strategy == Some(RolloutStrategy::Recreate)
             && (self.max_surge.is_some() || self.max_unavailable.is_some())

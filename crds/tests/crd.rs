@@ -122,6 +122,35 @@ fn rules_hold_in_the_cluster_and_offline() {
     }
 }
 
+/// Of `spec.cache.volume`, which is absent in the last of them. Also run against a real API server.
+#[test]
+fn claims_of_replicas_stay_as_they_are() {
+    #[derive(Deserialize)]
+    struct Case {
+        before: Value,
+        after: Value,
+        broken: Vec<String>,
+    }
+    let schema = &crd_json()["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let object = |volume: &Value| {
+        let cache = if volume.is_null() { json!({}) } else { json!({ "volume": volume }) };
+        json!({ "spec": { "models": [{ "modelId": "a/b" }], "cache": cache } })
+    };
+    let mut cases: Vec<Case> = serde_json::from_str(include_str!("volume_changes.json")).unwrap();
+    let volume = cases[2].before.clone();
+    cases.push(Case { before: volume.clone(), after: Value::Null, broken: Vec::new() });
+    cases.push(Case { before: Value::Null, after: volume, broken: Vec::new() });
+    for Case { before, after, broken } in &cases {
+        let checked = Validator::new().validate(schema, &object(after), Some(&object(before)));
+        let errors = checked.err().into_iter().flatten();
+        let messages: Vec<String> = errors.map(|error| error.message.clone()).collect();
+        assert_eq!(messages, *broken, "{before} {after}");
+    }
+    let problems = InferenceDeploymentSpec::fixed_claims();
+    let told = problems.0.iter().map(|problem| plain(&format!("{} {}", problem.key, problem.message)));
+    assert_eq!(told.collect::<Vec<_>>(), cases[5].broken);
+}
+
 /// A value that a key takes.
 fn sample(key: &Key) -> Value {
     fn of(kind: &Kind) -> Value {

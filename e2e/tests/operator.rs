@@ -1,5 +1,5 @@
 //! The operator against a real API server, controllers and scheduler, with simulated nodes: rules, children, status,
-//! writes, crashes, deletion.
+//! writes, crashes, deletion. Longer than other files: three clusters, told of by the same few functions.
 #![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
 mod support;
@@ -48,7 +48,7 @@ fn await_ready(cluster: &Cluster, name: &str, replicas: &str) {
     });
 }
 
-const CHILDREN: &str = "deployments,services,configmaps,serviceaccounts,poddisruptionbudgets,networkpolicies,persistentvolumeclaims,controllerrevisions";
+const CHILDREN: &str = "deployments,statefulsets,services,configmaps,serviceaccounts,poddisruptionbudgets,networkpolicies,persistentvolumeclaims,controllerrevisions";
 
 /// `kind/name` of what belongs to an object.
 fn children(cluster: &Cluster, name: &str) -> Vec<String> {
@@ -82,6 +82,24 @@ fn check_rules(cluster: &Cluster) {
     }
 }
 
+/// Of `spec.cache.volume`: rules that compare an object with what it was.
+fn check_volume_changes(cluster: &Cluster) {
+    let cases: Vec<Value> =
+        serde_json::from_str(include_str!("../../crds/tests/volume_changes.json")).unwrap();
+    let with = |volume: &Value| {
+        manifest("rules", &json!({ "models": [{ "modelId": "a/b" }], "cache": { "volume": volume } }))
+    };
+    for case in cases {
+        apply(cluster, &with(&case["before"]));
+        let output = cluster.kubectl_input(&["apply", "--dry-run=server", "-f", "-"], &with(&case["after"]));
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let broken = case["broken"].as_array().unwrap();
+        assert_eq!(output.status.success(), broken.is_empty(), "{case}: {errors}");
+        assert!(broken.iter().all(|message| errors.contains(message.as_str().unwrap())), "{case}: {errors}");
+        cluster.kubectl(&["delete", "infd/rules", "--namespace", "shop"]);
+    }
+}
+
 fn apply(cluster: &Cluster, text: &str) {
     let output = cluster.kubectl_input(&["apply", "-f", "-"], text);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -103,6 +121,7 @@ fn up(name: &'static str) -> Option<Cluster> {
 fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let Some(cluster) = up("test-operator") else { return };
     check_rules(&cluster);
+    check_volume_changes(&cluster);
 
     let operator = start(&cluster, "first");
     let spec = json!({ "models": [{ "modelId": "a/b" }], "resources": { "requests": { "cpu": "100m" } } });
@@ -212,7 +231,7 @@ fn a_new_operator_restarts_no_pods_until_it_is_told_to() {
     let all = ["--namespace", "shop", "--all"];
     cluster.kubectl(&[&["delete", "controllerrevisions"], &all[..]].concat());
     let _operator = start_with(&cluster, "third", SECOND_IMAGE);
-    let message = await_pending(&cluster, "found in the Deployment");
+    let message = await_pending(&cluster, "found in the cluster");
     assert!(message.contains("would change spec.containers[ostro].image. "), "{message}");
     assert_eq!(deployed(&cluster), before);
     check_patches(&cluster);
@@ -225,4 +244,93 @@ fn a_new_operator_restarts_no_pods_until_it_is_told_to() {
     await_ready(&cluster, "m", "1/1");
     let revisions = children(&cluster, "m").into_iter().filter(|name| name.starts_with("controllerrevision"));
     assert_eq!(revisions.count(), 1);
+}
+
+const CLASS: &str = "manual";
+
+/// As many as claims may ask for; nobody provisions any here.
+fn make_volumes(cluster: &Cluster, count: usize) {
+    let volume = |number: usize| {
+        json!({
+            "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": format!("volume-{number}") },
+            "spec": {
+                "capacity": { "storage": "1Gi" }, "accessModes": ["ReadWriteOnce"], "storageClassName": CLASS,
+                "hostPath": { "path": "/nowhere" },
+            },
+        })
+    };
+    let volumes: Vec<Value> = (0..count).map(volume).collect();
+    apply(cluster, &json!({ "apiVersion": "v1", "kind": "List", "items": volumes }).to_string());
+}
+
+/// Names and identities of all claims.
+fn claims(cluster: &Cluster) -> Vec<(String, String)> {
+    let claims = get(cluster, "persistentvolumeclaims");
+    let text = |claim: &Value, field: &str| claim["metadata"][field].as_str().unwrap().to_owned();
+    let claims = claims["items"].as_array().unwrap().iter();
+    claims.map(|claim| (text(claim, "name"), text(claim, "uid"))).collect()
+}
+
+fn with_volume(per_replica: bool) -> String {
+    let volume = json!({ "size": "1Gi", "storageClassName": CLASS, "perReplica": per_replica });
+    manifest("m", &json!({ "models": [{ "modelId": "a/b" }], "cache": { "volume": volume } }))
+}
+
+fn has(cluster: &Cluster, child: &str) -> bool {
+    children(cluster, "m").iter().any(|found| found == child)
+}
+
+#[test]
+fn replicas_keep_caches_of_their_own() {
+    let Some(cluster) = up("test-stateful") else { return };
+    let operator = start(&cluster, "first");
+    apply(&cluster, &with_volume(true));
+    await_until("the claim to be named", || {
+        condition(&cluster, "m", "Ready").is_some_and(|ready| {
+            ready["reason"] == "PVCUnbound" && ready["message"].as_str().unwrap().contains("claim cache-m-0 ")
+        })
+    });
+    make_volumes(&cluster, 3);
+    await_ready(&cluster, "m", "1/1");
+    let set = get(&cluster, "statefulset/m");
+    let owner = &set["metadata"]["ownerReferences"][0];
+    assert_eq!((&owner["kind"], &owner["name"]), (&json!("InferenceDeployment"), &json!("m")));
+    assert_eq!(set["spec"]["volumeClaimTemplates"].as_array().unwrap().len(), 1);
+    assert_eq!(get(&cluster, "service/m-headless")["spec"]["clusterIP"], "None");
+    cluster.kubectl(&["scale", "infd/m", "--replicas=2", "--namespace", "shop"]);
+    await_ready(&cluster, "m", "2/2");
+    let own = claims(&cluster);
+    assert_eq!(own.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["cache-m-0", "cache-m-1"]);
+
+    // Another reconcile, and another operator, find nothing to do.
+    let before = applies(&cluster);
+    cluster.kubectl(&["annotate", "infd/m", "look=again", "--namespace", "shop"]);
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    operator.kill();
+    let _operator = start(&cluster, "second");
+    await_until("the second to lead", || {
+        let words = ["get", "lease/ostro-operator", "--namespace", "default", "--output", "json"];
+        serde_json::from_str::<Value>(&cluster.kubectl(&words)).unwrap()["spec"]["holderIdentity"] == "second"
+    });
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    assert_eq!(applies(&cluster), before);
+
+    apply(&cluster, &with_volume(false));
+    await_until("a Deployment", || {
+        has(&cluster, "deployment.apps/m") && !has(&cluster, "statefulset.apps/m")
+    });
+    await_ready(&cluster, "m", "2/2");
+    assert!(!has(&cluster, "service/m-headless") && has(&cluster, "persistentvolumeclaim/m-cache"));
+    apply(&cluster, &with_volume(true));
+    await_until("a StatefulSet", || {
+        has(&cluster, "statefulset.apps/m") && !has(&cluster, "deployment.apps/m")
+    });
+    await_ready(&cluster, "m", "2/2");
+
+    cluster.kubectl(&["delete", "infd/m", "--namespace", "shop"]);
+    // Only that which all shared goes with its object.
+    await_until("the children to go", || {
+        children(&cluster, "m") == ["persistentvolumeclaim/cache-m-0", "persistentvolumeclaim/cache-m-1"]
+    });
+    assert_eq!(claims(&cluster), own);
 }

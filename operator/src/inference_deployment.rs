@@ -10,32 +10,33 @@ pub(crate) mod daemons;
 pub(crate) mod hold;
 pub(crate) mod optional;
 pub(crate) mod status;
+pub(crate) mod workload;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Client, Resource, ResourceExt};
 use ostro_config::Problems;
-use ostro_crds::{InferenceDeployment, InferenceDeploymentStatus, Reason};
+use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason};
 use serde_json::json;
 
 use crate::backoff::{Backoff, spread};
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError, MANAGER};
-use build::{
-    ChildKind, Defaults, Names, Rendering, build, image, monitor_kind, render, startup_budget_seconds,
-};
+use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render, startup_budget_seconds};
 use children::Children;
-use classify::{Cause, Signals, classify};
+use classify::{Cause, Signals, claim_name, classify};
 use daemons::{Daemons, Look, PodModels};
 use hold::Pending;
 use status::{Monitored, Observed, is_same, model_ids, transitions};
+use workload::Workload;
 
 /// A missed event is made up for after this long, give or take.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -116,9 +117,16 @@ async fn carry_out(
         Err(error) => return failed(error, None),
     };
     let plan = hold::plan(owner, &history, rendered);
+    let workload = plan.kept.rendering.workload();
+    if hold::changes_claims(&history, &plan.kept)
+        && Workload::find(&context.children, owner, Some(workload)).is_some()
+    {
+        let cause = invalid(&InferenceDeploymentSpec::fixed_claims());
+        return (Seen { cause: Some(cause), ..Seen::default() }, None);
+    }
     let prepared = build(owner, &plan.kept);
     match apply::apply(&context.client, &context.children, owner, &prepared).await {
-        Ok(applied) => (Seen { pending: plan.pending, ..record(owner, context, &applied) }, None),
+        Ok(applied) => (Seen { pending: plan.pending, ..record(owner, context, (workload, &applied)) }, None),
         Err(error) => failed(error, plan.pending),
     }
 }
@@ -128,38 +136,43 @@ fn resync(owner: &InferenceDeployment) -> Duration {
     RESYNC + Duration::from_secs(spread(&owner.uid().unwrap_or_default()).into())
 }
 
-/// What a reconcile learned, beside the Deployment's own status.
+/// What a reconcile learned, beside the workload's own status.
 #[derive(Default)]
 struct Seen {
+    /// That makes the pods, once it is applied.
+    workload: Option<ChildKind>,
     cause: Option<Cause>,
     monitored: Option<Monitored>,
     /// What is not rolled out until it is released.
     pending: Option<Pending>,
 }
 
-fn record(owner: &InferenceDeployment, context: &Context, applied: &Applied) -> Seen {
+fn record(owner: &InferenceDeployment, context: &Context, (kind, applied): (ChildKind, &Applied)) -> Seen {
     let writes = applied.written + applied.deleted;
     context.metrics.writes.inc_by(writes as u64);
     if writes > 0 {
         tracing::info!(written = applied.written, deleted = applied.deleted, "applied");
     }
-    let deployment = deployment(owner, context);
+    let workload = Workload::find(&context.children, owner, Some(kind));
     let pods = context.children.pods_of(owner);
     let pods: Vec<_> = pods.iter().collect();
-    let names = Names::of(owner);
-    let claim = context.children.typed(ChildKind::PersistentVolumeClaim, owner, &names.claim());
-    let budget = |deployment: &Deployment| startup_budget_seconds(&deployment.spec.template);
+    let names: BTreeSet<&str> = pods.iter().filter_map(|pod| claim_name(pod)).collect();
+    let claims = names
+        .into_iter()
+        .filter_map(|name| context.children.typed(ChildKind::PersistentVolumeClaim, owner, name));
+    let claims: Vec<PersistentVolumeClaim> = claims.collect();
+    let budget = |workload: &Workload| startup_budget_seconds(&workload.spec.template);
     let cause = classify(&Signals {
         pods: &pods,
-        deployment: deployment.as_ref(),
-        claim: claim.as_ref(),
-        startup_budget_seconds: deployment.as_ref().map_or(0, budget).into(),
+        workload: workload.as_ref(),
+        claims: &claims,
+        startup_budget_seconds: workload.as_ref().map_or(0, budget).into(),
     });
     let monitored = monitor_kind(&owner.spec).map(|kind| {
         let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
         Monitored::of(kind, lacking.map(|(_, lack)| lack))
     });
-    Seen { cause, monitored, pending: None }
+    Seen { workload: Some(kind), cause, monitored, pending: None }
 }
 
 /// What the pods' daemons say of the models.
@@ -167,10 +180,6 @@ async fn look(owner: &InferenceDeployment, context: &Context, pending: Option<&P
     let pods = context.children.pods_of(owner);
     let uid = owner.uid().unwrap_or_default();
     context.daemons.look(&uid, &model_ids(owner, pending), &pods).await
-}
-
-fn deployment(owner: &InferenceDeployment, context: &Context) -> Option<Deployment> {
-    context.children.typed(ChildKind::Deployment, owner, &owner.name_any())
 }
 
 fn invalid(problems: &Problems) -> Cause {
@@ -190,16 +199,16 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Seen { cause, monitored, pending }: Seen,
+    Seen { workload, cause, monitored, pending }: Seen,
     pods: &[PodModels],
 ) -> InferenceDeploymentStatus {
-    let deployment = deployment(owner, context);
+    let workload = Workload::find(&context.children, owner, workload);
     // That of the pods, which may be held.
-    let running = deployment.as_ref().and_then(|deployment| image(&deployment.spec.template));
+    let running = workload.as_ref().and_then(|workload| image(&workload.spec.template));
     let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
     let image = running.unwrap_or(wanted).to_owned();
-    let (deployment, now) = (deployment.as_ref(), Timestamp::now());
-    Observed { owner, deployment, pods, cause, monitored, pending, image, now }.status()
+    let (workload, now) = (workload.as_ref(), Timestamp::now());
+    Observed { owner, workload, pods, cause, monitored, pending, image, now }.status()
 }
 
 async fn write_status(

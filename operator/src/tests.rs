@@ -5,6 +5,7 @@ mod fake_api;
 mod models;
 mod monitoring;
 mod rights;
+mod stateful;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -117,13 +118,17 @@ fn put(api: &FakeApi, fields: Value) {
 
 /// The Deployment's controller, whose pods are ready at once.
 fn make_ready(api: &FakeApi) {
-    let mut deployment = api.get("apps", "deployments", "m").unwrap();
+    make_ready_of(api, "deployments");
+}
+
+fn make_ready_of(api: &FakeApi, resource: &str) {
+    let mut workload = api.get("apps", resource, "m").unwrap();
     let (replicas, generation) =
-        (deployment["spec"]["replicas"].clone(), deployment["metadata"]["generation"].clone());
-    deployment["status"] = json!({
+        (workload["spec"]["replicas"].clone(), workload["metadata"]["generation"].clone());
+    workload["status"] = json!({
         "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas, "observedGeneration": generation,
     });
-    api.put("apps", "deployments", deployment);
+    api.put("apps", resource, workload);
 }
 
 fn condition(api: &FakeApi, kind: &str) -> Option<Value> {

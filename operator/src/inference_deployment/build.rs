@@ -16,6 +16,7 @@ mod revision;
 mod service;
 mod service_account;
 mod startup;
+mod stateful_set;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -40,7 +41,7 @@ pub(crate) use pod::{CONFIG_HASH, CONTAINER};
 pub(crate) use revision::{History, Kept, Rendering};
 pub(crate) use service::endpoint;
 pub(crate) use template::{image, startup_budget_seconds};
-pub(crate) use volumes::CONFIG_DIR;
+pub(crate) use volumes::{CACHE_VOLUME, CONFIG_DIR};
 
 /// Of what an object's fields were when the operator applied it.
 pub(crate) const HASH_ANNOTATION: &str = "inference.ostro.dev/applied-hash";
@@ -71,6 +72,7 @@ pub(crate) enum ChildKind {
     NetworkPolicy,
     PodDisruptionBudget,
     Deployment,
+    StatefulSet,
     ServiceMonitor,
     PodMonitor,
 }
@@ -88,8 +90,9 @@ pub(crate) fn render(
     let template = pod::build(&names, &owner.spec, &valid.daemon, &input)?;
     Ok(Rendering {
         renderer: Some(env!("CARGO_PKG_VERSION").to_owned()),
-        template: serde_json::to_value(&template).expect("Kubernetes types are JSON"),
+        template: json(&template),
         config,
+        cache_claim: claim::template(&names, &owner.spec).as_ref().map(json),
     })
 }
 
@@ -110,21 +113,34 @@ pub(crate) fn build(owner: &InferenceDeployment, kept: &Kept) -> Vec<Prepared> {
     add(ChildKind::Service, Some(dynamic(service::build(&names, spec))));
     add(ChildKind::NetworkPolicy, network_policy::build(&names, spec, &pod).map(dynamic));
     add(ChildKind::PodDisruptionBudget, disruption_budget::build(&names, spec).map(dynamic));
-    let mut deployment = dynamic(deployment::build(&names, spec, &pod));
+    let kind = kept.rendering.workload();
+    let mut workload = match &kept.rendering.cache_claim {
+        None => dynamic(deployment::build(&names, spec, &pod)),
+        Some(claim) => {
+            add(ChildKind::Service, Some(dynamic(stateful_set::headless_service(&names))));
+            let mut stateful_set = dynamic(stateful_set::build(&names, spec, &pod));
+            stateful_set.data["spec"]["volumeClaimTemplates"] = vec![claim.clone()].into();
+            stateful_set
+        }
+    };
     // As it was kept: another version's types may know more fields.
-    deployment.data["spec"]["template"] = kept.rendering.template.clone();
-    add(ChildKind::Deployment, Some(deployment));
+    workload.data["spec"]["template"] = kept.rendering.template.clone();
+    add(kind, Some(workload));
     for kind in [ChildKind::ServiceMonitor, ChildKind::PodMonitor] {
         add(kind, monitor::build(&names, spec, kind));
     }
     prepared
 }
 
+fn json(object: &impl Serialize) -> Value {
+    serde_json::to_value(object).expect("Kubernetes types are JSON")
+}
+
 fn dynamic<K>(object: K) -> DynamicObject
 where
     K: Resource<DynamicType = ()> + Serialize,
 {
-    let mut value = serde_json::to_value(&object).expect("Kubernetes types are JSON");
+    let mut value = json(&object);
     let types = TypeMeta { api_version: K::api_version(&()).into_owned(), kind: K::kind(&()).into_owned() };
     let metadata: ObjectMeta =
         serde_json::from_value(value["metadata"].take()).expect("metadata comes from metadata");

@@ -40,7 +40,7 @@ enum Body {
     /// Everything that the object with this hash wants is in it.
     Checked {
         hash: Box<str>,
-        /// Hash of the pod template that was wanted; empty for other kinds than Deployments.
+        /// Hash of the pod template that was wanted; empty for kinds without one.
         template: Box<str>,
         /// In JSON, what is still read.
         rest: Box<str>,
@@ -69,7 +69,9 @@ impl Cached {
                     return false;
                 }
                 let template = match kind {
-                    ChildKind::Deployment => content_hash(&wanted.data["spec"]["template"]),
+                    ChildKind::Deployment | ChildKind::StatefulSet => {
+                        content_hash(&wanted.data["spec"]["template"])
+                    }
                     _ => String::new(),
                 };
                 let hash = hash.map(String::as_str).unwrap_or_default().into();
@@ -80,7 +82,7 @@ impl Cached {
         }
     }
 
-    /// Whether all of a pod template is in that of this Deployment; rather no than a wrong yes.
+    /// Whether all of a pod template is in that of this workload; rather no than a wrong yes.
     pub(crate) fn runs(&self, template: &Value) -> bool {
         match &*self.body() {
             Body::Checked { template: checked, .. } => content_hash(template) == **checked,
@@ -114,7 +116,7 @@ fn rest(kind: ChildKind, live: DynamicObject) -> String {
             return json!({ "metadata": metadata, "revision": data["revision"], "data": data["data"] })
                 .to_string();
         }
-        ChildKind::Deployment => json!({
+        ChildKind::Deployment | ChildKind::StatefulSet => json!({
             "replicas": spec["replicas"],
             "template": { "spec": { "containers": containers(&spec["template"]["spec"]["containers"]) } },
         }),

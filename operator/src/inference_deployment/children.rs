@@ -51,7 +51,7 @@ impl Scope {
 }
 
 impl ChildKind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::ServiceAccount,
         Self::ControllerRevision,
         Self::ConfigMap,
@@ -60,7 +60,11 @@ impl ChildKind {
         Self::NetworkPolicy,
         Self::PodDisruptionBudget,
         Self::Deployment,
+        Self::StatefulSet,
     ];
+
+    /// Those that make pods; an object has one of them.
+    pub(crate) const WORKLOADS: [Self; 2] = [Self::Deployment, Self::StatefulSet];
 
     /// Those whose API a cluster may lack.
     pub(crate) const OPTIONAL: [Self; 2] = [Self::ServiceMonitor, Self::PodMonitor];
@@ -75,6 +79,7 @@ impl ChildKind {
             Self::NetworkPolicy => ("networking.k8s.io", "networkpolicies"),
             Self::PodDisruptionBudget => ("policy", "poddisruptionbudgets"),
             Self::Deployment => ("apps", "deployments"),
+            Self::StatefulSet => ("apps", "statefulsets"),
             Self::ServiceMonitor => ("monitoring.coreos.com", "servicemonitors"),
             Self::PodMonitor => ("monitoring.coreos.com", "podmonitors"),
         }

@@ -1,10 +1,10 @@
 //! Why pods do not get ready: one cause with a stable reason and a hint, from what Kubernetes says of them. Pure.
 
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PersistentVolumeClaim, Pod};
 use ostro_crds::Reason;
 
-use super::build::{CONFIG_DIR, CONTAINER, is_gpu};
+use super::build::{CACHE_VOLUME, CONFIG_DIR, CONTAINER, is_gpu};
+use super::workload::Workload;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause {
@@ -15,16 +15,17 @@ pub(crate) struct Cause {
 /// What is known of an object's pods.
 pub(crate) struct Signals<'a> {
     pub(crate) pods: &'a [&'a Pod],
-    pub(crate) deployment: Option<&'a Deployment>,
-    pub(crate) claim: Option<&'a PersistentVolumeClaim>,
+    pub(crate) workload: Option<&'a Workload>,
+    /// Of the pods' caches, those that are known.
+    pub(crate) claims: &'a [PersistentVolumeClaim],
     pub(crate) startup_budget_seconds: i64,
 }
 
 /// The first cause, those closest to the pod's beginning first.
 pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
     let pods = || signals.pods.iter().copied();
-    rejected(signals.deployment)
-        .or_else(|| pods().find_map(|pod| unschedulable(pod, signals.claim)))
+    rejected(signals.workload)
+        .or_else(|| pods().find_map(|pod| unschedulable(pod, signals.claims)))
         .or_else(|| pods().find_map(waiting))
         .or_else(|| pods().find_map(|pod| crashed(pod, signals.startup_budget_seconds)))
 }
@@ -33,13 +34,19 @@ fn cause(reason: Reason, message: impl Into<String>) -> Option<Cause> {
     Some(Cause { reason, message: message.into() })
 }
 
+/// The claim of a pod's cache, the replica's own or one that all share.
+pub(crate) fn claim_name(pod: &Pod) -> Option<&str> {
+    let mut volumes = pod.spec.as_ref()?.volumes.as_ref()?.iter();
+    let cache = volumes.find(|volume| volume.name == CACHE_VOLUME)?;
+    Some(&cache.persistent_volume_claim.as_ref()?.claim_name)
+}
+
 /// The API server does not let the Deployment make pods.
-fn rejected(deployment: Option<&Deployment>) -> Option<Cause> {
-    let conditions = deployment?.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions.iter().find(|condition| {
-        condition.type_.as_deref() == Some("ReplicaFailure") && condition.status.as_deref() == Some("True")
-    })?;
-    let message = failure.message.clone().unwrap_or_default();
+fn rejected(workload: Option<&Workload>) -> Option<Cause> {
+    let mut conditions = workload?.status.as_ref()?.conditions.iter();
+    let failure =
+        conditions.find(|condition| condition.kind == "ReplicaFailure" && condition.status == "True")?;
+    let message = &failure.message;
     if message.contains("exceeded quota") {
         return cause(
             Reason::QuotaExceeded,
@@ -53,7 +60,7 @@ fn rejected(deployment: Option<&Deployment>) -> Option<Cause> {
     cause(Reason::PodsRejected, format!("{message}{hint}"))
 }
 
-fn unschedulable(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<Cause> {
+fn unschedulable(pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Cause> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
     if scheduled.status != "False" {
@@ -61,6 +68,8 @@ fn unschedulable(pod: &Pod, claim: Option<&PersistentVolumeClaim>) -> Option<Cau
     }
     let message = scheduled.message.clone().unwrap_or_default();
     if message.contains("PersistentVolumeClaim") || message.contains("persistentvolumeclaim") {
+        let name = claim_name(pod);
+        let claim = claims.iter().find(|claim| claim.metadata.name.as_deref() == name);
         return cause(Reason::PvcUnbound, claim_hint(claim, &message));
     }
     let hint = gpu_hint(&message);
@@ -80,7 +89,7 @@ fn gpu_hint(message: &str) -> String {
     };
     format!(
         "No node has enough {gpu} left: does its device plugin run there, and do other pods hold it? \
-         A rollout without a spare one needs spec.rollout.strategy Recreate. "
+         A Deployment's rollout without a spare one needs spec.rollout.strategy Recreate. "
     )
 }
 

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use ostro_crds::{Hold, InferenceDeployment};
 
 use super::build::{History, Kept, Rendering, inputs_hash};
-use difference::differences;
+use difference::{differences, is_same};
 
 /// By it a person releases one rendering, named by its id, or all that come (`latest`).
 pub(crate) const RELEASE_ANNOTATION: &str = "inference.ostro.dev/release-template";
@@ -78,6 +78,13 @@ pub(crate) fn plan(owner: &InferenceDeployment, history: &History, rendered: Ren
     }
 }
 
+/// Whether a StatefulSet would have to make other claims than it does, which the API server refuses.
+pub(crate) fn changes_claims(history: &History, kept: &Kept) -> bool {
+    let Some(Ok(before)) = &history.newest else { return false };
+    let (before, after) = (&before.rendering.cache_claim, &kept.rendering.cache_claim);
+    matches!((before, after), (Some(before), Some(after)) if !is_same(before, after))
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Decision {
     Render,
@@ -114,7 +121,7 @@ impl Pending {
         let Pending { cause, running, rendered, paths, models: _ } = self;
         let running = match running {
             Some(running) => format!("what {running} rendered"),
-            None => "what was found in the Deployment, as no readable ControllerRevision told".to_owned(),
+            None => "what was found in the cluster, as no readable ControllerRevision told".to_owned(),
         };
         let why = match cause {
             PendingCause::OperatorUpgrade => "an upgrade of the operator replaces no pods by itself",

@@ -4,7 +4,6 @@ mod models;
 mod monitored;
 
 use jiff::Timestamp;
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
 use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, Phase, Reason};
@@ -14,13 +13,14 @@ use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
 use super::daemons::PodModels;
 use super::hold::{Pending, PendingCause};
+use super::workload::Workload;
 
 pub(crate) use monitored::Monitored;
 
 /// What a status is made from.
 pub(crate) struct Observed<'a> {
     pub(crate) owner: &'a InferenceDeployment,
-    pub(crate) deployment: Option<&'a Deployment>,
+    pub(crate) workload: Option<&'a Workload>,
     pub(crate) pods: &'a [PodModels],
     /// Why pods do not get ready, or why nothing could be built or applied.
     pub(crate) cause: Option<Cause>,
@@ -32,7 +32,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// Replicas as the Deployment counts them, once it has seen its own latest spec.
+/// Replicas as the workload counts them, once it has seen its own latest spec.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counts {
     wanted: i32,
@@ -65,16 +65,16 @@ impl Observed<'_> {
 
     fn counts(&self) -> Counts {
         let wanted = self.owner.spec.replicas.unwrap_or(1);
-        let Some(deployment) = self.deployment else { return Counts { wanted, ..Counts::default() } };
-        let status = deployment.status.clone().unwrap_or_default();
-        let spec_replicas = deployment.spec.replicas;
+        let Some(Workload { metadata, spec, status }) = self.workload else {
+            return Counts { wanted, ..Counts::default() };
+        };
+        let status = status.clone().unwrap_or_default();
         Counts {
             wanted,
-            present: status.replicas.unwrap_or(0),
-            ready: status.ready_replicas.unwrap_or(0),
-            updated: status.updated_replicas.unwrap_or(0),
-            is_current: status.observed_generation == deployment.metadata.generation
-                && spec_replicas == Some(wanted),
+            present: status.replicas,
+            ready: status.ready_replicas,
+            updated: status.updated_replicas,
+            is_current: status.observed_generation == metadata.generation && spec.replicas == Some(wanted),
         }
     }
 

@@ -83,7 +83,7 @@ fn answer(objects: &BTreeMap<String, Value>, asked: &Asked) -> (u16, Value) {
     }
 }
 
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "inferencedeployments",
     "pods",
     "serviceaccounts",
@@ -92,6 +92,7 @@ const KINDS: [&str; 12] = [
     "services",
     "networkpolicies",
     "poddisruptionbudgets",
+    "statefulsets",
     "deployments",
     "controllerrevisions",
     "servicemonitors",

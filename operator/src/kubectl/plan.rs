@@ -8,7 +8,7 @@ mod report;
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
-use ostro_crds::InferenceDeployment;
+use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec};
 use serde_json::{Value, json};
 
 use super::Found;
@@ -106,6 +106,10 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     let revisions = of_kind(ChildKind::ControllerRevision).unwrap_or_default();
     let history = held::history(cluster, owner, revisions, &rendered).await?;
     let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered);
+    let mut sets = of_kind(ChildKind::StatefulSet).unwrap_or_default().iter();
+    if hold::changes_claims(&history, &kept) && sets.any(|set| is_owned(set, owner)) {
+        bail!("{}: {}", owner.name_any(), InferenceDeploymentSpec::fixed_claims());
+    }
     plan.notes.extend(pending.map(|pending| pending.message(&owner.name_any())));
     let prepared = build(owner, &kept);
     for wanted in &prepared {

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams};
+use kube::api::{Api, DynamicObject, ListParams, TypeMeta};
 use ostro_crds::{ConditionType, InferenceDeployment, ModelStatus, Phase};
 use serde::Serialize;
 use serde_json::json;
@@ -66,9 +66,6 @@ struct PodView {
     created: Option<Timestamp>,
 }
 
-/// Kinds of children that make pods.
-const WORKLOADS: [ChildKind; 1] = [ChildKind::Deployment];
-
 pub(super) async fn run(args: &StatusArgs) -> Result<Found> {
     let cluster = Cluster::connect(&args.cluster).await?;
     let views = match &args.name {
@@ -119,13 +116,18 @@ async fn views(cluster: &Cluster, scope: Scope, objects: Vec<InferenceDeployment
     let pods = pods.list(&ours).await.map_err(explained).context("cannot list pods")?;
     let pods = by_owner(pods.items);
     let mut workloads = Vec::new();
-    for kind in WORKLOADS {
+    for kind in ChildKind::WORKLOADS {
         let api: Api<DynamicObject> = match scope {
             Scope::Namespace => Api::namespaced_with(client.clone(), &cluster.namespace, &kind.resource()),
             Scope::Everywhere => Api::all_with(client.clone(), &kind.resource()),
         };
         let listed = api.list(&ours).await.map_err(explained);
-        workloads.extend(listed.with_context(|| format!("cannot list objects of kind {kind:?}"))?.items);
+        let mut listed = listed.with_context(|| format!("cannot list objects of kind {kind:?}"))?.items;
+        // Items of a list need not say it.
+        let types = kind.resource();
+        let types = TypeMeta { api_version: types.api_version, kind: types.kind };
+        listed.iter_mut().for_each(|object| object.types = Some(types.clone()));
+        workloads.extend(listed);
     }
     let workloads = by_owner(workloads);
     let views = objects.iter().map(|object| {
@@ -176,7 +178,7 @@ fn workload(object: &DynamicObject) -> Workload {
     let (spec, status) = (&object.data["spec"], &object.data["status"]);
     let count = |name: &str| status[name].as_i64().unwrap_or(0);
     Workload {
-        kind: object.types.as_ref().map_or_else(|| "Deployment".to_owned(), |types| types.kind.clone()),
+        kind: object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default(),
         name: object.name_any(),
         replicas: spec["replicas"].as_i64().unwrap_or(1),
         ready: count("readyReplicas"),

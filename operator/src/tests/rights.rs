@@ -63,6 +63,8 @@ async fn work(api: &FakeApi, scope: Scope) -> Operator {
     put(api, json!({ "monitoring": { "kind": "PodMonitor" }, "serviceAccountName": "mine" }));
     await_within(LONG, "the other", || api.get("monitoring.coreos.com", "podmonitors", "m").is_some()).await;
     await_within(LONG, "no account", || api.get("", "serviceaccounts", "m").is_none()).await;
+    put(api, json!({ "cache": { "volume": { "size": "1Gi", "perReplica": true } } }));
+    await_within(LONG, "the other workload", || api.get("apps", "deployments", "m").is_none()).await;
     for kind in kinds() {
         leave_behind(api, kind);
     }

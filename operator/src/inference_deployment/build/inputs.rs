@@ -1,7 +1,7 @@
 //! Which of a spec's fields pods depend on. A hash of them tells a change of the spec from one of the operator: this
 //! hash must not change with the operator, or every pod of a cluster is replaced.
 
-use ostro_crds::{Cache, InferenceDeploymentSpec};
+use ostro_crds::{Cache, CacheVolume, InferenceDeploymentSpec};
 use serde_json::{Value, json};
 
 use super::content_hash;
@@ -41,11 +41,6 @@ pub(crate) fn inputs_hash(spec: &InferenceDeploymentSpec) -> String {
         monitoring: _,
         pod_template_patch,
     } = spec;
-    // Of a new claim only its name reaches the pods.
-    let cache = cache.as_ref().map(|cache| {
-        let Cache { volume, existing_claim, host_path, image, size_limit } = cache;
-        json!([volume.is_some(), existing_claim, host_path, image, size_limit])
-    });
     let is_offline = network_policy.as_ref().is_some_and(|policy| policy.enabled && policy.offline);
     content_hash(&json!({
         "models": models,
@@ -66,7 +61,8 @@ pub(crate) fn inputs_hash(spec: &InferenceDeploymentSpec) -> String {
         "priorityClassName": priority_class_name,
         "runtimeClassName": runtime_class_name,
         "serviceAccountName": service_account_name,
-        "cache": cache,
+        "cache": cache.as_ref().map(cache_inputs),
+        "cachePerReplica": spec.volume_per_replica().map(claim_inputs),
         "volumes": volumes,
         "huggingFaceToken": hugging_face_token,
         "env": env,
@@ -80,6 +76,17 @@ pub(crate) fn inputs_hash(spec: &InferenceDeploymentSpec) -> String {
             Value::from(patch).to_string()
         }),
     }))
+}
+
+/// Of a new claim only its name reaches the pods, unless each of them has its own.
+fn cache_inputs(cache: &Cache) -> Value {
+    let Cache { volume, existing_claim, host_path, image, size_limit } = cache;
+    json!([volume.is_some(), existing_claim, host_path, image, size_limit])
+}
+
+fn claim_inputs(volume: &CacheVolume) -> Value {
+    let CacheVolume { size, storage_class_name, access_mode, per_replica: _ } = volume;
+    json!([size, storage_class_name, access_mode])
 }
 
 #[cfg(test)]
@@ -131,7 +138,11 @@ mod tests {
         for fields in other {
             assert_ne!(hash(fields.clone()), hash(json!({})), "{fields}");
         }
-        let size = |size: &str| json!({ "cache": { "volume": { "size": size } } });
-        assert_eq!(hash(size("1Gi")), hash(size("2Gi")));
+        let size = |size: &str, own: bool| {
+            hash(json!({ "cache": { "volume": { "size": size, "perReplica": own } } }))
+        };
+        assert_eq!(size("1Gi", false), size("2Gi", false));
+        assert_ne!(size("1Gi", true), size("1Gi", false));
+        assert_ne!(size("1Gi", true), size("2Gi", true));
     }
 }

@@ -30,6 +30,11 @@ impl Names {
         format!("{}-cache", self.name)
     }
 
+    /// Of the Service that a StatefulSet names its pods by.
+    pub(crate) fn headless(&self) -> String {
+        format!("{}-headless", self.name)
+    }
+
     /// Constant: a Deployment's selector cannot be changed.
     pub(crate) fn selector(&self) -> BTreeMap<String, String> {
         [(APP, "ostro"), (INSTANCE, self.name.as_str())]

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::config_map::FILE;
-use super::content_hash;
 use super::names::Names;
+use super::{ChildKind, content_hash};
 
 /// A pod template with its configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,13 +26,23 @@ pub(crate) struct Rendering {
     pub(crate) template: Value,
     /// The daemon's TOML.
     pub(crate) config: String,
+    /// Of which a StatefulSet makes each replica's claim; a Deployment has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cache_claim: Option<Value>,
 }
 
 impl Rendering {
     /// Names exactly this rendering: its renderer, and what came out.
     pub(crate) fn id(&self) -> String {
         let renderer = self.renderer.as_deref().unwrap_or("unknown");
-        format!("{renderer}-{}", content_hash(&json!([self.template, self.config])))
+        let mut parts = vec![json!(self.template), json!(self.config)];
+        parts.extend(self.cache_claim.clone());
+        format!("{renderer}-{}", content_hash(&parts.into()))
+    }
+
+    /// The kind that makes the pods.
+    pub(crate) fn workload(&self) -> ChildKind {
+        if self.cache_claim.is_some() { ChildKind::StatefulSet } else { ChildKind::Deployment }
     }
 
     /// Of the models that it serves; none where this version cannot read its configuration.

@@ -9,6 +9,8 @@ use super::names::Names;
 
 pub(crate) const CONFIG_DIR: &str = "/etc/ostro";
 pub(super) const CONFIG_VOLUME: &str = "config";
+/// A StatefulSet names a replica's claim by it.
+pub(crate) const CACHE_VOLUME: &str = "cache";
 pub(super) const CACHE_DIR: &str = "/var/cache/ostro";
 const TMP_DIR: &str = "/tmp";
 
@@ -31,10 +33,13 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> (Vec<Volum
         ..Volume::default()
     };
     let is_image = spec.cache.as_ref().is_some_and(|cache| cache.image.is_some());
-    let mut volumes = vec![config, cache(names, spec), empty("tmp", None), empty("shm", Some("Memory"))];
+    let mut volumes = vec![config];
+    // A StatefulSet adds each replica's own.
+    volumes.extend(spec.volume_per_replica().is_none().then(|| cache(names, spec)));
+    volumes.extend([empty("tmp", None), empty("shm", Some("Memory"))]);
     let mut mounts = vec![
         mount(CONFIG_VOLUME, CONFIG_DIR, Some(true)),
-        mount("cache", CACHE_DIR, is_image.then_some(true)),
+        mount(CACHE_VOLUME, CACHE_DIR, is_image.then_some(true)),
         mount("tmp", TMP_DIR, None),
         mount("shm", "/dev/shm", None),
     ];
@@ -64,7 +69,7 @@ fn cache(names: &Names, spec: &InferenceDeploymentSpec) -> Volume {
     });
     let is_elsewhere = claim.is_some() || host_path.is_some() || image.is_some();
     Volume {
-        name: "cache".to_owned(),
+        name: CACHE_VOLUME.to_owned(),
         persistent_volume_claim: claim,
         host_path,
         image,

@@ -1,14 +1,14 @@
-//! What the cache keeps of a pod: whose it is, its status, and the daemon's port.
+//! What the cache keeps of a pod: whose it is, its status, the daemon's port and the cache's claim.
 
 use std::borrow::Cow;
 
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus};
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, Volume};
 use kube::Resource;
 use kube::core::{NamespaceResourceScope, ObjectMeta};
 use serde::Deserialize;
 
 use super::short;
-use crate::inference_deployment::build::{CONTAINER, instance_of};
+use crate::inference_deployment::build::{CACHE_VOLUME, CONTAINER, instance_of};
 
 /// A pod of an object.
 #[derive(Clone, Debug, Deserialize)]
@@ -51,7 +51,13 @@ fn spec(spec: PodSpec) -> PodSpec {
     let daemons = spec.containers.into_iter().filter(|container| container.name == CONTAINER);
     let containers =
         daemons.map(|Container { name, ports, .. }| Container { name, ports, ..Container::default() });
-    PodSpec { containers: containers.collect(), ..PodSpec::default() }
+    let claims = spec.volumes.into_iter().flatten().filter(|volume| volume.persistent_volume_claim.is_some());
+    let claims: Vec<Volume> = claims.filter(|volume| volume.name == CACHE_VOLUME).collect();
+    PodSpec {
+        containers: containers.collect(),
+        volumes: (!claims.is_empty()).then_some(claims),
+        ..PodSpec::default()
+    }
 }
 
 fn status(PodStatus { conditions, container_statuses, pod_ip, .. }: PodStatus) -> PodStatus {

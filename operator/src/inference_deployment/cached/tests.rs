@@ -1,8 +1,8 @@
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 
 use super::*;
 use crate::inference_deployment::build::{image, startup_budget_seconds};
+use crate::inference_deployment::workload::Workload;
 
 fn template() -> Value {
     json!({
@@ -62,9 +62,15 @@ fn what_is_as_wanted_stays_so_until_something_else_is_wanted() {
 
 #[test]
 fn what_was_checked_still_tells_all_that_a_status_needs() {
+    for kind in ChildKind::WORKLOADS {
+        check_rest(kind);
+    }
+}
+
+fn check_rest(kind: ChildKind) {
     let cached = Cached::from(deployment(2, "one"));
     let read = || {
-        let Deployment { metadata, spec, status } = cached.typed().unwrap();
+        let Workload { metadata, spec, status } = cached.typed().unwrap();
         let image = image(&spec.template).map(str::to_owned);
         (
             metadata.name,
@@ -77,11 +83,25 @@ fn what_was_checked_still_tells_all_that_a_status_needs() {
     };
     let before = read();
     assert_eq!((before.4.as_deref(), before.5), (Some("ostro:1"), 35));
-    assert!(cached.is_as(ChildKind::Deployment, &wanted(2, "one")));
+    assert!(cached.is_as(kind, &wanted(2, "one")));
     assert!(matches!(&*cached.body(), Body::Checked { rest, .. } if !rest.contains("nodeName")));
     assert_eq!(read(), before);
     let (uid, owner) = (&cached.metadata.uid, &cached.metadata.owner_references.as_ref().unwrap()[0]);
     assert_eq!((uid.as_deref(), owner.uid.as_str(), owner.controller), (Some("u"), "o", Some(true)));
+}
+
+/// As before its controller has seen it.
+#[test]
+fn a_workload_without_a_status_can_be_read() {
+    let mut object = deployment(2, "one");
+    object.data.as_object_mut().unwrap().remove("status");
+    let cached = Cached::from(object);
+    for _ in 0..2 {
+        let workload: Workload = cached.typed().unwrap();
+        assert_eq!((workload.spec.replicas, workload.status), (Some(2), None));
+        cached.is_as(ChildKind::Deployment, &wanted(2, "one"));
+    }
+    assert!(is_checked(&cached));
 }
 
 #[test]
@@ -115,6 +135,7 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
         "state": { "running": {} }, "lastState": { "terminated": { "exitCode": 1 } }, "started": true,
     });
     let ready = json!({ "type": "Ready", "status": "True" });
+    let cache = json!({ "name": "cache", "persistentVolumeClaim": { "claimName": "cache-m-1" } });
     let pod = json!({
         "metadata": {
             "name": "m-1", "namespace": "n", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z",
@@ -123,6 +144,7 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
         "spec": {
             "nodeName": "x",
             "containers": [{ "name": "ostro", "image": "ostro:1", "ports": [{ "containerPort": 1 }] }],
+            "volumes": [{ "name": "tmp", "emptyDir": {} }, cache],
         },
         "status": {
             "phase": "Running", "podIP": "10.0.0.1", "conditions": [{ "type": "Initialized", "status": "True" }, ready],
@@ -133,7 +155,7 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
     assert_eq!((cached.instance(), cached.meta().namespace.as_deref()), (Some("m"), Some("n")));
     let expected = json!({
         "metadata": { "name": "m-1", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z" },
-        "spec": { "containers": [{ "name": "ostro", "ports": [{ "containerPort": 1 }] }] },
+        "spec": { "containers": [{ "name": "ostro", "ports": [{ "containerPort": 1 }] }], "volumes": [cache] },
         "status": { "podIP": "10.0.0.1", "conditions": [ready], "containerStatuses": [daemon] },
     });
     let mut expected: Pod = serde_json::from_value(expected).unwrap();

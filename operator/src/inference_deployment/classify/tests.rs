@@ -2,6 +2,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+const UNBOUND: &str = "pod has unbound immediate PersistentVolumeClaims";
+
 fn container(state: Value, last_state: Value) -> Value {
     json!({ "containerStatuses": [{
         "name": "ostro", "image": "r/i:1", "imageID": "", "ready": false, "restartCount": 1,
@@ -20,10 +22,7 @@ fn crash(code: i32, reason: &str, message: &str, seconds: i64) -> Value {
 
 fn check(status: Value, expected: Reason, words: &str) {
     let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-    let claim = json!({ "metadata": { "name": "m-cache" }, "spec": { "storageClassName": "nope" } });
-    let claim: PersistentVolumeClaim = serde_json::from_value(claim).unwrap();
-    let signals =
-        Signals { pods: &[&pod], deployment: None, claim: Some(&claim), startup_budget_seconds: 60 };
+    let signals = Signals { pods: &[&pod], workload: None, claims: &[], startup_budget_seconds: 60 };
     let cause = classify(&signals).unwrap_or_else(|| panic!("{status} has no cause"));
     assert_eq!(cause.reason, expected, "{status}");
     assert!(cause.message.contains(words), "{}", cause.message);
@@ -37,11 +36,7 @@ fn each_failure_has_its_reason_and_its_words() {
         Reason::Unschedulable,
         "Insufficient cpu",
     );
-    check(
-        scheduled("pod has unbound immediate PersistentVolumeClaims"),
-        Reason::PvcUnbound,
-        "storage class \"nope\"",
-    );
+    check(scheduled(UNBOUND), Reason::PvcUnbound, UNBOUND);
     let waiting = |reason: &str, message: &str| {
         container(json!({ "waiting": { "reason": reason, "message": message } }), json!({}))
     };
@@ -75,6 +70,37 @@ fn each_failure_has_its_reason_and_its_words() {
     check(says("out of luck"), Reason::CrashLoop, "out of luck");
 }
 
+/// Of a Deployment all pods share one claim, of a StatefulSet each has its own.
+#[test]
+fn the_claim_that_a_pod_waits_for_is_named() {
+    let pod = |claim: Option<&str>| -> Pod {
+        let unbound = json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": UNBOUND }]);
+        let claim = claim.map(|name| json!({ "claimName": name }));
+        let volumes = json!([{ "name": "cache", "persistentVolumeClaim": claim }]);
+        let spec = json!({ "containers": [], "volumes": volumes });
+        serde_json::from_value(json!({ "spec": spec, "status": { "conditions": unbound } })).unwrap()
+    };
+    let claim = |name: &str, class: Value| -> PersistentVolumeClaim {
+        let spec = json!({ "storageClassName": class });
+        serde_json::from_value(json!({ "metadata": { "name": name }, "spec": spec })).unwrap()
+    };
+    let claims =
+        [claim("cache-m-0", json!("fast")), claim("cache-m-1", json!("nope")), claim("m-cache", Value::Null)];
+    let cases = [
+        (Some("cache-m-1"), "the claim cache-m-1 is not bound: does the storage class \"nope\" exist"),
+        (Some("m-cache"), "the claim m-cache is not bound: the cluster has no default storage class"),
+        (Some("somebodys"), UNBOUND),
+        (None, UNBOUND),
+    ];
+    for (name, words) in cases {
+        let pod = pod(name);
+        let signals = Signals { pods: &[&pod], workload: None, claims: &claims, startup_budget_seconds: 60 };
+        let cause = classify(&signals).unwrap();
+        assert_eq!(cause.reason, Reason::PvcUnbound, "{name:?}");
+        assert!(cause.message.starts_with(words), "{name:?}: {}", cause.message);
+    }
+}
+
 #[test]
 fn what_starts_or_runs_has_no_cause() {
     let running = json!({ "containerStatuses": [{
@@ -86,7 +112,7 @@ fn what_starts_or_runs_has_no_cause() {
     }] });
     for status in [json!({}), running, ready] {
         let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-        let signals = Signals { pods: &[&pod], deployment: None, claim: None, startup_budget_seconds: 60 };
+        let signals = Signals { pods: &[&pod], workload: None, claims: &[], startup_budget_seconds: 60 };
         assert_eq!(classify(&signals), None, "{status}");
     }
 }
@@ -96,7 +122,7 @@ fn a_missing_gpu_is_named() {
     let of = |message: &str| {
         let status = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }] });
         let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-        let signals = Signals { pods: &[&pod], deployment: None, claim: None, startup_budget_seconds: 60 };
+        let signals = Signals { pods: &[&pod], workload: None, claims: &[], startup_budget_seconds: 60 };
         let cause = classify(&signals).unwrap();
         assert_eq!(cause.reason, Reason::Unschedulable, "{message}");
         assert!(cause.message.starts_with(message), "{}", cause.message);
@@ -133,9 +159,9 @@ fn refused_pods_are_told_of() {
             "metadata": {}, "spec": { "selector": {}, "template": {} },
             "status": { "conditions": [{ "type": "ReplicaFailure", "status": "True", "message": message }] },
         });
-        let deployment: Deployment = serde_json::from_value(deployment).unwrap();
+        let deployment: Workload = serde_json::from_value(deployment).unwrap();
         let signals =
-            Signals { pods: &[], deployment: Some(&deployment), claim: None, startup_budget_seconds: 60 };
+            Signals { pods: &[], workload: Some(&deployment), claims: &[], startup_budget_seconds: 60 };
         let cause = classify(&signals).unwrap();
         assert!(cause.message.starts_with(message), "{}", cause.message);
         (cause.reason, cause.message[message.len()..].to_owned())

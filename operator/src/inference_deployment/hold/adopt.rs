@@ -1,4 +1,4 @@
-//! A Deployment that no readable revision tells of, such as one from before there were any: its pods must go on, so what
+//! A Deployment or StatefulSet that no readable revision tells of, such as one from before there were any: its pods must go on, so what
 //! they run is what is kept. The fields that the operator applied are found by the API server's own account of them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
@@ -14,8 +14,12 @@ pub(crate) fn adopt(live: &DynamicObject, config: Option<&str>, rendered: &Rende
     let template = &live.data["spec"]["template"];
     let config = config.unwrap_or(&rendered.config);
     let own = own_fields(live);
+    let cache_claim = cache_claim(live, rendered);
     let is_same = own.is_some_and(|own| {
-        config == rendered.config && contains(template, &rendered.template) && covers(&rendered.template, own)
+        config == rendered.config
+            && cache_claim == rendered.cache_claim
+            && contains(template, &rendered.template)
+            && covers(&rendered.template, own)
     });
     if is_same {
         return rendered.clone();
@@ -23,7 +27,14 @@ pub(crate) fn adopt(live: &DynamicObject, config: Option<&str>, rendered: &Rende
     // Where somebody took fields over, applying all that is there leaves everything as it is.
     let own = own.and_then(|own| project(template, own)).filter(|own| is_whole(own, &rendered.template));
     let template = own.unwrap_or_else(|| template.clone());
-    Rendering { renderer: None, template, config: config.to_owned() }
+    Rendering { renderer: None, template, config: config.to_owned(), cache_claim }
+}
+
+/// Of a StatefulSet: as rendered where that is what it has, but for defaults of the API server.
+fn cache_claim(live: &DynamicObject, rendered: &Rendering) -> Option<Value> {
+    let live = live.data["spec"].pointer("/volumeClaimTemplates/0")?;
+    let rendered = rendered.cache_claim.as_ref().filter(|rendered| contains(live, rendered));
+    Some(rendered.unwrap_or(live).clone())
 }
 
 /// Enough to make pods that are found by their labels.

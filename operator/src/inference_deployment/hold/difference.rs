@@ -2,18 +2,30 @@
 
 use serde_json::{Map, Value};
 
-use crate::inference_deployment::apply::is_same_text;
-use crate::inference_deployment::build::{CONFIG_FILE, CONFIG_HASH, Rendering, merge_key};
+use crate::inference_deployment::apply::{contains, is_same_text};
+use crate::inference_deployment::build::{CACHE_VOLUME, CONFIG_FILE, CONFIG_HASH, Rendering, merge_key};
 
 pub(crate) fn differences(kept: &Rendering, rendered: &Rendering) -> Vec<String> {
     let mut paths = Vec::new();
     walk(&Place::default(), &kept.template, &rendered.template, &mut paths);
+    let is_same_claim = match (&kept.cache_claim, &rendered.cache_claim) {
+        (Some(kept), Some(rendered)) => is_same(kept, rendered),
+        (kept, rendered) => kept.is_some() == rendered.is_some(),
+    };
+    if !is_same_claim {
+        paths.push(format!("volumeClaimTemplates[{CACHE_VOLUME}]"));
+    }
     if kept.config != rendered.config {
         // The hash of the file says the same again.
         paths.retain(|path| *path != format!("metadata.annotations[{CONFIG_HASH}]"));
         paths.insert(0, CONFIG_FILE.to_owned());
     }
     paths
+}
+
+/// Amounts may be written in other ways.
+pub(super) fn is_same(one: &Value, other: &Value) -> bool {
+    contains(one, other) && contains(other, one)
 }
 
 #[derive(Clone, Debug, Default)]

@@ -23,9 +23,14 @@ pub(crate) async fn fetch_history(
     let revisions: Vec<DynamicObject> = revisions.iter().filter_map(|revision| revision.typed()).collect();
     let history = History::read(&names, &revisions);
     let namespace = owner.namespace().unwrap_or_default();
-    let live = context.children.get(ChildKind::Deployment, &namespace, &names.name);
-    let Some(live) = live.filter(|live| is_owned(&**live, owner)) else { return Ok(history) };
-    if explains(&history, &live) {
+    let live = ChildKind::WORKLOADS.into_iter().filter_map(|kind| {
+        let live = context.children.get(kind, &namespace, &names.name)?;
+        is_owned(&*live, owner).then_some((kind, live))
+    });
+    // Both kinds while one takes the other's place.
+    let live: Vec<_> = live.collect();
+    let Some((kind, _)) = live.first() else { return Ok(history) };
+    if live.iter().any(|(kind, live)| explains(&history, *kind, live)) {
         return Ok(history);
     }
     // The cache lags, an apply was cut short, or there is none.
@@ -37,11 +42,11 @@ pub(crate) async fn fetch_history(
         None => "there is no ControllerRevision".to_owned(),
     };
     // With its managed fields, which the cache leaves out, as it does most of a ConfigMap.
-    let live = fetch(context, owner, (ChildKind::Deployment, &names.name)).await?;
+    let live = fetch(context, owner, (*kind, &names.name)).await?;
     let Some(live) = live else { return Ok(history) };
     let config = fetch(context, owner, (ChildKind::ConfigMap, &names.config_map())).await?;
     let config = config.as_ref().and_then(config_of);
-    tracing::warn!(reason, "what runs is taken from the Deployment, and kept");
+    tracing::warn!(reason, "what runs is taken from the cluster, and kept");
     let rendering = adopt(&live, config.as_deref(), rendered);
     Ok(adopted(owner, &history, rendering))
 }
@@ -53,9 +58,9 @@ pub(crate) fn adopted(owner: &InferenceDeployment, history: &History, rendering:
     History { last_number: number, newest: Some(Ok(kept)) }
 }
 
-fn explains(history: &History, live: &Cached) -> bool {
+fn explains(history: &History, kind: ChildKind, live: &Cached) -> bool {
     let Some(Ok(kept)) = &history.newest else { return false };
-    live.runs(&kept.rendering.template)
+    kept.rendering.workload() == kind && live.runs(&kept.rendering.template)
 }
 
 async fn fetch_revisions(

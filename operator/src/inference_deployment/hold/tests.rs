@@ -1,11 +1,11 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::inference_deployment::build::{Defaults, render};
+use crate::inference_deployment::build::{ChildKind, Defaults, render};
 
 fn rendering(renderer: &str, image: &str) -> Rendering {
     let template = json!({ "spec": { "containers": [{ "name": "ostro", "image": image }] } });
-    Rendering { renderer: Some(renderer.to_owned()), template, config: "c".to_owned() }
+    Rendering { renderer: Some(renderer.to_owned()), template, config: "c".to_owned(), cache_claim: None }
 }
 
 fn wishes<'a>(hold: Hold, release: Option<&'a str>) -> Wishes<'a> {
@@ -158,6 +158,50 @@ fn all_holds_changes_of_the_spec_until_they_are_taken_back_or_released() {
     assert!(OLD.reconciles(&owner(hold, Some(&released)), &mut history).is_some());
 }
 
+fn with_volume(volume: Value, hold: &str) -> InferenceDeployment {
+    owner(json!({ "cache": { "volume": volume }, "rollout": { "hold": hold } }), None)
+}
+
+/// Which kind makes the pods is held with them.
+#[test]
+fn a_cache_for_each_replica_is_a_change_of_the_spec() {
+    let (shared, own) = (json!({ "size": "1Gi" }), json!({ "size": "1Gi", "perReplica": true }));
+    let workload = |history: &History| match &history.newest {
+        Some(Ok(kept)) => kept.rendering.workload(),
+        other => panic!("{other:?}"),
+    };
+    let mut history = empty();
+    OLD.reconciles(&with_volume(shared.clone(), "OperatorUpgrades"), &mut history);
+    assert_eq!(workload(&history), ChildKind::Deployment);
+    assert_eq!(OLD.reconciles(&with_volume(own.clone(), "OperatorUpgrades"), &mut history), None);
+    assert_eq!(workload(&history), ChildKind::StatefulSet);
+    // A new operator holds its template as that of a Deployment.
+    let pending = NEW.reconciles(&with_volume(own.clone(), "OperatorUpgrades"), &mut history).unwrap();
+    assert_eq!(pending.paths, ["spec.containers[ostro].image", "spec.terminationGracePeriodSeconds"]);
+    let pending = OLD.reconciles(&with_volume(shared, "All"), &mut history).unwrap();
+    assert_eq!(pending.paths, ["spec.volumes[cache]", "volumeClaimTemplates[cache]"]);
+    assert_eq!(workload(&history), ChildKind::StatefulSet);
+}
+
+#[test]
+fn other_claims_of_a_stateful_set_are_found() {
+    let own = |size: &str| with_volume(json!({ "size": size, "perReplica": true }), "OperatorUpgrades");
+    let changes = |before: &InferenceDeployment, after: &InferenceDeployment| {
+        let mut history = empty();
+        OLD.reconciles(before, &mut history);
+        changes_claims(&history, &plan(after, &history, OLD.renders(after)).kept)
+    };
+    assert!(changes(&own("1Gi"), &own("2Gi")));
+    assert!(!changes(&own("1Gi"), &own("1024Mi")));
+    let fast = json!({ "size": "1Gi", "perReplica": true, "storageClassName": "fast" });
+    let fast = with_volume(fast, "OperatorUpgrades");
+    assert!(changes(&own("1Gi"), &fast) && changes(&fast, &own("1Gi")));
+    let shared = with_volume(json!({ "size": "2Gi" }), "OperatorUpgrades");
+    assert!(!changes(&shared, &own("1Gi")) && !changes(&own("1Gi"), &shared));
+    // Held, and so not made.
+    assert!(!changes(&own("1Gi"), &with_volume(json!({ "size": "2Gi", "perReplica": true }), "All")));
+}
+
 #[test]
 fn an_unreadable_revision_without_pods_is_as_none_and_numbers_go_on() {
     let history = History { last_number: 7, newest: Some(Err("why".to_owned())) };
@@ -222,8 +266,12 @@ fn differences_have_paths_that_can_be_found() {
         ),
         (with(env, json!([{ "name": "A" }, { "name": "A" }])), vec!["spec.containers[ostro].env"]),
     ];
-    let of =
-        |template: &Value| Rendering { renderer: None, template: template.clone(), config: String::new() };
+    let of = |template: &Value| Rendering {
+        renderer: None,
+        template: template.clone(),
+        config: String::new(),
+        cache_claim: None,
+    };
     for (other, expected) in cases {
         assert_eq!(differences(&of(&base), &of(&other)), expected, "{other}");
     }

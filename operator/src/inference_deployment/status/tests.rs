@@ -15,7 +15,7 @@ pub(super) fn owner(replicas: i32) -> InferenceDeployment {
 }
 
 /// A Deployment of `wanted` replicas; `is_seen` by its controller.
-pub(super) fn deployment(wanted: i32, present: i32, updated: i32, ready: i32, is_seen: bool) -> Deployment {
+pub(super) fn deployment(wanted: i32, present: i32, updated: i32, ready: i32, is_seen: bool) -> Workload {
     let deployment = json!({
         "metadata": { "generation": 2 },
         "spec": { "replicas": wanted, "selector": {}, "template": {} },
@@ -29,12 +29,12 @@ pub(super) fn deployment(wanted: i32, present: i32, updated: i32, ready: i32, is
 
 pub(super) fn status(
     owner: &InferenceDeployment,
-    deployment: Option<&Deployment>,
+    deployment: Option<&Workload>,
     cause: Option<Cause>,
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
     let (monitored, pending, image) = (None, None, "i".to_owned());
-    Observed { owner, deployment, pods: &[], cause, monitored, pending, image, now }.status()
+    Observed { owner, workload: deployment, pods: &[], cause, monitored, pending, image, now }.status()
 }
 
 fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
@@ -73,9 +73,10 @@ fn times_change_with_the_status_only() {
     let mut owner = owner(1);
     owner.status = Some(status(&owner, None, None));
     let later = Timestamp::from_second(2000).unwrap();
-    let observe = |owner: &InferenceDeployment, deployment: Option<&Deployment>| {
+    let observe = |owner: &InferenceDeployment, deployment: Option<&Workload>| {
         let (cause, monitored, pending, image) = (None, None, None, "i".to_owned());
-        Observed { owner, deployment, pods: &[], cause, monitored, pending, image, now: later }.status()
+        Observed { owner, workload: deployment, pods: &[], cause, monitored, pending, image, now: later }
+            .status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
     let ready = observe(&owner, Some(&deployment));
@@ -93,7 +94,7 @@ fn what_people_and_autoscalers_read() {
     let deployment = Some(&deployment);
     let observed = Observed {
         owner: &owner,
-        deployment,
+        workload: deployment,
         pods: &pods,
         cause: None,
         monitored: None,
@@ -123,7 +124,7 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
         let (deployment, now) = (Some(&deployment), Timestamp::from_second(1000).unwrap());
         let observed = Observed {
             owner: &owner,
-            deployment,
+            workload: deployment,
             pods: &[],
             cause: None,
             monitored,
@@ -174,7 +175,7 @@ fn what_waits_is_told_and_ready_stays() {
     let now = Timestamp::from_second(1000).unwrap();
     let observed = Observed {
         owner: &owner,
-        deployment: Some(&deployment),
+        workload: Some(&deployment),
         pods: &[],
         cause: None,
         monitored: None,

@@ -24,7 +24,7 @@ struct Case {
 }
 
 /// The object that `status()` writes for these replicas.
-fn object(replicas: i32, deployment: Option<&Deployment>, reason: Option<Reason>) -> Value {
+fn object(replicas: i32, deployment: Option<&Workload>, reason: Option<Reason>) -> Value {
     let owner = owner(replicas);
     let cause = reason.map(|reason| Cause { reason, message: "why".to_owned() });
     let status = status(&owner, deployment, cause);

@@ -22,9 +22,11 @@ pub(super) async fn history(
     if let Some(Ok(_)) = history.newest {
         return Ok(history);
     }
-    let Some(live) = own(cluster, owner, (ChildKind::Deployment, &names.name)).await? else {
-        return Ok(history);
-    };
+    let mut live = None;
+    for kind in ChildKind::WORKLOADS {
+        live = live.or(own(cluster, owner, (kind, &names.name)).await?);
+    }
+    let Some(live) = live else { return Ok(history) };
     let config = own(cluster, owner, (ChildKind::ConfigMap, &names.config_map())).await?;
     let config = config.as_ref().and_then(config_of);
     Ok(adopted(owner, &history, adopt(&live, config.as_deref(), rendered)))

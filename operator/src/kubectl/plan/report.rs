@@ -1,6 +1,7 @@
 //! A plan as text: objects, their fields, and what becomes of pods.
 
 use super::{Change, What};
+use crate::inference_deployment::build::ChildKind;
 
 const TEMPLATE: &str = "spec.template.";
 const CONFIG_HASH: &str = "inference.ostro.dev/config-hash";
@@ -24,7 +25,8 @@ pub(super) fn text(namespace: &str, changes: &[Change]) -> String {
 }
 
 fn has_pods(change: &Change) -> bool {
-    change.replicas.is_some() || (change.kind == "Deployment" && change.what == What::Created)
+    let is_workload = ChildKind::WORKLOADS.iter().any(|kind| format!("{kind:?}") == change.kind);
+    change.replicas.is_some() || (is_workload && change.what == What::Created)
 }
 
 /// Of one workload.

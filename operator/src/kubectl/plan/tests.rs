@@ -132,6 +132,34 @@ async fn what_nobody_wants_any_more_is_deleted() {
 }
 
 #[tokio::test]
+async fn another_kind_of_workload_starts_all_pods_anew() {
+    let volume = |own: bool| json!({ "cache": { "volume": { "size": "1Gi", "perReplica": own } } });
+    let api = api(&applied(&object(spec(volume(false)))));
+    let text = report(&api, spec(volume(true))).await;
+    for line in [
+        "+ StatefulSet m",
+        "+ Service m-headless",
+        "- Deployment m",
+        "pods of StatefulSet m start: it is new",
+        "1 pod of Deployment m end: it is deleted",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in {text}");
+    }
+    assert!(!text.contains("- PersistentVolumeClaim"), "{text}");
+}
+
+/// Where the API server's own rule saw two changes that it allows.
+#[tokio::test]
+async fn claims_that_cannot_change_are_named() {
+    let own =
+        |size: &str| object(spec(json!({ "cache": { "volume": { "size": size, "perReplica": true } } })));
+    let cluster = cluster(api(&applied(&own("1Gi"))));
+    let error = plan_object(&cluster, &own("2Gi"), None).await.unwrap_err().to_string();
+    assert!(error.contains("spec.cache.volume cannot change while perReplica is true"), "{error}");
+    plan_object(&cluster, &own("1Gi"), None).await.unwrap();
+}
+
+#[tokio::test]
 async fn everything_of_a_new_object_is_created() {
     let text = report(&FakeApi::new(), spec(json!({}))).await;
     assert!(text.contains("\n+ ControllerRevision m-"), "{text}");

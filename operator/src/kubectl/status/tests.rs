@@ -99,6 +99,23 @@ async fn json_has_the_same() {
     assert_eq!(view["models"][0]["replicasLoaded"], 1);
 }
 
+/// A list's items need not say their kind.
+#[tokio::test]
+async fn a_stateful_set_is_a_workload() {
+    let set = json!({
+        "metadata": { "name": "m", "namespace": "shop", "labels": labels() },
+        "spec": { "replicas": 2 }, "status": { "readyReplicas": 2, "updatedReplicas": 2 },
+    });
+    let cluster = cluster(FakeApi::with(&[
+        ("/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments/m", object()),
+        ("/apis/apps/v1/namespaces/shop/statefulsets/m", set),
+    ]));
+    let objects = list(&cluster, Scope::Namespace).await.unwrap();
+    let views = views(&cluster, Scope::Namespace, objects).await.unwrap();
+    let text = tree::text(&views, NOW.parse().unwrap());
+    assert!(text.contains("StatefulSet m  2 of 2 ready, 2 with this spec"), "{text}");
+}
+
 #[test]
 fn ready_is_only_what_is_ready_with_the_latest_spec() {
     let check = |change: fn(&mut Value), ready: bool, message: &str| {

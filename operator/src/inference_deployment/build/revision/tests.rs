@@ -10,7 +10,8 @@ fn kept(image: &str, number: i64) -> Kept {
         "metadata": { "labels": { "app.kubernetes.io/name": "ostro", "app.kubernetes.io/instance": "m" } },
         "spec": { "containers": [{ "name": "ostro", "image": image }], "fieldOfALaterVersion": 1 },
     });
-    let rendering = Rendering { renderer: Some("1".to_owned()), template, config: "c".to_owned() };
+    let rendering =
+        Rendering { renderer: Some("1".to_owned()), template, config: "c".to_owned(), cache_claim: None };
     Kept { rendering, spec_hash: "s".to_owned(), number }
 }
 
@@ -27,6 +28,21 @@ fn the_newest_is_read_as_it_was_written() {
     let history = History::read(&names(), &[object(&second), object(&first)]);
     assert_eq!(history, History { last_number: 10, newest: Some(Ok(second)) });
     assert_eq!(History::read(&names(), []), History { last_number: 0, newest: None });
+}
+
+/// Those of before are read as they were, and name the same renderings.
+#[test]
+fn the_claim_of_replicas_is_kept() {
+    let mut own = kept("a", 1);
+    let shared = own.rendering.clone();
+    own.rendering.cache_claim = Some(json!({ "metadata": { "name": "cache" } }));
+    let history = History::read(&names(), &[object(&own)]);
+    assert_eq!(history.newest, Some(Ok(own.clone())));
+    assert_eq!(own.rendering.workload(), ChildKind::StatefulSet);
+    assert_eq!(shared.workload(), ChildKind::Deployment);
+    assert_ne!(own.rendering.id(), shared.id());
+    assert_eq!(shared.id(), format!("1-{}", content_hash(&json!([shared.template, "c"]))));
+    assert_eq!(object(&kept("a", 1)).data["data"].get("cacheClaim"), None);
 }
 
 #[test]

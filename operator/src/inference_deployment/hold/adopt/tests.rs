@@ -56,7 +56,7 @@ fn rendered(image: &str) -> Rendering {
             "volumes": [{ "name": "tmp", "emptyDir": {} }],
         },
     });
-    Rendering { renderer: Some("2".to_owned()), template, config: "c".to_owned() }
+    Rendering { renderer: Some("2".to_owned()), template, config: "c".to_owned(), cache_claim: None }
 }
 
 /// Without the container that somebody else put in.
@@ -85,7 +85,10 @@ fn what_the_operator_applied_is_kept_without_what_others_added() {
             "volumes": [{ "name": "tmp", "emptyDir": {} }],
         },
     });
-    assert_eq!(kept, Rendering { renderer: None, template: expected, config: "old".to_owned() });
+    assert_eq!(
+        kept,
+        Rendering { renderer: None, template: expected, config: "old".to_owned(), cache_claim: None }
+    );
 }
 
 #[test]
@@ -121,4 +124,20 @@ fn a_deployment_whose_fields_somebody_took_over_is_kept_whole() {
         let kept = adopt(&live, Some("c"), &rendered("ostro:2"));
         assert_eq!(kept.template, live.data["spec"]["template"], "{taken}");
     }
+}
+
+#[test]
+fn the_claims_of_a_stateful_set_stay() {
+    let claim = |size: &str| json!({ "metadata": { "name": "cache" }, "spec": { "resources": { "requests": { "storage": size } } } });
+    let mut live = alone(MANAGER);
+    live.data["spec"]["volumeClaimTemplates"] = json!([claim("1Gi")]);
+    live.data["spec"]["volumeClaimTemplates"][0]["spec"]["volumeMode"] = "Filesystem".into();
+    let found = live.data["spec"]["volumeClaimTemplates"][0].clone();
+    let same = Rendering { cache_claim: Some(claim("1Gi")), ..rendered("ostro:1") };
+    assert_eq!(adopt(&live, Some("c"), &same), same);
+    for rendered in [Rendering { cache_claim: Some(claim("2Gi")), ..same.clone() }, rendered("ostro:1")] {
+        let kept = adopt(&live, Some("c"), &rendered);
+        assert_eq!((kept.renderer, kept.cache_claim.as_ref()), (None, Some(&found)));
+    }
+    assert_eq!(adopt(&alone(MANAGER), Some("c"), &same).cache_claim, None);
 }

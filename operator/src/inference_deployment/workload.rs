@@ -1,0 +1,60 @@
+//! What makes an object's pods: a Deployment, or a StatefulSet where each replica has a cache of its own. Here is what a
+//! status needs of either; both have it in the same fields.
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::ResourceExt;
+use kube::core::ObjectMeta;
+use ostro_crds::InferenceDeployment;
+use serde::Deserialize;
+
+use super::build::ChildKind;
+use super::children::Children;
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Workload {
+    pub(crate) metadata: ObjectMeta,
+    pub(crate) spec: WorkloadSpec,
+    pub(crate) status: Option<WorkloadStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct WorkloadSpec {
+    pub(crate) replicas: Option<i32>,
+    pub(crate) template: PodTemplateSpec,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct WorkloadStatus {
+    pub(crate) observed_generation: Option<i64>,
+    /// All there are, old ones too.
+    pub(crate) replicas: i32,
+    pub(crate) ready_replicas: i32,
+    pub(crate) updated_replicas: i32,
+    /// A StatefulSet's controller writes none.
+    pub(crate) conditions: Vec<WorkloadCondition>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct WorkloadCondition {
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    pub(crate) status: String,
+    pub(crate) message: String,
+}
+
+impl Workload {
+    /// Of this kind; of either where it is not known which one the object has, as while its spec is wrong.
+    pub(crate) fn find(
+        children: &Children,
+        owner: &InferenceDeployment,
+        kind: Option<ChildKind>,
+    ) -> Option<Workload> {
+        let kinds = ChildKind::WORKLOADS.into_iter().filter(|of| kind.is_none_or(|kind| kind == *of));
+        let mut found = kinds.filter_map(|kind| children.typed(kind, owner, &owner.name_any()));
+        found.next()
+    }
+}

@@ -1,0 +1,56 @@
+//! Replicas with a cache each: a StatefulSet in place of the Deployment, and the way there and back.
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn volume(size: &str, per_replica: bool) -> Value {
+    json!({ "replicas": 2, "cache": { "volume": { "size": size, "perReplica": per_replica } } })
+}
+
+async fn await_workload(api: &FakeApi, there: &str, gone: &str) {
+    await_within(SOON, there, || {
+        api.get("apps", there, "m").is_some() && api.get("apps", gone, "m").is_none()
+    })
+    .await;
+    await_within(SOON, "waiting for pods", || told(api, "Ready").starts_with("False")).await;
+    make_ready_of(api, there);
+    await_within(SOON, "readiness", || told(api, "Ready") == "True AllReady").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_kind_takes_the_place_of_the_other() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, volume("1Gi", false));
+    await_workload(&api, "deployments", "statefulsets").await;
+    put(&api, volume("1Gi", true));
+    await_workload(&api, "statefulsets", "deployments").await;
+    assert!(api.get("", "services", "m-headless").is_some());
+    // Nobody deletes a claim.
+    assert!(api.get("", "persistentvolumeclaims", "m-cache").is_some());
+    tokio::time::sleep(SOON).await;
+    let writes = api.writes();
+    tokio::time::sleep(Duration::from_secs(2000)).await;
+    assert_eq!(api.writes(), writes);
+    put(&api, volume("1Gi", false));
+    await_workload(&api, "deployments", "statefulsets").await;
+    assert!(api.get("", "services", "m-headless").is_none());
+}
+
+/// As when two changes come before the operator looks: the API server saw nothing wrong with either.
+#[tokio::test(start_paused = true)]
+async fn claims_that_cannot_change_are_named() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, volume("1Gi", true));
+    await_workload(&api, "statefulsets", "deployments").await;
+    put(&api, volume("2Gi", true));
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False InvalidConfig").await;
+    let message = condition(&api, "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("spec.cache.volume cannot change while perReplica is true"), "{message}");
+    put(&api, volume("2Gi", false));
+    await_workload(&api, "deployments", "statefulsets").await;
+    put(&api, volume("2Gi", true));
+    await_workload(&api, "statefulsets", "deployments").await;
+}
