@@ -284,12 +284,16 @@ fn has(cluster: &Cluster, child: &str) -> bool {
 fn replicas_keep_caches_of_their_own() {
     let Some(cluster) = up("test-stateful") else { return };
     let operator = start(&cluster, "first");
-    apply(&cluster, &with_volume(true));
-    await_until("the claim to be named", || {
+    let says = |reason: &str, words: &str| {
         condition(&cluster, "m", "Ready").is_some_and(|ready| {
-            ready["reason"] == "PVCUnbound" && ready["message"].as_str().unwrap().contains("claim cache-m-0 ")
+            ready["reason"] == reason && ready["message"].as_str().unwrap().contains(words)
         })
-    });
+    };
+    cluster.kubectl(&["create", "quota", "none", "--hard=pods=0", "--namespace", "shop"]);
+    apply(&cluster, &with_volume(true));
+    await_until("the quota to be named", || says("QuotaExceeded", "exceeded quota: none"));
+    cluster.kubectl(&["delete", "quota", "none", "--namespace", "shop"]);
+    await_until("the claim to be named", || says("PVCUnbound", "the claim cache-m-0 "));
     make_volumes(&cluster, 3);
     await_ready(&cluster, "m", "1/1");
     let set = get(&cluster, "statefulset/m");

@@ -9,6 +9,7 @@ pub(crate) mod controller;
 pub(crate) mod daemons;
 pub(crate) mod hold;
 pub(crate) mod optional;
+mod refusal;
 pub(crate) mod status;
 pub(crate) mod workload;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -93,13 +94,14 @@ pub(crate) async fn reconcile(
         Ok(rendered) => carry_out(&owner, &context, rendered).await,
     };
     let look = look(&owner, &context, seen.pending.as_ref()).await;
+    let again = seen.again.into_iter().chain(look.again).fold(resync(&owner), Duration::min);
     let status = observe(&owner, &context, seen, &look.pods);
     if !is_same(&owner, &status) {
         write_status(&owner, &context, &status).await?;
     }
     match failed {
         Some(error) => Err(error.into()),
-        None => Ok(Action::requeue(look.again.into_iter().fold(resync(&owner), Duration::min))),
+        None => Ok(Action::requeue(again)),
     }
 }
 
@@ -126,7 +128,10 @@ async fn carry_out(
     }
     let prepared = build(owner, &plan.kept);
     match apply::apply(&context.client, &context.children, owner, &prepared).await {
-        Ok(applied) => (Seen { pending: plan.pending, ..record(owner, context, (workload, &applied)) }, None),
+        Ok(applied) => {
+            let seen = record(owner, context, (workload, &applied)).await;
+            (Seen { pending: plan.pending, ..seen }, None)
+        }
         Err(error) => failed(error, plan.pending),
     }
 }
@@ -145,9 +150,15 @@ struct Seen {
     monitored: Option<Monitored>,
     /// What is not rolled out until it is released.
     pending: Option<Pending>,
+    /// When to look again, though no watch may tell of anything.
+    again: Option<Duration>,
 }
 
-fn record(owner: &InferenceDeployment, context: &Context, (kind, applied): (ChildKind, &Applied)) -> Seen {
+async fn record(
+    owner: &InferenceDeployment,
+    context: &Context,
+    (kind, applied): (ChildKind, &Applied),
+) -> Seen {
     let writes = applied.written + applied.deleted;
     context.metrics.writes.inc_by(writes as u64);
     if writes > 0 {
@@ -162,9 +173,10 @@ fn record(owner: &InferenceDeployment, context: &Context, (kind, applied): (Chil
         .filter_map(|name| context.children.typed(ChildKind::PersistentVolumeClaim, owner, name));
     let claims: Vec<PersistentVolumeClaim> = claims.collect();
     let budget = |workload: &Workload| startup_budget_seconds(&workload.spec.template);
+    let (refusal, again) = refusal(owner, context, (kind, workload.as_ref()), &pods).await;
     let cause = classify(&Signals {
         pods: &pods,
-        workload: workload.as_ref(),
+        refusal: refusal.as_deref(),
         claims: &claims,
         startup_budget_seconds: workload.as_ref().map_or(0, budget).into(),
     });
@@ -172,7 +184,25 @@ fn record(owner: &InferenceDeployment, context: &Context, (kind, applied): (Chil
         let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
         Monitored::of(kind, lacking.map(|(_, lack)| lack))
     });
-    Seen { workload: Some(kind), cause, monitored, pending: None }
+    Seen { workload: Some(kind), cause, monitored, pending: None, again }
+}
+
+/// Why the API server lets no pods be made, and when that should be asked again.
+async fn refusal(
+    owner: &InferenceDeployment,
+    context: &Context,
+    (kind, workload): (ChildKind, Option<&Workload>),
+    pods: &[&Pod],
+) -> (Option<String>, Option<Duration>) {
+    match workload {
+        Some(workload) if kind == ChildKind::Deployment => (refusal::of_status(workload), None),
+        Some(workload) if refusal::lacks_pods(workload) => {
+            let (namespace, name) = (owner.namespace().unwrap_or_default(), owner.name_any());
+            let told = refusal::fetch(&context.client, (&namespace, &name), pods).await;
+            (told, Some(refusal::AGAIN))
+        }
+        _ => (None, None),
+    }
 }
 
 /// What the pods' daemons say of the models.
@@ -199,7 +229,7 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Seen { workload, cause, monitored, pending }: Seen,
+    Seen { workload, cause, monitored, pending, again: _ }: Seen,
     pods: &[PodModels],
 ) -> InferenceDeploymentStatus {
     let workload = Workload::find(&context.children, owner, workload);

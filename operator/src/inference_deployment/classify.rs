@@ -4,7 +4,6 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus, PersistentVolu
 use ostro_crds::Reason;
 
 use super::build::{CACHE_VOLUME, CONFIG_DIR, CONTAINER, is_gpu};
-use super::workload::Workload;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause {
@@ -15,7 +14,8 @@ pub(crate) struct Cause {
 /// What is known of an object's pods.
 pub(crate) struct Signals<'a> {
     pub(crate) pods: &'a [&'a Pod],
-    pub(crate) workload: Option<&'a Workload>,
+    /// Why the API server lets no pods be made.
+    pub(crate) refusal: Option<&'a str>,
     /// Of the pods' caches, those that are known.
     pub(crate) claims: &'a [PersistentVolumeClaim],
     pub(crate) startup_budget_seconds: i64,
@@ -24,7 +24,9 @@ pub(crate) struct Signals<'a> {
 /// The first cause, those closest to the pod's beginning first.
 pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
     let pods = || signals.pods.iter().copied();
-    rejected(signals.workload)
+    signals
+        .refusal
+        .and_then(rejected)
         .or_else(|| pods().find_map(|pod| unschedulable(pod, signals.claims)))
         .or_else(|| pods().find_map(waiting))
         .or_else(|| pods().find_map(|pod| crashed(pod, signals.startup_budget_seconds)))
@@ -41,12 +43,7 @@ pub(crate) fn claim_name(pod: &Pod) -> Option<&str> {
     Some(&cache.persistent_volume_claim.as_ref()?.claim_name)
 }
 
-/// The API server does not let the Deployment make pods.
-fn rejected(workload: Option<&Workload>) -> Option<Cause> {
-    let mut conditions = workload?.status.as_ref()?.conditions.iter();
-    let failure =
-        conditions.find(|condition| condition.kind == "ReplicaFailure" && condition.status == "True")?;
-    let message = &failure.message;
+fn rejected(message: &str) -> Option<Cause> {
     if message.contains("exceeded quota") {
         return cause(
             Reason::QuotaExceeded,

@@ -54,3 +54,23 @@ async fn claims_that_cannot_change_are_named() {
     put(&api, volume("2Gi", true));
     await_workload(&api, "statefulsets", "deployments").await;
 }
+
+/// The StatefulSet's status would not tell, nor would a watch.
+#[tokio::test(start_paused = true)]
+async fn pods_that_the_cluster_refuses_are_told_of() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, volume("1Gi", true));
+    await_within(SOON, "a StatefulSet", || api.get("apps", "statefulsets", "m").is_some()).await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!(told(&api, "Ready"), "False RollingOut");
+    let note = "create Pod m-0 in StatefulSet m failed error: pods \"m-0\" is forbidden: exceeded quota: q";
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": "e", "namespace": "n" },
+        "reason": "FailedCreate", "note": note, "eventTime": null, "deprecatedLastTimestamp": "2026-01-01T00:00:00Z",
+    });
+    api.put("events.k8s.io", "events", event);
+    await_within(SOON, "the quota", || told(&api, "Ready") == "False QuotaExceeded").await;
+    make_ready_of(&api, "statefulsets");
+    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+}

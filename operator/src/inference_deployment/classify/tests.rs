@@ -22,7 +22,7 @@ fn crash(code: i32, reason: &str, message: &str, seconds: i64) -> Value {
 
 fn check(status: Value, expected: Reason, words: &str) {
     let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-    let signals = Signals { pods: &[&pod], workload: None, claims: &[], startup_budget_seconds: 60 };
+    let signals = Signals { pods: &[&pod], refusal: None, claims: &[], startup_budget_seconds: 60 };
     let cause = classify(&signals).unwrap_or_else(|| panic!("{status} has no cause"));
     assert_eq!(cause.reason, expected, "{status}");
     assert!(cause.message.contains(words), "{}", cause.message);
@@ -94,7 +94,7 @@ fn the_claim_that_a_pod_waits_for_is_named() {
     ];
     for (name, words) in cases {
         let pod = pod(name);
-        let signals = Signals { pods: &[&pod], workload: None, claims: &claims, startup_budget_seconds: 60 };
+        let signals = Signals { pods: &[&pod], refusal: None, claims: &claims, startup_budget_seconds: 60 };
         let cause = classify(&signals).unwrap();
         assert_eq!(cause.reason, Reason::PvcUnbound, "{name:?}");
         assert!(cause.message.starts_with(words), "{name:?}: {}", cause.message);
@@ -112,7 +112,7 @@ fn what_starts_or_runs_has_no_cause() {
     }] });
     for status in [json!({}), running, ready] {
         let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-        let signals = Signals { pods: &[&pod], workload: None, claims: &[], startup_budget_seconds: 60 };
+        let signals = Signals { pods: &[&pod], refusal: None, claims: &[], startup_budget_seconds: 60 };
         assert_eq!(classify(&signals), None, "{status}");
     }
 }
@@ -122,7 +122,7 @@ fn a_missing_gpu_is_named() {
     let of = |message: &str| {
         let status = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }] });
         let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-        let signals = Signals { pods: &[&pod], workload: None, claims: &[], startup_budget_seconds: 60 };
+        let signals = Signals { pods: &[&pod], refusal: None, claims: &[], startup_budget_seconds: 60 };
         let cause = classify(&signals).unwrap();
         assert_eq!(cause.reason, Reason::Unschedulable, "{message}");
         assert!(cause.message.starts_with(message), "{}", cause.message);
@@ -155,18 +155,15 @@ fn a_missing_gpu_is_named() {
 #[test]
 fn refused_pods_are_told_of() {
     let of = |message: &str| {
-        let deployment = json!({
-            "metadata": {}, "spec": { "selector": {}, "template": {} },
-            "status": { "conditions": [{ "type": "ReplicaFailure", "status": "True", "message": message }] },
-        });
-        let deployment: Workload = serde_json::from_value(deployment).unwrap();
-        let signals =
-            Signals { pods: &[], workload: Some(&deployment), claims: &[], startup_budget_seconds: 60 };
+        let signals = Signals { pods: &[], refusal: Some(message), claims: &[], startup_budget_seconds: 60 };
         let cause = classify(&signals).unwrap();
         assert!(cause.message.starts_with(message), "{}", cause.message);
         (cause.reason, cause.message[message.len()..].to_owned())
     };
     assert_eq!(of("exceeded quota: q").0, Reason::QuotaExceeded);
+    let by_event =
+        "create Pod m-0 in StatefulSet m failed error: pods \"m-0\" is forbidden: exceeded quota: q";
+    assert_eq!(of(by_event).0, Reason::QuotaExceeded);
     assert_eq!(of("violates PodSecurity \"restricted\""), (Reason::PodsRejected, String::new()));
     let (reason, hint) = of("pods \"m-5d4-\" is forbidden: pod rejected: RuntimeClass \"nvidia\" not found");
     assert_eq!(reason, Reason::PodsRejected);
