@@ -1,13 +1,18 @@
 //! The claims of a cache that the object asks for: one for all replicas, or one for each.
 
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSpec, PodTemplateSpec, VolumeResourceRequirements,
 };
 use kube::core::ObjectMeta;
+use ostro_config::{Place, Problem, Problems};
 use ostro_crds::{CacheVolume, InferenceDeploymentSpec};
 
 use super::names::{Names, labels};
 use super::volumes::CACHE_VOLUME;
+use crate::quantity::quantity;
+
+/// Of an object whose replicas have claims: its StatefulSet's pods bear the name with 11 characters more, in a label.
+const NAME_MAX: usize = 52;
 
 /// The claim that all replicas share.
 pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> Option<PersistentVolumeClaim> {
@@ -26,6 +31,46 @@ pub(super) fn template(names: &Names, spec: &InferenceDeploymentSpec) -> Option<
         ..ObjectMeta::default()
     };
     Some(claim(metadata, spec.volume_per_replica()?))
+}
+
+/// What the API server would refuse only when the pods of before are gone, or take without a word.
+pub(super) fn check(
+    names: &Names,
+    spec: &InferenceDeploymentSpec,
+    template: &PodTemplateSpec,
+) -> Result<(), Problems> {
+    let mut problems = Vec::new();
+    let mut add = |key: &str, value: Option<&str>, message: String| {
+        let (key, value) = (key.to_owned(), value.map(str::to_owned));
+        problems.push(Problem { place: Place::Default, key, value, message });
+    };
+    let volume = spec.cache.as_ref().and_then(|cache| cache.volume.as_ref());
+    let size = volume.map(|volume| volume.size.0.as_str());
+    if let Some(size) = size.filter(|size| !quantity(size).is_some_and(|bytes| bytes > 0.0)) {
+        add("cache.volume.size", Some(size), "must be an amount above 0, such as 20Gi".to_owned());
+    }
+    if spec.volume_per_replica().is_some() {
+        if names.name.len() > NAME_MAX {
+            let message = format!("must have {NAME_MAX} characters at most with cache.volume.perReplica");
+            add("metadata.name", Some(&names.name), message);
+        }
+        if let Some(field) = template.spec.as_ref().and_then(taken_field) {
+            let message = "is the StatefulSet's, since cache.volume.perReplica is set".to_owned();
+            add(&format!("podTemplatePatch.spec.{field}"), None, message);
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+}
+
+/// What a StatefulSet puts its own in place of.
+fn taken_field(pod: &PodSpec) -> Option<&'static str> {
+    let has_cache = pod.volumes.iter().flatten().any(|volume| volume.name == CACHE_VOLUME);
+    let fields = [
+        ("volumes[cache]", has_cache),
+        ("hostname", pod.hostname.is_some()),
+        ("subdomain", pod.subdomain.is_some()),
+    ];
+    fields.into_iter().find_map(|(field, is_set)| is_set.then_some(field))
 }
 
 fn claim(metadata: ObjectMeta, volume: &CacheVolume) -> PersistentVolumeClaim {

@@ -170,6 +170,36 @@ fn each_replica_may_have_a_cache_of_its_own() {
     );
 }
 
+/// Before anything is written: what runs would be deleted for what cannot start.
+#[test]
+fn what_a_stateful_set_cannot_be_is_refused_by_name() {
+    let refused = |name: &str, fields: Value| {
+        let mut object = object(with(fields));
+        object.metadata.name = Some(name.to_owned());
+        let valid = object.spec.validate().unwrap();
+        let problems = render(&object, &valid, &Defaults { image: "ostro:1".to_owned() }).err();
+        let problems = problems.into_iter().flat_map(|problems| problems.0);
+        problems.map(|problem| problem.key).collect::<Vec<_>>()
+    };
+    let of_size = |size: &str| json!({ "cache": { "volume": { "size": size, "perReplica": true } } });
+    let (longest, longer) = ("n".repeat(52), "n".repeat(53));
+    assert_eq!(refused(&longest, of_size("1Gi")), [""; 0]);
+    assert_eq!(refused(&longer, of_size("1Gi")), ["metadata.name"]);
+    assert_eq!(refused(&longer, json!({ "cache": { "volume": { "size": "1Gi" } } })), [""; 0]);
+    for size in ["0", "-5Gi", "abc", ""] {
+        assert_eq!(refused("m", of_size(size)), ["cache.volume.size"], "{size}");
+    }
+    for (patch, field) in [
+        (json!({ "volumes": [{ "name": "cache", "emptyDir": {} }] }), "volumes[cache]"),
+        (json!({ "hostname": "x" }), "hostname"),
+        (json!({ "subdomain": "x" }), "subdomain"),
+    ] {
+        let mut fields = of_size("1Gi");
+        fields["podTemplatePatch"] = json!({ "spec": patch });
+        assert_eq!(refused("m", fields), [format!("podTemplatePatch.spec.{field}")]);
+    }
+}
+
 /// The Service of clients, and one by which pods have names, which no monitor scrapes: it has no port.
 #[test]
 fn replicas_with_caches_have_a_headless_service() {
