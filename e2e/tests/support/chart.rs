@@ -24,7 +24,7 @@ pub fn helm(cluster: &Cluster, words: &[&str]) {
 
 pub fn install_api(cluster: &Cluster) {
     helm(cluster, &["install", "ostro-crds", &format!("{CHARTS}/ostro-crds")]);
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd/inferencedeployments.inference.ostro.dev"]);
+    cluster.await_established(&["crd/inferencedeployments.inference.ostro.dev"]);
 }
 
 /// `helm install` or `helm upgrade` of the operator.

@@ -80,6 +80,14 @@ impl Cluster {
         self.run(&[&["exec", "--", "kubectl"], words].concat())
     }
 
+    /// Until the API server serves what these definitions define; `kubectl wait` fails on one without a status yet.
+    pub fn await_established(&self, definitions: &[&str]) {
+        let words = ["exec", "--", "kubectl", "wait", "--for=condition=Established", "--timeout=10s"];
+        await_until(&format!("{definitions:?} to be served"), || {
+            self.try_run(&[&words[..], definitions].concat()).status.success()
+        });
+    }
+
     pub fn folder(&self) -> String {
         cache::root().unwrap().join("cluster/run").join(self.name).display().to_string()
     }

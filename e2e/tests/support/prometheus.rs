@@ -40,8 +40,7 @@ pub fn start_operator(cluster: &Cluster) -> Process {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let kinds = ["prometheuses", "servicemonitors", "podmonitors"];
     let names = kinds.map(|kind| format!("crd/{kind}.monitoring.coreos.com"));
-    let words = ["wait", "--for=condition=Established", &names[0], &names[1], &names[2]];
-    cluster.kubectl(&words);
+    cluster.await_established(&[&names[0], &names[1], &names[2]]);
     Process::start(cluster, &["prometheus-operator", "--web.listen-address=127.0.0.1:0"])
 }
 
