@@ -2,18 +2,19 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::process;
+use crate::exposition::samples;
+use crate::process::{self, Owned};
 
 /// A running daemon.
 pub struct Daemon {
-    process: Child,
+    process: Owned,
     port: u16,
     log: Arc<Mutex<String>>,
 }
@@ -22,7 +23,7 @@ impl Daemon {
     /// Starts `ostro serve` on `model` with further flags, and waits until the model is loaded.
     pub fn start(model: &Path, flags: &[&str]) -> Result<Daemon> {
         let port = process::free_port()?;
-        let mut process = Command::new(binary()?)
+        let process = Command::new(binary()?)
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string(), "-m"])
             .arg(model)
             .args(flags)
@@ -30,6 +31,7 @@ impl Daemon {
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
+        let mut process = Owned::new(process);
         let log = Arc::new(Mutex::new(String::new()));
         let stderr = process.stderr.take().context("standard error is piped")?;
         let sink = log.clone();
@@ -70,13 +72,10 @@ impl Daemon {
         Ok(id.context("no model is listed")?.to_owned())
     }
 
-    /// The value of a metric whose exposition line starts with `name`, summed over its label sets.
+    /// The value of a metric, summed over its label sets.
     pub fn metric(&self, name: &str) -> Result<f64> {
         let text = ureq::get(format!("{}/metrics", self.base())).call()?.body_mut().read_to_string()?;
-        let mut values = text.lines().filter_map(|line| {
-            let rest = line.strip_prefix(name)?;
-            (rest.starts_with(['{', ' '])).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok())?
-        });
+        let mut values = samples(&text, name).map(|sample| sample.value);
         let first = values.next().with_context(|| format!("no metric {name} in:\n{text}"))?;
         Ok(values.fold(first, |sum, value| sum + value))
     }
@@ -88,21 +87,14 @@ impl Daemon {
 
     /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
-        self.signal("TERM")?;
-        let start = Instant::now();
-        while start.elapsed() < limit {
-            if let Some(status) = self.process.try_wait()? {
-                return Ok(status);
-            }
-            std::thread::sleep(Duration::from_millis(20));
+        match self.process.terminate(limit)? {
+            Some(status) => Ok(status),
+            None => bail!("still running {limit:?} after SIGTERM; log:\n{}", self.log()),
         }
-        bail!("still running {limit:?} after SIGTERM; log:\n{}", self.log())
     }
 
     pub fn signal(&self, name: &str) -> Result<()> {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.pid().to_string()]).status()?;
-        anyhow::ensure!(status.success(), "kill -{name} failed");
-        Ok(())
+        self.process.signal(name)
     }
 
     fn models(&self) -> Result<Vec<Value>> {
@@ -123,13 +115,6 @@ impl Daemon {
             std::thread::sleep(Duration::from_millis(20));
         }
         bail!("the model did not load within {limit:?}; log:\n{}", self.log())
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

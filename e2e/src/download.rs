@@ -90,9 +90,14 @@ pub(crate) fn check_sha256(path: &Path, expected: &str) -> Result<()> {
         bar.inc(n as u64);
     }
     bar.finish_and_clear();
-    let found: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hex(&hash.finalize());
     ensure!(found == expected, "sha256 of {} is {found}, expected {expected}", path.display());
     Ok(())
+}
+
+/// As digests are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A byte counter on standard error; invisible when that is not a terminal.

@@ -21,6 +21,8 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
+use crate::download::hex;
+
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Answer as a hub until killed; prints the address for HF_ENDPOINT.
@@ -191,10 +193,6 @@ fn parse_model(text: &str) -> Result<(String, PathBuf), String> {
         text.split_once('=').filter(|(id, _)| id.split('/').filter(|part| !part.is_empty()).count() == 2);
     let (id, folder) = parts.ok_or("must be OWNER/NAME=FOLDER")?;
     Ok((id.to_owned(), folder.into()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
-use std::process::{Command, ExitStatus, Stdio};
+use std::ops::{Deref, DerefMut};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,54 @@ impl Ended {
     /// All that it wrote.
     pub(crate) fn text(&self) -> String {
         [self.output.as_str(), &self.errors].join("\n")
+    }
+}
+
+/// A running process that is killed and reaped with its owner.
+pub struct Owned(Child);
+
+impl Owned {
+    pub fn new(process: Child) -> Owned {
+        Owned(process)
+    }
+
+    /// Sends SIGTERM and waits for the end; `None` if there is none within `limit`.
+    pub(crate) fn terminate(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        self.signal("TERM")?;
+        let start = Instant::now();
+        while start.elapsed() < limit {
+            if let Some(status) = self.try_wait()? {
+                return Ok(Some(status));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill").args([&format!("-{name}"), &self.id().to_string()]).status()?;
+        ensure!(status.success(), "kill -{name} failed");
+        Ok(())
+    }
+}
+
+impl Deref for Owned {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Owned {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -88,7 +137,10 @@ fn last_line(text: &str) -> &str {
 }
 
 /// A port that nothing listens on now.
-pub(crate) fn free_port() -> Result<u16> {
+///
+/// # Errors
+/// The system has none.
+pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

@@ -2,13 +2,13 @@
 //! simulated. Nothing of the cluster is left behind.
 
 mod api;
-mod exposition;
 mod latency;
 mod objects;
 mod observer;
 mod process;
 mod report;
 mod stages;
+mod writes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -3,7 +3,7 @@
 //! The client is `ostro bench --url` for every program.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::program::output_of;
 use super::samples::Sample;
-use crate::process;
+use crate::process::{self, Owned};
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const PROMPT_TOKENS: &str = "218";
@@ -44,7 +44,7 @@ pub(super) struct Served {
 }
 
 struct Server {
-    process: Child,
+    process: Owned,
     base: String,
 }
 
@@ -55,7 +55,7 @@ pub(super) fn serve(mut command: Command, ready: Ready, client: &Path) -> Result
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
     let process = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
-    let mut server = Server { process, base: format!("http://127.0.0.1:{port}") };
+    let mut server = Server { process: Owned::new(process), base: format!("http://127.0.0.1:{port}") };
     server.await_ready(ready).with_context(|| format!("{command:?}"))?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
 
@@ -171,13 +171,6 @@ impl Server {
         let bytes =
             |name| process::bytes_of(&text, name).with_context(|| format!("no {name} in smaps_rollup"));
         Ok(Pages { anonymous_bytes: bytes("Anonymous:")?, huge_bytes: bytes("AnonHugePages:")? })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

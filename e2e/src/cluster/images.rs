@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::build;
 use super::folders::Folders;
 use super::modules::{COREDNS, PAUSE};
+use crate::download::hex;
 use crate::image::{Image, Layer, write};
 
 pub(super) const PAUSE_IMAGE: &str = "registry.local/pause:1";
@@ -83,7 +84,7 @@ fn busybox() -> Result<PathBuf> {
 
 fn digest_of(path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(Sha256::digest(bytes).iter().take(4).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&Sha256::digest(bytes)[..4]))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType};
 
 use super::layer::{Layer, append_file, header};
+use crate::download::hex;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -121,7 +122,7 @@ impl Blobs {
     fn put(&mut self, media_type: &str, write: impl FnOnce(&mut Hashing) -> Result<()>) -> Result<Value> {
         let mut out = Hashing { file: tempfile::tempfile()?, hash: Sha256::new(), size: 0 };
         write(&mut out)?;
-        let digest: String = out.hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&out.hash.finalize());
         let descriptor =
             json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": out.size});
         self.by_digest.insert(digest, Blob { size: out.size, file: out.file });

@@ -1,7 +1,7 @@
 //! The API server over plain HTTP, through `kubectl proxy`.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -9,14 +9,14 @@ use serde_json::Value;
 use ureq::Agent;
 
 use crate::cluster::Simulated;
-use crate::process::free_port;
+use crate::process::{Owned, free_port};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// The API server's own metrics are a few MiB.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
 
 pub(super) struct Api {
-    proxy: Child,
+    proxy: Owned,
     base: String,
     agent: Agent,
 }
@@ -28,7 +28,7 @@ impl Api {
         command.args(["proxy", &format!("--port={port}")]).stdin(Stdio::null()).stdout(Stdio::null());
         let proxy = command.spawn().context("cannot start kubectl proxy")?;
         let base = format!("http://127.0.0.1:{port}");
-        let mut api = Api { proxy, base, agent: Agent::new_with_defaults() };
+        let mut api = Api { proxy: Owned::new(proxy), base, agent: Agent::new_with_defaults() };
         let start = Instant::now();
         while api.text("/readyz").is_err() {
             if let Some(status) = api.proxy.try_wait()? {
@@ -63,12 +63,5 @@ impl Api {
         let answer = self.agent.get(format!("{}{path}?watch=true", self.base)).call();
         let answer = answer.with_context(|| format!("watch of {path}"))?;
         Ok(BufReader::new(answer.into_body().into_reader()).lines().map_while(Result::ok))
-    }
-}
-
-impl Drop for Api {
-    fn drop(&mut self) {
-        let _ = self.proxy.kill();
-        let _ = self.proxy.wait();
     }
 }

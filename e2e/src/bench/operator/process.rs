@@ -1,14 +1,14 @@
 //! The operator as a process outside of the cluster, and what the kernel and its own metrics say of it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::exposition::{samples, sum, total};
 use crate::cluster::Simulated;
-use crate::process::{free_port, resident_bytes};
+use crate::exposition::{samples, sum, total};
+use crate::process::{Owned, free_port, resident_bytes};
 
 /// A lease that was not let go of is taken after 15 s.
 const LEAD_LIMIT: Duration = Duration::from_secs(60);
@@ -17,7 +17,7 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 const TICKS_PER_SECOND: f64 = 100.0;
 
 pub(super) struct Operator {
-    process: Child,
+    process: Owned,
     metrics: String,
 }
 
@@ -45,7 +45,8 @@ impl Operator {
         command.args(["--listen", &format!("127.0.0.1:{port}")]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        let mut operator = Operator { process, metrics: format!("http://127.0.0.1:{port}/metrics") };
+        let mut operator =
+            Operator { process: Owned::new(process), metrics: format!("http://127.0.0.1:{port}/metrics") };
         let start = Instant::now();
         while !operator.text().is_ok_and(|text| sum(&text, "ostro_operator_leading") == 1.0) {
             if let Some(status) = operator.process.try_wait()? {
@@ -92,25 +93,13 @@ impl Operator {
 
     /// So that it lets go of the lease.
     pub(super) fn stop(mut self) -> Result<()> {
-        let status = Command::new("kill").arg(self.process.id().to_string()).status()?;
-        ensure!(status.success(), "kill failed");
-        let start = Instant::now();
-        while self.process.try_wait()?.is_none() {
-            ensure!(start.elapsed() < END_LIMIT, "the operator does not end after SIGTERM");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let ended = self.process.terminate(END_LIMIT)?;
+        ensure!(ended.is_some(), "the operator does not end after SIGTERM");
         Ok(())
     }
 
     fn text(&self) -> Result<String> {
         Ok(ureq::get(&self.metrics).call()?.body_mut().read_to_string()?)
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

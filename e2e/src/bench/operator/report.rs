@@ -92,7 +92,7 @@ fn latency(measured: &Measured) -> Vec<Row> {
 fn rest(measured: &Measured) -> Vec<Row> {
     let Measured { idle, restart, restarted, .. } = measured;
     let rate = restarted.reconciles / restarted.cpu_seconds;
-    let text = |writes: &super::exposition::Writes| match writes.total() {
+    let text = |writes: &super::writes::Writes| match writes.total() {
         0 => "0".to_owned(),
         total => format!("{total}: {}", writes.describe()),
     };
@@ -138,9 +138,9 @@ fn mib(bytes: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::exposition::Writes;
     use super::super::latency::Latencies;
     use super::super::process::Reading;
+    use super::super::writes::Writes;
     use super::*;
 
     fn measured() -> Measured {

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::api::Api;
-use super::exposition::Writes;
 use super::latency::{self, Latencies};
 use super::objects;
 use super::observer::Observer;
 use super::process::{Operator, Reading};
+use super::writes::Writes;
 use crate::cluster::Simulated;
 
 pub(super) const IDLE: Duration = Duration::from_secs(60);

@@ -1,50 +1,8 @@
-//! Metrics in the text format of Prometheus.
+//! What the API server was made to write, by its own account.
 
 use std::collections::BTreeMap;
 
-/// One line.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Sample<'a> {
-    labels: &'a str,
-    pub(super) value: f64,
-}
-
-/// All of one metric, by its exact name.
-pub(super) fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = Sample<'a>> {
-    text.lines().filter_map(move |line| {
-        let rest = line.strip_prefix(name)?;
-        let (labels, value) = match rest.strip_prefix('{') {
-            Some(rest) => rest.rsplit_once("} ")?,
-            None => ("", rest.strip_prefix(' ')?),
-        };
-        // A time may follow the value.
-        Some(Sample { labels, value: value.split(' ').next()?.parse().ok()? })
-    })
-}
-
-pub(super) fn sum(text: &str, name: &str) -> f64 {
-    total(samples(text, name))
-}
-
-/// Not by `sum`, which is -0 of none.
-pub(super) fn total<'a>(samples: impl Iterator<Item = Sample<'a>>) -> f64 {
-    samples.fold(0.0, |total, sample| total + sample.value)
-}
-
-impl Sample<'_> {
-    /// Empty where there is no such label.
-    pub(super) fn label(&self, name: &str) -> &str {
-        let mut rest = self.labels;
-        while let Some((key, after)) = rest.split_once("=\"") {
-            let Some((value, after)) = after.split_once('"') else { break };
-            if key.trim_start_matches(',') == name {
-                return value;
-            }
-            rest = after;
-        }
-        ""
-    }
-}
+use crate::exposition::samples;
 
 /// Objects that the API server was made to write, by verb and resource, such as `APPLY deployments`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -120,14 +78,5 @@ apiserver_request_total_other 4
         let later = Writes::parse(&TEXT.replace("} 3\n", "} 4\n"));
         assert_eq!(later.since(&writes).describe(), "1 PUT deployments/status");
         assert_eq!(writes.since(&writes).total(), 0);
-    }
-
-    #[test]
-    fn names_are_exact_and_labels_may_be_absent() {
-        let text = "a_total 3\na_total_x 9\na_total{b=\"c,d\",e=\"f\"} 2.5 1700000000\n# a_total 8\n";
-        assert_eq!(sum(text, "a_total"), 5.5);
-        let labelled = samples(text, "a_total").last().unwrap();
-        assert_eq!((labelled.label("b"), labelled.label("e"), labelled.label("x")), ("c,d", "f", ""));
-        assert_eq!(format!("{}", sum(text, "b_total")), "0");
     }
 }
