@@ -5,16 +5,13 @@
 mod support;
 
 use serde_json::json;
-use support::chart::{helm, install_api, kubeconfig, release};
+use support::chart::{helm, install_api, release, start_operator};
 use support::helm::{CHARTS, NAMESPACE, RELEASE};
 use support::operator::Operator;
 use support::{Cluster, await_until};
 
-/// With the rights of the chart's service account.
-fn start_operator(cluster: &Cluster, identity: &str) -> Operator {
-    let kubeconfig = format!("KUBECONFIG={}", kubeconfig(cluster).display());
-    let words = ["--image", "registry.local/ostro:1", "--lease-namespace", NAMESPACE, "--identity", identity];
-    Operator::start_by(cluster, &["env", &kubeconfig], &words)
+fn start(cluster: &Cluster, identity: &str) -> Operator {
+    start_operator(cluster, &["--identity", identity])
 }
 
 /// An object that becomes ready shows that the operator works.
@@ -54,7 +51,7 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
     install_api(&cluster);
     release(&cluster, "install", "logFilter=info");
-    let operator = start_operator(&cluster, "first");
+    let operator = start(&cluster, "first");
     serve(&cluster, "m");
     let before = identities(&cluster, "m");
     // The object, a Deployment, a Service, two pods.
@@ -62,13 +59,13 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     drop(operator);
 
     release(&cluster, "upgrade", "logFilter=debug,replicas=2");
-    let operator = start_operator(&cluster, "second");
+    let operator = start(&cluster, "second");
     serve(&cluster, "n");
     assert_eq!((log_filter(&cluster).as_str(), identities(&cluster, "m")), ("debug", before.clone()));
     drop(operator);
 
     helm(&cluster, &["rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "60s"]);
-    let operator = start_operator(&cluster, "third");
+    let operator = start(&cluster, "third");
     serve(&cluster, "o");
     assert_eq!((log_filter(&cluster).as_str(), identities(&cluster, "m")), ("info", before.clone()));
     drop(operator);
@@ -91,7 +88,7 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     let manifest = format!("{CHARTS}/../install.yaml");
     cluster.kubectl(&["apply", "--server-side", "-f", &manifest]);
     cluster.kubectl(&["rollout", "status", "deployment", RELEASE, "--namespace", NAMESPACE, "--timeout=60s"]);
-    let _operator = start_operator(&cluster, "fourth");
+    let _operator = start(&cluster, "fourth");
     serve(&cluster, "p");
     assert_eq!(identities(&cluster, "m"), before);
     cluster.kubectl(&["delete", "infd/m"]);

@@ -5,19 +5,13 @@
 mod support;
 
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::operator::{Operator, program};
+use support::operator::{Operator, kubectl_ostro, program};
 use support::{Cluster, await_until};
 
 const IMAGE: &str = "registry.local/ostro:1";
-
-/// The folder of this workspace's programs, for kubectl to find its plugin.
-fn programs() -> PathBuf {
-    program("kubectl-ostro").parent().unwrap().to_owned()
-}
 
 fn start_operator(cluster: &Cluster) -> Operator {
     Operator::start(cluster, &["--image", IMAGE])
@@ -33,11 +27,8 @@ fn manifest(spec: &Value) -> String {
 
 /// Exit code, standard output and errors of `kubectl ostro`.
 fn ostro(cluster: &Cluster, words: &[&str], input: &str) -> (i32, String, String) {
-    let path = std::env::join_paths(
-        [programs()].into_iter().chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-    );
-    let mut command: Command = cluster.command(&["exec", "--", "kubectl", "ostro"]);
-    command.args(words).env("PATH", path.unwrap()).env_remove("RUST_BACKTRACE");
+    let mut command = kubectl_ostro(cluster, words);
+    command.env_remove("RUST_BACKTRACE");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     process.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -60,11 +51,6 @@ fn check_plan(cluster: &Cluster, spec: &Value, expected: &[&str]) {
     for line in expected {
         assert!(text.lines().any(|found| found == *line), "{line:?} is not in\n{text}");
     }
-}
-
-fn apply(cluster: &Cluster, text: &str) {
-    let output = cluster.kubectl_input(&["apply", "-f", "-"], text);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn await_ready(cluster: &Cluster, replicas: &str) {
@@ -90,8 +76,8 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
     cluster.kubectl(&["create", "namespace", "shop"]);
     let (code, _, errors) = ostro(&cluster, &["status", "-A"], "");
     assert!(code == 2 && errors.contains("the CRD is not installed"), "{errors}");
-    let crd = Command::new(programs().join("ostro-operator")).arg("crd").output().unwrap();
-    apply(&cluster, &String::from_utf8(crd.stdout).unwrap());
+    let crd = Command::new(program("ostro-operator")).arg("crd").output().unwrap();
+    cluster.apply(&String::from_utf8(crd.stdout).unwrap());
     await_until("the API", || cluster.kubectl_input(&["get", "infd"], "").status.success());
     let (code, _, errors) = ostro(&cluster, &["status", "m", "--namespace", "shop"], "");
     assert_eq!((code, errors.trim()), (2, "error: there is no InferenceDeployment m in namespace shop"));
@@ -102,7 +88,7 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
     let found =
         cluster.kubectl(&["get", "infd,deployments,services", "--namespace", "shop", "--output", "name"]);
     assert_eq!(found, "", "a plan has written");
-    apply(&cluster, &manifest(&spec));
+    cluster.apply(&manifest(&spec));
     let (code, text, _) = ostro(&cluster, &["status", "m", "--namespace", "shop"], "");
     assert!(code == 1 && text.contains("the operator has not seen it yet"), "{text}");
     let _operator = start_operator(&cluster);
@@ -125,7 +111,7 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
         "Deployment m goes from 1 to 2 replicas",
     ];
     check_plan(&cluster, &more, &expected);
-    apply(&cluster, &manifest(&more));
+    cluster.apply(&manifest(&more));
     await_ready(&cluster, "2");
     let both = pod_uids(&cluster);
     assert!(both.len() == 2 && both.contains(&pods[0]), "{pods:?} {both:?}");
@@ -143,7 +129,7 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
     assert!(code == 1 && text.contains("      + max_seqs = 4"), "{text}");
     assert!(text.contains("all 2 pods of Deployment m restart"), "{text}");
     assert!(text.contains("config-hash\"] (the daemon's configuration)"), "{text}");
-    apply(&cluster, &manifest(&more));
+    cluster.apply(&manifest(&more));
     await_until("new pods", || pod_uids(&cluster).iter().all(|pod| !both.contains(pod)));
     await_ready(&cluster, "2");
 

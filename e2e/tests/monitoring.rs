@@ -9,7 +9,7 @@ use std::io::Write;
 use ostro_e2e::{daemon::Daemon, model};
 use serde_json::{Value, json};
 use support::Cluster;
-use support::chart::{install_api, kubeconfig, release};
+use support::chart::{install_api, release, start_operator};
 use support::helm::{NAMESPACE, RELEASE};
 use support::operator::Operator;
 use support::prometheus::{self, Prometheus};
@@ -21,19 +21,11 @@ const JOBS: [&str; 3] =
 const VALUES: &str =
     "serviceMonitor.enabled=true,serviceMonitor.interval=1s,serviceMonitor.labels.release=prometheus";
 
-fn apply(cluster: &Cluster, object: &Value) {
-    let output = cluster.kubectl_input(&["apply", "-f", "-"], &object.to_string());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// With the rights of the chart's service account.
-fn start_operator(cluster: &Cluster) -> Operator {
+fn install_operator(cluster: &Cluster) -> Operator {
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
     install_api(cluster);
     release(cluster, "install", VALUES);
-    let kubeconfig = format!("KUBECONFIG={}", kubeconfig(cluster).display());
-    let words = ["--image", "registry.local/ostro:1", "--lease-namespace", NAMESPACE];
-    Operator::start_by(cluster, &["env", &kubeconfig], &words)
+    start_operator(cluster, &[])
 }
 
 fn create_prometheus(cluster: &Cluster) {
@@ -48,7 +40,7 @@ fn create_prometheus(cluster: &Cluster) {
             "podMonitorSelector": selector, "podMonitorNamespaceSelector": {},
         },
     });
-    apply(cluster, &object);
+    cluster.apply(&object);
 }
 
 fn create_model(cluster: &Cluster, name: &str, monitor: &str) {
@@ -60,7 +52,7 @@ fn create_model(cluster: &Cluster, name: &str, monitor: &str) {
         "metadata": { "name": name, "namespace": "shop" },
         "spec": { "models": [{ "modelId": "a/b" }], "monitoring": monitoring },
     });
-    apply(cluster, &object);
+    cluster.apply(&object);
     let words = ["--for=condition=Monitored", "--for=condition=Ready"];
     for word in words {
         cluster.kubectl(&["wait", word, &format!("infd/{name}"), "--namespace", "shop", "--timeout=60s"]);
@@ -127,7 +119,7 @@ fn prometheus_scrapes_models_and_operator_by_their_monitors() {
     cluster.run(&["up", "--control-plane-only"]);
     let _prometheus_operator = prometheus::start_operator(&cluster);
     create_prometheus(&cluster);
-    let operator = start_operator(&cluster);
+    let operator = install_operator(&cluster);
     cluster.kubectl(&["create", "namespace", "shop"]);
     create_model(&cluster, "m", "ServiceMonitor");
     create_model(&cluster, "n", "PodMonitor");

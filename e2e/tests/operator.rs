@@ -90,7 +90,7 @@ fn check_volume_changes(cluster: &Cluster) {
         manifest("rules", &json!({ "models": [{ "modelId": "a/b" }], "cache": { "volume": volume } }))
     };
     for case in cases {
-        apply(cluster, &with(&case["before"]));
+        cluster.apply(&with(&case["before"]));
         let output = cluster.kubectl_input(&["apply", "--dry-run=server", "-f", "-"], &with(&case["after"]));
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
         let broken = case["broken"].as_array().unwrap();
@@ -100,18 +100,13 @@ fn check_volume_changes(cluster: &Cluster) {
     }
 }
 
-fn apply(cluster: &Cluster, text: &str) {
-    let output = cluster.kubectl_input(&["apply", "-f", "-"], text);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// A control plane that knows the API, with a namespace.
 fn up(name: &'static str) -> Option<Cluster> {
     let cluster = Cluster::with_simulated_nodes(name)?;
     cluster.run(&["up", "--control-plane-only"]);
     let crd = Command::new(program("ostro-operator")).arg("crd").output().unwrap();
     // Client-side: the object fits the annotation.
-    apply(&cluster, &String::from_utf8(crd.stdout).unwrap());
+    cluster.apply(&String::from_utf8(crd.stdout).unwrap());
     await_until("the API", || cluster.kubectl_input(&["get", "infd"], "").status.success());
     cluster.kubectl(&["create", "namespace", "shop"]);
     Some(cluster)
@@ -125,7 +120,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
 
     let operator = start(&cluster, "first");
     let spec = json!({ "models": [{ "modelId": "a/b" }], "resources": { "requests": { "cpu": "100m" } } });
-    apply(&cluster, &manifest("m", &spec));
+    cluster.apply(&manifest("m", &spec));
     await_ready(&cluster, "m", "1/1");
     let found = children(&cluster, "m");
     assert_eq!(found[..4], ["deployment.apps/m", "service/m", "configmap/m-config", "serviceaccount/m"]);
@@ -136,7 +131,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
 
     // What somebody else owns is left alone, and named.
     cluster.kubectl(&["create", "service", "clusterip", "taken", "--tcp=80", "--namespace", "shop"]);
-    apply(&cluster, &manifest("taken", &spec));
+    cluster.apply(&manifest("taken", &spec));
     await_until("the reason", || {
         let ready = condition(&cluster, "taken", "Ready");
         ready.is_some_and(|ready| {
@@ -156,11 +151,8 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let before = applies(&cluster);
     operator.kill();
     let _operator = start(&cluster, "second");
-    await_until("the second to lead", || {
-        let words = ["get", "lease/ostro-operator", "--namespace", "default", "--output", "json"];
-        serde_json::from_str::<Value>(&cluster.kubectl(&words)).unwrap()["spec"]["holderIdentity"] == "second"
-    });
-    apply(&cluster, &manifest("n", &spec));
+    await_leader(&cluster, "second");
+    cluster.apply(&manifest("n", &spec));
     await_ready(&cluster, "n", "1/1");
     let of_new = applies(&cluster) - before;
     // Five children, and the status as it changed; `m` was reconciled too.
@@ -201,7 +193,7 @@ fn check_patches(cluster: &Cluster) {
     await_ready(cluster, "patched", "1/1");
     let pod = get(cluster, "deployment/patched")["spec"]["template"]["spec"].clone();
     assert_eq!((&pod["hostname"], pod["securityContext"].get("fsGroup")), (&json!("x"), None));
-    apply(cluster, &manifest("wrong", &patched(json!({ "spec": { "hostNam": "x" } }))));
+    cluster.apply(&manifest("wrong", &patched(json!({ "spec": { "hostNam": "x" } }))));
     await_until("the field to be named", || {
         condition(cluster, "wrong", "Ready").is_some_and(|ready| {
             let message = ready["message"].as_str().unwrap();
@@ -215,7 +207,7 @@ fn check_patches(cluster: &Cluster) {
 fn a_new_operator_restarts_no_pods_until_it_is_told_to() {
     let Some(cluster) = up("test-hold") else { return };
     let operator = start(&cluster, "first");
-    apply(&cluster, &manifest("m", &json!({ "models": [{ "modelId": "a/b" }] })));
+    cluster.apply(&manifest("m", &json!({ "models": [{ "modelId": "a/b" }] })));
     await_ready(&cluster, "m", "1/1");
     let before = deployed(&cluster);
     operator.kill();
@@ -260,7 +252,7 @@ fn make_volumes(cluster: &Cluster, count: usize) {
         })
     };
     let volumes: Vec<Value> = (0..count).map(volume).collect();
-    apply(cluster, &json!({ "apiVersion": "v1", "kind": "List", "items": volumes }).to_string());
+    cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": volumes }).to_string());
 }
 
 /// Names and identities of all claims.
@@ -269,6 +261,13 @@ fn claims(cluster: &Cluster) -> Vec<(String, String)> {
     let text = |claim: &Value, field: &str| claim["metadata"][field].as_str().unwrap().to_owned();
     let claims = claims["items"].as_array().unwrap().iter();
     claims.map(|claim| (text(claim, "name"), text(claim, "uid"))).collect()
+}
+
+fn await_leader(cluster: &Cluster, identity: &str) {
+    await_until(&format!("{identity} to lead"), || {
+        let words = ["get", "lease/ostro-operator", "--namespace", "default", "--output", "json"];
+        serde_json::from_str::<Value>(&cluster.kubectl(&words)).unwrap()["spec"]["holderIdentity"] == identity
+    });
 }
 
 fn with_volume(per_replica: bool) -> String {
@@ -290,7 +289,7 @@ fn replicas_keep_caches_of_their_own() {
         })
     };
     cluster.kubectl(&["create", "quota", "none", "--hard=pods=0", "--namespace", "shop"]);
-    apply(&cluster, &with_volume(true));
+    cluster.apply(&with_volume(true));
     await_until("the quota to be named", || says("QuotaExceeded", "exceeded quota: none"));
     cluster.kubectl(&["delete", "quota", "none", "--namespace", "shop"]);
     await_until("the claim to be named", || says("PVCUnbound", "the claim cache-m-0 "));
@@ -312,20 +311,17 @@ fn replicas_keep_caches_of_their_own() {
     std::thread::sleep(std::time::Duration::from_secs(3));
     operator.kill();
     let _operator = start(&cluster, "second");
-    await_until("the second to lead", || {
-        let words = ["get", "lease/ostro-operator", "--namespace", "default", "--output", "json"];
-        serde_json::from_str::<Value>(&cluster.kubectl(&words)).unwrap()["spec"]["holderIdentity"] == "second"
-    });
+    await_leader(&cluster, "second");
     std::thread::sleep(std::time::Duration::from_secs(3));
     assert_eq!(applies(&cluster), before);
 
-    apply(&cluster, &with_volume(false));
+    cluster.apply(&with_volume(false));
     await_until("a Deployment", || {
         has(&cluster, "deployment.apps/m") && !has(&cluster, "statefulset.apps/m")
     });
     await_ready(&cluster, "m", "2/2");
     assert!(!has(&cluster, "service/m-headless") && has(&cluster, "persistentvolumeclaim/m-cache"));
-    apply(&cluster, &with_volume(true));
+    cluster.apply(&with_volume(true));
     await_until("a StatefulSet", || {
         has(&cluster, "statefulset.apps/m") && !has(&cluster, "deployment.apps/m")
     });

@@ -3,11 +3,10 @@
 use std::path::Path;
 use std::process::Output;
 
-use ostro_e2e::daemon;
 use serde_json::{Value, json};
 
-use crate::objects::{PYTHON, apply, await_phase, client, pods};
-use crate::support::Cluster;
+use crate::objects::{PYTHON, await_phase, client, pods};
+use crate::support::{self, Cluster};
 
 const QUESTION: &str = "What is the capital of France?";
 
@@ -20,7 +19,7 @@ pub(crate) fn openai(cluster: &Cluster, model: &Path) {
             { "name": "OSTRO_MODEL", "value": model.file_stem().unwrap().to_str().unwrap() },
         ],
     });
-    apply(cluster, &client("openai", None, &container));
+    cluster.apply(&client("openai", None, &container));
     await_phase(cluster, "openai", "Succeeded");
     let told = cluster.kubectl(&["logs", "openai"]);
     eprintln!("  {}", told.lines().find(|line| line.starts_with("Ran ")).unwrap());
@@ -39,12 +38,8 @@ pub(crate) fn kubectl_ostro(cluster: &Cluster) {
 
 /// Exit code and all output of `kubectl ostro`.
 pub(crate) fn ostro(cluster: &Cluster, words: &[&str]) -> (i32, String) {
-    let programs = daemon::binary().unwrap().parent().unwrap().to_owned();
-    assert!(programs.join("kubectl-ostro").is_file(), "kubectl-ostro is not built: cargo build --workspace");
-    let path = std::env::var_os("PATH").unwrap();
-    let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path))).unwrap();
-    let mut command = cluster.command(&["exec", "--", "kubectl", "ostro"]);
-    let Output { status, stdout, stderr } = command.args(words).env("PATH", path).output().unwrap();
+    let Output { status, stdout, stderr } =
+        support::operator::kubectl_ostro(cluster, words).output().unwrap();
     let text = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
     (status.code().unwrap(), text)
 }

@@ -1,8 +1,9 @@
 //! A hub in the cluster's network, from which pods download as from the real one.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
+use ostro_e2e::process::Owned;
 use ostro_e2e::{cache, model};
 use serde_json::{Value, json};
 
@@ -16,7 +17,7 @@ pub(crate) const TOKEN: &str = "right";
 
 /// Ends with the step.
 pub(crate) struct Hub {
-    process: Child,
+    _process: Owned,
     url: String,
 }
 
@@ -24,13 +25,6 @@ impl Hub {
     /// What makes pods ask this hub.
     pub(crate) fn environment(&self) -> Value {
         json!([{ "name": "HF_ENDPOINT", "value": self.url }])
-    }
-}
-
-impl Drop for Hub {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -45,8 +39,9 @@ pub(crate) fn start(cluster: &Cluster) -> Hub {
     let mut command = cluster.command(&["exec", "--", env!("CARGO_BIN_EXE_ostro-e2e"), "hub", "serve"]);
     command.args(["--listen", &format!("{host}:0"), "--token", TOKEN, "--gated", GATED]);
     command.args(["--model", &models[0], "--model", &models[1]]);
-    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut process = Owned::new(process);
     let mut url = String::new();
     BufReader::new(process.stdout.take().unwrap()).read_line(&mut url).unwrap();
-    Hub { process, url: url.trim().to_owned() }
+    Hub { _process: process, url: url.trim().to_owned() }
 }

@@ -20,17 +20,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use objects::{PYTHON, apply, await_ready, chat, pods};
+use objects::{PYTHON, await_ready, chat, pods};
 use ostro_e2e::image::{self, with_python};
 use ostro_e2e::{daemon, model, python};
 use support::Cluster;
-
-const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
+use support::chart::{helm, install_api};
+use support::helm::{CHARTS, NAMESPACE, RELEASE};
+use support::operator::program;
 
 fn images(folder: &Path) -> PathBuf {
     let archive = folder.join("images.tar");
     let daemon = daemon::binary().unwrap();
-    let operator = daemon.with_file_name("ostro-operator");
+    let operator = program("ostro-operator");
     let mut command = Command::new(env!("CARGO_BIN_EXE_ostro-e2e"));
     command
         .args(["image", "build", "--out"])
@@ -53,14 +54,13 @@ fn client_image(folder: &Path) -> PathBuf {
 }
 
 fn install(cluster: &Cluster) {
-    let chart = |name: &str| format!("{CHARTS}/{name}");
-    cluster.run(&["exec", "--", "helm", "install", "ostro-crds", &chart("ostro-crds")]);
+    install_api(cluster);
     let images = ["image.repository=registry.local/ostro-operator", "image.tag=dev"];
     let daemon = ["daemonImage.repository=registry.local/ostro", "daemonImage.tag=dev"];
     let set = [images, daemon].concat().join(",");
-    let words =
-        ["exec", "--", "helm", "install", "ostro-operator", &chart("ostro-operator"), "--namespace", "ostro"];
-    cluster.run(&[&words[..], &["--create-namespace", "--set", &set, "--wait", "--timeout", "90s"]].concat());
+    let chart = format!("{CHARTS}/ostro-operator");
+    let words = ["install", RELEASE, &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", &set];
+    helm(cluster, &[&words[..], &["--wait", "--timeout", "90s"]].concat());
 }
 
 fn start(cluster: &Cluster) {
@@ -87,7 +87,7 @@ fn models_are_served_on_real_nodes() {
     let model = &model::ensure_gguf("smollm2-135m-instruct").unwrap();
     step("images, two nodes, Helm", || start(&cluster));
     let ((), took) = step("a model of the node's disk, from apply to Ready", || {
-        apply(&cluster, &chat(model, 8));
+        cluster.apply(&chat(model, 8));
         await_ready(&cluster, "chat");
     });
     assert!(took < Duration::from_secs(20), "{took:?}");

@@ -51,11 +51,6 @@ pub(crate) fn load(words: &[&str]) -> Value {
     json!({ "image": OSTRO, "args": args })
 }
 
-pub(crate) fn apply(cluster: &Cluster, object: &Value) {
-    let output = cluster.kubectl_input(&["apply", "-f", "-"], &object.to_string());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
 pub(crate) fn get(cluster: &Cluster, words: &[&str]) -> Value {
     let words = [&["get", "--output", "json"], words].concat();
     serde_json::from_str(&cluster.kubectl(&words)).unwrap()

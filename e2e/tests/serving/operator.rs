@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::crash::process_of;
-use crate::objects::{apply, object};
+use crate::objects::object;
 use crate::support::{Cluster, await_until};
 
 const NAMESPACE: &str = "killed";
@@ -21,7 +21,7 @@ const CHILDREN: &str = "deployments,services,configmaps,serviceaccounts,controll
 
 pub(crate) fn kill(cluster: &Cluster) {
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
-    apply(cluster, &objects());
+    cluster.apply(&objects());
     await_reconciled(cluster);
     let undisturbed = state(cluster);
     remove(cluster);
@@ -56,7 +56,7 @@ fn objects() -> Value {
 fn kill_while_applying(cluster: &Cluster, after: Duration) -> usize {
     let pid = process_of(&operator(cluster), "ostro-operator").expect("it runs on this machine").to_string();
     std::thread::scope(|scope| {
-        let applied = scope.spawn(|| apply(cluster, &objects()));
+        let applied = scope.spawn(|| cluster.apply(&objects()));
         // The moment is what is tested: no condition tells it.
         std::thread::sleep(after);
         assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::hub::{self, GATED, Hub, MODEL, TOKEN};
-use crate::objects::{apply, object, ready_condition};
+use crate::objects::{object, ready_condition};
 use crate::support::{Cluster, await_until};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -22,12 +22,12 @@ struct Case {
 pub(crate) fn check(cluster: &Cluster) {
     let hub = hub::start(cluster);
     for token in [TOKEN, "wrong"] {
-        apply(cluster, &secret(token));
+        cluster.apply(&secret(token));
     }
     let mut waiting = cases(&hub);
     let start = Instant::now();
     for case in &waiting {
-        apply(cluster, &object(case.name, &case.spec));
+        cluster.apply(&object(case.name, &case.spec));
     }
     await_until("reasons of all", || {
         waiting.retain(|case| !is_told(cluster, case, start));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::objects::{apply, await_phase, await_ready, client, get, load, pods};
+use crate::objects::{await_phase, await_ready, client, get, load, pods};
 use crate::support::{Cluster, await_until};
 
 /// Those on their way out too.
@@ -11,9 +11,9 @@ const PODS: [&str; 6] = ["get", "pods", "--selector", "app.kubernetes.io/instanc
 /// Clients ask from before the update until the replaced pod has gone.
 pub(crate) fn rolling_update(cluster: &Cluster, object: &Value) {
     let before = cluster.kubectl(&PODS);
-    apply(cluster, &client("updated", None, &load(&["--rate", "8", "--requests", "160"])));
+    cluster.apply(&client("updated", None, &load(&["--rate", "8", "--requests", "160"])));
     await_phase(cluster, "updated", "Running");
-    apply(cluster, object);
+    cluster.apply(object);
     await_ready(cluster, "chat");
     await_until("the replaced pod to go", || {
         let now = cluster.kubectl(&PODS);
@@ -32,7 +32,7 @@ pub(crate) fn drain(cluster: &Cluster) {
     assert!(!has_left(&pods(cluster, "chat")), "no pod is on {drained}");
 
     // Half a minute of requests, whether the last is answered or not.
-    apply(cluster, &client("drained", Some(stays), &load(&["--rate", "4", "--requests", "120"])));
+    cluster.apply(&client("drained", Some(stays), &load(&["--rate", "4", "--requests", "120"])));
     await_phase(cluster, "drained", "Running");
     cluster.kubectl(&["drain", drained, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s"]);
     await_phase(cluster, "drained", "Running");

@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::Cluster;
 use super::helm::{CHARTS, NAMESPACE, RELEASE};
+use super::operator::Operator;
 
 /// The cluster's kubeconfig, with a token of the service account in place of the administrator's certificate.
-pub fn kubeconfig(cluster: &Cluster) -> PathBuf {
+fn kubeconfig(cluster: &Cluster) -> PathBuf {
     let token = cluster.kubectl(&["create", "token", RELEASE, "--namespace", NAMESPACE]);
     let text = cluster.kubectl(&["config", "view", "--raw", "--flatten", "--output", "json"]);
     let mut config: Value = serde_json::from_str(&text).unwrap();
@@ -33,4 +34,11 @@ pub fn release(cluster: &Cluster, verb: &str, values: &str) {
     let words =
         [verb, RELEASE, &chart, "--namespace", NAMESPACE, "--set", values, "--wait", "--timeout", "60s"];
     helm(cluster, &words);
+}
+
+/// With the rights of the chart's service account.
+pub fn start_operator(cluster: &Cluster, words: &[&str]) -> Operator {
+    let kubeconfig = format!("KUBECONFIG={}", kubeconfig(cluster).display());
+    let all = ["--image", "registry.local/ostro:1", "--lease-namespace", NAMESPACE];
+    Operator::start_by(cluster, &["env", &kubeconfig], &[&all[..], words].concat())
 }

@@ -6,8 +6,8 @@ pub mod helm;
 pub mod operator;
 pub mod prometheus;
 
+use std::fmt::Display;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -97,6 +97,12 @@ impl Cluster {
         self.exec_input(&[&["kubectl"], words].concat(), input)
     }
 
+    /// Of a document in YAML or JSON.
+    pub fn apply(&self, document: &dyn Display) {
+        let output = self.kubectl_input(&["apply", "-f", "-"], &document.to_string());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     pub fn exec_input(&self, words: &[&str], input: &str) -> Output {
         let mut command = self.command(&[&["exec", "--"], words].concat());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -141,11 +147,6 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         let _ = self.command(&["down"]).stderr(Stdio::null()).status();
     }
-}
-
-/// A port of loopback that nothing listens on now.
-pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
 
 pub fn await_until(what: &str, mut is_done: impl FnMut() -> bool) {

@@ -1,13 +1,15 @@
 //! The operator as a process outside of the cluster, since simulated nodes run nothing.
 
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::{Command, Stdio};
 
-use super::{Cluster, free_port};
+use ostro_e2e::process::{Owned, free_port};
+
+use super::Cluster;
 
 /// Ends with the test.
 pub struct Operator {
-    process: Child,
+    process: Owned,
     port: u16,
 }
 
@@ -19,12 +21,12 @@ impl Operator {
 
     /// By a program before it, such as `env`.
     pub fn start_by(cluster: &Cluster, before: &[&str], words: &[&str]) -> Operator {
-        let port = free_port();
+        let port = free_port().unwrap();
         let mut command = cluster.command(&[&["exec", "--"], before].concat());
         command.arg(program("ostro-operator")).args(["run", "--listen", &format!("127.0.0.1:{port}")]);
         command.args(words);
         let process = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        Operator { process, port }
+        Operator { process: Owned::new(process), port }
     }
 
     /// Of loopback, for probes and metrics.
@@ -35,15 +37,6 @@ impl Operator {
     pub fn kill(mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        // Not again by `drop`.
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Operator {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 
@@ -53,4 +46,14 @@ pub fn program(name: &str) -> PathBuf {
     let path = test.ancestors().nth(2).unwrap().join(name);
     assert!(path.exists(), "{} is not built: cargo build --workspace", path.display());
     path
+}
+
+/// `kubectl ostro`, with the plugin where kubectl finds it.
+pub fn kubectl_ostro(cluster: &Cluster, words: &[&str]) -> Command {
+    let folder = program("kubectl-ostro").parent().unwrap().to_owned();
+    let path = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&path))).unwrap();
+    let mut command = cluster.command(&[&["exec", "--", "kubectl", "ostro"], words].concat());
+    command.env("PATH", path);
+    command
 }

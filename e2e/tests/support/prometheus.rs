@@ -1,15 +1,16 @@
 //! The Prometheus operator and a Prometheus as processes outside of the cluster, since simulated nodes run nothing.
 
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 
+use ostro_e2e::process::{Owned, free_port};
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
 
-use super::{Cluster, await_until, free_port};
+use super::{Cluster, await_until};
 
 /// Ends with the test, and shows its log if that has failed.
 pub struct Process {
-    child: Child,
+    _child: Owned,
     log: NamedTempFile,
 }
 
@@ -18,14 +19,12 @@ impl Process {
         let log = NamedTempFile::new().unwrap();
         let mut command = cluster.command(&[&["exec", "--"], words].concat());
         command.stdin(Stdio::null()).stdout(log.reopen().unwrap()).stderr(log.reopen().unwrap());
-        Process { child: command.spawn().unwrap(), log }
+        Process { _child: Owned::new(command.spawn().unwrap()), log }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("{}", std::fs::read_to_string(&self.log).unwrap_or_default());
         }
@@ -90,7 +89,7 @@ pub struct Prometheus {
 impl Prometheus {
     /// In a folder of its own, where its configuration is written to.
     pub fn start(cluster: &Cluster, config: &Value) -> Prometheus {
-        let (folder, port) = (TempDir::new().unwrap(), free_port());
+        let (folder, port) = (TempDir::new().unwrap(), free_port().unwrap());
         let file = folder.path().join("prometheus.yaml");
         std::fs::write(&file, config.to_string()).unwrap();
         let words = [
