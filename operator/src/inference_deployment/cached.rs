@@ -68,15 +68,11 @@ impl Cached {
                 if !is_unchanged(wanted, &live) {
                     return false;
                 }
-                let template = match kind {
-                    ChildKind::Deployment | ChildKind::StatefulSet => {
-                        content_hash(&wanted.data["spec"]["template"])
-                    }
-                    _ => String::new(),
-                };
+                let has_template = ChildKind::WORKLOADS.contains(&kind);
+                let template = has_template.then(|| content_hash(&wanted.data["spec"]["template"]));
                 let hash = hash.map(String::as_str).unwrap_or_default().into();
                 let rest = rest(kind, live).into();
-                *body = Body::Checked { hash, template: template.into(), rest };
+                *body = Body::Checked { hash, template: template.unwrap_or_default().into(), rest };
                 true
             }
         }

@@ -1,5 +1,6 @@
-//! A Deployment or StatefulSet that no readable revision tells of, such as one from before there were any: its pods must go on, so what
-//! they run is what is kept. The fields that the operator applied are found by the API server's own account of them.
+//! A Deployment or StatefulSet that no readable revision tells of, such as one from before there were any: its pods must
+//! go on, so what they run is what is kept. The fields that the operator applied are found by the API server's own
+//! account of them.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::DynamicObject;
