@@ -68,11 +68,16 @@ impl<const TYPE: u32> Kernel for Unpack<TYPE> {
         let from = const { format_of(TYPE) };
         let to = from.expanded();
         assert!(self.blocks * to.panel_block_bytes() <= ROOM, "a run of {} blocks", self.blocks);
+        // Fetched while the tiles of this run work: they take long enough, and read none of it.
+        let next_run = self.blocks * from.panel_block_bytes();
         for block in 0..self.blocks {
             // SAFETY: inside both panels, see above.
             unsafe {
                 let packed = self.packed.add(block * from.panel_block_bytes());
                 let out = self.out.add(block * to.panel_block_bytes());
+                for line in 0..from.panel_block_bytes().div_ceil(64) {
+                    S::prefetch_second(packed.wrapping_add(next_run + line * 64));
+                }
                 for sub in 0..from.subs {
                     let (packed, out) = (packed.add(sub * from.sub_bytes()), out.add(sub * to.sub_bytes()));
                     for half in 0..2 {

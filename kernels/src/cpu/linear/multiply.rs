@@ -1,7 +1,7 @@
 //! One thread's part of a product: its own contiguous panels of weights, all rows of activations.
 //!
-//! Rows are taken in blocks whose digits stay in the second cache while the panels pass; inside a block,
-//! tile by tile, a part of the panel stays in the first. A matrix unit takes a whole block of rows as one tile.
+//! Rows are taken in blocks that all panels pass; inside a block, tile by tile, a part of the panel stays in the
+//! first cache. A matrix unit takes a whole block of rows as one tile.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -20,10 +20,9 @@ use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::rows::SharedRows;
 use crate::cpu::simd::{Kernel, Simd16};
 
-/// The most rows of a block.
-const ROW_BLOCK: usize = 128;
-/// Bytes of a block's activations that stay in the second cache while the panels pass.
-const FAR_BYTES: usize = 768 << 10;
+/// The most rows of a block: every block streams the panels, and unpacks them, once more. Activations beyond the second
+/// cache cost nothing, since tiles read them in order.
+const ROW_BLOCK: usize = 256;
 /// Rows of a block for a matrix unit, which expands a panel for every block: with 1536 columns 1.5 MiB.
 const WIDE_ROW_BLOCK: usize = 512;
 
@@ -55,18 +54,10 @@ pub(crate) enum Prepared {
     Wide { code: MatrixCode, digits: *const i8, scales: *const f32 },
 }
 
-impl Weights<'_> {
-    fn columns(&self) -> usize {
-        match self {
-            Self::Stack { parts, .. } => parts[0].columns(),
-            Self::Gated { gate, .. } => gate.columns(),
-        }
-    }
-}
-
-/// Whole tiles of rows; their activations take up to four bytes each.
-fn row_block(columns: usize) -> usize {
-    (FAR_BYTES / (4 * columns)).clamp(16, ROW_BLOCK) / 4 * 4
+/// Rows of a block: whole tiles, about as many in each.
+fn row_block(rows: usize) -> usize {
+    let blocks = rows.div_ceil(ROW_BLOCK).max(1);
+    rows.div_ceil(blocks).next_multiple_of(4)
 }
 
 /// Results of a panel.
@@ -85,7 +76,7 @@ impl Kernel for Multiply<'_> {
         // SAFETY: see above.
         unsafe {
             let block = match self.prepared {
-                Prepared::Rows { .. } => row_block(self.weights.columns()),
+                Prepared::Rows { .. } => row_block(self.rows.count),
                 Prepared::Wide { code, .. } => {
                     (code.configure)();
                     WIDE_ROW_BLOCK
