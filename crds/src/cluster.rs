@@ -32,10 +32,15 @@ pub struct Cache {
     pub size_limit: Option<Quantity>,
 }
 
+/// CEL estimates the cost of reading an amount by its length.
+const SIZE_MAX: u64 = 64;
+
 /// A claim that the operator makes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CacheVolume {
+    /// Such as `20Gi`.
+    #[schemars(extend("maxLength" = SIZE_MAX))]
     pub size: Quantity,
     /// Absent takes the cluster's default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,7 @@
 
 mod cluster;
 mod crd;
+mod quantity;
 mod rules;
 mod schema;
 mod spec;
@@ -17,6 +18,7 @@ pub use cluster::{
     NetworkPolicyOptions, Probe, Probes, Rollout, RolloutStrategy, ServiceOptions,
 };
 pub use crd::{CRD_BYTES_MAX, crd_json};
+pub use quantity::quantity;
 pub use spec::{InferenceDeployment, InferenceDeploymentSpec};
 pub use status::{ConditionType, InferenceDeploymentStatus, ModelState, ModelStatus, Phase, Reason};
 pub use validate::ValidSpec;

@@ -137,6 +137,11 @@ fn cluster_rules() -> Vec<CelRule> {
     vec![
         rule(&format!("!has(self.cache) || size({sources}) <= 1"), "cache", cluster::ONE_CACHE),
         rule(
+            &format!("!(has(self.cache) && has(self.cache.volume)) || {}", has_size("self")),
+            "cache.volume.size",
+            cluster::NO_SIZE,
+        ),
+        rule(
             "!has(self.disruptionBudget) || !(has(self.disruptionBudget.minAvailable) && \
              has(self.disruptionBudget.maxUnavailable))",
             "disruptionBudget",
@@ -209,7 +214,19 @@ fn monitoring_rules() -> Vec<CelRule> {
     ]
 }
 
-/// The API server changes no claims of a StatefulSet, and replaces its pods in one way only.
+/// A volume's size as text, since a manifest may have it as a number.
+fn size(of: &str) -> String {
+    format!("string({of}.cache.volume.size)")
+}
+
+/// Whether that is one.
+fn has_size(of: &str) -> String {
+    let size = size(of);
+    format!("(isQuantity({size}) && quantity({size}).isGreaterThan(quantity('0')))")
+}
+
+/// The API server changes no claims of a StatefulSet, and replaces its pods in one way only. A size that is none was
+/// never applied: it may be put right.
 fn per_replica_rules() -> Vec<CelRule> {
     let is_set = |of: &str| {
         format!(
@@ -223,7 +240,7 @@ fn per_replica_rules() -> Vec<CelRule> {
         format!("(has({of}.cache.volume.accessMode) ? {of}.cache.volume.accessMode : 'ReadWriteOnce')")
     };
     let is_same = [
-        "self.cache.volume.size == oldSelf.cache.volume.size".to_owned(),
+        format!("quantity({}).compareTo(quantity({})) == 0", size("self"), size("oldSelf")),
         format!("{} == {}", class("self"), class("oldSelf")),
         format!("{} == {}", mode("self"), mode("oldSelf")),
     ];
@@ -237,7 +254,14 @@ fn per_replica_rules() -> Vec<CelRule> {
             message: format!("cache.volume.perReplica {}", cluster::ONE_BY_ONE),
         },
         CelRule {
-            rule: format!("!({}) || !({}) || ({})", is_set("self"), is_set("oldSelf"), is_same.join(" && ")),
+            rule: format!(
+                "!({}) || !({}) || !{} || !{} || ({})",
+                is_set("self"),
+                is_set("oldSelf"),
+                has_size("self"),
+                has_size("oldSelf"),
+                is_same.join(" && ")
+            ),
             message: format!("cache.volume {}", cluster::FIXED_CLAIMS),
         },
     ]

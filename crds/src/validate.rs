@@ -7,6 +7,7 @@ use ostro_config::{Document, Loaded, Place, Problem, Problems};
 use serde_json::{Map, Value};
 
 use crate::cluster::{Cache, CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
+use crate::quantity::quantity;
 use crate::spec::InferenceDeploymentSpec;
 
 /// A spec whose rules hold, with the daemon's configuration that it asks for.
@@ -38,6 +39,7 @@ pub(crate) mod cluster_messages {
     pub(crate) const NO_METRICS: &str = "conflicts with server.disableMetrics";
     pub(crate) const ONE_BY_ONE: &str = "has neither rollout.maxSurge, rollout.maxUnavailable nor rollout.strategy Recreate: \
          a StatefulSet replaces its pods one by one";
+    pub(crate) const NO_SIZE: &str = "must be an amount above 0, such as 20Gi";
     pub(crate) const FIXED_CLAIMS: &str = "cannot change while perReplica is true, since a StatefulSet keeps its claims: take perReplica out first";
 }
 
@@ -98,6 +100,7 @@ impl InferenceDeploymentSpec {
         let is_loopback = host.starts_with("127.") || ["localhost", "::1"].contains(&host.as_str());
         [
             ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),
+            ("cache.volume.size", NO_SIZE, self.cache.as_ref().is_some_and(Cache::has_no_size)),
             (
                 "disruptionBudget",
                 ONE_BUDGET,
@@ -185,6 +188,11 @@ impl Cache {
             size_limit.is_some(),
         ];
         set.iter().filter(|is_set| **is_set).count() > 1
+    }
+
+    fn has_no_size(&self) -> bool {
+        let amount = self.volume.as_ref().map(|volume| quantity(&volume.size.0).unwrap_or_default());
+        amount.is_some_and(|amount| amount <= 0.0)
     }
 }
 

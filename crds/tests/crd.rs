@@ -139,7 +139,14 @@ fn claims_of_replicas_stay_as_they_are() {
     let mut cases: Vec<Case> = serde_json::from_str(include_str!("volume_changes.json")).unwrap();
     let volume = cases[2].before.clone();
     cases.push(Case { before: volume.clone(), after: Value::Null, broken: Vec::new() });
-    cases.push(Case { before: Value::Null, after: volume, broken: Vec::new() });
+    cases.push(Case { before: Value::Null, after: volume.clone(), broken: Vec::new() });
+    // As from before there was a rule for sizes.
+    let with_size = |size: &str| json!({ "size": size, "perReplica": true });
+    cases.extend(["none", "0"].map(|size| Case {
+        before: with_size(size),
+        after: volume.clone(),
+        broken: Vec::new(),
+    }));
     for Case { before, after, broken } in &cases {
         let checked = Validator::new().validate(schema, &object(after), Some(&object(before)));
         let errors = checked.err().into_iter().flatten();

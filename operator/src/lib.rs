@@ -12,7 +12,6 @@ mod kubectl;
 mod leader;
 mod metrics;
 mod offline;
-mod quantity;
 mod run;
 #[cfg(test)]
 mod tests;

@@ -2,14 +2,13 @@
 
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt};
-use ostro_crds::InferenceDeployment;
+use ostro_crds::{InferenceDeployment, quantity};
 use serde_json::Value;
 
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::cached::Cached;
 use super::children::Children;
 use super::optional::Lack;
-use crate::quantity::quantity;
 
 /// The one field manager.
 pub(crate) const MANAGER: &str = "ostro-operator";

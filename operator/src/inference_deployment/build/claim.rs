@@ -9,7 +9,6 @@ use ostro_crds::{CacheVolume, InferenceDeploymentSpec};
 
 use super::names::{Names, labels};
 use super::volumes::CACHE_VOLUME;
-use crate::quantity::quantity;
 
 /// Of an object whose replicas have claims: its StatefulSet's pods bear the name with 11 characters more, in a label.
 const NAME_MAX: usize = 52;
@@ -44,11 +43,6 @@ pub(super) fn check(
         let (key, value) = (key.to_owned(), value.map(str::to_owned));
         problems.push(Problem { place: Place::Default, key, value, message });
     };
-    let volume = spec.cache.as_ref().and_then(|cache| cache.volume.as_ref());
-    let size = volume.map(|volume| volume.size.0.as_str());
-    if let Some(size) = size.filter(|size| !quantity(size).is_some_and(|bytes| bytes > 0.0)) {
-        add("cache.volume.size", Some(size), "must be an amount above 0, such as 20Gi".to_owned());
-    }
     if spec.volume_per_replica().is_some() {
         if names.name.len() > NAME_MAX {
             let message = format!("must have {NAME_MAX} characters at most with cache.volume.perReplica");

@@ -4,11 +4,10 @@
 //! the models are in the pod already, and to load it. With a GPU, or without that limit, nothing bounds the weights:
 //! a time for each model. Either is generous, since a startup probe costs nothing once it has passed.
 
-use ostro_crds::InferenceDeploymentSpec;
+use ostro_crds::{InferenceDeploymentSpec, quantity};
 use serde_json::Value;
 
 use super::gpu;
-use crate::quantity::quantity;
 
 /// For downloading and loading weights of unknown size.
 const SECONDS_A_MODEL: i32 = 1800;

@@ -186,9 +186,6 @@ fn what_a_stateful_set_cannot_be_is_refused_by_name() {
     assert_eq!(refused(&longest, of_size("1Gi")), [""; 0]);
     assert_eq!(refused(&longer, of_size("1Gi")), ["metadata.name"]);
     assert_eq!(refused(&longer, json!({ "cache": { "volume": { "size": "1Gi" } } })), [""; 0]);
-    for size in ["0", "-5Gi", "abc", ""] {
-        assert_eq!(refused("m", of_size(size)), ["cache.volume.size"], "{size}");
-    }
     for (patch, field) in [
         (json!({ "volumes": [{ "name": "cache", "emptyDir": {} }] }), "volumes[cache]"),
         (json!({ "hostname": "x" }), "hostname"),

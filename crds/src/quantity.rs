@@ -1,9 +1,10 @@
-//! Kubernetes' amounts, such as `500m`, `1Gi` or `12e6`.
+//! Kubernetes' amounts, such as `500m`, `1Gi` or `12e6`: what the API server's `quantity()` takes.
 
 /// `None` for what is no amount.
-pub(crate) fn quantity(text: &str) -> Option<f64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
+pub fn quantity(text: &str) -> Option<f64> {
+    let sign = usize::from(text.starts_with(['+', '-']));
+    let digits = text[sign..].find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(digits.map_or(text.len(), |digits| sign + digits));
     Some(number.parse::<f64>().ok()? * factor(unit)?)
 }
 
@@ -25,7 +26,8 @@ fn factor(unit: &str) -> Option<f64> {
         "Ti" => 1024f64.powi(4),
         "Pi" => 1024f64.powi(5),
         "Ei" => 1024f64.powi(6),
-        _ => 10f64.powi(unit.strip_prefix(['e', 'E'])?.parse().ok()?),
+        // Within bounds, for no amount to become nothing or infinite.
+        _ => 10f64.powi(unit.strip_prefix(['e', 'E'])?.parse::<i32>().ok()?.clamp(-200, 200)),
     })
 }
 
@@ -43,11 +45,16 @@ mod tests {
             ("12e6", "12M"),
             ("1E3", "1k"),
             ("1E", "1000P"),
+            ("+1Gi", "1Gi"),
+            ("5.", "5"),
+            (".5", "5e-1"),
         ] {
             assert_eq!(quantity(one), quantity(other), "{one}");
         }
         assert_ne!(quantity("1G"), quantity("1Gi"));
-        for text in ["image:1", "", "Gi", "1.2.3", "1e", "1 Gi"] {
+        assert!(quantity("-1Gi").is_some_and(|amount| amount < 0.0));
+        assert!(quantity("1e-999").is_some_and(|amount| amount > 0.0));
+        for text in ["image:1", "", "Gi", "1.2.3", "1e", "1 Gi", "1gi", "+-1", "+", "1GiB"] {
             assert_eq!(quantity(text), None, "{text:?}");
         }
     }
