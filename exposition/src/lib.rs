@@ -14,11 +14,13 @@ pub enum Exposition {
 }
 
 impl Exposition {
-    /// By the `accept` header.
+    /// By the `accept` header: OpenMetrics where it is named, and plain text is not liked better.
     pub fn accepted(accept: Option<&str>) -> Exposition {
-        match accept {
-            Some(accept) if accept.contains("application/openmetrics-text") => Exposition::OpenMetrics,
-            _ => Exposition::Text,
+        let quality = |form| accept.map_or(0.0, |accept| quality(accept, form));
+        let openmetrics = quality("application/openmetrics-text");
+        match openmetrics > 0.0 && openmetrics >= quality("text/plain") {
+            true => Exposition::OpenMetrics,
+            false => Exposition::Text,
         }
     }
 
@@ -38,6 +40,17 @@ impl Exposition {
             Exposition::Text => as_text(&text),
         }
     }
+}
+
+/// The most that a header gives to a media type (RFC 9110, 12.5.1): its `q`, which is 1 unless said; 0 refuses it.
+fn quality(accept: &str, form: &str) -> f32 {
+    let ranges = accept.split(',').map(|range| range.split(';').map(str::trim));
+    let of_form = ranges.filter_map(|mut range| range.next()?.eq_ignore_ascii_case(form).then_some(range));
+    let weights = of_form.map(|mut parameters| {
+        let weight = parameters.find_map(|one| one.strip_prefix(['q', 'Q'])?.strip_prefix('='));
+        weight.map_or(1.0, |weight| weight.parse().unwrap_or(0.0))
+    });
+    weights.fold(0.0, f32::max)
 }
 
 /// Prometheus' form names a counter as its samples do (`x_total`), knows no `info` type and no end marker.
@@ -95,7 +108,22 @@ mod tests {
     #[test]
     fn the_accept_header_chooses() {
         assert_eq!(Exposition::accepted(None), Exposition::Text);
-        assert_eq!(Exposition::accepted(Some("text/plain")), Exposition::Text);
-        assert_eq!(Exposition::accepted(Some(OPENMETRICS)), Exposition::OpenMetrics);
+        for accept in [
+            "text/plain",
+            "*/*",
+            "application/openmetrics-text;q=0",
+            "application/openmetrics-text; version=1.0.0; q=0.0, */*",
+            "text/plain;version=0.0.4;q=0.5,application/openmetrics-text;version=1.0.0;q=0.4",
+            "application/openmetrics-text;q=much",
+        ] {
+            assert_eq!(Exposition::accepted(Some(accept)), Exposition::Text, "{accept}");
+        }
+        for accept in [
+            OPENMETRICS,
+            "Application/OpenMetrics-Text;Q=0.1",
+            "text/plain;q=0.3, application/openmetrics-text;version=0.0.1;q=0, application/openmetrics-text;q=0.4",
+        ] {
+            assert_eq!(Exposition::accepted(Some(accept)), Exposition::OpenMetrics, "{accept}");
+        }
     }
 }
