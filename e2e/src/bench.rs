@@ -59,8 +59,7 @@ pub fn run(options: &Options) -> Result<()> {
     let rows = rows::chosen(&options.only)?;
     let machine = Machine::read()?;
     let file = model::ensure_gguf(&options.model)?;
-    let folder = options.page.parent().unwrap_or(Path::new("."));
-    ensure!(folder.is_dir(), "--page: the folder {} does not exist", folder.display());
+    page::check_folder(&options.page)?;
     let binary = daemon::binary()?;
     ensure!(is_release(&binary), "{} is not a release build: cargo build --release", binary.display());
     eprintln!("{}", machine.describe());

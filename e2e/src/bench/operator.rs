@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::machine::Machine;
 use super::program::output_of;
-use super::{first_line, is_release};
+use super::{first_line, is_release, page};
 use crate::cluster::Simulated;
 use api::Api;
 use stages::Bench;
@@ -49,8 +49,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<()> {
     let program = process::program()?;
     ensure!(is_release(&program), "{} is not a release build: cargo build --release", program.display());
-    let folder = options.page.parent().unwrap_or(Path::new("."));
-    ensure!(folder.is_dir(), "--page: the folder {} does not exist", folder.display());
+    page::check_folder(&options.page)?;
     let machine = Machine::read()?;
     eprintln!("{}", machine.describe());
     let cluster = Simulated::up(&NAME.parse().map_err(anyhow::Error::msg)?, NODES)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 const HEAD: &str = "# Benchmarks
 
@@ -23,6 +23,13 @@ pub(super) struct Section {
     /// Such as `SmolLM2-135M, x86-64 with AMX`.
     pub(super) title: String,
     pub(super) body: String,
+}
+
+/// Before hours of work: whether there is a folder for a page to be written to.
+pub(super) fn check_folder(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(folder.is_dir(), "--page: the folder {} does not exist", folder.display());
+    Ok(())
 }
 
 /// Puts the section into the page at `path`.
@@ -49,6 +56,13 @@ fn with_section(old: &str, section: Section) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_may_be_named_without_a_folder() {
+        check_folder(Path::new("x.md")).unwrap();
+        check_folder(&std::env::temp_dir().join("x.md")).unwrap();
+        check_folder(Path::new("no-such-folder/x.md")).unwrap_err();
+    }
 
     #[test]
     fn a_run_replaces_its_section_and_no_other() {
