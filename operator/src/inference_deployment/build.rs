@@ -88,7 +88,7 @@ pub(crate) fn render(
     let config_hash = config_map::content_hash(&config_map::build(&names, &config));
     let input = pod::PodInput { defaults, config_hash: &config_hash };
     let template = pod::build(&names, &owner.spec, &valid.daemon, &input)?;
-    claim::check(&names, &owner.spec, &template)?;
+    claim::check(&names, &owner.spec)?;
     Ok(Rendering {
         renderer: Some(env!("CARGO_PKG_VERSION").to_owned()),
         template: json(&template),

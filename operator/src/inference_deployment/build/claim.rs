@@ -1,7 +1,7 @@
 //! The claims of a cache that the object asks for: one for all replicas, or one for each.
 
 use k8s_openapi::api::core::v1::{
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSpec, PodTemplateSpec, VolumeResourceRequirements,
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
 };
 use kube::core::ObjectMeta;
 use ostro_config::{Place, Problem, Problems};
@@ -32,39 +32,17 @@ pub(super) fn template(names: &Names, spec: &InferenceDeploymentSpec) -> Option<
     Some(claim(metadata, spec.volume_per_replica()?))
 }
 
-/// What the API server would refuse only when the pods of before are gone, or take without a word.
-pub(super) fn check(
-    names: &Names,
-    spec: &InferenceDeploymentSpec,
-    template: &PodTemplateSpec,
-) -> Result<(), Problems> {
-    let mut problems = Vec::new();
-    let mut add = |key: &str, value: Option<&str>, message: String| {
-        let (key, value) = (key.to_owned(), value.map(str::to_owned));
-        problems.push(Problem { place: Place::Default, key, value, message });
-    };
-    if spec.volume_per_replica().is_some() {
-        if names.name.len() > NAME_MAX {
-            let message = format!("must have {NAME_MAX} characters at most with cache.volume.perReplica");
-            add("metadata.name", Some(&names.name), message);
-        }
-        if let Some(field) = template.spec.as_ref().and_then(taken_field) {
-            let message = "is the StatefulSet's, since cache.volume.perReplica is set".to_owned();
-            add(&format!("podTemplatePatch.spec.{field}"), None, message);
-        }
+/// What the API server would refuse only when the pods of before are gone.
+pub(super) fn check(names: &Names, spec: &InferenceDeploymentSpec) -> Result<(), Problems> {
+    if spec.volume_per_replica().is_none() || names.name.len() <= NAME_MAX {
+        return Ok(());
     }
-    if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
-}
-
-/// What a StatefulSet puts its own in place of.
-fn taken_field(pod: &PodSpec) -> Option<&'static str> {
-    let has_cache = pod.volumes.iter().flatten().any(|volume| volume.name == CACHE_VOLUME);
-    let fields = [
-        ("volumes[cache]", has_cache),
-        ("hostname", pod.hostname.is_some()),
-        ("subdomain", pod.subdomain.is_some()),
-    ];
-    fields.into_iter().find_map(|(field, is_set)| is_set.then_some(field))
+    Err(Problems(vec![Problem {
+        place: Place::Default,
+        key: "metadata.name".to_owned(),
+        value: Some(names.name.clone()),
+        message: format!("must have {NAME_MAX} characters at most with cache.volume.perReplica"),
+    }]))
 }
 
 fn claim(metadata: ObjectMeta, volume: &CacheVolume) -> PersistentVolumeClaim {

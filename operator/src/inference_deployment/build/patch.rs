@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use ostro_config::{Place, Problem, Problems};
-use serde_json::{Map, Value};
+use ostro_crds::InferenceDeploymentSpec;
 
 use super::names::Names;
 
@@ -28,13 +28,15 @@ impl Fault {
     }
 }
 
+/// The template as it was, where the object has no patch.
 pub(super) fn apply(
     names: &Names,
+    spec: &InferenceDeploymentSpec,
     template: PodTemplateSpec,
-    patch: &Map<String, Value>,
 ) -> Result<PodTemplateSpec, Problems> {
+    let Some(patch) = &spec.pod_template_patch else { return Ok(template) };
     let template = serde_json::to_value(&template).expect("Kubernetes types are JSON");
-    let patched = merge::merge(template, patch).and_then(|patched| rules::check(names, &patched));
+    let patched = merge::merge(template, patch).and_then(|patched| rules::check(names, spec, &patched));
     patched.map_err(|Fault { path, message }| {
         let key = if path.is_empty() { FIELD.to_owned() } else { format!("{FIELD}.{path}") };
         Problems(vec![Problem { place: Place::Default, key, value: None, message }])

@@ -65,10 +65,7 @@ pub(super) fn build(
             ..PodSpec::default()
         }),
     };
-    match &spec.pod_template_patch {
-        Some(patch) => patch::apply(names, template, patch),
-        None => Ok(template),
-    }
+    patch::apply(names, spec, template)
 }
 
 fn container(spec: &InferenceDeploymentSpec, daemon: &Loaded, defaults: &Defaults) -> Container {

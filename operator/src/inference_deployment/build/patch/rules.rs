@@ -1,15 +1,20 @@
 //! What a patched template must still be: a pod template, whose pods the Deployment and the operator recognise, and
-//! whose daemon finds its configuration.
+//! whose daemon finds its configuration. A StatefulSet leaves fewer fields.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
+use ostro_crds::InferenceDeploymentSpec;
 use serde_json::Value;
 
 use super::Fault;
 use crate::inference_deployment::build::names::{Names, labels};
 use crate::inference_deployment::build::pod::CONTAINER;
-use crate::inference_deployment::build::volumes::{CONFIG_DIR, CONFIG_VOLUME};
+use crate::inference_deployment::build::volumes::{CACHE_VOLUME, CONFIG_DIR, CONFIG_VOLUME};
 
-pub(super) fn check(names: &Names, patched: &Value) -> Result<PodTemplateSpec, Fault> {
+pub(super) fn check(
+    names: &Names,
+    spec: &InferenceDeploymentSpec,
+    patched: &Value,
+) -> Result<PodTemplateSpec, Fault> {
     let template: PodTemplateSpec = serde_path_to_error::deserialize(patched).map_err(|error| {
         let path = error.path().to_string();
         Fault::new(path.trim_start_matches('.'), format!("does not fit: {}", error.inner()))
@@ -20,6 +25,9 @@ pub(super) fn check(names: &Names, patched: &Value) -> Result<PodTemplateSpec, F
     }
     keeps_labels(names, &template)?;
     keeps_config(names, &template)?;
+    if spec.volume_per_replica().is_some() {
+        leaves_stateful_set(&template)?;
+    }
     Ok(template)
 }
 
@@ -74,5 +82,22 @@ fn keeps_config(names: &Names, template: &PodTemplateSpec) -> Result<(), Fault> 
             let path = format!("spec.volumes[{CONFIG_VOLUME}]");
             Err(Fault::new(&path, format!("must stay the ConfigMap {}", names.config_map())))
         }
+    }
+}
+
+/// It puts its own in place of these, and the API server says nothing.
+fn leaves_stateful_set(template: &PodTemplateSpec) -> Result<(), Fault> {
+    let Some(pod) = &template.spec else { return Ok(()) };
+    let has_cache = pod.volumes.iter().flatten().any(|volume| volume.name == CACHE_VOLUME);
+    let fields = [
+        (format!("spec.volumes[{CACHE_VOLUME}]"), has_cache),
+        ("spec.hostname".to_owned(), pod.hostname.is_some()),
+        ("spec.subdomain".to_owned(), pod.subdomain.is_some()),
+    ];
+    match fields.into_iter().find(|(_, is_set)| *is_set) {
+        Some((path, _)) => {
+            Err(Fault::new(&path, "is the StatefulSet's, since cache.volume.perReplica is set"))
+        }
+        None => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
 use ostro_crds::InferenceDeploymentSpec;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::inference_deployment::build::{Defaults, pod};
@@ -134,9 +134,12 @@ fn directives_that_cannot_be_followed_are_named() {
 }
 
 fn patched(patch: &Value) -> Result<Value, String> {
-    let spec: InferenceDeploymentSpec =
-        serde_json::from_value(json!({ "models": [{ "modelId": "a/b" }], "podTemplatePatch": patch }))
-            .unwrap();
+    patched_of(json!({ "podTemplatePatch": patch }))
+}
+
+fn patched_of(mut spec: Value) -> Result<Value, String> {
+    spec["models"] = json!([{ "modelId": "a/b" }]);
+    let spec: InferenceDeploymentSpec = serde_json::from_value(spec).unwrap();
     let names = Names { name: "m".to_owned(), namespace: "n".to_owned() };
     let daemon = spec.validate().unwrap().daemon;
     let defaults = Defaults { image: "ostro:1".to_owned() };
@@ -220,5 +223,26 @@ fn what_breaks_the_template_is_named() {
     for (patch, expected) in cases {
         let error = patched(&patch).unwrap_err();
         assert!(error.starts_with(expected), "{error} on {patch}");
+    }
+}
+
+#[test]
+fn what_a_stateful_set_has_of_its_own_is_refused_there_only() {
+    for (pod, field) in [
+        (
+            json!({ "volumes": [{ "name": "cache", "persistentVolumeClaim": null, "emptyDir": {} }] }),
+            "volumes[cache]",
+        ),
+        (json!({ "hostname": "x" }), "hostname"),
+        (json!({ "subdomain": "x" }), "subdomain"),
+    ] {
+        let with = |own: bool| {
+            let volume = json!({ "size": "1Gi", "perReplica": own });
+            patched_of(json!({ "cache": { "volume": volume }, "podTemplatePatch": { "spec": pod } }))
+        };
+        with(false).unwrap();
+        let error = with(true).unwrap_err();
+        let expected = format!("spec.podTemplatePatch.spec.{field} is the StatefulSet's");
+        assert!(error.starts_with(&expected), "{error}");
     }
 }
