@@ -8,17 +8,16 @@ pub(crate) mod classify;
 pub(crate) mod controller;
 pub(crate) mod daemons;
 pub(crate) mod hold;
+mod live;
 pub(crate) mod optional;
 mod refusal;
 pub(crate) mod status;
 pub(crate) mod workload;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -31,11 +30,12 @@ use serde_json::json;
 use crate::backoff::{Backoff, spread};
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError, MANAGER};
-use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render, startup_budget_seconds};
+use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render};
 use children::Children;
-use classify::{Cause, Signals, claim_name, classify};
-use daemons::{Daemons, Look, PodModels};
+use classify::Cause;
+use daemons::{Daemons, PodModels};
 use hold::Pending;
+use live::Live;
 use status::{Monitored, Observed, is_same, model_ids, transitions};
 use workload::Workload;
 
@@ -86,16 +86,26 @@ pub(crate) async fn reconcile(
     }
     if owner.status.is_none() {
         // An object without conditions would count as ready.
-        write_status(&owner, &context, &observe(&owner, &context, Seen::default(), &[])).await?;
+        let live = Live::read(&context, &owner, None);
+        let status = observe(&owner, &context, Outcome::default(), (&live, &[]));
+        write_status(&owner, &context, &status).await?;
     }
     let rendered = owner.spec.validate().and_then(|valid| render(&owner, &valid, &context.defaults));
-    let (seen, failed) = match rendered {
-        Err(problems) => (Seen { cause: Some(invalid(&problems)), ..Seen::default() }, None),
+    let (mut outcome, failed) = match rendered {
+        Err(problems) => (Outcome { cause: Some(invalid(&problems)), ..Outcome::default() }, None),
         Ok(rendered) => carry_out(&owner, &context, rendered).await,
     };
-    let look = look(&owner, &context, seen.pending.as_ref()).await;
-    let again = seen.again.into_iter().chain(look.again).fold(resync(&owner), Duration::min);
-    let status = observe(&owner, &context, seen, &look.pods);
+    let live = Live::read(&context, &owner, outcome.workload);
+    let mut again = resync(&owner);
+    if let Some(kind) = outcome.workload {
+        let (cause, due) = live.cause(&context, &owner, kind).await;
+        outcome.cause = cause;
+        again = due.map_or(again, |due| again.min(due));
+    }
+    let ids = model_ids(&owner, outcome.pending.as_ref());
+    let look = context.daemons.look(&owner.uid().unwrap_or_default(), &ids, &live.pods).await;
+    again = look.again.map_or(again, |due| again.min(due));
+    let status = observe(&owner, &context, outcome, (&live, &look.pods));
     if !is_same(&owner, &status) {
         write_status(&owner, &context, &status).await?;
     }
@@ -109,10 +119,10 @@ async fn carry_out(
     owner: &InferenceDeployment,
     context: &Context,
     rendered: Rendering,
-) -> (Seen, Option<ApplyError>) {
+) -> (Outcome, Option<ApplyError>) {
     let failed = |error: ApplyError, pending| {
-        let seen = Seen { cause: Some(refused(&error)), pending, ..Seen::default() };
-        (seen, Some(error))
+        let outcome = Outcome { cause: Some(refused(&error)), pending, ..Outcome::default() };
+        (outcome, Some(error))
     };
     let history = match hold::fetch::fetch_history(context, owner, &rendered).await {
         Ok(history) => history,
@@ -124,13 +134,14 @@ async fn carry_out(
         && Workload::find(&context.children, owner, Some(workload)).is_some()
     {
         let cause = invalid(&InferenceDeploymentSpec::fixed_claims());
-        return (Seen { cause: Some(cause), ..Seen::default() }, None);
+        return (Outcome { cause: Some(cause), ..Outcome::default() }, None);
     }
     let prepared = build(owner, &plan.kept);
     match apply::apply(&context.client, &context.children, owner, &prepared).await {
         Ok(applied) => {
-            let seen = record(owner, context, (workload, &applied)).await;
-            (Seen { pending: plan.pending, ..seen }, None)
+            count_writes(context, &applied);
+            let monitored = monitored(owner, &applied);
+            (Outcome { workload: Some(workload), cause: None, monitored, pending: plan.pending }, None)
         }
         Err(error) => failed(error, plan.pending),
     }
@@ -141,75 +152,30 @@ fn resync(owner: &InferenceDeployment) -> Duration {
     RESYNC + Duration::from_secs(spread(&owner.uid().unwrap_or_default()).into())
 }
 
-/// What a reconcile learned, beside the workload's own status.
+/// What became of an object's spec.
 #[derive(Default)]
-struct Seen {
+struct Outcome {
     /// That makes the pods, once it is applied.
     workload: Option<ChildKind>,
+    /// Why nothing could be applied; then, why pods do not get ready.
     cause: Option<Cause>,
     monitored: Option<Monitored>,
     /// What is not rolled out until it is released.
     pending: Option<Pending>,
-    /// When to look again, though no watch may tell of anything.
-    again: Option<Duration>,
 }
 
-async fn record(
-    owner: &InferenceDeployment,
-    context: &Context,
-    (kind, applied): (ChildKind, &Applied),
-) -> Seen {
+fn count_writes(context: &Context, applied: &Applied) {
     let writes = applied.written + applied.deleted;
     context.metrics.writes.inc_by(writes as u64);
     if writes > 0 {
         tracing::info!(written = applied.written, deleted = applied.deleted, "applied");
     }
-    let workload = Workload::find(&context.children, owner, Some(kind));
-    let pods = context.children.pods_of(owner);
-    let pods: Vec<_> = pods.iter().collect();
-    let names: BTreeSet<&str> = pods.iter().filter_map(|pod| claim_name(pod)).collect();
-    let claims = names
-        .into_iter()
-        .filter_map(|name| context.children.typed(ChildKind::PersistentVolumeClaim, owner, name));
-    let claims: Vec<PersistentVolumeClaim> = claims.collect();
-    let budget = |workload: &Workload| startup_budget_seconds(&workload.spec.template);
-    let (refusal, again) = refusal(owner, context, (kind, workload.as_ref()), &pods).await;
-    let cause = classify(&Signals {
-        pods: &pods,
-        refusal: refusal.as_deref(),
-        claims: &claims,
-        startup_budget_seconds: workload.as_ref().map_or(0, budget).into(),
-    });
-    let monitored = monitor_kind(&owner.spec).map(|kind| {
-        let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
-        Monitored::of(kind, lacking.map(|(_, lack)| lack))
-    });
-    Seen { workload: Some(kind), cause, monitored, pending: None, again }
 }
 
-/// Why the API server lets no pods be made, and when that should be asked again.
-async fn refusal(
-    owner: &InferenceDeployment,
-    context: &Context,
-    (kind, workload): (ChildKind, Option<&Workload>),
-    pods: &[&Pod],
-) -> (Option<String>, Option<Duration>) {
-    match workload {
-        Some(workload) if kind == ChildKind::Deployment => (refusal::of_status(workload), None),
-        Some(workload) if refusal::lacks_pods(workload) => {
-            let (namespace, name) = (owner.namespace().unwrap_or_default(), owner.name_any());
-            let told = refusal::fetch(&context.client, (&namespace, &name), pods).await;
-            (told, Some(refusal::AGAIN))
-        }
-        _ => (None, None),
-    }
-}
-
-/// What the pods' daemons say of the models.
-async fn look(owner: &InferenceDeployment, context: &Context, pending: Option<&Pending>) -> Look {
-    let pods = context.children.pods_of(owner);
-    let uid = owner.uid().unwrap_or_default();
-    context.daemons.look(&uid, &model_ids(owner, pending), &pods).await
+fn monitored(owner: &InferenceDeployment, applied: &Applied) -> Option<Monitored> {
+    let kind = monitor_kind(&owner.spec)?;
+    let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
+    Some(Monitored::of(kind, lacking.map(|(_, lack)| lack)))
 }
 
 fn invalid(problems: &Problems) -> Cause {
@@ -229,15 +195,15 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Seen { workload, cause, monitored, pending, again: _ }: Seen,
-    pods: &[PodModels],
+    Outcome { workload: _, cause, monitored, pending }: Outcome,
+    (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
-    let workload = Workload::find(&context.children, owner, workload);
+    let workload = live.workload.as_ref();
     // That of the pods, which may be held.
-    let running = workload.as_ref().and_then(|workload| image(&workload.spec.template));
+    let running = workload.and_then(|workload| image(&workload.spec.template));
     let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
     let image = running.unwrap_or(wanted).to_owned();
-    let (workload, now) = (workload.as_ref(), Timestamp::now());
+    let now = Timestamp::now();
     Observed { owner, workload, pods, cause, monitored, pending, image, now }.status()
 }
 
