@@ -32,6 +32,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 pub(crate) use config_map::FILE as CONFIG_FILE;
+pub(crate) use deployment::needs_spare;
 pub(crate) use gpu::is_gpu;
 pub(crate) use inputs::inputs_hash;
 pub(crate) use monitor::kind as monitor_kind;

@@ -19,6 +19,8 @@ pub(crate) struct Signals<'a> {
     /// Of the pods' caches, those that are known.
     pub(crate) claims: &'a [PersistentVolumeClaim],
     pub(crate) startup_budget_seconds: i64,
+    /// A rollout starts pods before those go that they replace.
+    pub(crate) needs_spare: bool,
 }
 
 /// The first cause, those closest to the pod's beginning first.
@@ -27,7 +29,7 @@ pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
     signals
         .refusal
         .and_then(rejected)
-        .or_else(|| pods().find_map(|pod| unschedulable(pod, signals.claims)))
+        .or_else(|| pods().find_map(|pod| unschedulable(pod, signals)))
         .or_else(|| pods().find_map(waiting))
         .or_else(|| pods().find_map(|pod| crashed(pod, signals.startup_budget_seconds)))
 }
@@ -57,7 +59,7 @@ fn rejected(message: &str) -> Option<Cause> {
     cause(Reason::PodsRejected, format!("{message}{hint}"))
 }
 
-fn unschedulable(pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Cause> {
+fn unschedulable(pod: &Pod, signals: &Signals<'_>) -> Option<Cause> {
     let conditions = pod.status.as_ref()?.conditions.as_ref()?;
     let scheduled = conditions.iter().find(|condition| condition.type_ == "PodScheduled")?;
     if scheduled.status != "False" {
@@ -66,10 +68,10 @@ fn unschedulable(pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Cause> {
     let message = scheduled.message.clone().unwrap_or_default();
     if message.contains("PersistentVolumeClaim") || message.contains("persistentvolumeclaim") {
         let name = claim_name(pod);
-        let claim = claims.iter().find(|claim| claim.metadata.name.as_deref() == name);
+        let claim = signals.claims.iter().find(|claim| claim.metadata.name.as_deref() == name);
         return cause(Reason::PvcUnbound, claim_hint(claim, &message));
     }
-    let hint = gpu_hint(&message);
+    let hint = gpu_hint(&message, signals);
     cause(
         Reason::Unschedulable,
         format!(
@@ -79,14 +81,17 @@ fn unschedulable(pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Cause> {
 }
 
 /// For a GPU that no node has to give, by the scheduler's words `Insufficient nvidia.com/gpu`; else nothing.
-fn gpu_hint(message: &str) -> String {
+fn gpu_hint(message: &str, signals: &Signals<'_>) -> String {
     let resources = message.split("Insufficient ").skip(1).filter_map(|rest| rest.split([',', ' ']).next());
     let Some(gpu) = resources.map(|name| name.trim_end_matches('.')).find(|name| is_gpu(name)) else {
         return String::new();
     };
+    let rollout = match signals.needs_spare {
+        true => "A rollout without a spare one needs spec.rollout.strategy Recreate. ",
+        false => "",
+    };
     format!(
-        "No node has enough {gpu} left: does its device plugin run there, and do other pods hold it? \
-         A Deployment's rollout without a spare one needs spec.rollout.strategy Recreate. "
+        "No node has enough {gpu} left: does its device plugin run there, and do other pods hold it? {rollout}"
     )
 }
 

@@ -9,7 +9,7 @@ use kube::ResourceExt;
 use ostro_crds::InferenceDeployment;
 
 use super::Context;
-use super::build::{ChildKind, startup_budget_seconds};
+use super::build::{ChildKind, needs_spare, startup_budget_seconds};
 use super::classify::{Cause, Signals, claim_name, classify};
 use super::refusal;
 use super::workload::Workload;
@@ -47,6 +47,7 @@ impl Live {
             pods: &pods,
             refusal: refusal.as_deref(),
             claims: &claims,
+            needs_spare: kind == ChildKind::Deployment && needs_spare(&owner.spec),
             startup_budget_seconds: self.workload.as_ref().map_or(0, budget).into(),
         });
         (cause, again)

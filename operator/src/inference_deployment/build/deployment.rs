@@ -29,6 +29,12 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec, pod: &PodTemp
     }
 }
 
+/// Whether a rollout starts pods before those go that they replace.
+pub(crate) fn needs_spare(spec: &InferenceDeploymentSpec) -> bool {
+    let surge = strategy(spec).rolling_update.and_then(|update| update.max_surge);
+    surge.is_some_and(|surge| ![IntOrString::Int(0), IntOrString::String("0%".to_owned())].contains(&surge))
+}
+
 fn strategy(spec: &InferenceDeploymentSpec) -> DeploymentStrategy {
     let rollout = spec.rollout.clone().unwrap_or_default();
     match rollout.strategy {
@@ -43,5 +49,29 @@ fn strategy(spec: &InferenceDeploymentSpec) -> DeploymentStrategy {
                 max_unavailable: Some(rollout.max_unavailable.unwrap_or(IntOrString::Int(0))),
             }),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_rollout_needs_a_spare_node_unless_old_pods_go_first() {
+        let cases = [
+            (json!(null), true),
+            (json!({ "strategy": "RollingUpdate" }), true),
+            (json!({ "maxSurge": "25%" }), true),
+            (json!({ "maxSurge": 0, "maxUnavailable": 1 }), false),
+            (json!({ "maxSurge": "0%", "maxUnavailable": 1 }), false),
+            (json!({ "strategy": "Recreate" }), false),
+        ];
+        for (rollout, expected) in cases {
+            let spec = json!({ "models": [{ "modelId": "a/b" }], "rollout": rollout });
+            let spec: InferenceDeploymentSpec = serde_json::from_value(spec).unwrap();
+            assert_eq!(needs_spare(&spec), expected, "{rollout}");
+        }
     }
 }

@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 
 const UNBOUND: &str = "pod has unbound immediate PersistentVolumeClaims";
+const NOTHING: Signals<'_> =
+    Signals { pods: &[], refusal: None, claims: &[], startup_budget_seconds: 60, needs_spare: true };
 
 fn container(state: Value, last_state: Value) -> Value {
     json!({ "containerStatuses": [{
@@ -22,8 +24,8 @@ fn crash(code: i32, reason: &str, message: &str, seconds: i64) -> Value {
 
 fn check(status: Value, expected: Reason, words: &str) {
     let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-    let signals = Signals { pods: &[&pod], refusal: None, claims: &[], startup_budget_seconds: 60 };
-    let cause = classify(&signals).unwrap_or_else(|| panic!("{status} has no cause"));
+    let cause =
+        classify(&Signals { pods: &[&pod], ..NOTHING }).unwrap_or_else(|| panic!("{status} has no cause"));
     assert_eq!(cause.reason, expected, "{status}");
     assert!(cause.message.contains(words), "{}", cause.message);
 }
@@ -94,8 +96,7 @@ fn the_claim_that_a_pod_waits_for_is_named() {
     ];
     for (name, words) in cases {
         let pod = pod(name);
-        let signals = Signals { pods: &[&pod], refusal: None, claims: &claims, startup_budget_seconds: 60 };
-        let cause = classify(&signals).unwrap();
+        let cause = classify(&Signals { pods: &[&pod], claims: &claims, ..NOTHING }).unwrap();
         assert_eq!(cause.reason, Reason::PvcUnbound, "{name:?}");
         assert!(cause.message.starts_with(words), "{name:?}: {}", cause.message);
     }
@@ -112,18 +113,16 @@ fn what_starts_or_runs_has_no_cause() {
     }] });
     for status in [json!({}), running, ready] {
         let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-        let signals = Signals { pods: &[&pod], refusal: None, claims: &[], startup_budget_seconds: 60 };
-        assert_eq!(classify(&signals), None, "{status}");
+        assert_eq!(classify(&Signals { pods: &[&pod], ..NOTHING }), None, "{status}");
     }
 }
 
 #[test]
 fn a_missing_gpu_is_named() {
-    let of = |message: &str| {
+    let of = |message: &str, needs_spare: bool| {
         let status = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message }] });
         let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
-        let signals = Signals { pods: &[&pod], refusal: None, claims: &[], startup_budget_seconds: 60 };
-        let cause = classify(&signals).unwrap();
+        let cause = classify(&Signals { pods: &[&pod], needs_spare, ..NOTHING }).unwrap();
         assert_eq!(cause.reason, Reason::Unschedulable, "{message}");
         assert!(cause.message.starts_with(message), "{}", cause.message);
         cause.message[message.len()..].to_owned()
@@ -145,18 +144,21 @@ fn a_missing_gpu_is_named() {
         ("0/1 nodes are available: 1 Insufficient ", None),
     ];
     for (message, gpu) in cases {
-        let hint = of(message);
+        let hint = of(message, true);
         let words = gpu.map(|gpu| format!(" No node has enough {gpu} left:")).unwrap_or_default();
         assert!(hint.starts_with(&words) && hint.ends_with(plain), "{hint}");
         assert_eq!(hint == plain, gpu.is_none(), "{hint}");
+        assert_eq!(hint.contains("strategy Recreate"), gpu.is_some(), "{hint}");
+        // As one that has that strategy, or a StatefulSet, which refuses it.
+        let hint = of(message, false);
+        assert!(hint.starts_with(&words) && !hint.contains("Recreate"), "{hint}");
     }
 }
 
 #[test]
 fn refused_pods_are_told_of() {
     let of = |message: &str| {
-        let signals = Signals { pods: &[], refusal: Some(message), claims: &[], startup_budget_seconds: 60 };
-        let cause = classify(&signals).unwrap();
+        let cause = classify(&Signals { refusal: Some(message), ..NOTHING }).unwrap();
         assert!(cause.message.starts_with(message), "{}", cause.message);
         (cause.reason, cause.message[message.len()..].to_owned())
     };
