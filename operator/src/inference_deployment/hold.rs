@@ -34,6 +34,8 @@ pub(crate) struct Pending {
     pub(crate) rendered: String,
     /// In the template, and the configuration's file.
     pub(crate) paths: Vec<String>,
+    /// Those of a StatefulSet, which keeps them: a release would be refused.
+    pub(crate) changes_claims: bool,
     /// That pods serve, where they are known.
     pub(crate) models: Option<Vec<String>>,
 }
@@ -81,7 +83,11 @@ pub(crate) fn plan(owner: &InferenceDeployment, history: &History, rendered: Ren
 /// Whether a StatefulSet would have to make other claims than it does, which the API server refuses.
 pub(crate) fn changes_claims(history: &History, kept: &Kept) -> bool {
     let Some(Ok(before)) = &history.newest else { return false };
-    let (before, after) = (&before.rendering.cache_claim, &kept.rendering.cache_claim);
+    has_other_claims(&before.rendering, &kept.rendering)
+}
+
+fn has_other_claims(before: &Rendering, after: &Rendering) -> bool {
+    let (before, after) = (&before.cache_claim, &after.cache_claim);
     matches!((before, after), (Some(before), Some(after)) if !is_same(before, after))
 }
 
@@ -111,6 +117,7 @@ fn decide(kept: &Kept, rendered: &Rendering, spec_hash: &str, wishes: Wishes<'_>
         running: kept.rendering.renderer.is_some().then(|| kept.rendering.id()),
         rendered: rendered.id(),
         paths,
+        changes_claims: has_other_claims(&kept.rendering, rendered),
         models: kept.rendering.models(),
     }))
 }
@@ -118,7 +125,7 @@ fn decide(kept: &Kept, rendered: &Rendering, spec_hash: &str, wishes: Wishes<'_>
 impl Pending {
     /// For the condition: what runs, what would change it, and how to let it.
     pub(crate) fn message(&self, name: &str) -> String {
-        let Pending { cause, running, rendered, paths, models: _ } = self;
+        let Pending { cause, running, rendered, paths, changes_claims, models: _ } = self;
         let running = match running {
             Some(running) => format!("what {running} rendered"),
             None => "what was found in the cluster, as no readable ControllerRevision told".to_owned(),
@@ -131,9 +138,16 @@ impl Pending {
         if paths.len() > PATHS_MAX {
             list.push_str(&format!(" and {} more", paths.len() - PATHS_MAX));
         }
-        format!(
-            "pods keep {running}: {why}. {rendered} would change {list}. \
-             To replace the pods: kubectl annotate --overwrite infd/{name} {RELEASE_ANNOTATION}={rendered}"
-        )
+        let how = match changes_claims {
+            false => format!(
+                "To replace the pods: kubectl annotate --overwrite infd/{name} {RELEASE_ANNOTATION}={rendered}"
+            ),
+            true => {
+                "A StatefulSet keeps its claims, so that this cannot be released: take perReplica out of \
+                     spec.cache.volume, then either release that, or write the volume as it was"
+                    .to_owned()
+            }
+        };
+        format!("pods keep {running}: {why}. {rendered} would change {list}. {how}")
     }
 }

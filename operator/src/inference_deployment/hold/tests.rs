@@ -162,6 +162,24 @@ fn with_volume(volume: Value, hold: &str) -> InferenceDeployment {
     owner(json!({ "cache": { "volume": volume }, "rollout": { "hold": hold } }), None)
 }
 
+/// What its message offers must be possible.
+#[test]
+fn other_claims_are_held_and_no_release_is_offered() {
+    let volume = |size: &str, own: bool| with_volume(json!({ "size": size, "perReplica": own }), "All");
+    let mut history = empty();
+    OLD.reconciles(&volume("1Gi", true), &mut history);
+    let before = history.clone();
+    let pending = OLD.reconciles(&volume("2Gi", true), &mut history).unwrap();
+    assert_eq!(pending.paths, ["volumeClaimTemplates[cache]"]);
+    let message = pending.message("m");
+    assert!(message.contains("cannot be released") && !message.contains(RELEASE_ANNOTATION), "{message}");
+    // What it says instead leads there and back.
+    let out = OLD.reconciles(&volume("2Gi", false), &mut history).unwrap();
+    assert!(out.message("m").contains(&format!("{RELEASE_ANNOTATION}={}", out.rendered)), "{out:?}");
+    assert_eq!(OLD.reconciles(&volume("1Gi", true), &mut history), None);
+    assert_eq!(history, before);
+}
+
 /// Which kind makes the pods is held with them.
 #[test]
 fn a_cache_for_each_replica_is_a_change_of_the_spec() {
@@ -216,6 +234,7 @@ fn the_message_says_what_runs_what_would_change_and_how() {
         running: Some("1.0.0-a".to_owned()),
         rendered: "2.0.0-b".to_owned(),
         paths: ["a", "b", "c", "d", "e", "f", "g"].map(str::to_owned).into(),
+        changes_claims: false,
         models: None,
     };
     let message = pending.message("m");

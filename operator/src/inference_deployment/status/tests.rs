@@ -169,6 +169,7 @@ fn what_waits_is_told_and_ready_stays() {
         running: Some("1-a".to_owned()),
         rendered: "2-b".to_owned(),
         paths: vec!["spec.x".to_owned()],
+        changes_claims: false,
         models: Some(vec!["held".to_owned()]),
     };
     let (owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
