@@ -119,7 +119,7 @@ fn rest(kind: ChildKind, live: DynamicObject) -> String {
         ChildKind::PersistentVolumeClaim => json!({ "storageClassName": spec["storageClassName"] }),
         _ => return String::new(),
     };
-    let metadata = json!({ "name": metadata.name, "generation": metadata.generation });
+    let metadata = json!({ "name": metadata.name, "uid": metadata.uid, "generation": metadata.generation });
     json!({ "metadata": metadata, "spec": spec, "status": data["status"] }).to_string()
 }
 

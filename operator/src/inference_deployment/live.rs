@@ -63,8 +63,9 @@ impl Live {
         match &self.workload {
             Some(workload) if kind == ChildKind::Deployment => (refusal::of_status(workload), None),
             Some(workload) if refusal::lacks_pods(workload) => {
-                let (namespace, name) = (owner.namespace().unwrap_or_default(), owner.name_any());
-                let told = refusal::fetch(&context.client, (&namespace, &name), pods).await;
+                let namespace = owner.namespace().unwrap_or_default();
+                let uid = workload.metadata.uid.as_deref().unwrap_or_default();
+                let told = refusal::fetch(&context.client, (&namespace, uid), pods).await;
                 (told, Some(refusal::AGAIN))
             }
             _ => (None, None),

@@ -31,12 +31,12 @@ pub(crate) fn lacks_pods(workload: &Workload) -> bool {
     present < workload.spec.replicas.unwrap_or(1)
 }
 
-/// Of a StatefulSet that lacks pods.
-pub(crate) async fn fetch(client: &Client, (namespace, name): (&str, &str), pods: &[&Pod]) -> Option<String> {
+/// Of a StatefulSet that lacks pods, by its uid: one of the same name may have been deleted.
+pub(crate) async fn fetch(client: &Client, (namespace, uid): (&str, &str), pods: &[&Pod]) -> Option<String> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let fields = format!("regarding.kind=StatefulSet,regarding.name={name},reason={REASON}");
+    let fields = format!("regarding.uid={uid},reason={REASON}");
     match api.list(&ListParams::default().fields(&fields).limit(EVENTS_MAX)).await {
-        Ok(events) => latest(&events.items, pods),
+        Ok(events) => latest(&events.items, uid, pods),
         Err(error) => {
             tracing::warn!(%error, "cannot list the events of a StatefulSet");
             None
@@ -45,9 +45,10 @@ pub(crate) async fn fetch(client: &Client, (namespace, name): (&str, &str), pods
 }
 
 /// An event stays for an hour: that of a pod which is there now says nothing.
-fn latest(events: &[Event], pods: &[&Pod]) -> Option<String> {
+fn latest(events: &[Event], uid: &str, pods: &[&Pod]) -> Option<String> {
     let is_of = |note: &str, pod: &Pod| note.contains(&format!(" Pod {} in ", pod.name_any()));
-    let failures = events.iter().filter(|event| event.reason.as_deref() == Some(REASON));
+    let is_own = |event: &Event| event.regarding.as_ref().is_some_and(|set| set.uid.as_deref() == Some(uid));
+    let failures = events.iter().filter(|event| is_own(event) && event.reason.as_deref() == Some(REASON));
     let notes = failures.filter_map(|event| Some((time(event), event.note.as_deref()?)));
     let open = notes.filter(|(_, note)| !pods.iter().any(|pod| is_of(note, pod)));
     open.max_by_key(|(time, _)| *time).map(|(_, note)| note.to_owned())
@@ -66,12 +67,15 @@ mod tests {
 
     #[test]
     fn the_latest_refusal_of_a_pod_that_is_missing_counts() {
-        let event = |minute: u8, reason: &str, note: &str| -> Event {
+        let event_of = |uid: &str, minute: u8, reason: &str, note: &str| -> Event {
             let time = format!("2026-01-01T00:{minute:02}:00Z");
-            let event =
-                json!({ "eventTime": null, "reason": reason, "note": note, "deprecatedLastTimestamp": time });
+            let event = json!({
+                "eventTime": null, "reason": reason, "note": note, "deprecatedLastTimestamp": time,
+                "regarding": { "kind": "StatefulSet", "name": "m", "uid": uid },
+            });
             serde_json::from_value(event).unwrap()
         };
+        let event = |minute, reason: &str, note: &str| event_of("u", minute, reason, note);
         let of = |pod: u8| format!("create Pod m-{pod} in StatefulSet m failed error: exceeded quota");
         let claim = "create Claim cache-m-1 for Pod m-1 in StatefulSet m failed error: forbidden";
         let events = [
@@ -80,6 +84,7 @@ mod tests {
             event(2, REASON, &of(10)),
             event(4, REASON, &of(0)),
             event(5, "SuccessfulCreate", "create Pod m-0 in StatefulSet m successful"),
+            event_of("deleted", 6, REASON, &of(2)),
         ];
         let pod =
             |name: &str| -> Pod { serde_json::from_value(json!({ "metadata": { "name": name } })).unwrap() };
@@ -91,7 +96,7 @@ mod tests {
             (&[&zero, &one, &ten], None),
         ];
         for (pods, expected) in cases {
-            assert_eq!(latest(&events, pods), expected, "{pods:?}");
+            assert_eq!(latest(&events, "u", pods), expected, "{pods:?}");
         }
     }
 

@@ -64,12 +64,20 @@ async fn pods_that_the_cluster_refuses_are_told_of() {
     await_within(SOON, "a StatefulSet", || api.get("apps", "statefulsets", "m").is_some()).await;
     tokio::time::sleep(SOON).await;
     assert_eq!(told(&api, "Ready"), "False RollingOut");
+    // Of one that was deleted; then of this one.
+    let refuse = |uid: &Value, note: &str| {
+        let event = json!({
+            "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": "e", "namespace": "n" },
+            "reason": "FailedCreate", "note": note, "eventTime": null, "regarding": { "uid": uid },
+            "deprecatedLastTimestamp": "2026-01-01T00:00:00Z",
+        });
+        api.put("events.k8s.io", "events", event);
+    };
     let note = "create Pod m-0 in StatefulSet m failed error: pods \"m-0\" is forbidden: exceeded quota: q";
-    let event = json!({
-        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": "e", "namespace": "n" },
-        "reason": "FailedCreate", "note": note, "eventTime": null, "deprecatedLastTimestamp": "2026-01-01T00:00:00Z",
-    });
-    api.put("events.k8s.io", "events", event);
+    refuse(&json!("deleted"), note);
+    tokio::time::sleep(SOON).await;
+    assert_eq!(told(&api, "Ready"), "False RollingOut");
+    refuse(&api.get("apps", "statefulsets", "m").unwrap()["metadata"]["uid"], note);
     await_within(SOON, "the quota", || told(&api, "Ready") == "False QuotaExceeded").await;
     make_ready_of(&api, "statefulsets");
     await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;

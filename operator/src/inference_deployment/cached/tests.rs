@@ -73,7 +73,7 @@ fn check_rest(kind: ChildKind) {
         let Workload { metadata, spec, status } = cached.typed().unwrap();
         let image = image(&spec.template).map(str::to_owned);
         (
-            metadata.name,
+            (metadata.name, metadata.uid),
             metadata.generation,
             spec.replicas,
             status,
