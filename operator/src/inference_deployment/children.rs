@@ -24,6 +24,10 @@ use crate::discovery::Discovery;
 /// Objects that a watch reads at once when it starts: memory that a page took is not given back.
 pub(super) const PAGE: u32 = 50;
 
+/// Of revisions that Kubernetes keeps of a StatefulSet, beside the labels of its template; the operator's have no such
+/// label.
+const REVISION_HASH: &str = "controller.kubernetes.io/hash";
+
 /// Where the operator works.
 #[derive(Clone, Debug)]
 pub(crate) enum Scope {
@@ -85,6 +89,14 @@ impl ChildKind {
         }
     }
 
+    /// By which its objects are watched.
+    pub(super) fn selector(self) -> String {
+        match self {
+            Self::ControllerRevision => format!("{},!{REVISION_HASH}", ours()),
+            _ => ours(),
+        }
+    }
+
     pub(crate) fn resource(self) -> ApiResource {
         let (group, plural) = self.group_and_plural();
         let kind = format!("{self:?}");
@@ -118,7 +130,8 @@ pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (C
     for kind in ChildKind::ALL {
         let writer = Writer::new(kind);
         stores.insert(kind, writer.as_reader());
-        children.push((kind, touched(events(scope.of_kind(client, kind), writer))));
+        let events = events(scope.of_kind(client, kind), kind.selector(), writer);
+        children.push((kind, touched(events)));
     }
     let mut optional = BTreeMap::new();
     for kind in ChildKind::OPTIONAL {
@@ -130,20 +143,26 @@ pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (C
     let writer = Writer::default();
     let pods = writer.as_reader();
     let ask = Arc::new(discovery.asker());
-    let watches = Watches { children, pods: touched(events(scope.api(client), writer)) };
+    let watches = Watches { children, pods: touched(events(scope.api(client), ours(), writer)) };
     (Children { stores, optional, pods, ready: Arc::default(), ask }, watches)
 }
 
-/// Of the operator's own objects, kept by `writer`.
+/// Of what the operator makes, and of what is made of that.
+fn ours() -> String {
+    format!("{MANAGED_BY}=ostro-operator")
+}
+
+/// Of the objects with these labels, kept by `writer`.
 pub(super) fn events<K>(
     api: Api<K>,
+    selector: String,
     writer: Writer<K>,
 ) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
 where
     K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
 {
-    let ours = watcher::Config::default().labels(&format!("{MANAGED_BY}=ostro-operator")).page_size(PAGE);
+    let ours = watcher::Config::default().labels(&selector).page_size(PAGE);
     watcher(api, ours).default_backoff().reflect(writer)
 }
 

@@ -147,14 +147,15 @@ impl Follower {
         let writer = Writer::new(self.kind);
         let store = writer.as_reader();
         let access = self.access.clone();
-        let events = events(self.api.clone(), writer).inspect(move |event| match event {
-            Ok(watcher::Event::InitDone) => turn_ready(&access, &store),
-            Ok(_) => {}
-            Err(error) => {
-                turn_failing(&access, error);
-                ask();
-            }
-        });
+        let events =
+            events(self.api.clone(), self.kind.selector(), writer).inspect(move |event| match event {
+                Ok(watcher::Event::InitDone) => turn_ready(&access, &store),
+                Ok(_) => {}
+                Err(error) => {
+                    turn_failing(&access, error);
+                    ask();
+                }
+            });
         // An error here would hold back the changes of all other kinds.
         let changes = touched(events).filter(|change| std::future::ready(change.is_ok()));
         Some(changes.take_until(Box::pin(gone)).boxed())

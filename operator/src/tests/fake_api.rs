@@ -247,15 +247,17 @@ fn missing() -> Response<Answer> {
     answer
 }
 
-/// `key=value`, one or more.
+/// `key=value` or `!key`, one or more.
 fn selector(query: &str) -> Option<String> {
     let value = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector="))?;
-    Some(value.replace("%3D", "=").replace("%2F", "/").replace("%2C", ","))
+    Some(value.replace("%3D", "=").replace("%2F", "/").replace("%2C", ",").replace("%21", "!"))
 }
 
 fn is_selected(object: &Value, selector: Option<&str>) -> bool {
     let mut pairs = selector.into_iter().flat_map(|selector| selector.split(','));
-    pairs.all(|pair| {
-        pair.split_once('=').is_some_and(|(key, value)| object["metadata"]["labels"][key] == value)
+    let labels = &object["metadata"]["labels"];
+    pairs.all(|pair| match pair.strip_prefix('!') {
+        Some(key) => labels[key].is_null(),
+        None => pair.split_once('=').is_some_and(|(key, value)| labels[key] == value),
     })
 }

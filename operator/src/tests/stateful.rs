@@ -1,6 +1,7 @@
 //! Replicas with a cache each: a StatefulSet in place of the Deployment, and the way there and back.
 
 use super::*;
+use crate::inference_deployment::build::ChildKind;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -81,4 +82,26 @@ async fn pods_that_the_cluster_refuses_are_told_of() {
     await_within(SOON, "the quota", || told(&api, "Ready") == "False QuotaExceeded").await;
     make_ready_of(&api, "statefulsets");
     await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+}
+
+/// Kubernetes' own are as many again, and bear the labels of the pods.
+#[tokio::test(start_paused = true)]
+async fn revisions_of_the_stateful_set_are_not_kept() {
+    let api = FakeApi::default();
+    let operator = Operator::start(&api, Scope::Cluster);
+    put(&api, volume("1Gi", true));
+    await_workload(&api, "statefulsets", "deployments").await;
+    let revision = |name: &str, label: &str| {
+        let labels = json!({ "app.kubernetes.io/managed-by": "ostro-operator", label: "x" });
+        json!({
+            "apiVersion": "apps/v1", "kind": "ControllerRevision", "revision": 1,
+            "metadata": { "name": name, "namespace": "n", "labels": labels },
+        })
+    };
+    api.put("apps", "controllerrevisions", revision("m-77d9", "controller.kubernetes.io/hash"));
+    api.put("apps", "controllerrevisions", revision("m-last", "of-a-person"));
+    let is_kept =
+        |name: &str| operator.context.children.get(ChildKind::ControllerRevision, "n", name).is_some();
+    await_within(SOON, "the later one", || is_kept("m-last")).await;
+    assert!(!is_kept("m-77d9"));
 }
