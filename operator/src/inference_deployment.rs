@@ -34,7 +34,7 @@ use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render};
 use children::Children;
 use classify::Cause;
 use daemons::{Daemons, PodModels};
-use hold::Pending;
+use hold::Held;
 use live::Live;
 use status::{Monitored, Observed, is_same, model_ids, transitions};
 use workload::Workload;
@@ -102,7 +102,7 @@ pub(crate) async fn reconcile(
         outcome.cause = cause;
         again = due.map_or(again, |due| again.min(due));
     }
-    let ids = model_ids(&owner, outcome.pending.as_ref());
+    let ids = model_ids(&owner, &outcome.held);
     let look = context.daemons.look(&owner.uid().unwrap_or_default(), &ids, &live.pods).await;
     again = look.again.map_or(again, |due| again.min(due));
     let status = observe(&owner, &context, outcome, (&live, &look.pods));
@@ -120,30 +120,30 @@ async fn carry_out(
     context: &Context,
     rendered: Rendering,
 ) -> (Outcome, Option<ApplyError>) {
-    let failed = |error: ApplyError, pending| {
-        let outcome = Outcome { cause: Some(refused(&error)), pending, ..Outcome::default() };
+    let failed = |error: ApplyError, held| {
+        let outcome = Outcome { cause: Some(refused(&error)), held, ..Outcome::default() };
         (outcome, Some(error))
     };
     let history = match hold::fetch::fetch_history(context, owner, &rendered).await {
         Ok(history) => history,
-        Err(error) => return failed(error, None),
+        Err(error) => return failed(error, Held::Unknown),
     };
-    let plan = hold::plan(owner, &history, rendered);
-    let workload = plan.kept.rendering.workload();
-    if hold::changes_claims(&history, &plan.kept)
+    let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered);
+    let (workload, held) = (kept.rendering.workload(), Held::of(pending));
+    if hold::changes_claims(&history, &kept)
         && Workload::find(&context.children, owner, Some(workload)).is_some()
     {
         let cause = invalid(&InferenceDeploymentSpec::fixed_claims());
-        return (Outcome { cause: Some(cause), ..Outcome::default() }, None);
+        return (Outcome { cause: Some(cause), held, ..Outcome::default() }, None);
     }
-    let prepared = build(owner, &plan.kept);
+    let prepared = build(owner, &kept);
     match apply::apply(&context.client, &context.children, owner, &prepared).await {
         Ok(applied) => {
             count_writes(context, &applied);
             let monitored = monitored(owner, &applied);
-            (Outcome { workload: Some(workload), cause: None, monitored, pending: plan.pending }, None)
+            (Outcome { workload: Some(workload), cause: None, monitored, held }, None)
         }
-        Err(error) => failed(error, plan.pending),
+        Err(error) => failed(error, held),
     }
 }
 
@@ -161,7 +161,7 @@ struct Outcome {
     cause: Option<Cause>,
     monitored: Option<Monitored>,
     /// What is not rolled out until it is released.
-    pending: Option<Pending>,
+    held: Held,
 }
 
 fn count_writes(context: &Context, applied: &Applied) {
@@ -195,7 +195,7 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, cause, monitored, pending }: Outcome,
+    Outcome { workload: _, cause, monitored, held }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();
@@ -204,7 +204,7 @@ fn observe(
     let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
     let image = running.unwrap_or(wanted).to_owned();
     let now = Timestamp::now();
-    Observed { owner, workload, pods, cause, monitored, pending, image, now }.status()
+    Observed { owner, workload, pods, cause, monitored, held, image, now }.status()
 }
 
 async fn write_status(

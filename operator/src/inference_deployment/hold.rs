@@ -40,6 +40,22 @@ pub(crate) struct Pending {
     pub(crate) models: Option<Vec<String>>,
 }
 
+/// What is known of a rendering that may be held.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Held {
+    /// Nothing could be rendered, as while the spec is wrong, or compared with what pods run.
+    #[default]
+    Unknown,
+    Nothing,
+    Pending(Pending),
+}
+
+impl Held {
+    pub(crate) fn of(pending: Option<Pending>) -> Held {
+        pending.map_or(Held::Nothing, Held::Pending)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PendingCause {
     OperatorUpgrade,

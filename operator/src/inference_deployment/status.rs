@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
 use super::daemons::PodModels;
-use super::hold::{Pending, PendingCause};
+use super::hold::{Held, PendingCause};
 use super::workload::Workload;
 
 pub(crate) use monitored::Monitored;
@@ -27,7 +27,7 @@ pub(crate) struct Observed<'a> {
     /// Absent while it is not known.
     pub(crate) monitored: Option<Monitored>,
     /// What is not rolled out until it is released.
-    pub(crate) pending: Option<Pending>,
+    pub(crate) held: Held,
     pub(crate) image: String,
     pub(crate) now: Timestamp,
 }
@@ -47,7 +47,7 @@ impl Observed<'_> {
     pub(crate) fn status(&self) -> InferenceDeploymentStatus {
         let counts = self.counts();
         let names = Names::of(self.owner);
-        let models = model_ids(self.owner, self.pending.as_ref());
+        let models = model_ids(self.owner, &self.held);
         let verdict = Verdict::of(counts, self.cause.as_ref()).with(models::news(&models, self.pods));
         InferenceDeploymentStatus {
             observed_generation: self.owner.metadata.generation,
@@ -96,15 +96,23 @@ impl Observed<'_> {
             conditions.push(self.condition(ConditionType::Reconciling, true, (verdict.reason, message)));
         }
         conditions.extend(self.monitored());
-        if let Some(pending) = &self.pending {
-            let reason = match pending.cause {
-                PendingCause::OperatorUpgrade => Reason::OperatorUpgraded,
-                PendingCause::SpecChange => Reason::SpecHeld,
-            };
-            let told = (reason, &pending.message(&self.owner.name_any()));
-            conditions.push(self.condition(ConditionType::TemplateUpdatePending, true, told));
-        }
+        conditions.extend(self.pending());
         conditions
+    }
+
+    /// As it was, when nothing newer is known: a wrong spec releases nothing.
+    fn pending(&self) -> Option<Condition> {
+        let kind = ConditionType::TemplateUpdatePending;
+        let pending = match &self.held {
+            Held::Pending(pending) => pending,
+            Held::Nothing => return None,
+            Held::Unknown => return found(&self.owner.status.as_ref()?.conditions, kind).cloned(),
+        };
+        let reason = match pending.cause {
+            PendingCause::OperatorUpgrade => Reason::OperatorUpgraded,
+            PendingCause::SpecChange => Reason::SpecHeld,
+        };
+        Some(self.condition(kind, true, (reason, &pending.message(&self.owner.name_any()))))
     }
 
     /// As it was, when nothing newer is known.
@@ -191,9 +199,11 @@ impl Verdict {
 }
 
 /// Of the models that pods serve, or are to serve.
-pub(crate) fn model_ids(owner: &InferenceDeployment, pending: Option<&Pending>) -> Vec<String> {
-    if let Some(held) = pending.and_then(|pending| pending.models.clone()) {
-        return held;
+pub(crate) fn model_ids(owner: &InferenceDeployment, held: &Held) -> Vec<String> {
+    if let Held::Pending(pending) = held
+        && let Some(models) = &pending.models
+    {
+        return models.clone();
     }
     let ids = owner.spec.models.iter().filter_map(|model| model.get("modelId").and_then(Value::as_str));
     ids.map(str::to_owned).collect()

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::build::ChildKind;
+use super::super::hold::Pending;
 use super::super::optional::Lack;
 use super::*;
 
@@ -33,8 +34,8 @@ pub(super) fn status(
     cause: Option<Cause>,
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
-    let (monitored, pending, image) = (None, None, "i".to_owned());
-    Observed { owner, workload: deployment, pods: &[], cause, monitored, pending, image, now }.status()
+    let (monitored, held, image) = (None, Held::Nothing, "i".to_owned());
+    Observed { owner, workload: deployment, pods: &[], cause, monitored, held, image, now }.status()
 }
 
 fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
@@ -74,8 +75,8 @@ fn times_change_with_the_status_only() {
     owner.status = Some(status(&owner, None, None));
     let later = Timestamp::from_second(2000).unwrap();
     let observe = |owner: &InferenceDeployment, deployment: Option<&Workload>| {
-        let (cause, monitored, pending, image) = (None, None, None, "i".to_owned());
-        Observed { owner, workload: deployment, pods: &[], cause, monitored, pending, image, now: later }
+        let (cause, monitored, held, image) = (None, None, Held::Nothing, "i".to_owned());
+        Observed { owner, workload: deployment, pods: &[], cause, monitored, held, image, now: later }
             .status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
@@ -98,7 +99,7 @@ fn what_people_and_autoscalers_read() {
         pods: &pods,
         cause: None,
         monitored: None,
-        pending: None,
+        held: Held::Nothing,
         image: "i".to_owned(),
         now,
     };
@@ -128,7 +129,7 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
             pods: &[],
             cause: None,
             monitored,
-            pending: None,
+            held: Held::Nothing,
             image: "i".to_owned(),
             now,
         };
@@ -172,26 +173,35 @@ fn what_waits_is_told_and_ready_stays() {
         changes_claims: false,
         models: Some(vec!["held".to_owned()]),
     };
-    let (owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
-    let now = Timestamp::from_second(1000).unwrap();
-    let observed = Observed {
-        owner: &owner,
-        workload: Some(&deployment),
-        pods: &[],
-        cause: None,
-        monitored: None,
-        pending: Some(pending),
-        image: "i".to_owned(),
-        now,
+    let deployment = deployment(1, 1, 1, 1, true);
+    let mut owner = owner(1);
+    let mut observe = |held: Held, reason: Option<Reason>| {
+        let observed = Observed {
+            owner: &owner,
+            workload: Some(&deployment),
+            pods: &[],
+            cause: reason.map(|reason| Cause { reason, message: "why".to_owned() }),
+            monitored: None,
+            held,
+            image: "i".to_owned(),
+            now: Timestamp::from_second(1000).unwrap(),
+        };
+        let status = observed.status();
+        owner.status = Some(status.clone());
+        status
     };
-    let status = observed.status();
+    let waits = |status: &InferenceDeploymentStatus| {
+        found(&status.conditions, ConditionType::TemplateUpdatePending).cloned()
+    };
+    let status = observe(Held::Pending(pending), None);
     let object = json!({ "metadata": { "generation": 3 }, "status": status });
     assert_eq!(kstatus::verdict(&object), "Current");
-    let last = status.conditions.last().unwrap();
-    assert_eq!((last.type_.as_str(), last.status.as_str()), ("TemplateUpdatePending", "True"));
-    assert_eq!(last.reason, "OperatorUpgraded");
-    assert!(last.message.contains("2-b would change spec.x"), "{}", last.message);
+    let told = waits(&status).unwrap();
+    assert_eq!((told.status.as_str(), told.reason.as_str()), ("True", "OperatorUpgraded"));
+    assert!(told.message.contains("2-b would change spec.x"), "{}", told.message);
     assert_eq!(status.models[0].id, "held");
-    let plain = Observed { pending: None, ..observed }.status();
-    assert!(plain.conditions.iter().all(|condition| condition.type_ != "TemplateUpdatePending"));
+    // What nothing can be rendered of is no release.
+    assert_eq!(waits(&observe(Held::Unknown, Some(Reason::InvalidConfig))), Some(told));
+    assert_eq!(waits(&observe(Held::Nothing, None)), None);
+    assert_eq!(waits(&observe(Held::Unknown, Some(Reason::InvalidConfig))), None);
 }
