@@ -1,7 +1,7 @@
 //! What the operator counts, for Prometheus.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use kube::api::ApiResource;
@@ -29,9 +29,14 @@ pub(crate) struct Metrics {
     api_calls: Family<CallLabels, Counter>,
     optional_apis: Family<ApiLabel, Gauge>,
     daemon_requests: Family<ReplyLabel, Counter>,
+    templates_pending: Family<ReasonLabel, Gauge>,
+    count_pending: Arc<OnceLock<CountPending>>,
     last_id: Arc<AtomicU64>,
     registry: Arc<Registry>,
 }
+
+/// How many objects wait with their template, by reason.
+type CountPending = Box<dyn Fn() -> Vec<(&'static str, usize)> + Send + Sync>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
@@ -81,6 +86,8 @@ impl Metrics {
             api_calls: Family::default(),
             optional_apis: Family::default(),
             daemon_requests: Family::default(),
+            templates_pending: Family::default(),
+            count_pending: Arc::default(),
             last_id: Arc::default(),
             registry: Arc::default(),
         };
@@ -104,6 +111,8 @@ impl Metrics {
             "Questions to pods about their models, by what became of them",
             requests,
         );
+        let pending = self.templates_pending.clone();
+        registry.register("templates_pending", "InferenceDeployments with TemplateUpdatePending", pending);
         registry.register("reconciles", "Reconciles that ended", self.reconciles.clone());
         registry.register("reconciles_running", "Reconciles that run", self.running.clone());
         let errors = self.errors.clone();
@@ -151,7 +160,19 @@ impl Metrics {
         }
     }
 
+    /// Objects are counted when somebody asks, so that one that was deleted is counted no more.
+    pub(crate) fn count_pending_by(
+        &self,
+        count: impl Fn() -> Vec<(&'static str, usize)> + Send + Sync + 'static,
+    ) {
+        // Set once: a process leads once.
+        let _ = self.count_pending.set(Box::new(count));
+    }
+
     pub(crate) fn text(&self, exposition: Exposition) -> String {
+        for (reason, objects) in self.count_pending.get().into_iter().flat_map(|count| count()) {
+            self.templates_pending.get_or_create(&ReasonLabel { reason }).set(objects as i64);
+        }
         exposition.write(&self.registry)
     }
 }
@@ -171,6 +192,7 @@ mod tests {
         metrics.api_called(None, None);
         metrics.set_optional_api(&ChildKind::ServiceMonitor.resource(), true);
         metrics.daemon_asked(DaemonReply::Answered);
+        metrics.count_pending_by(|| vec![("SpecHeld", 1)]);
         let text = metrics.text(Exposition::Text);
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let mut names: Vec<&str> = types.map(|line| line.split(' ').next().unwrap_or_default()).collect();

@@ -2,6 +2,7 @@
 
 mod caches;
 mod fake_api;
+mod held;
 mod models;
 mod monitoring;
 mod rights;

@@ -13,6 +13,7 @@ use tracing::Instrument;
 use super::build::monitor_kind;
 use super::cached::shorten;
 use super::children::{PAGE, Scope, Watches, owner_of_pod};
+use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
 
@@ -40,6 +41,8 @@ pub(crate) async fn run(
     for (kind, changes) in watches.children {
         controller = controller.owns_stream_with(changes, kind);
     }
+    let all = store.clone();
+    context.metrics.count_pending_by(move || count_pending(&all.state()));
     let metrics = context.metrics.clone();
     let objects = store.clone();
     let results = controller.run(traced, on_error, context.clone());

@@ -3,6 +3,8 @@
 mod models;
 mod monitored;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
@@ -214,7 +216,7 @@ pub(crate) fn is_same(owner: &InferenceDeployment, status: &InferenceDeploymentS
     owner.status.as_ref() == Some(status)
 }
 
-/// What events should tell: that the status or reason of Ready or Monitored changed.
+/// What events should tell: that the status or reason of Ready or Monitored changed, or that a template waits.
 pub(crate) fn transitions<'a>(
     owner: &InferenceDeployment,
     status: &'a InferenceDeploymentStatus,
@@ -229,7 +231,18 @@ pub(crate) fn transitions<'a>(
         };
         (!is_same).then_some(after)
     };
-    [ConditionType::Ready, ConditionType::Monitored].into_iter().filter_map(changed).collect()
+    let kinds = [ConditionType::Ready, ConditionType::Monitored, ConditionType::TemplateUpdatePending];
+    kinds.into_iter().filter_map(changed).collect()
+}
+
+/// Of objects whose template waits, as their statuses say: how many by reason.
+pub(crate) fn count_pending(objects: &[Arc<InferenceDeployment>]) -> Vec<(&'static str, usize)> {
+    let pending = objects.iter().filter_map(|object| {
+        found(&object.status.as_ref()?.conditions, ConditionType::TemplateUpdatePending)
+    });
+    let reasons: Vec<&str> = pending.map(|condition| condition.reason.as_str()).collect();
+    let of = |reason: &str| reasons.iter().filter(|found| **found == reason).count();
+    [Reason::OperatorUpgraded, Reason::SpecHeld].map(|reason| (reason.as_str(), of(reason.as_str()))).into()
 }
 
 fn found(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {

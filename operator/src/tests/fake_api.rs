@@ -90,6 +90,13 @@ impl FakeApi {
         self.state.lock().unwrap().objects.get(&key).cloned()
     }
 
+    /// Those of a kind.
+    pub(super) fn all(&self, group: &str, resource: &str) -> Vec<Value> {
+        let state = self.state.lock().unwrap();
+        let of_kind = state.objects.iter().filter(|(key, _)| key[0] == group && key[1] == resource);
+        of_kind.map(|(_, object)| object.clone()).collect()
+    }
+
     pub(super) fn rights(&self) -> BTreeSet<Right> {
         self.state.lock().unwrap().rights.clone()
     }

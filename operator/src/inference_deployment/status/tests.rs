@@ -175,6 +175,7 @@ fn what_waits_is_told_and_ready_stays() {
     };
     let deployment = deployment(1, 1, 1, 1, true);
     let mut owner = owner(1);
+    // The status, and what events tell of it.
     let mut observe = |held: Held, reason: Option<Reason>| {
         let observed = Observed {
             owner: &owner,
@@ -187,21 +188,28 @@ fn what_waits_is_told_and_ready_stays() {
             now: Timestamp::from_second(1000).unwrap(),
         };
         let status = observed.status();
+        let events: Vec<String> = told(&owner, &status).into_iter().map(str::to_owned).collect();
         owner.status = Some(status.clone());
-        status
+        (status, events)
     };
     let waits = |status: &InferenceDeploymentStatus| {
         found(&status.conditions, ConditionType::TemplateUpdatePending).cloned()
     };
-    let status = observe(Held::Pending(pending), None);
+    let (status, events) = observe(Held::Pending(pending.clone()), None);
+    assert_eq!(events, ["AllReady", "OperatorUpgraded"]);
     let object = json!({ "metadata": { "generation": 3 }, "status": status });
     assert_eq!(kstatus::verdict(&object), "Current");
     let told = waits(&status).unwrap();
     assert_eq!((told.status.as_str(), told.reason.as_str()), ("True", "OperatorUpgraded"));
     assert!(told.message.contains("2-b would change spec.x"), "{}", told.message);
     assert_eq!(status.models[0].id, "held");
+    assert_eq!(observe(Held::Pending(pending.clone()), None).1, [""; 0]);
     // What nothing can be rendered of is no release.
-    assert_eq!(waits(&observe(Held::Unknown, Some(Reason::InvalidConfig))), Some(told));
-    assert_eq!(waits(&observe(Held::Nothing, None)), None);
-    assert_eq!(waits(&observe(Held::Unknown, Some(Reason::InvalidConfig))), None);
+    let (status, events) = observe(Held::Unknown, Some(Reason::InvalidConfig));
+    assert_eq!((waits(&status), events), (Some(told), vec!["InvalidConfig".to_owned()]));
+    let changed = Pending { cause: PendingCause::SpecChange, ..pending };
+    assert_eq!(observe(Held::Pending(changed), None).1, ["AllReady", "SpecHeld"]);
+    let (status, events) = observe(Held::Nothing, None);
+    assert_eq!((waits(&status), events), (None, vec![]));
+    assert_eq!(waits(&observe(Held::Unknown, Some(Reason::InvalidConfig)).0), None);
 }

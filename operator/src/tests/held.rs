@@ -1,0 +1,45 @@
+//! A template that waits: its condition, its one event, and the count of such objects.
+
+use ostro_exposition::Exposition;
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn spec(max_seqs: u32) -> Value {
+    json!({ "rollout": { "hold": "All" }, "runtime": { "maxSeqs": max_seqs } })
+}
+
+fn counted(operator: &Operator) -> String {
+    let text = operator.metrics.text(Exposition::Text);
+    let name = "ostro_operator_templates_pending{reason=\"SpecHeld\"} ";
+    text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_told_once_and_counted_until_it_is_taken_back() {
+    let api = FakeApi::default();
+    let operator = Operator::start(&api, Scope::Cluster);
+    put(&api, spec(4));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    make_ready(&api);
+    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    assert_eq!(counted(&operator), "0");
+    let pending = || told(&api, "TemplateUpdatePending");
+    put(&api, spec(8));
+    await_within(SOON, "the condition", || pending() == "True SpecHeld").await;
+    // Nothing can be rendered, so nothing is released.
+    put(&api, spec(0));
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False InvalidConfig").await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!((pending().as_str(), counted(&operator).as_str()), ("True SpecHeld", "1"));
+    put(&api, spec(4));
+    await_within(SOON, "nothing to wait", || pending().is_empty()).await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!(counted(&operator), "0");
+    let events = api.all("events.k8s.io", "events");
+    let of_pending: Vec<&Value> = events.iter().filter(|event| event["reason"] == "SpecHeld").collect();
+    let [event] = of_pending.as_slice() else { panic!("{of_pending:?}") };
+    assert_eq!((&event["type"], &event["series"]), (&json!("Normal"), &Value::Null));
+    assert!(event["note"].as_str().unwrap().contains("spec.rollout.hold is All"), "{event}");
+}
