@@ -28,19 +28,28 @@ fn main() {
     for threads in [1, processors] {
         println!("{isa}, {threads} threads");
         let mut cpu = Cpu::new(isa, threads);
-        [128, 1024, 4096].into_iter().for_each(|depth| decode(&mut cpu, depth));
+        for order in [Order::Neighbours, Order::Shuffled] {
+            [128, 1024, 4096].into_iter().for_each(|depth| decode(&mut cpu, depth, order));
+        }
         [512, 2048].into_iter().for_each(|prompt| prefill(&mut cpu, prompt));
     }
 }
 
-/// A sequence in the cache, in shuffled blocks.
+/// How the blocks of a sequence lie in the cache.
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    Neighbours,
+    Shuffled,
+}
+
+/// A sequence in the cache.
 struct Context {
     cache: KvCache,
     blocks: Vec<u32>,
 }
 
 /// Stores `tokens` rows in all layers; seconds a token over all layers.
-fn context(cpu: &mut Cpu, tokens: usize, layers: usize) -> (Context, f64) {
+fn context(cpu: &mut Cpu, tokens: usize, layers: usize, order: Order) -> (Context, f64) {
     let blocks = tokens.div_ceil(BLOCK_SIZE);
     let cache_type = CacheType::F16;
     let shape = KvCacheShape {
@@ -53,7 +62,9 @@ fn context(cpu: &mut Cpu, tokens: usize, layers: usize) -> (Context, f64) {
     };
     let mut cache = KvCache::new(shape).expect("memory for the cache");
     let mut blocks: Vec<u32> = (0..blocks as u32).collect();
-    blocks.sort_by_key(|b| b.wrapping_mul(2_654_435_761));
+    if order == Order::Shuffled {
+        blocks.sort_by_key(|b| b.wrapping_mul(2_654_435_761));
+    }
     let inverse_frequencies: Vec<f64> = (0..32).map(|i| 1e5f64.powf(-f64::from(i) / 32.0)).collect();
     let rotary = RotaryTable::new(&inverse_frequencies, RotaryStyle::HalfSplit, 1.0, 8192);
     let places: Vec<RowPlace> =
@@ -90,8 +101,8 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-fn decode(cpu: &mut Cpu, depth: usize) {
-    let (Context { cache, blocks }, _) = context(cpu, depth, LAYERS);
+fn decode(cpu: &mut Cpu, depth: usize, order: Order) {
+    let (Context { cache, blocks }, _) = context(cpu, depth, LAYERS, order);
     let places = [RowPlace { sequence: 0, position: depth as u32 - 1, is_prompt: false }];
     let batch = BatchView { rows: &places, block_tables: &[&blocks] };
     let qkv = random_rows(1);
@@ -112,7 +123,8 @@ fn decode(cpu: &mut Cpu, depth: usize) {
     }
     let (time, read) = (median(times), median(reads));
     println!(
-        "  decode at {depth:4}: {:6.0} us a token, {:5.1} GB/s; plain read {:6.0} us, {:5.1} GB/s; share {:3.0} %",
+        "  decode at {depth:4}, {}: {:6.0} us a token, {:5.1} GB/s; plain read {:6.0} us, {:5.1} GB/s; share {:3.0} %",
+        if order == Order::Shuffled { "blocks shuffled" } else { "in order" },
         time * 1e6,
         bytes as f64 / time / 1e9,
         read * 1e6,
@@ -136,7 +148,7 @@ fn read(pool: &mut Pool, data: &[u64]) -> f64 {
 }
 
 fn prefill(cpu: &mut Cpu, prompt: usize) {
-    let (Context { cache, blocks }, stored) = context(cpu, prompt, 4);
+    let (Context { cache, blocks }, stored) = context(cpu, prompt, 4, Order::Shuffled);
     let places: Vec<RowPlace> =
         (0..prompt as u32).map(|position| RowPlace { sequence: 0, position, is_prompt: true }).collect();
     let batch = BatchView { rows: &places, block_tables: &[&blocks] };

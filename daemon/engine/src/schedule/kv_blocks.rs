@@ -78,8 +78,10 @@ impl KvBlocks {
         sequence.published_max = sequence.published_max.max(hit.blocks);
     }
 
-    /// Appends blocks until the sequence can hold `tokens`; says whether there were enough.
+    /// Appends blocks until the sequence can hold `tokens`; says whether there were enough. New ones ascend: those of a
+    /// prompt that follow each other in the cache too are read as one stream.
     pub(super) fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> bool {
+        let first = sequence.blocks.len();
         while sequence.blocks.len() * self.block_size < tokens {
             let Some((block, evicted)) = self.pool.allocate() else {
                 return false;
@@ -89,6 +91,7 @@ impl KvBlocks {
             }
             sequence.blocks.push(block);
         }
+        sequence.blocks[first..].sort_unstable();
         true
     }
 

@@ -2,10 +2,10 @@
 
 use crate::cpu::simd::Simd16;
 
-/// A stored number. `PREFETCH`: it lies in the cache's memory and not in a small tile.
+/// A stored number. `IS_TILE`: it lies in a small tile, one step after the other, and not in the cache's pages.
 pub(crate) trait Element {
     type Bits: Copy;
-    const PREFETCH: bool = true;
+    const IS_TILE: bool = false;
 
     /// # Safety
     /// Sixteen elements can be read at `at`; the processor has the instruction set of `S`.
@@ -42,7 +42,7 @@ impl Element for F32 {
 
 impl Element for Tile {
     type Bits = f32;
-    const PREFETCH: bool = false;
+    const IS_TILE: bool = true;
 
     #[inline(always)]
     unsafe fn load<S: Simd16>(at: *const f32) -> S::F {

@@ -68,8 +68,9 @@ impl Job<'_> {
             let offset = key % shape.block_size;
             // SAFETY: the call's block tables name blocks of the cache; the offsets stay in the page.
             unsafe {
-                let page = self.call.pages.page(block, self.unit.kv_head).cast::<E::Bits>().cast_const();
-                (page.add(offset), page.add(shape.key_elements() + offset * shape.width()))
+                let keys = self.call.pages.keys(block, self.unit.kv_head).cast::<E::Bits>();
+                let values = self.call.pages.values(block, self.unit.kv_head).cast::<E::Bits>();
+                (keys.add(offset).cast_const(), values.add(offset * shape.width()).cast_const())
             }
         };
         let here: [_; STEP / LANES] = std::array::from_fn(|j| at(key + j * LANES));

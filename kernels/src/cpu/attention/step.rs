@@ -12,10 +12,9 @@
 
 use super::element::Element;
 use crate::cpu::exp::exp2_negative;
+pub(crate) use crate::cpu::kv_cache::STEP;
 use crate::cpu::simd::{LANES, Simd16};
 
-/// Keys of a step.
-pub(crate) const STEP: usize = 64;
 /// From one query row to the next: a constant, so that addresses need no registers, and odd in cache
 /// lines, so that rows do not fall into the same sets.
 pub(crate) const QUERY_STRIDE: usize = 256 + LANES;
@@ -141,10 +140,10 @@ unsafe fn scores<S: Simd16, E: Element, const M: usize, const N: usize>(
             for j in 0..N {
                 k[j] = E::load::<S>(keys.k[first + j].add(d * keys.k_stride));
             }
-            if E::PREFETCH {
+            if !E::IS_TILE {
                 for j in 0..N {
                     if alone || j % 2 == 0 {
-                        S::prefetch_second(keys.k_ahead[first + j].wrapping_add(d * keys.k_stride).cast());
+                        S::prefetch(keys.k_ahead[first + j].wrapping_add(d * keys.k_stride).cast());
                     }
                 }
             }
@@ -257,24 +256,24 @@ unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
         for r in 1..M {
             common = common.min(counts[r]);
         }
-        for g in 0..VECTORS {
-            let v = keys.v[g].add(d);
-            let ahead = keys.v_ahead[g].wrapping_add(d);
-            for t in 0..common.saturating_sub(g * LANES).min(LANES) {
-                let mut x = [S::zero(); N];
+        // One loop over all keys: processors fetch ahead for a load that goes on where it was.
+        for t in 0..common {
+            let (group, at) = (t / LANES % VECTORS, t % LANES * keys.v_stride + d);
+            let v = if E::IS_TILE { keys.v[0].add(t * keys.v_stride + d) } else { keys.v[group].add(at) };
+            let mut x = [S::zero(); N];
+            for j in 0..N {
+                x[j] = E::load::<S>(v.add(j * LANES));
+            }
+            if !E::IS_TILE {
+                let ahead = keys.v_ahead[group].wrapping_add(at);
+                for j in (0..N).step_by(4 / size_of::<E::Bits>()) {
+                    S::prefetch(ahead.wrapping_add(j * LANES).cast());
+                }
+            }
+            for r in 0..M {
+                let p = S::splat(*p.add(r * STEP + t));
                 for j in 0..N {
-                    x[j] = E::load::<S>(v.add(t * keys.v_stride + j * LANES));
-                }
-                if E::PREFETCH {
-                    for j in (0..N).step_by(4 / size_of::<E::Bits>()) {
-                        S::prefetch_second(ahead.wrapping_add(t * keys.v_stride + j * LANES).cast());
-                    }
-                }
-                for r in 0..M {
-                    let p = S::splat(*p.add(r * STEP + g * LANES + t));
-                    for j in 0..N {
-                        acc[r][j] = S::fma(x[j], p, acc[r][j]);
-                    }
+                    acc[r][j] = S::fma(x[j], p, acc[r][j]);
                 }
             }
         }

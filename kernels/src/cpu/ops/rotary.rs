@@ -94,36 +94,35 @@ impl Job<'_> {
             let (key, value) = (&keys[of_head.clone()], &values[of_head]);
             // SAFETY: `check_tables` found the block in the cache.
             unsafe {
-                let page = self.pages.page(block, head);
-                let slot = position % block_size;
+                let at =
+                    (self.pages.keys(block, head), self.pages.values(block, head), position % block_size);
                 match self.pages.shape.cache_type {
-                    CacheType::F32 => store::<S, F32>(&self.pages, page, slot, key, value),
-                    CacheType::F16 => store::<S, F16>(&self.pages, page, slot, key, value),
-                    CacheType::Bf16 => store::<S, Bf16>(&self.pages, page, slot, key, value),
+                    CacheType::F32 => store::<S, F32>(&self.pages, at, key, value),
+                    CacheType::F16 => store::<S, F16>(&self.pages, at, key, value),
+                    CacheType::Bf16 => store::<S, Bf16>(&self.pages, at, key, value),
                 }
             }
         }
     }
 }
 
-/// Writes one token's key and value into slot `slot` of a page.
+/// Writes one token's key and value into a slot of a page of keys and one of values.
 ///
 /// # Safety
-/// `page` is a page of `pages`, the slot lies in it and nobody else accesses it; the processor has the
+/// They are pages of `pages`, the slot lies in them and nobody else accesses it; the processor has the
 /// instruction set of `S`.
 #[inline(always)]
 unsafe fn store<S: Simd16, E: Element>(
     pages: &LayerPages,
-    page: *mut u8,
-    slot: usize,
+    (keys, values, slot): (*mut u8, *mut u8, usize),
     key: &[f32],
     value: &[f32],
 ) {
     let shape = &pages.shape;
-    // SAFETY: keys end at `key_elements`, values at the page's end; the rest is the caller's promise.
+    // SAFETY: the slot lies in both pages; the rest is the caller's promise.
     unsafe {
-        let k = page.cast::<E::Bits>().add(slot);
-        let v = page.cast::<E::Bits>().add(shape.key_elements() + slot * shape.width());
+        let k = keys.cast::<E::Bits>().add(slot);
+        let v = values.cast::<E::Bits>().add(slot * shape.width());
         for d in (0..key.len()).step_by(LANES) {
             let lanes = LANES.min(key.len() - d);
             let mut line = std::mem::MaybeUninit::<[E::Bits; LANES]>::uninit();
@@ -148,13 +147,11 @@ mod tests {
 
     const SHAPE: HeadShape = HeadShape { query_heads: 2, kv_heads: 2, head_dim: 24, scale: 1.0 };
 
-    /// Element `index` of a page, as f32.
-    fn element(cache: &KvCache, block: u32, head: usize, index: usize) -> f32 {
-        let pages = cache.layer(1);
+    /// Element `index` of a page of layer 1, as f32.
+    fn element(cache: &KvCache, page: *mut u8, index: usize) -> f32 {
         // SAFETY: the tests ask for elements inside pages that exist.
         unsafe {
-            let page = pages.page(block, head).cast_const();
-            match pages.shape.cache_type {
+            match cache.shape().cache_type {
                 CacheType::F32 => *page.cast::<f32>().add(index),
                 CacheType::F16 => f16::from_bits(*page.cast::<u16>().add(index)).to_f32(),
                 CacheType::Bf16 => bf16::from_bits(*page.cast::<u16>().add(index)).to_f32(),
@@ -182,10 +179,13 @@ mod tests {
         for (row, place) in places.iter().enumerate() {
             let (block, slot) = if place.position < 16 { (2, place.position as usize) } else { (0, row - 2) };
             for head in 0..2 {
+                let pages = cache.layer(1);
+                // SAFETY: the cache has these blocks and heads.
+                let (keys, values) = unsafe { (pages.keys(block, head), pages.values(block, head)) };
                 for d in 0..24 {
                     let (key, value) = (qkv.row(row)[48 + head * 24 + d], qkv.row(row)[96 + head * 24 + d]);
-                    assert_eq!(element(&cache, block, head, d * 16 + slot), round(key));
-                    assert_eq!(element(&cache, block, head, 24 * 16 + slot * 32 + d), round(value));
+                    assert_eq!(element(&cache, keys, d * 16 + slot), round(key));
+                    assert_eq!(element(&cache, values, slot * 32 + d), round(value));
                 }
             }
         }

@@ -192,3 +192,14 @@ fn blocks_of_a_dropped_prefix_stay_findable_while_they_are_used() {
     let id = run.submit(0..9, 1);
     assert_eq!(cached(&mut run, id), 8);
 }
+
+#[test]
+fn a_prompt_takes_reused_blocks_in_their_order_in_the_cache() {
+    let mut run = Run::new(SchedulerOptions { blocks: 4, ..OPTIONS });
+    run.submit(0..15, 1);
+    run.run_until_idle();
+    // What is cached is given up from its end.
+    run.submit(100..115, 1);
+    run.step();
+    assert_eq!(run.plan.block_table(0), [0, 1, 2, 3]);
+}
