@@ -12,9 +12,9 @@ mod live;
 pub(crate) mod optional;
 mod refusal;
 pub(crate) mod status;
+mod store;
 pub(crate) mod workload;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -75,8 +75,8 @@ impl ReconcileError {
 }
 
 pub(crate) async fn reconcile(
-    owner: Arc<InferenceDeployment>,
-    context: Arc<Context>,
+    owner: &InferenceDeployment,
+    context: &Context,
 ) -> Result<Action, ReconcileError> {
     // After a restart nothing is written again for want of knowing.
     context.children.wait_until_ready().await.map_err(|_| ReconcileError::Stopping)?;
@@ -86,28 +86,28 @@ pub(crate) async fn reconcile(
     }
     if owner.status.is_none() {
         // An object without conditions would count as ready.
-        let live = Live::read(&context, &owner, None);
-        let status = observe(&owner, &context, Outcome::default(), (&live, &[]));
-        write_status(&owner, &context, &status).await?;
+        let live = Live::read(context, owner, None);
+        let status = observe(owner, context, Outcome::default(), (&live, &[]));
+        write_status(owner, context, &status).await?;
     }
-    let rendered = owner.spec.validate().and_then(|valid| render(&owner, &valid, &context.defaults));
+    let rendered = owner.spec.validate().and_then(|valid| render(owner, &valid, &context.defaults));
     let (mut outcome, failed) = match rendered {
         Err(problems) => (Outcome { cause: Some(invalid(&problems)), ..Outcome::default() }, None),
-        Ok(rendered) => carry_out(&owner, &context, rendered).await,
+        Ok(rendered) => carry_out(owner, context, rendered).await,
     };
-    let live = Live::read(&context, &owner, outcome.workload);
-    let mut again = resync(&owner);
+    let live = Live::read(context, owner, outcome.workload);
+    let mut again = resync(owner);
     if let Some(kind) = outcome.workload {
-        let (cause, due) = live.cause(&context, &owner, kind).await;
+        let (cause, due) = live.cause(context, owner, kind).await;
         outcome.cause = cause;
         again = due.map_or(again, |due| again.min(due));
     }
-    let ids = model_ids(&owner, &outcome.held);
+    let ids = model_ids(owner, &outcome.held);
     let look = context.daemons.look(&owner.uid().unwrap_or_default(), &ids, &live.pods).await;
     again = look.again.map_or(again, |due| again.min(due));
-    let status = observe(&owner, &context, outcome, (&live, &look.pods));
-    if !is_same(&owner, &status) {
-        write_status(&owner, &context, &status).await?;
+    let status = observe(owner, context, outcome, (&live, &look.pods));
+    if !is_same(owner, &status) {
+        write_status(owner, context, &status).await?;
     }
     match failed {
         Some(error) => Err(error.into()),

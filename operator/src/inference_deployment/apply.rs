@@ -6,7 +6,6 @@ use ostro_crds::{InferenceDeployment, quantity};
 use serde_json::Value;
 
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
-use super::cached::Cached;
 use super::children::Children;
 use super::optional::Lack;
 
@@ -64,9 +63,9 @@ pub(crate) async fn apply(
             Err(error) => return Err(error),
         }
     }
-    for (kind, object) in children.of(owner) {
-        if is_orphan(kind, &*object, prepared) {
-            delete(client, kind, &object).await?;
+    for (kind, name, object) in children.of(owner) {
+        if !object.is_going && is_orphan(kind, &name, prepared) {
+            delete(client, owner, kind, name).await?;
             applied.deleted += 1;
         }
     }
@@ -85,7 +84,7 @@ async fn apply_one(
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
     match children.get(kind, &namespace, &name) {
         Some(live) if live.is_as(kind, object) => return Ok(false),
-        Some(live) if is_owned(&*live, owner) => {}
+        Some(live) if live.is_of(owner) => {}
         // The cache lags, or somebody else's object has the name.
         _ => {
             let found = api.get_opt(&name).await;
@@ -101,9 +100,13 @@ async fn apply_one(
     Ok(true)
 }
 
-async fn delete(client: &Client, kind: ChildKind, object: &Cached) -> Result<(), ApplyError> {
-    let name = object.name_any();
-    let namespace = object.namespace().unwrap_or_default();
+async fn delete(
+    client: &Client,
+    owner: &InferenceDeployment,
+    kind: ChildKind,
+    name: String,
+) -> Result<(), ApplyError> {
+    let namespace = owner.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
     match api.delete(&name, &DeleteParams::background()).await {
         Ok(_) => Ok(()),
@@ -113,11 +116,12 @@ async fn delete(client: &Client, kind: ChildKind, object: &Cached) -> Result<(),
 }
 
 /// A child of before that nothing asks for any more.
-pub(crate) fn is_orphan(kind: ChildKind, object: &impl Resource, prepared: &[Prepared]) -> bool {
-    let is_wanted =
-        prepared.iter().any(|wanted| wanted.kind == kind && wanted.object.name_any() == object.name_any());
+pub(crate) fn is_orphan(kind: ChildKind, name: &str, prepared: &[Prepared]) -> bool {
+    let is_wanted = prepared
+        .iter()
+        .any(|wanted| wanted.kind == kind && wanted.object.metadata.name.as_deref() == Some(name));
     // A cache that is no longer asked for may hold what nobody can download again.
-    !is_wanted && kind != ChildKind::PersistentVolumeClaim && object.meta().deletion_timestamp.is_none()
+    !is_wanted && kind != ChildKind::PersistentVolumeClaim
 }
 
 pub(crate) fn is_owned(object: &impl Resource, owner: &InferenceDeployment) -> bool {

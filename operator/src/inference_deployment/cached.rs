@@ -1,6 +1,7 @@
 //! What the caches keep of the API's objects. Reconciles need little of them, and as trees of fields a thousand objects
 //! with their children would take 100 MiB. Whoever needs another field of a child or a pod adds it to `rest` or `pod`.
 
+mod object;
 mod pod;
 #[cfg(test)]
 mod tests;
@@ -8,9 +9,9 @@ mod tests;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::Resource;
 use kube::api::DynamicObject;
 use kube::core::{DynamicResourceScope, ObjectMeta};
+use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -18,19 +19,29 @@ use serde_json::{Value, json};
 
 use super::apply::{contains, is_unchanged};
 use super::build::{CONTAINER, ChildKind, HASH_ANNOTATION, content_hash};
+use super::refusal::REPLICA_FAILURE;
+use super::store::Shown;
+use super::workload::WorkloadStatus;
 
-pub(crate) use pod::CachedPod;
+pub(crate) use object::CachedObject;
+pub(crate) use pod::{CachedPod, KeptPod};
 
-/// Written by `kubectl apply` for itself, and as large as the object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
-
-/// One of the operator's own objects, as a watch has shown it last. Clones share it.
+/// One of the operator's own objects, as a watch shows it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "DynamicObject")]
 pub(crate) struct Cached {
-    /// Only what watches, stores and owners go by.
+    /// Only what watches and owners go by.
     metadata: ObjectMeta,
-    body: Arc<Mutex<Body>>,
+    kept: Arc<Kept>,
+}
+
+/// What is kept of it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// The owners' uids, each with a space behind it.
+    owners: Box<str>,
+    pub(crate) is_going: bool,
+    body: Mutex<Body>,
 }
 
 #[derive(Debug)]
@@ -51,12 +62,30 @@ impl From<DynamicObject> for Cached {
     fn from(mut object: DynamicObject) -> Self {
         object.metadata.managed_fields = None;
         let text = serde_json::to_string(&object).expect("it came as JSON");
-        let body = Arc::new(Mutex::new(Body::Whole(text.into())));
-        Cached { metadata: short(object.metadata), body }
+        let owners = object.owner_references().iter().map(|owner| format!("{} ", owner.uid));
+        let kept = Kept {
+            owners: owners.collect::<String>().into(),
+            is_going: object.metadata.deletion_timestamp.is_some(),
+            body: Mutex::new(Body::Whole(text.into())),
+        };
+        Cached { metadata: short(object.metadata), kept: Arc::new(kept) }
     }
 }
 
-impl Cached {
+impl Shown for Cached {
+    type Kept = Kept;
+
+    fn kept(&self) -> Arc<Kept> {
+        self.kept.clone()
+    }
+}
+
+impl Kept {
+    pub(crate) fn is_of(&self, owner: &InferenceDeployment) -> bool {
+        let uid = owner.meta().uid.as_deref();
+        uid.is_some_and(|uid| self.owners.split_terminator(' ').any(|owner| owner == uid))
+    }
+
     /// Whether an apply of `wanted` would change nothing.
     pub(crate) fn is_as(&self, kind: ChildKind, wanted: &DynamicObject) -> bool {
         let hash = wanted.metadata.annotations.as_ref().and_then(|all| all.get(HASH_ANNOTATION));
@@ -116,11 +145,20 @@ fn rest(kind: ChildKind, live: DynamicObject) -> String {
             "replicas": spec["replicas"],
             "template": { "spec": { "containers": containers(&spec["template"]["spec"]["containers"]) } },
         }),
-        ChildKind::PersistentVolumeClaim => json!({ "storageClassName": spec["storageClassName"] }),
+        ChildKind::PersistentVolumeClaim => {
+            let spec = json!({ "storageClassName": spec["storageClassName"] });
+            return json!({ "metadata": { "name": metadata.name }, "spec": spec }).to_string();
+        }
         _ => return String::new(),
     };
     let metadata = json!({ "name": metadata.name, "uid": metadata.uid, "generation": metadata.generation });
-    json!({ "metadata": metadata, "spec": spec, "status": data["status"] }).to_string()
+    json!({ "metadata": metadata, "spec": spec, "status": status(&data["status"]) }).to_string()
+}
+
+fn status(status: &Value) -> Option<WorkloadStatus> {
+    let mut status: WorkloadStatus = serde_json::from_value(status.clone()).ok()?;
+    status.conditions.retain(|condition| condition.kind == REPLICA_FAILURE);
+    Some(status)
 }
 
 /// The daemon's, as `build::template` reads it.
@@ -164,25 +202,6 @@ impl Resource for Cached {
 }
 
 fn short(metadata: ObjectMeta) -> ObjectMeta {
-    let ObjectMeta { name, namespace, uid, resource_version, deletion_timestamp, .. } = metadata;
-    let mut owner_references = metadata.owner_references;
-    // A list that was read has room for four.
-    owner_references.iter_mut().for_each(Vec::shrink_to_fit);
-    ObjectMeta {
-        name,
-        namespace,
-        uid,
-        resource_version,
-        deletion_timestamp,
-        owner_references,
-        ..ObjectMeta::default()
-    }
-}
-
-/// Of an `InferenceDeployment`, what no reconcile reads.
-pub(crate) fn shorten(object: &mut InferenceDeployment) {
-    object.metadata.managed_fields = None;
-    if let Some(annotations) = &mut object.metadata.annotations {
-        annotations.remove(LAST_APPLIED);
-    }
+    let ObjectMeta { name, namespace, resource_version, owner_references, .. } = metadata;
+    ObjectMeta { name, namespace, resource_version, owner_references, ..ObjectMeta::default() }
 }

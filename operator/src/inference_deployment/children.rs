@@ -7,18 +7,18 @@ use std::sync::Arc;
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ApiResource, GroupVersionKind};
-use kube::runtime::reflector::store::{Writer, WriterDropped};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
+use tokio::sync::watch::error::RecvError;
 
-use super::apply::is_owned;
 use super::build::{ChildKind, MANAGED_BY};
-use super::cached::{Cached, CachedPod};
+use super::cached::{Cached, CachedObject, CachedPod, Kept, KeptPod};
 use super::optional::{self, Lack, Optional};
+use super::store::{Shown, Store, Writer, store};
 use crate::discovery::Discovery;
 
 /// Objects that a watch reads at once when it starts: memory that a page took is not given back.
@@ -107,9 +107,9 @@ impl ChildKind {
 /// The stores; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Children {
-    stores: BTreeMap<ChildKind, Store<Cached>>,
+    stores: BTreeMap<ChildKind, Store<Kept>>,
     optional: BTreeMap<ChildKind, Optional>,
-    pods: Store<CachedPod>,
+    pods: Store<KeptPod>,
     ready: Arc<OnceCell<()>>,
     /// Asks again which APIs there are.
     ask: Arc<dyn Fn() + Send + Sync>,
@@ -128,8 +128,8 @@ pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (C
     let mut stores = BTreeMap::new();
     let mut children = Vec::new();
     for kind in ChildKind::ALL {
-        let writer = Writer::new(kind);
-        stores.insert(kind, writer.as_reader());
+        let (reader, writer) = store();
+        stores.insert(kind, reader);
         let events = events(scope.of_kind(client, kind), kind.selector(), writer);
         children.push((kind, touched(events)));
     }
@@ -140,8 +140,7 @@ pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (C
         optional.insert(kind, reader);
         children.push((kind, changes));
     }
-    let writer = Writer::default();
-    let pods = writer.as_reader();
+    let (pods, writer) = store();
     let ask = Arc::new(discovery.asker());
     let watches = Watches { children, pods: touched(events(scope.api(client), ours(), writer)) };
     (Children { stores, optional, pods, ready: Arc::default(), ask }, watches)
@@ -156,14 +155,13 @@ fn ours() -> String {
 pub(super) fn events<K>(
     api: Api<K>,
     selector: String,
-    writer: Writer<K>,
+    mut writer: Writer<K::Kept>,
 ) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
 where
-    K: Resource + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-    K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
+    K: Shown + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let ours = watcher::Config::default().labels(&selector).page_size(PAGE);
-    watcher(api, ours).default_backoff().reflect(writer)
+    watcher(api, ours).default_backoff().inspect_ok(move |event| writer.take(event))
 }
 
 pub(super) fn touched<K: Send + 'static>(
@@ -175,11 +173,11 @@ pub(super) fn touched<K: Send + 'static>(
 
 impl Children {
     /// A store wakes one of those that wait for it, whatever it says: here one waits, and all the others for that one.
-    pub(crate) async fn wait_until_ready(&self) -> Result<(), WriterDropped> {
+    pub(crate) async fn wait_until_ready(&self) -> Result<(), RecvError> {
         self.ready.get_or_try_init(|| self.wait_alone()).await.copied()
     }
 
-    async fn wait_alone(&self) -> Result<(), WriterDropped> {
+    async fn wait_alone(&self) -> Result<(), RecvError> {
         for store in self.stores.values() {
             store.wait_until_ready().await?;
         }
@@ -204,28 +202,25 @@ impl Children {
         futures::stream::select_all(self.optional.values().map(|optional| optional.turns().boxed()))
     }
 
-    pub(crate) fn get(&self, kind: ChildKind, namespace: &str, name: &str) -> Option<Arc<Cached>> {
-        let reference = ObjectRef::new_with(name, kind).within(namespace);
-        self.store(kind)?.get(&reference)
+    pub(crate) fn get(&self, kind: ChildKind, namespace: &str, name: &str) -> Option<Arc<Kept>> {
+        self.store(kind)?.get(namespace, name)
     }
 
-    /// All objects of an owner.
-    pub(crate) fn of(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, Arc<Cached>)> {
+    /// All objects of an owner, with their names.
+    pub(crate) fn of(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, String, Arc<Kept>)> {
         let kinds = ChildKind::ALL.into_iter().chain(ChildKind::OPTIONAL);
-        kinds
-            .flat_map(|kind| self.of_kind(kind, owner).into_iter().map(move |object| (kind, object)))
-            .collect()
+        let of_kind =
+            |kind| self.of_kind(kind, owner).into_iter().map(move |(name, object)| (kind, name, object));
+        kinds.flat_map(of_kind).collect()
     }
 
-    pub(crate) fn of_kind(&self, kind: ChildKind, owner: &InferenceDeployment) -> Vec<Arc<Cached>> {
-        let namespace = &owner.meta().namespace;
+    pub(crate) fn of_kind(&self, kind: ChildKind, owner: &InferenceDeployment) -> Vec<(String, Arc<Kept>)> {
         let store = self.store(kind);
-        let is_of = |object: &Cached| object.meta().namespace == *namespace && is_owned(object, owner);
-        store.map(|store| store.state_filter(is_of)).unwrap_or_default()
+        store.map(|store| store.filter(namespace(owner), |object| object.is_of(owner))).unwrap_or_default()
     }
 
     /// None while a cluster lacks its API.
-    fn store(&self, kind: ChildKind) -> Option<Store<Cached>> {
+    fn store(&self, kind: ChildKind) -> Option<Store<Kept>> {
         match self.optional.get(&kind) {
             Some(optional) => optional.store(),
             None => self.stores.get(&kind).cloned(),
@@ -239,18 +234,22 @@ impl Children {
         owner: &InferenceDeployment,
         name: &str,
     ) -> Option<K> {
-        self.get(kind, owner.meta().namespace.as_deref().unwrap_or_default(), name)?.typed()
+        self.get(kind, namespace(owner), name)?.typed()
     }
 
-    /// With what `CachedPod` keeps of them.
+    /// With what is kept of them.
     pub(crate) fn pods_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
-        let (name, namespace) = (owner.meta().name.as_deref(), &owner.meta().namespace);
-        let pods = self.pods.state_filter(|pod| pod.meta().namespace == *namespace && pod.instance() == name);
-        pods.iter().map(|pod| pod.pod()).collect()
+        let name = owner.meta().name.as_deref();
+        let pods = self.pods.filter(namespace(owner), |pod| pod.instance() == name);
+        pods.iter().map(|(_, pod)| pod.pod()).collect()
     }
 }
 
+fn namespace(owner: &InferenceDeployment) -> &str {
+    owner.meta().namespace.as_deref().unwrap_or_default()
+}
+
 /// The object that a pod belongs to.
-pub(crate) fn owner_of_pod(pod: &CachedPod) -> Option<ObjectRef<InferenceDeployment>> {
+pub(crate) fn owner_of_pod(pod: &CachedPod) -> Option<ObjectRef<CachedObject>> {
     Some(ObjectRef::new(pod.instance()?).within(&pod.namespace()?))
 }

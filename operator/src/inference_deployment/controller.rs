@@ -7,11 +7,10 @@ use futures::StreamExt;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Resource, ResourceExt};
-use ostro_crds::InferenceDeployment;
+use ostro_crds::Reason;
 use tracing::Instrument;
 
-use super::build::monitor_kind;
-use super::cached::shorten;
+use super::cached::CachedObject;
 use super::children::{PAGE, Scope, Watches, owner_of_pod};
 use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
@@ -29,10 +28,9 @@ pub(crate) async fn run(
     (watches, discovery): (Watches, Discovery),
     shutdown: impl Future<Output = ()> + Send + Sync + 'static,
 ) {
-    let objects = scope.api::<InferenceDeployment>(&context.client);
+    let objects = scope.api::<CachedObject>(&context.client);
     let (store, writer) = reflector::store();
-    let changes =
-        watcher(objects, watcher::Config::default().page_size(PAGE)).modify(shorten).reflect(writer);
+    let changes = watcher(objects, watcher::Config::default().page_size(PAGE)).reflect(writer);
     let mut controller = Controller::for_stream(changes.applied_objects(), store.clone())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(shutdown)
@@ -42,7 +40,10 @@ pub(crate) async fn run(
         controller = controller.owns_stream_with(changes, kind);
     }
     let all = store.clone();
-    context.metrics.count_pending_by(move || count_pending(&all.state()));
+    context.metrics.count_pending_by(move || {
+        let pending: Vec<Reason> = all.state().iter().filter_map(|object| object.pending).collect();
+        count_pending(&pending)
+    });
     let metrics = context.metrics.clone();
     let objects = store.clone();
     let results = controller.run(traced, on_error, context.clone());
@@ -50,14 +51,15 @@ pub(crate) async fn run(
         metrics.objects.set(store.len() as i64);
         std::future::ready(())
     });
-    let is_wanted = |kind| objects.find(|object| monitor_kind(&object.spec) == Some(kind)).is_some();
+    let is_wanted = |kind| objects.find(|object| object.monitor == Some(kind)).is_some();
     tokio::select! {
         () = results => {}
         never = discovery.run(is_wanted) => match never {},
     }
 }
 
-async fn traced(owner: Arc<InferenceDeployment>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let owner = object.object();
     let id = context.metrics.next_reconcile();
     let span = tracing::info_span!(
         "reconcile",
@@ -68,7 +70,7 @@ async fn traced(owner: Arc<InferenceDeployment>, context: Arc<Context>) -> Resul
     );
     let started = Instant::now();
     context.metrics.running.inc();
-    let result = reconcile(owner.clone(), context.clone()).instrument(span).await;
+    let result = reconcile(&owner, &context).instrument(span).await;
     context.metrics.running.dec();
     if result.is_ok() {
         context.backoff.succeeded(&owner.uid().unwrap_or_default());
@@ -78,7 +80,8 @@ async fn traced(owner: Arc<InferenceDeployment>, context: Arc<Context>) -> Resul
 }
 
 /// Waits longer after every failure of an object, and not as long as for the others.
-fn on_error(owner: Arc<InferenceDeployment>, error: &ReconcileError, context: Arc<Context>) -> Action {
+fn on_error(object: Arc<CachedObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let owner = object.object();
     let chain = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     let name = owner.name_any();
     let namespace = owner.namespace().unwrap_or_default();

@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
 use kube::api::Api;
-use kube::runtime::reflector::Store;
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher;
 use tokio::sync::watch::{Receiver, Sender, channel};
 
 use super::build::ChildKind;
-use super::cached::Cached;
+use super::cached::{Cached, Kept};
 use super::children::{Changes, events, touched};
+use super::store::{Store, store};
 
 /// No reconcile waits longer for what is not known yet.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -35,7 +34,7 @@ pub(crate) enum Access {
     Pending,
     Absent,
     Failing(String),
-    Ready(Store<Cached>),
+    Ready(Store<Kept>),
 }
 
 /// Why an object of a kind was not applied.
@@ -70,7 +69,7 @@ impl Optional {
         }
     }
 
-    pub(crate) fn store(&self) -> Option<Store<Cached>> {
+    pub(crate) fn store(&self) -> Option<Store<Kept>> {
         match &*self.access.borrow() {
             Access::Ready(store) => Some(store.clone()),
             _ => None,
@@ -144,8 +143,7 @@ impl Follower {
         let gone = async move {
             let _ = presence.wait_for(|presence| *presence != Presence::Present).await;
         };
-        let writer = Writer::new(self.kind);
-        let store = writer.as_reader();
+        let (store, writer) = store();
         let access = self.access.clone();
         let events =
             events(self.api.clone(), self.kind.selector(), writer).inspect(move |event| match event {
@@ -162,7 +160,7 @@ impl Follower {
     }
 }
 
-fn turn_ready(access: &Sender<Access>, store: &Store<Cached>) {
+fn turn_ready(access: &Sender<Access>, store: &Store<Kept>) {
     access.send_if_modified(|access| {
         let is_new = !matches!(access, Access::Ready(_));
         *access = Access::Ready(store.clone());

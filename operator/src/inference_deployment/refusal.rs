@@ -17,11 +17,14 @@ const EVENTS_MAX: u32 = 50;
 /// As the StatefulSet's controller has it, for pods and their claims.
 const REASON: &str = "FailedCreate";
 
+/// The one condition of a Deployment that is read.
+pub(crate) const REPLICA_FAILURE: &str = "ReplicaFailure";
+
 /// Of a Deployment.
 pub(crate) fn of_status(workload: &Workload) -> Option<String> {
     let mut conditions = workload.status.as_ref()?.conditions.iter();
     let failure =
-        conditions.find(|condition| condition.kind == "ReplicaFailure" && condition.status == "True");
+        conditions.find(|condition| condition.kind == REPLICA_FAILURE && condition.status == "True");
     Some(failure?.message.clone())
 }
 

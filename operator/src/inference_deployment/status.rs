@@ -3,8 +3,6 @@
 mod models;
 mod monitored;
 
-use std::sync::Arc;
-
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::ResourceExt;
@@ -18,6 +16,9 @@ use super::hold::{Held, PendingCause};
 use super::workload::Workload;
 
 pub(crate) use monitored::Monitored;
+
+/// Of templates that wait.
+const PENDING_REASONS: [Reason; 2] = [Reason::OperatorUpgraded, Reason::SpecHeld];
 
 /// What a status is made from.
 pub(crate) struct Observed<'a> {
@@ -235,14 +236,16 @@ pub(crate) fn transitions<'a>(
     kinds.into_iter().filter_map(changed).collect()
 }
 
-/// Of objects whose template waits, as their statuses say: how many by reason.
-pub(crate) fn count_pending(objects: &[Arc<InferenceDeployment>]) -> Vec<(&'static str, usize)> {
-    let pending = objects.iter().filter_map(|object| {
-        found(&object.status.as_ref()?.conditions, ConditionType::TemplateUpdatePending)
-    });
-    let reasons: Vec<&str> = pending.map(|condition| condition.reason.as_str()).collect();
-    let of = |reason: &str| reasons.iter().filter(|found| **found == reason).count();
-    [Reason::OperatorUpgraded, Reason::SpecHeld].map(|reason| (reason.as_str(), of(reason.as_str()))).into()
+/// Why an object's template waits, as its status says.
+pub(crate) fn pending_reason(object: &InferenceDeployment) -> Option<Reason> {
+    let condition = found(&object.status.as_ref()?.conditions, ConditionType::TemplateUpdatePending)?;
+    PENDING_REASONS.into_iter().find(|reason| reason.as_str() == condition.reason)
+}
+
+/// How many templates wait, by reason.
+pub(crate) fn count_pending(pending: &[Reason]) -> Vec<(&'static str, usize)> {
+    let of = |reason: Reason| pending.iter().filter(|found| **found == reason).count();
+    PENDING_REASONS.map(|reason| (reason.as_str(), of(reason))).into()
 }
 
 fn found(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {

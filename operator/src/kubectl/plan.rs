@@ -122,8 +122,10 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
         plan.changes.push(change);
     }
     for (kind, objects) in &found {
-        let orphans =
-            objects.iter().filter(|object| is_owned(*object, owner) && is_orphan(*kind, *object, &prepared));
+        let orphans = objects.iter().filter(|object| {
+            let is_going = object.metadata.deletion_timestamp.is_some();
+            is_owned(*object, owner) && !is_going && is_orphan(*kind, &object.name_any(), &prepared)
+        });
         plan.changes.extend(orphans.map(|object| deletion(*kind, object)));
     }
     Ok(plan)

@@ -1,6 +1,7 @@
 //! What the cache keeps of a pod: whose it is, its status, the daemon's port and the cache's claim.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, Volume};
 use kube::Resource;
@@ -9,12 +10,19 @@ use serde::Deserialize;
 
 use super::short;
 use crate::inference_deployment::build::{CACHE_VOLUME, CONTAINER, instance_of};
+use crate::inference_deployment::store::Shown;
 
-/// A pod of an object.
+/// A pod of an object, as a watch shows it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Pod")]
 pub(crate) struct CachedPod {
     metadata: ObjectMeta,
+    kept: Arc<KeptPod>,
+}
+
+/// What is kept of it.
+#[derive(Debug)]
+pub(crate) struct KeptPod {
     /// The object that its labels name.
     instance: Option<Box<str>>,
     /// In JSON.
@@ -24,19 +32,32 @@ pub(crate) struct CachedPod {
 impl From<Pod> for CachedPod {
     fn from(pod: Pod) -> Self {
         let instance = pod.metadata.labels.as_ref().and_then(instance_of).map(Box::from);
-        let metadata = short(pod.metadata);
-        let ObjectMeta { name, uid, deletion_timestamp, .. } = metadata.clone();
+        let ObjectMeta { name, uid, deletion_timestamp, .. } = pod.metadata.clone();
         let rest = Pod {
             metadata: ObjectMeta { name, uid, deletion_timestamp, ..ObjectMeta::default() },
             spec: pod.spec.map(spec),
             status: pod.status.map(status),
         };
         let text = serde_json::to_string(&rest).expect("it came as JSON").into();
-        CachedPod { metadata, instance, text }
+        CachedPod { metadata: short(pod.metadata), kept: Arc::new(KeptPod { instance, text }) }
     }
 }
 
 impl CachedPod {
+    pub(crate) fn instance(&self) -> Option<&str> {
+        self.kept.instance()
+    }
+}
+
+impl Shown for CachedPod {
+    type Kept = KeptPod;
+
+    fn kept(&self) -> Arc<KeptPod> {
+        self.kept.clone()
+    }
+}
+
+impl KeptPod {
     pub(crate) fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
     }

@@ -1,5 +1,7 @@
 use k8s_openapi::api::core::v1::Pod;
 
+use ostro_crds::{InferenceDeploymentSpec, Reason};
+
 use super::*;
 use crate::inference_deployment::build::{image, startup_budget_seconds};
 use crate::inference_deployment::workload::Workload;
@@ -45,19 +47,23 @@ fn wanted(replicas: i32, hash: &str) -> DynamicObject {
     object
 }
 
-fn is_checked(cached: &Cached) -> bool {
+fn kept(object: DynamicObject) -> Arc<Kept> {
+    Cached::from(object).kept()
+}
+
+fn is_checked(cached: &Kept) -> bool {
     matches!(&*cached.body(), Body::Checked { .. })
 }
 
 #[test]
 fn what_is_as_wanted_stays_so_until_something_else_is_wanted() {
-    let cached = Cached::from(deployment(2, "one"));
+    let cached = kept(deployment(2, "one"));
     let is_as = |replicas, hash| cached.is_as(ChildKind::Deployment, &wanted(replicas, hash));
     assert!(!is_as(3, "two") && !is_as(3, "one") && !is_checked(&cached));
     assert!(is_as(2, "one") && is_checked(&cached) && is_as(2, "one"));
     assert!(!is_as(3, "two"));
     // What a watch shows after somebody's change is looked at anew.
-    assert!(!Cached::from(deployment(1, "one")).is_as(ChildKind::Deployment, &wanted(2, "one")));
+    assert!(!kept(deployment(1, "one")).is_as(ChildKind::Deployment, &wanted(2, "one")));
 }
 
 #[test]
@@ -68,7 +74,7 @@ fn what_was_checked_still_tells_all_that_a_status_needs() {
 }
 
 fn check_rest(kind: ChildKind) {
-    let cached = Cached::from(deployment(2, "one"));
+    let cached = kept(deployment(2, "one"));
     let read = || {
         let Workload { metadata, spec, status } = cached.typed().unwrap();
         let image = image(&spec.template).map(str::to_owned);
@@ -86,8 +92,12 @@ fn check_rest(kind: ChildKind) {
     assert!(cached.is_as(kind, &wanted(2, "one")));
     assert!(matches!(&*cached.body(), Body::Checked { rest, .. } if !rest.contains("nodeName")));
     assert_eq!(read(), before);
-    let (uid, owner) = (&cached.metadata.uid, &cached.metadata.owner_references.as_ref().unwrap()[0]);
-    assert_eq!((uid.as_deref(), owner.uid.as_str(), owner.controller), (Some("u"), "o", Some(true)));
+    let owner = |uid: &str| {
+        let mut owner = InferenceDeployment::new("m", InferenceDeploymentSpec::default());
+        owner.metadata.uid = Some(uid.to_owned());
+        owner
+    };
+    assert!(cached.is_of(&owner("o")) && !cached.is_of(&owner("u")) && !cached.is_of(&owner("")));
 }
 
 /// As before its controller has seen it.
@@ -95,7 +105,7 @@ fn check_rest(kind: ChildKind) {
 fn a_workload_without_a_status_can_be_read() {
     let mut object = deployment(2, "one");
     object.data.as_object_mut().unwrap().remove("status");
-    let cached = Cached::from(object);
+    let cached = kept(object);
     for _ in 0..2 {
         let workload: Workload = cached.typed().unwrap();
         assert_eq!((workload.spec.replicas, workload.status), (Some(2), None));
@@ -106,7 +116,7 @@ fn a_workload_without_a_status_can_be_read() {
 
 #[test]
 fn a_checked_deployment_knows_its_template_from_others() {
-    let cached = Cached::from(deployment(2, "one"));
+    let cached = kept(deployment(2, "one"));
     let mut other = template();
     other["spec"]["containers"][1]["image"] = "ostro:2".into();
     for _ in 0..2 {
@@ -122,7 +132,7 @@ fn a_checked_revision_can_be_read_in_whole() {
         "metadata": { "name": "m-1", "namespace": "n" }, "revision": 4, "data": { "template": template() },
     });
     let object: DynamicObject = serde_json::from_value(object).unwrap();
-    let cached = Cached::from(object.clone());
+    let cached = kept(object.clone());
     assert!(cached.is_as(ChildKind::ControllerRevision, &object) && is_checked(&cached));
     let read: DynamicObject = cached.typed().unwrap();
     assert_eq!((read.metadata.name.as_deref(), read.data), (Some("m-1"), object.data));
@@ -160,5 +170,36 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
     });
     let mut expected: Pod = serde_json::from_value(expected).unwrap();
     expected.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].restart_count = 0;
-    assert_eq!(cached.pod(), expected);
+    assert_eq!(cached.kept().pod(), expected);
+}
+
+#[test]
+fn an_object_is_read_as_it_was() {
+    let condition = json!({
+        "type": "TemplateUpdatePending", "status": "True", "reason": "SpecHeld", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let object = json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
+        "metadata": {
+            "name": "m", "namespace": "n", "uid": "u", "generation": 2, "deletionTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": { "inference.ostro.dev/release-template": "latest" },
+        },
+        "spec": {
+            "models": [{ "modelId": "a/b", "other": 1.5 }], "monitoring": { "kind": "PodMonitor" },
+            "resources": { "limits": { "memory": "1Gi" } },
+        },
+        "status": { "observedGeneration": 1, "conditions": [condition], "modelsReady": "0/1" },
+    });
+    let mut shown = object.clone();
+    shown["metadata"]["managedFields"] = json!([{ "manager": "kubectl" }]);
+    shown["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "{}".into();
+    let cached: CachedObject = serde_json::from_value(shown).unwrap();
+    let expected: InferenceDeployment = serde_json::from_value(object).unwrap();
+    let read = cached.object();
+    assert_eq!(
+        (&read.metadata, &read.spec, &read.status),
+        (&expected.metadata, &expected.spec, &expected.status)
+    );
+    assert_eq!((cached.monitor, cached.pending), (Some(ChildKind::PodMonitor), Some(Reason::SpecHeld)));
 }

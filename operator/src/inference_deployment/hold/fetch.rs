@@ -11,7 +11,7 @@ use crate::inference_deployment::apply::{ApplyError, is_owned};
 use crate::inference_deployment::build::{
     CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, inputs_hash, selector_text,
 };
-use crate::inference_deployment::cached::Cached;
+use crate::inference_deployment::cached;
 
 pub(crate) async fn fetch_history(
     context: &Context,
@@ -20,12 +20,13 @@ pub(crate) async fn fetch_history(
 ) -> Result<History, ApplyError> {
     let names = Names::of(owner);
     let revisions = context.children.of_kind(ChildKind::ControllerRevision, owner);
-    let revisions: Vec<DynamicObject> = revisions.iter().filter_map(|revision| revision.typed()).collect();
+    let revisions: Vec<DynamicObject> =
+        revisions.iter().filter_map(|(_, revision)| revision.typed()).collect();
     let history = History::read(&names, &revisions);
     let namespace = owner.namespace().unwrap_or_default();
     let live = ChildKind::WORKLOADS.into_iter().filter_map(|kind| {
         let live = context.children.get(kind, &namespace, &names.name)?;
-        is_owned(&*live, owner).then_some((kind, live))
+        live.is_of(owner).then_some((kind, live))
     });
     // Both kinds while one takes the other's place.
     let live: Vec<_> = live.collect();
@@ -58,7 +59,7 @@ pub(crate) fn adopted(owner: &InferenceDeployment, history: &History, rendering:
     History { last_number: number, newest: Some(Ok(kept)) }
 }
 
-fn explains(history: &History, kind: ChildKind, live: &Cached) -> bool {
+fn explains(history: &History, kind: ChildKind, live: &cached::Kept) -> bool {
     let Some(Ok(kept)) = &history.newest else { return false };
     kept.rendering.workload() == kind && live.runs(&kept.rendering.template)
 }

@@ -1,0 +1,75 @@
+//! What the cache keeps of an `InferenceDeployment`: all that a reconcile reads, as text, and what is asked of all of
+//! them at once.
+
+use std::borrow::Cow;
+
+use kube::Resource;
+use kube::core::{NamespaceResourceScope, ObjectMeta};
+use ostro_crds::{InferenceDeployment, Reason};
+use serde::Deserialize;
+
+use super::short;
+use crate::inference_deployment::build::{ChildKind, monitor_kind};
+use crate::inference_deployment::status::pending_reason;
+
+/// Written by `kubectl apply` for itself, and as large as the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "InferenceDeployment")]
+pub(crate) struct CachedObject {
+    metadata: ObjectMeta,
+    /// In JSON.
+    text: Box<str>,
+    /// That it asks for.
+    pub(crate) monitor: Option<ChildKind>,
+    /// Why its template waits, as its status says.
+    pub(crate) pending: Option<Reason>,
+}
+
+impl From<InferenceDeployment> for CachedObject {
+    fn from(mut object: InferenceDeployment) -> Self {
+        object.metadata.managed_fields = None;
+        if let Some(annotations) = &mut object.metadata.annotations {
+            annotations.remove(LAST_APPLIED);
+        }
+        let text = serde_json::to_string(&object).expect("it came as JSON").into();
+        let (monitor, pending) = (monitor_kind(&object.spec), pending_reason(&object));
+        CachedObject { metadata: short(object.metadata), text, monitor, pending }
+    }
+}
+
+impl CachedObject {
+    pub(crate) fn object(&self) -> InferenceDeployment {
+        serde_json::from_str(&self.text).expect("it was written here")
+    }
+}
+
+impl Resource for CachedObject {
+    type DynamicType = ();
+    type Scope = NamespaceResourceScope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        InferenceDeployment::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        InferenceDeployment::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        InferenceDeployment::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        InferenceDeployment::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
