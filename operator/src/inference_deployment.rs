@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use ostro_config::Problems;
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason};
@@ -47,7 +47,9 @@ pub(crate) struct Context {
     pub(crate) client: Client,
     pub(crate) children: Children,
     pub(crate) defaults: Defaults,
+    /// Of warnings.
     pub(crate) recorder: Recorder,
+    pub(crate) reporter: Reporter,
     pub(crate) metrics: Metrics,
     pub(crate) backoff: Backoff,
     pub(crate) daemons: Daemons,
@@ -242,8 +244,12 @@ async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condit
         action: "Reconcile".to_owned(),
         secondary: None,
     };
+    // A recorder counts what comes again, and for that remembers all that it told in minutes: 2 KiB an event. Trouble
+    // comes again; what every object has at its start is told by one that is dropped.
+    let anew = is_good.then(|| Recorder::new(context.client.clone(), context.reporter.clone()));
+    let recorder = anew.as_ref().unwrap_or(&context.recorder);
     // The status has it too.
-    if let Err(error) = context.recorder.publish(&event, &owner.object_ref(&())).await {
+    if let Err(error) = recorder.publish(&event, &owner.object_ref(&())).await {
         tracing::warn!(%error, "cannot publish an event");
     }
 }

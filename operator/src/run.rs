@@ -57,7 +57,8 @@ async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: wat
     let reporter =
         Reporter { controller: "ostro-operator".to_owned(), instance: Some(args.identity.clone()) };
     let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
+        recorder: Recorder::new(client.clone(), reporter.clone()),
+        reporter,
         client,
         children,
         defaults: Defaults { image: args.image.clone() },

@@ -50,7 +50,8 @@ impl Operator {
         let reporter =
             Reporter { controller: "ostro-operator".to_owned(), instance: Some("test".to_owned()) };
         let context = Arc::new(Context {
-            recorder: Recorder::new(client.clone(), reporter),
+            recorder: Recorder::new(client.clone(), reporter.clone()),
+            reporter,
             client,
             children,
             defaults: Defaults { image: "ostro:1".to_owned() },

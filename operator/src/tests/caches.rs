@@ -71,3 +71,24 @@ async fn what_others_add_and_a_resync_lead_to_no_write() {
     assert!(reconciles(&operator) >= before + 4);
     assert_eq!(api.writes(), writes);
 }
+
+/// What it told of an object, by reason.
+fn events(api: &FakeApi, reason: &str) -> usize {
+    api.all("events.k8s.io", "events").iter().filter(|event| event["reason"] == reason).count()
+}
+
+/// A recorder that remembers good news would make a series of them.
+#[tokio::test(start_paused = true)]
+async fn good_news_are_not_remembered() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    for count in 1..3 {
+        assert_eq!(events(&api, "AllReady"), count);
+        let ready = api.get("apps", "deployments", "m").unwrap();
+        change(&api, DEPLOYMENT, "/status/readyReplicas", json!(0));
+        await_within(SOON, "trouble", || told(&api, "Ready").starts_with("False")).await;
+        change(&api, DEPLOYMENT, "/status/readyReplicas", ready["status"]["readyReplicas"].clone());
+        await_within(SOON, "readiness", || told(&api, "Ready").starts_with("True")).await;
+        tokio::time::sleep(SOON).await;
+    }
+}
