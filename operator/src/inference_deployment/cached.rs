@@ -115,6 +115,24 @@ impl Kept {
         }
     }
 
+    /// Of a revision that was checked: its data, which is rendered again as long as nothing changes.
+    pub(crate) fn forget_data(&self) {
+        let mut body = self.body();
+        if let Body::Checked { rest, .. } = &mut *body
+            && let Ok(mut revision) = serde_json::from_str::<Value>(rest)
+            && revision["data"].take() != Value::Null
+        {
+            *rest = revision.to_string().into();
+        }
+    }
+
+    /// While something else is rendered: as it was fetched.
+    pub(crate) fn recall_data(&self, revision: &DynamicObject) {
+        if let Body::Checked { rest: text, .. } = &mut *self.body() {
+            *text = rest(ChildKind::ControllerRevision, revision.clone()).into();
+        }
+    }
+
     /// As its own type; once it is checked, with the fields only that `rest` leaves.
     pub(crate) fn typed<K: DeserializeOwned>(&self) -> Option<K> {
         let body = self.body();

@@ -43,3 +43,32 @@ async fn what_waits_is_told_once_and_counted_until_it_is_taken_back() {
     assert_eq!((&event["type"], &event["series"]), (&json!("Normal"), &Value::Null));
     assert!(event["note"].as_str().unwrap().contains("spec.rollout.hold is All"), "{event}");
 }
+
+/// By name, group, resource and so on.
+fn lists(operator: &Operator) -> Vec<String> {
+    let text = operator.metrics.text(Exposition::Text);
+    let lists = text
+        .lines()
+        .filter(|line| line.starts_with("ostro_operator_api_calls_total{") && line.contains("verb=\"list\""));
+    lists.filter(|line| line.contains("controllerrevisions")).map(str::to_owned).collect()
+}
+
+/// The cache forgets what is rendered again, and knows it while something else is.
+#[tokio::test(start_paused = true)]
+async fn what_is_held_is_fetched_once() {
+    let api = FakeApi::default();
+    let operator = Operator::start(&api, Scope::Cluster);
+    put(&api, spec(4));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    make_ready(&api);
+    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    let before = lists(&operator);
+    put(&api, spec(8));
+    await_within(SOON, "the condition", || told(&api, "TemplateUpdatePending") == "True SpecHeld").await;
+    tokio::time::sleep(SOON).await;
+    let (fetched, writes) = (lists(&operator), api.writes());
+    assert_ne!(before, fetched);
+    tokio::time::sleep(Duration::from_secs(3000)).await;
+    assert_eq!((lists(&operator), api.writes()), (fetched, writes));
+}

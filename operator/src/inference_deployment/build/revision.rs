@@ -84,8 +84,7 @@ struct Data {
 }
 
 pub(super) fn build(names: &Names, kept: &Kept) -> ControllerRevision {
-    let data = Data { spec_hash: kept.spec_hash.clone(), rendering: kept.rendering.clone() };
-    let data = serde_json::to_value(data).expect("texts and JSON are JSON");
+    let data = data(kept);
     ControllerRevision {
         metadata: ObjectMeta { name: Some(name(names, &data)), ..ObjectMeta::default() },
         data: RawExtension(data),
@@ -93,14 +92,34 @@ pub(super) fn build(names: &Names, kept: &Kept) -> ControllerRevision {
     }
 }
 
+fn data(kept: &Kept) -> Value {
+    let data = Data { spec_hash: kept.spec_hash.clone(), rendering: kept.rendering.clone() };
+    serde_json::to_value(data).expect("texts and JSON are JSON")
+}
+
 fn name(names: &Names, data: &Value) -> String {
     format!("{}-{}", names.name, content_hash(data))
 }
 
 impl History {
+    /// As the cache has the revisions, which forgets the data of those that are rendered again; `None` where it forgot
+    /// data and something else is rendered.
+    pub(crate) fn cached(
+        names: &Names,
+        objects: &[DynamicObject],
+        (rendered, spec_hash): (&Rendering, String),
+    ) -> Option<History> {
+        let Some(forgotten) = newest(objects).filter(|newest| newest.data["data"].is_null()) else {
+            return Some(History::read(names, objects));
+        };
+        let number = number(forgotten);
+        let kept = Kept { rendering: rendered.clone(), spec_hash, number };
+        let is_same = forgotten.name_any() == name(names, &data(&kept));
+        is_same.then(|| History { last_number: number, newest: Some(Ok(kept)) })
+    }
+
     pub(crate) fn read<'a>(names: &Names, objects: impl IntoIterator<Item = &'a DynamicObject>) -> History {
-        let number = |object: &DynamicObject| object.data["revision"].as_i64().unwrap_or_default();
-        let newest = objects.into_iter().max_by_key(|object| (number(object), object.name_any()));
+        let newest = newest(objects);
         History {
             last_number: newest.map(number).unwrap_or_default(),
             newest: newest.map(|object| {
@@ -109,6 +128,14 @@ impl History {
             }),
         }
     }
+}
+
+fn newest<'a>(objects: impl IntoIterator<Item = &'a DynamicObject>) -> Option<&'a DynamicObject> {
+    objects.into_iter().max_by_key(|object| (number(object), object.name_any()))
+}
+
+fn number(object: &DynamicObject) -> i64 {
+    object.data["revision"].as_i64().unwrap_or_default()
 }
 
 fn read(names: &Names, object: &DynamicObject, number: i64) -> Result<Kept, String> {

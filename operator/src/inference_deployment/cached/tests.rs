@@ -127,15 +127,25 @@ fn a_checked_deployment_knows_its_template_from_others() {
 }
 
 #[test]
-fn a_checked_revision_can_be_read_in_whole() {
+fn a_checked_revision_can_be_read_in_whole_until_its_data_is_forgotten() {
     let object = json!({
-        "metadata": { "name": "m-1", "namespace": "n" }, "revision": 4, "data": { "template": template() },
+        "metadata": { "name": "m-1", "namespace": "n", "annotations": { HASH_ANNOTATION: "one" } },
+        "revision": 4, "data": { "template": template() },
     });
     let object: DynamicObject = serde_json::from_value(object).unwrap();
     let cached = kept(object.clone());
     assert!(cached.is_as(ChildKind::ControllerRevision, &object) && is_checked(&cached));
     let read: DynamicObject = cached.typed().unwrap();
-    assert_eq!((read.metadata.name.as_deref(), read.data), (Some("m-1"), object.data));
+    assert_eq!((read.metadata.name.as_deref(), read.data), (Some("m-1"), object.data.clone()));
+    for _ in 0..2 {
+        cached.forget_data();
+        let read: DynamicObject = cached.typed().unwrap();
+        assert_eq!(
+            (read.metadata.name.as_deref(), read.data),
+            (Some("m-1"), json!({ "revision": 4, "data": null }))
+        );
+    }
+    assert!(cached.is_as(ChildKind::ControllerRevision, &object));
 }
 
 #[test]
