@@ -136,7 +136,7 @@ async fn carry_out(
         && Workload::find(&context.children, owner, Some(workload)).is_some()
     {
         let cause = invalid(&InferenceDeploymentSpec::fixed_claims());
-        return (Outcome { cause: Some(cause), held, ..Outcome::default() }, None);
+        return (Outcome { cause: Some(cause), held: Held::Unknown, ..Outcome::default() }, None);
     }
     let prepared = build(owner, &kept);
     match apply::apply(&context.client, &context.children, owner, &prepared).await {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
 use super::daemons::PodModels;
-use super::hold::{Held, PendingCause};
+use super::hold::{Held, Pending, PendingCause};
 use super::workload::Workload;
 
 pub(crate) use monitored::Monitored;
@@ -203,10 +203,14 @@ impl Verdict {
 
 /// Of the models that pods serve, or are to serve.
 pub(crate) fn model_ids(owner: &InferenceDeployment, held: &Held) -> Vec<String> {
-    if let Held::Pending(pending) = held
-        && let Some(models) = &pending.models
-    {
-        return models.clone();
+    match held {
+        Held::Pending(Pending { models: Some(models), .. }) => return models.clone(),
+        // As the condition, which stays.
+        Held::Unknown if pending_reason(owner).is_some() => {
+            let models = owner.status.iter().flat_map(|status| &status.models);
+            return models.map(|model| model.id.clone()).collect();
+        }
+        _ => (),
     }
     let ids = owner.spec.models.iter().filter_map(|model| model.get("modelId").and_then(Value::as_str));
     ids.map(str::to_owned).collect()

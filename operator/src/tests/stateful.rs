@@ -56,6 +56,26 @@ async fn claims_that_cannot_change_are_named() {
     await_workload(&api, "statefulsets", "deployments").await;
 }
 
+/// A release of what waits is refused, and what waits still waits.
+#[tokio::test(start_paused = true)]
+async fn claims_that_wait_go_on_waiting_when_their_release_is_refused() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    let held = |size: &str, hold: &str| {
+        let mut spec = volume(size, true);
+        spec["rollout"] = json!({ "hold": hold });
+        spec
+    };
+    put(&api, held("1Gi", "All"));
+    await_workload(&api, "statefulsets", "deployments").await;
+    put(&api, held("2Gi", "All"));
+    let pending = || told(&api, "TemplateUpdatePending");
+    await_within(SOON, "the condition", || pending() == "True SpecHeld").await;
+    put(&api, held("2Gi", "Never"));
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False InvalidConfig").await;
+    assert_eq!(pending(), "True SpecHeld");
+}
+
 /// The StatefulSet's status would not tell, nor would a watch.
 #[tokio::test(start_paused = true)]
 async fn pods_that_the_cluster_refuses_are_told_of() {

@@ -207,6 +207,7 @@ fn what_waits_is_told_and_ready_stays() {
     // What nothing can be rendered of is no release.
     let (status, events) = observe(Held::Unknown, Some(Reason::InvalidConfig));
     assert_eq!((waits(&status), events), (Some(told), vec!["InvalidConfig".to_owned()]));
+    assert_eq!(status.models[0].id, "held");
     let changed = Pending { cause: PendingCause::SpecChange, ..pending };
     assert_eq!(observe(Held::Pending(changed), None).1, ["AllReady", "SpecHeld"]);
     let (status, events) = observe(Held::Nothing, None);
