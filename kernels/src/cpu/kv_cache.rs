@@ -6,10 +6,10 @@
 //! `[block_size][width]`, where width is the head dimension rounded up to 16. Which block belongs to whom is the
 //! engine's business.
 //!
-//! Blocks lie in regions, in the order `[region][layer][head]`, then the region's pages of keys, then those of values:
+//! Blocks lie in extents, in the order `[extent][layer][head]`, then the extent's pages of keys, then those of values:
 //! processors fetch ahead for an instruction that goes on where it was, and blocks of a sequence are mostly neighbours.
 //! Attention reads the keys of several blocks at a time, so that every block of a step has a stream of its own.
-//! A region has all layers, so that a cache of which little is in use touches few pages of memory.
+//! An extent has all layers: what is in use of a cache lies together, and few pages of memory are touched.
 
 use crate::cpu::memory::{AllocError, HugeBuffer, Shared};
 
@@ -32,9 +32,9 @@ impl CacheType {
 
 /// Keys that attention takes at a time.
 pub(crate) const STEP: usize = 64;
-/// Tokens of a region. Fewer make shorter streams (512: attention of one sequence at depth 4096 gains a third of what it
-/// gains with 1024, on AMD Zen 5), more touch memory in vain.
-const REGION_TOKENS: usize = 1024;
+/// Bytes of the keys of a head in an extent. Half of it makes shorter streams (attention of one sequence at depth 4096 gains
+/// a third of what it gains with this, on AMD Zen 5), more touches memory in vain.
+const EXTENT_KEY_BYTES: usize = 128 << 10;
 
 /// The size of a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +72,20 @@ impl KvCacheShape {
         keys + values
     }
 
-    /// A power of two.
-    fn region_blocks(&self) -> usize {
-        REGION_TOKENS / self.block_size
+    /// Bytes of a block in one layer.
+    fn layer_bytes(&self) -> usize {
+        self.kv_heads * self.head_bytes()
     }
 
-    /// Bytes of a layer in a region.
-    fn region_layer_bytes(&self) -> usize {
-        self.region_blocks() * self.kv_heads * self.head_bytes()
+    /// Blocks whose keys attention reads at a time.
+    fn streams(&self) -> usize {
+        STEP >> self.block_size.trailing_zeros()
+    }
+
+    /// Blocks of an extent, of which the last one has as many as are left: a power of two, as `streams`.
+    fn extent_blocks(&self) -> usize {
+        let fit = EXTENT_KEY_BYTES / self.page_bytes().0;
+        fit.checked_ilog2().map_or(1, |bits| 1 << bits).max(self.streams())
     }
 
     fn check(&self) {
@@ -106,8 +112,8 @@ impl KvCache {
     /// Maps a cache; fails when the system refuses that much address space.
     pub fn new(shape: KvCacheShape) -> Result<Self, AllocError> {
         shape.check();
-        let regions = shape.blocks.div_ceil(shape.region_blocks());
-        let bytes = [shape.layers, shape.region_layer_bytes(), regions]
+        let blocks = shape.blocks.checked_next_multiple_of(shape.streams()).unwrap_or(usize::MAX);
+        let bytes = [shape.layers, shape.layer_bytes(), blocks]
             .iter()
             .try_fold(1usize, |product, &x| product.checked_mul(x));
         let memory = HugeBuffer::zeroed(bytes.unwrap_or(usize::MAX))?;
@@ -142,8 +148,13 @@ impl KvCache {
 
     fn pages(&self, layer: usize, start: *mut u8) -> LayerPages {
         assert!(layer < self.shape.layers, "layer {layer} of {}", self.shape.layers);
-        let at = layer * self.shape.region_layer_bytes();
-        LayerPages { start: Shared(start.wrapping_add(at)), shape: self.shape }
+        LayerPages {
+            start: Shared(start),
+            layer,
+            extent_blocks: self.shape.extent_blocks(),
+            blocks: self.shape.blocks.next_multiple_of(self.shape.streams()),
+            shape: self.shape,
+        }
     }
 }
 
@@ -151,44 +162,38 @@ impl KvCache {
 /// answers for it that no page is written and read, or written twice, at a time.
 #[derive(Clone, Copy)]
 pub(crate) struct LayerPages {
+    /// Of the whole cache.
     start: Shared<u8>,
+    layer: usize,
+    extent_blocks: usize,
+    /// Of the cache, in whole steps.
+    blocks: usize,
     pub(crate) shape: KvCacheShape,
 }
 
 impl LayerPages {
-    /// The keys of a block and head.
+    /// The pages of keys and of values of a block and head.
     ///
     /// # Safety
     /// The cache has that block and head.
     #[inline(always)]
-    pub(crate) unsafe fn keys(&self, block: u32, head: usize) -> *mut u8 {
-        let blocks = self.shape.region_blocks();
-        let streams = STEP / self.shape.block_size;
-        let of_region = block as usize % blocks;
-        let page = of_region % streams * (blocks / streams) + of_region / streams;
-        // SAFETY: forwarded; the page is one of the region.
-        unsafe { self.head(block, head).add(page * self.shape.page_bytes().0) }
-    }
-
-    /// The values of a block and head.
-    ///
-    /// # Safety
-    /// The cache has that block and head.
-    #[inline(always)]
-    pub(crate) unsafe fn values(&self, block: u32, head: usize) -> *mut u8 {
-        let blocks = self.shape.region_blocks();
-        let (keys, values) = self.shape.page_bytes();
-        // SAFETY: forwarded; the page is one of the region.
-        unsafe { self.head(block, head).add(blocks * keys + block as usize % blocks * values) }
-    }
-
-    /// Where the pages of a head begin in the block's region.
-    #[inline(always)]
-    unsafe fn head(&self, block: u32, head: usize) -> *mut u8 {
-        let blocks = self.shape.region_blocks();
-        let region = block as usize / blocks * self.shape.layers * self.shape.region_layer_bytes();
+    pub(crate) unsafe fn pages(&self, block: u32, head: usize) -> (*mut u8, *mut u8) {
+        let shape = &self.shape;
+        let (block, most, streams) = (block as usize, self.extent_blocks, shape.streams());
+        // Powers of two, by shifts: this is called for every few keys.
+        let first = block & !(most - 1);
+        let blocks = most.min(self.blocks - first);
+        let (keys, values) = shape.page_bytes();
+        let at = (first * shape.layers + self.layer * blocks) * shape.layer_bytes()
+            + head * blocks * (keys + values);
+        let block = block - first;
+        let stream = (block & (streams - 1)) * (blocks >> streams.trailing_zeros());
+        let key_page = stream + (block >> streams.trailing_zeros());
         // SAFETY: inside the cache by the caller's promise.
-        unsafe { self.start.get().add(region + head * blocks * self.shape.head_bytes()) }
+        unsafe {
+            let start = self.start.get().add(at);
+            (start.add(key_page * keys), start.add(blocks * keys + block * values))
+        }
     }
 }
 
@@ -225,7 +230,7 @@ mod tests {
                 let (of_layer, (keys, values)) = (cache.layer_mut(layer), shape.page_bytes());
                 for head in 0..shape.kv_heads {
                     // SAFETY: the cache has these blocks and heads.
-                    let places = unsafe { (of_layer.keys(block, head), of_layer.values(block, head)) };
+                    let places = unsafe { of_layer.pages(block, head) };
                     pages.push((places.0 as usize - start, keys));
                     pages.push((places.1 as usize - start, values));
                 }
@@ -245,11 +250,21 @@ mod tests {
             let (keys, values) = shape.page_bytes();
             // SAFETY: only addresses are compared.
             unsafe {
-                for block in 0..shape.region_blocks() as u32 - streams {
-                    assert_eq!(pages.keys(block + streams, 2), pages.keys(block, 2).add(keys));
-                    assert_eq!(pages.values(block + 1, 2), pages.values(block, 2).add(values));
+                for block in 0..shape.extent_blocks() as u32 - streams {
+                    let (key, value) = pages.pages(block, 2);
+                    assert_eq!(pages.pages(block + streams, 2).0, key.add(keys));
+                    assert_eq!(pages.pages(block + 1, 2).1, value.add(values));
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_cache_takes_what_its_blocks_take() {
+        for (blocks, block_size, taken) in [(1, 16, 4), (33, 32, 34), (70, 64, 70)] {
+            let shape = KvCacheShape { block_size, ..shape(blocks) };
+            let cache = KvCache::new(shape).unwrap();
+            assert_eq!(cache.memory.len(), taken * cache.bytes_per_block());
         }
     }
 

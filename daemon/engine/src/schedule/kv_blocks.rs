@@ -82,17 +82,16 @@ impl KvBlocks {
     /// prompt that follow each other in the cache too are read as one stream.
     pub(super) fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> bool {
         let first = sequence.blocks.len();
-        while sequence.blocks.len() * self.block_size < tokens {
-            let Some((block, evicted)) = self.pool.allocate() else {
-                return false;
-            };
+        let wanted = tokens.div_ceil(self.block_size);
+        while sequence.blocks.len() < wanted {
+            let Some((block, evicted)) = self.pool.allocate() else { break };
             if let Some(hash) = evicted {
                 self.index.remove(hash);
             }
             sequence.blocks.push(block);
         }
         sequence.blocks[first..].sort_unstable();
-        true
+        sequence.blocks.len() >= wanted
     }
 
     /// Makes the blocks that have become full findable.

@@ -68,8 +68,8 @@ impl Job<'_> {
             let offset = key % shape.block_size;
             // SAFETY: the call's block tables name blocks of the cache; the offsets stay in the page.
             unsafe {
-                let keys = self.call.pages.keys(block, self.unit.kv_head).cast::<E::Bits>();
-                let values = self.call.pages.values(block, self.unit.kv_head).cast::<E::Bits>();
+                let (keys, values) = self.call.pages.pages(block, self.unit.kv_head);
+                let (keys, values) = (keys.cast::<E::Bits>(), values.cast::<E::Bits>());
                 (keys.add(offset).cast_const(), values.add(offset * shape.width()).cast_const())
             }
         };

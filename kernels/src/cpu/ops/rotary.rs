@@ -94,8 +94,7 @@ impl Job<'_> {
             let (key, value) = (&keys[of_head.clone()], &values[of_head]);
             // SAFETY: `check_tables` found the block in the cache.
             unsafe {
-                let at =
-                    (self.pages.keys(block, head), self.pages.values(block, head), position % block_size);
+                let at = (self.pages.pages(block, head), position % block_size);
                 match self.pages.shape.cache_type {
                     CacheType::F32 => store::<S, F32>(&self.pages, at, key, value),
                     CacheType::F16 => store::<S, F16>(&self.pages, at, key, value),
@@ -114,7 +113,7 @@ impl Job<'_> {
 #[inline(always)]
 unsafe fn store<S: Simd16, E: Element>(
     pages: &LayerPages,
-    (keys, values, slot): (*mut u8, *mut u8, usize),
+    ((keys, values), slot): ((*mut u8, *mut u8), usize),
     key: &[f32],
     value: &[f32],
 ) {
@@ -181,7 +180,7 @@ mod tests {
             for head in 0..2 {
                 let pages = cache.layer(1);
                 // SAFETY: the cache has these blocks and heads.
-                let (keys, values) = unsafe { (pages.keys(block, head), pages.values(block, head)) };
+                let (keys, values) = unsafe { pages.pages(block, head) };
                 for d in 0..24 {
                     let (key, value) = (qkv.row(row)[48 + head * 24 + d], qkv.row(row)[96 + head * 24 + d]);
                     assert_eq!(element(&cache, keys, d * 16 + slot), round(key));
