@@ -10,6 +10,16 @@ fn spec(max_seqs: u32) -> Value {
     json!({ "rollout": { "hold": "All" }, "runtime": { "maxSeqs": max_seqs } })
 }
 
+async fn with_ready_object() -> (FakeApi, Operator) {
+    let api = FakeApi::default();
+    let operator = Operator::start(&api, Scope::Cluster);
+    put(&api, spec(4));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    make_ready(&api);
+    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    (api, operator)
+}
+
 fn counted(operator: &Operator) -> String {
     let text = operator.metrics.text(Exposition::Text);
     let name = "ostro_operator_templates_pending{reason=\"SpecHeld\"} ";
@@ -18,12 +28,7 @@ fn counted(operator: &Operator) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_is_told_once_and_counted_until_it_is_taken_back() {
-    let api = FakeApi::default();
-    let operator = Operator::start(&api, Scope::Cluster);
-    put(&api, spec(4));
-    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
-    make_ready(&api);
-    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    let (api, operator) = with_ready_object().await;
     assert_eq!(counted(&operator), "0");
     let pending = || told(&api, "TemplateUpdatePending");
     put(&api, spec(8));
@@ -56,12 +61,7 @@ fn lists(operator: &Operator) -> Vec<String> {
 /// The cache forgets what is rendered again, and knows it while something else is.
 #[tokio::test(start_paused = true)]
 async fn what_is_held_is_fetched_once() {
-    let api = FakeApi::default();
-    let operator = Operator::start(&api, Scope::Cluster);
-    put(&api, spec(4));
-    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
-    make_ready(&api);
-    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    let (api, operator) = with_ready_object().await;
     tokio::time::sleep(Duration::from_secs(1000)).await;
     let before = lists(&operator);
     put(&api, spec(8));
