@@ -52,7 +52,7 @@ pub struct KvCacheShape {
 impl KvCacheShape {
     /// Bytes that a block takes over all layers.
     pub fn bytes_per_block(&self) -> usize {
-        self.layers * self.kv_heads * self.head_bytes()
+        self.layers * self.layer_bytes()
     }
 
     /// Head dimension rounded up to whole vectors.
@@ -185,7 +185,7 @@ impl LayerPages {
         let blocks = most.min(self.blocks - first);
         let (keys, values) = shape.page_bytes();
         let at = (first * shape.layers + self.layer * blocks) * shape.layer_bytes()
-            + head * blocks * (keys + values);
+            + head * blocks * shape.head_bytes();
         let block = block - first;
         let stream = (block & (streams - 1)) * (blocks >> streams.trailing_zeros());
         let key_page = stream + (block >> streams.trailing_zeros());

@@ -54,10 +54,9 @@ pub(crate) enum Prepared {
     Wide { code: MatrixCode, digits: *const i8, scales: *const f32 },
 }
 
-/// Rows of a block: whole tiles, about as many in each.
+/// Rows of a block, when there are any: whole tiles, about as many in each.
 fn row_block(rows: usize) -> usize {
-    let blocks = rows.div_ceil(ROW_BLOCK).max(1);
-    rows.div_ceil(blocks).next_multiple_of(4)
+    rows.div_ceil(rows.div_ceil(ROW_BLOCK)).next_multiple_of(4)
 }
 
 /// Results of a panel.
