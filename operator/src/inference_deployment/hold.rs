@@ -7,7 +7,7 @@ pub(crate) mod fetch;
 mod tests;
 
 use kube::ResourceExt;
-use ostro_crds::{Hold, InferenceDeployment};
+use ostro_crds::{Hold, InferenceDeployment, Reason};
 
 use super::build::{History, Kept, Rendering, inputs_hash};
 use difference::{differences, is_same};
@@ -60,6 +60,18 @@ impl Held {
 pub(crate) enum PendingCause {
     OperatorUpgrade,
     SpecChange,
+}
+
+impl PendingCause {
+    pub(crate) const ALL: [Self; 2] = [Self::OperatorUpgrade, Self::SpecChange];
+
+    /// Of the condition.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::OperatorUpgrade => Reason::OperatorUpgraded,
+            Self::SpecChange => Reason::SpecHeld,
+        }
+    }
 }
 
 /// What a person wants to be held and released.

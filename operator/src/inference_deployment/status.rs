@@ -17,9 +17,6 @@ use super::workload::Workload;
 
 pub(crate) use monitored::Monitored;
 
-/// Of templates that wait.
-const PENDING_REASONS: [Reason; 2] = [Reason::OperatorUpgraded, Reason::SpecHeld];
-
 /// What a status is made from.
 pub(crate) struct Observed<'a> {
     pub(crate) owner: &'a InferenceDeployment,
@@ -111,11 +108,8 @@ impl Observed<'_> {
             Held::Nothing => return None,
             Held::Unknown => return found(&self.owner.status.as_ref()?.conditions, kind).cloned(),
         };
-        let reason = match pending.cause {
-            PendingCause::OperatorUpgrade => Reason::OperatorUpgraded,
-            PendingCause::SpecChange => Reason::SpecHeld,
-        };
-        Some(self.condition(kind, true, (reason, &pending.message(&self.owner.name_any()))))
+        let message = pending.message(&self.owner.name_any());
+        Some(self.condition(kind, true, (pending.cause.reason(), &message)))
     }
 
     /// As it was, when nothing newer is known.
@@ -243,13 +237,13 @@ pub(crate) fn transitions<'a>(
 /// Why an object's template waits, as its status says.
 pub(crate) fn pending_reason(object: &InferenceDeployment) -> Option<Reason> {
     let condition = found(&object.status.as_ref()?.conditions, ConditionType::TemplateUpdatePending)?;
-    PENDING_REASONS.into_iter().find(|reason| reason.as_str() == condition.reason)
+    PendingCause::ALL.map(PendingCause::reason).into_iter().find(|reason| reason.as_str() == condition.reason)
 }
 
 /// How many templates wait, by reason.
 pub(crate) fn count_pending(pending: &[Reason]) -> Vec<(&'static str, usize)> {
     let of = |reason: Reason| pending.iter().filter(|found| **found == reason).count();
-    PENDING_REASONS.map(|reason| (reason.as_str(), of(reason))).into()
+    PendingCause::ALL.map(PendingCause::reason).map(|reason| (reason.as_str(), of(reason))).into()
 }
 
 fn found(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {

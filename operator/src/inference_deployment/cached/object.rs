@@ -1,10 +1,7 @@
 //! What the cache keeps of an `InferenceDeployment`: all that a reconcile reads, as text, and what is asked of all of
 //! them at once.
 
-use std::borrow::Cow;
-
-use kube::Resource;
-use kube::core::{NamespaceResourceScope, ObjectMeta};
+use kube::core::ObjectMeta;
 use ostro_crds::{InferenceDeployment, Reason};
 use serde::Deserialize;
 
@@ -45,31 +42,4 @@ impl CachedObject {
     }
 }
 
-impl Resource for CachedObject {
-    type DynamicType = ();
-    type Scope = NamespaceResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        InferenceDeployment::kind(&())
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        InferenceDeployment::group(&())
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        InferenceDeployment::version(&())
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        InferenceDeployment::plural(&())
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+resource_as!(CachedObject, InferenceDeployment);
