@@ -38,6 +38,11 @@ impl Cpu {
         self.pool.threads()
     }
 
+    /// For the thread that calls the operations, once it starts no other threads: see [`Pool::pin_caller`].
+    pub fn pin_caller(&self) {
+        self.pool.pin_caller();
+    }
+
     /// For packing weights in parallel.
     pub fn pool_mut(&mut self) -> &mut Pool {
         &mut self.pool

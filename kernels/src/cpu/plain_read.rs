@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::isa::Isa;
 use super::memory::{AllocError, HugeBuffer};
-use super::pool::{Pool, pin_current_thread};
+use super::pool::Pool;
 use super::simd::{Kernel, Simd16};
 
 const PAGE: usize = 4096;
@@ -22,8 +22,8 @@ pub fn plain_read_seconds(
     buffer.fill(1);
     let measure = || {
         // On a thread of its own, since a pinned thread stays pinned.
-        pin_current_thread();
         let mut pool = Pool::new(threads);
+        pool.pin_caller();
         plain_read(isa, &mut pool, &buffer);
         let timed = |_| {
             let start = Instant::now();

@@ -16,7 +16,7 @@ mod event;
 #[cfg(test)]
 mod tests;
 
-pub use affinity::{allowed_cpus, pin_current_thread};
+pub use affinity::allowed_cpus;
 use event::Event;
 
 /// Two lines: processors fetch them in pairs.
@@ -62,6 +62,8 @@ pub struct Team<'a> {
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<std::thread::JoinHandle<()>>,
+    /// Where the caller belongs.
+    caller_cpu: Option<usize>,
 }
 
 /// What waiting threads panic with when another one has: not worth reporting itself.
@@ -69,15 +71,13 @@ struct Abandoned;
 
 impl Pool {
     /// A pool of `threads` (at least 1), the caller of [`Pool::run`] among them. Workers are pinned to
-    /// their own processors where the process is allowed as many; the caller is left alone
-    /// ([`pin_current_thread`] is for its owner to call).
+    /// their own processors where the process is allowed as many; the caller is by [`Pool::pin_caller`].
     pub fn new(threads: usize) -> Self {
         let threads = threads.max(1);
-        let cpus = affinity::allowed();
-        let crowded = threads > cpus.len();
+        let cpus = affinity::take(threads);
         let shared = Arc::new(Shared {
             threads,
-            spin: if crowded { event::Spin::None } else { event::Spin::Brief },
+            spin: if cpus.is_some() { event::Spin::Brief } else { event::Spin::None },
             start: Line(Event::new()),
             arrived: Line(AtomicUsize::new(0)),
             release: Line(Event::new()),
@@ -90,7 +90,7 @@ impl Pool {
         let workers = (1..threads)
             .map(|id| {
                 let shared = Arc::clone(&shared);
-                let cpu = if crowded { None } else { Some(cpus[id]) };
+                let cpu = cpus.as_ref().map(|cpus| cpus[id]);
                 let body = move || {
                     if let Some(cpu) = cpu {
                         affinity::pin(cpu);
@@ -101,11 +101,19 @@ impl Pool {
                 thread.spawn(body).expect("the system can start a thread")
             })
             .collect();
-        Self { shared, workers }
+        Self { shared, workers, caller_cpu: cpus.map(|cpus| cpus[0]) }
     }
 
     pub fn threads(&self) -> usize {
         self.shared.threads
+    }
+
+    /// Pins the calling thread beside the workers: elsewhere it would meet them on their processors. For a thread that does
+    /// nothing but call [`Pool::run`]; threads that it starts inherit the pinning.
+    pub fn pin_caller(&self) {
+        if let Some(cpu) = self.caller_cpu {
+            affinity::pin(cpu);
+        }
     }
 
     /// Runs `f` on every thread and returns when all are done.

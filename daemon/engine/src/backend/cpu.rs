@@ -21,7 +21,7 @@ use crate::memory::Memory;
 use crate::model::spec::{Activation, DecoderSpec, Rotary, RotaryStyle};
 use crate::weights::TensorView;
 
-/// Must be made on the thread that will use it: its pool pins that thread.
+/// Used by one thread, which `reserve` pins.
 pub struct CpuBackend {
     cpu: Cpu,
 }
@@ -114,6 +114,8 @@ impl Backend for CpuBackend {
     }
 
     fn reserve(&mut self, _: &StepLimits) -> Result<(), BackendError> {
+        // Not earlier: the threads of loading would inherit it.
+        self.cpu.pin_caller();
         Ok(())
     }
 

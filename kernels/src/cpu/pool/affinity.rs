@@ -1,5 +1,7 @@
 //! Which processors the process may use, and pinning a thread to one of them.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 /// The processors that the process (its main thread) may use; never empty.
 pub(super) fn allowed() -> Vec<usize> {
     // SAFETY: a set of zeros is an empty set, and the call writes at most its size. The main thread's id
@@ -25,10 +27,16 @@ pub fn allowed_cpus() -> usize {
     allowed().len()
 }
 
-/// Pins the calling thread to the processor of thread 0 of a pool. For a thread that does nothing but
-/// call `Pool::run`: threads that it starts inherit the pinning.
-pub fn pin_current_thread() {
-    pin(allowed()[0]);
+/// Processors for a pool of so many threads, none twice; `None` if the process has fewer. Pools take turns, so that those
+/// of several models with few threads each lie side by side.
+pub(super) fn take(threads: usize) -> Option<Vec<usize>> {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let allowed = allowed();
+    if threads > allowed.len() {
+        return None;
+    }
+    let first = NEXT.fetch_add(threads, Ordering::Relaxed);
+    Some(allowed.iter().copied().cycle().skip(first % allowed.len()).take(threads).collect())
 }
 
 /// Pins the calling thread. Failure only costs speed.

@@ -3,6 +3,32 @@ use std::sync::atomic::{AtomicUsize, Ordering::*};
 use super::*;
 
 #[test]
+fn pools_take_processors_in_turn_and_none_twice() {
+    let allowed = affinity::allowed().len();
+    assert_eq!(affinity::take(allowed + 1), None);
+    let mut all = affinity::take(allowed).unwrap();
+    all.sort_unstable();
+    assert_eq!(all, affinity::allowed());
+    let taken: Vec<_> = (0..4 * allowed).map(|_| affinity::take(1).unwrap()[0]).collect();
+    // Other tests take some in between.
+    assert!(allowed == 1 || taken.iter().any(|cpu| *cpu != taken[0]));
+}
+
+#[test]
+fn the_caller_gets_a_processor_of_its_own() {
+    let threads = affinity::allowed().len();
+    let cpus = std::thread::spawn(move || {
+        let mut pool = Pool::new(threads);
+        pool.pin_caller();
+        let cpus: Vec<AtomicUsize> = (0..threads).map(|_| AtomicUsize::new(0)).collect();
+        // SAFETY: asks where the thread is.
+        pool.run(&|team| cpus[team.id].store(unsafe { libc::sched_getcpu() } as usize, Relaxed));
+        cpus.into_iter().map(AtomicUsize::into_inner).collect::<std::collections::BTreeSet<_>>()
+    });
+    assert_eq!(cpus.join().unwrap().len(), threads);
+}
+
+#[test]
 fn every_thread_runs_once_a_region_and_shares_cover_all() {
     for threads in [1, 2, 3, 7] {
         let mut pool = Pool::new(threads);
