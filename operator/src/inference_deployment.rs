@@ -130,7 +130,7 @@ async fn carry_out(
         Ok(history) => history,
         Err(error) => return failed(error, Held::Unknown),
     };
-    let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered.clone());
+    let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered);
     let (workload, held) = (kept.rendering.workload(), Held::of(pending));
     if hold::changes_claims(&history, &kept)
         && Workload::find(&context.children, owner, Some(workload)).is_some()
@@ -142,10 +142,6 @@ async fn carry_out(
     match apply::apply(&context.client, &context.children, owner, &prepared).await {
         Ok(applied) => {
             count_writes(context, &applied);
-            if kept.rendering == rendered {
-                let revisions = context.children.of_kind(ChildKind::ControllerRevision, owner);
-                revisions.iter().for_each(|(_, revision)| revision.forget_data());
-            }
             let monitored = monitored(owner, &applied);
             (Outcome { workload: Some(workload), cause: None, monitored, held }, None)
         }

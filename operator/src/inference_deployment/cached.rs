@@ -1,5 +1,5 @@
 //! What the caches keep of the API's objects. Reconciles need little of them, and as trees of fields a thousand objects
-//! with their children would take 100 MiB. Whoever needs another field of a child or a pod adds it to `rest` or `pod`.
+//! with their children would take 100 MiB. Whoever needs another field of a pod adds it to `pod`.
 
 /// What is kept of a kind has its names, and metadata of its own.
 macro_rules! resource_as {
@@ -39,6 +39,7 @@ mod object;
 mod pod;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,16 +50,17 @@ use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::apply::{contains, is_unchanged};
-use super::build::{CONTAINER, ChildKind, HASH_ANNOTATION, content_hash};
+use super::build::{ChildKind, HASH_ANNOTATION, content_hash};
 use super::refusal::REPLICA_FAILURE;
 use super::store::Shown;
-use super::workload::WorkloadStatus;
 
 pub(crate) use object::CachedObject;
 pub(crate) use pod::{CachedPod, KeptPod};
+pub(crate) use text::Packer;
+use text::Text;
 
 /// One of the operator's own objects, as a watch shows it.
 #[derive(Clone, Debug, Deserialize)]
@@ -79,35 +81,41 @@ pub(crate) struct Kept {
 }
 
 #[derive(Debug)]
-enum Body {
-    /// In JSON.
-    Whole(Box<str>),
-    /// Everything that the object with this hash wants is in it.
-    Checked {
-        hash: Box<str>,
-        /// Hash of the pod template that was wanted; empty for kinds without one.
-        template: Box<str>,
-        /// In JSON, what is still read.
-        rest: Box<str>,
-    },
+struct Body {
+    /// What is compared or read of it.
+    text: Text,
+    checked: Option<Checked>,
+}
+
+/// Everything that the object with this hash wants is in it, so that it need not be read to know that.
+#[derive(Clone, Copy, Debug)]
+struct Checked {
+    wanted: u64,
+    /// Of the pod template that was wanted; none for kinds without one.
+    template: Option<u64>,
 }
 
 impl From<DynamicObject> for Cached {
     fn from(mut object: DynamicObject) -> Self {
-        object.metadata.managed_fields = None;
+        let metadata = short(&object.metadata);
+        shorten(&mut object);
         let text = serde_json::to_string(&object).expect("it came as JSON");
         let owners = object.owner_references().iter().map(|owner| format!("{} ", owner.uid));
         let kept = Kept {
             owners: owners.collect::<String>().into(),
             is_going: object.metadata.deletion_timestamp.is_some(),
-            body: Mutex::new(Body::Whole(text.into())),
+            body: Mutex::new(Body { text: text.into(), checked: None }),
         };
-        Cached { metadata: short(object.metadata), kept: Arc::new(kept) }
+        Cached { metadata, kept: Arc::new(kept) }
     }
 }
 
 impl Shown for Cached {
     type Kept = Kept;
+
+    fn pack(&mut self, packer: &mut Packer) {
+        packer.pack(&mut self.kept.body().text);
+    }
 
     fn kept(&self) -> Arc<Kept> {
         self.kept.clone()
@@ -123,55 +131,38 @@ impl Kept {
     /// Whether an apply of `wanted` would change nothing.
     pub(crate) fn is_as(&self, kind: ChildKind, wanted: &DynamicObject) -> bool {
         let hash = wanted.metadata.annotations.as_ref().and_then(|all| all.get(HASH_ANNOTATION));
+        let Some(hash) = hash.and_then(|hash| number(hash)) else { return false };
         let mut body = self.body();
-        match &*body {
-            Body::Checked { hash: checked, .. } => hash.is_some_and(|hash| **hash == **checked),
-            Body::Whole(text) => {
-                let live = parse(text);
-                if !is_unchanged(wanted, &live) {
-                    return false;
-                }
-                let has_template = ChildKind::WORKLOADS.contains(&kind);
-                let template = has_template.then(|| content_hash(&wanted.data["spec"]["template"]));
-                let hash = hash.map(String::as_str).unwrap_or_default().into();
-                let rest = rest(kind, live).into();
-                *body = Body::Checked { hash, template: template.unwrap_or_default().into(), rest };
-                true
+        if let Some(checked) = body.checked {
+            return checked.wanted == hash;
+        }
+        let is_as = is_unchanged(wanted, &body.object());
+        if is_as {
+            let template = &wanted.data["spec"]["template"];
+            let has_template = ChildKind::WORKLOADS.contains(&kind);
+            let template = has_template.then(|| content_hash(template)).and_then(|hash| number(&hash));
+            body.checked = Some(Checked { wanted: hash, template });
+            if !is_read(kind) {
+                body.text = String::new().into();
             }
         }
+        is_as
     }
 
     /// Whether all of a pod template is in that of this workload; rather no than a wrong yes.
     pub(crate) fn runs(&self, template: &Value) -> bool {
-        match &*self.body() {
-            Body::Checked { template: checked, .. } => content_hash(template) == **checked,
-            Body::Whole(text) => contains(&parse(text).data["spec"]["template"], template),
-        }
-    }
-
-    /// Of a revision that was checked: its data, which is rendered again as long as nothing changes.
-    pub(crate) fn forget_data(&self) {
-        let mut body = self.body();
-        if let Body::Checked { rest, .. } = &mut *body
-            && let Ok(mut revision) = serde_json::from_str::<Value>(rest)
-            && revision["data"].take() != Value::Null
-        {
-            *rest = revision.to_string().into();
-        }
-    }
-
-    /// While something else is rendered: as it was fetched.
-    pub(crate) fn recall_data(&self, revision: &DynamicObject) {
-        if let Body::Checked { rest: text, .. } = &mut *self.body() {
-            *text = rest(ChildKind::ControllerRevision, revision.clone()).into();
-        }
-    }
-
-    /// As its own type; once it is checked, with the fields only that `rest` leaves.
-    pub(crate) fn typed<K: DeserializeOwned>(&self) -> Option<K> {
         let body = self.body();
-        let (Body::Whole(text) | Body::Checked { rest: text, .. }) = &*body;
-        serde_json::from_str(text).ok()
+        match body.checked {
+            Some(checked) => {
+                checked.template.is_some() && checked.template == number(&content_hash(template))
+            }
+            None => contains(&body.object().data["spec"]["template"], template),
+        }
+    }
+
+    /// As its own type.
+    pub(crate) fn typed<K: DeserializeOwned>(&self) -> Option<K> {
+        self.body().text.parse().ok()
     }
 
     fn body(&self) -> MutexGuard<'_, Body> {
@@ -179,49 +170,32 @@ impl Kept {
     }
 }
 
-fn parse(text: &str) -> DynamicObject {
-    serde_json::from_str(text).expect("it was written here")
+impl Body {
+    fn object(&self) -> DynamicObject {
+        self.text.parse().expect("it was written here")
+    }
 }
 
-/// What the status and the hold are made from: see `status`, `classify` and `hold::fetch`.
-fn rest(kind: ChildKind, live: DynamicObject) -> String {
-    let DynamicObject { metadata, data, .. } = live;
-    let spec = &data["spec"];
-    let spec = match kind {
-        ChildKind::ControllerRevision => {
-            let metadata = json!({ "name": metadata.name });
-            return json!({ "metadata": metadata, "revision": data["revision"], "data": data["data"] })
-                .to_string();
-        }
-        ChildKind::Deployment | ChildKind::StatefulSet => json!({
-            "replicas": spec["replicas"],
-            "template": { "spec": { "containers": containers(&spec["template"]["spec"]["containers"]) } },
-        }),
-        ChildKind::PersistentVolumeClaim => {
-            let spec = json!({ "storageClassName": spec["storageClassName"] });
-            return json!({ "metadata": { "name": metadata.name }, "spec": spec }).to_string();
-        }
-        _ => return String::new(),
-    };
-    let metadata = json!({ "name": metadata.name, "uid": metadata.uid, "generation": metadata.generation });
-    json!({ "metadata": metadata, "spec": spec, "status": status(&data["status"]) }).to_string()
+/// Those that the status and the hold are made from, also when they are as wanted.
+fn is_read(kind: ChildKind) -> bool {
+    use ChildKind::{ControllerRevision, Deployment, PersistentVolumeClaim, StatefulSet};
+    [ControllerRevision, PersistentVolumeClaim, Deployment, StatefulSet].contains(&kind)
 }
 
-fn status(status: &Value) -> Option<WorkloadStatus> {
-    let mut status: WorkloadStatus = serde_json::from_value(status.clone()).ok()?;
-    status.conditions.retain(|condition| condition.kind == REPLICA_FAILURE);
-    Some(status)
+/// Leaves out what nobody asks for and no other object has: it would take most of the memory.
+fn shorten(object: &mut DynamicObject) {
+    let DynamicObject { metadata, data, .. } = object;
+    metadata.managed_fields = None;
+    metadata.resource_version = None;
+    metadata.creation_timestamp = None;
+    if let Some(conditions) = data.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+        conditions.retain(|condition| condition["type"] == REPLICA_FAILURE);
+    }
 }
 
-/// The daemon's, as `build::template` reads it.
-fn containers(all: &Value) -> Vec<Value> {
-    let all = all.as_array().into_iter().flatten();
-    let daemons = all.filter(|container| container["name"] == CONTAINER);
-    let short = |container: &Value| {
-        let probe = &container["startupProbe"];
-        json!({ "name": CONTAINER, "image": container["image"], "startupProbe": probe })
-    };
-    daemons.map(short).collect()
+/// That a `short_hash` is the text of.
+fn number(hash: &str) -> Option<u64> {
+    u64::from_str_radix(hash, 16).ok()
 }
 
 impl Resource for Cached {
@@ -253,7 +227,14 @@ impl Resource for Cached {
     }
 }
 
-fn short(metadata: ObjectMeta) -> ObjectMeta {
+/// What watches and owners go by.
+fn short(metadata: &ObjectMeta) -> ObjectMeta {
     let ObjectMeta { name, namespace, resource_version, owner_references, .. } = metadata;
-    ObjectMeta { name, namespace, resource_version, owner_references, ..ObjectMeta::default() }
+    ObjectMeta {
+        name: name.clone(),
+        namespace: namespace.clone(),
+        resource_version: resource_version.clone(),
+        owner_references: owner_references.clone(),
+        ..ObjectMeta::default()
+    }
 }

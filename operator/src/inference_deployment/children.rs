@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use tokio::sync::watch::error::RecvError;
 
 use super::build::{ChildKind, MANAGED_BY};
-use super::cached::{Cached, CachedObject, CachedPod, Kept, KeptPod};
+use super::cached::{Cached, CachedObject, CachedPod, Kept, KeptPod, Packer};
 use super::optional::{self, Lack, Optional};
 use super::store::{Shown, Store, Writer, store};
 use crate::discovery::Discovery;
@@ -161,7 +161,9 @@ where
     K: Shown + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let ours = watcher::Config::default().labels(&selector).page_size(PAGE);
-    watcher(api, ours).default_backoff().inspect_ok(move |event| writer.take(event))
+    let mut packer = Packer::default();
+    let events = watcher(api, ours).default_backoff().modify(move |object| object.pack(&mut packer));
+    events.inspect_ok(move |event| writer.take(event))
 }
 
 pub(super) fn touched<K: Send + 'static>(

@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt};
 use ostro_crds::Reason;
 use tracing::Instrument;
 
-use super::cached::CachedObject;
+use super::cached::{CachedObject, Packer};
 use super::children::{PAGE, Scope, Watches, owner_of_pod};
 use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
@@ -30,7 +30,9 @@ pub(crate) async fn run(
 ) {
     let objects = scope.api::<CachedObject>(&context.client);
     let (store, writer) = reflector::store();
-    let changes = watcher(objects, watcher::Config::default().page_size(PAGE)).reflect(writer);
+    let mut packer = Packer::default();
+    let changes = watcher(objects, watcher::Config::default().page_size(PAGE));
+    let changes = changes.modify(move |object: &mut CachedObject| object.pack(&mut packer)).reflect(writer);
     let mut controller = Controller::for_stream(changes.applied_objects(), store.clone())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(shutdown)

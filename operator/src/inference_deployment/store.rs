@@ -9,9 +9,14 @@ use kube::runtime::watcher::Event;
 use tokio::sync::watch::error::RecvError;
 use tokio::sync::watch::{Receiver, Sender, channel};
 
+use super::cached::Packer;
+
 /// An object that a watch shows, of which less is kept.
 pub(crate) trait Shown: Resource {
     type Kept: Send + Sync + 'static;
+
+    /// Before it is kept.
+    fn pack(&mut self, packer: &mut Packer);
 
     fn kept(&self) -> Arc<Self::Kept>;
 }
@@ -121,6 +126,8 @@ mod tests {
 
     impl Shown for ConfigMap {
         type Kept = bool;
+
+        fn pack(&mut self, _: &mut Packer) {}
 
         fn kept(&self) -> Arc<bool> {
             Arc::new(self.immutable == Some(true))

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
 use kube::core::ObjectMeta;
 use ostro_crds::InferenceDeployment;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::build::ChildKind;
 use super::children::Children;
@@ -25,7 +25,7 @@ pub(crate) struct WorkloadSpec {
     pub(crate) template: PodTemplateSpec,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct WorkloadStatus {
     pub(crate) observed_generation: Option<i64>,
@@ -37,7 +37,7 @@ pub(crate) struct WorkloadStatus {
     pub(crate) conditions: Vec<WorkloadCondition>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct WorkloadCondition {
     #[serde(rename = "type")]

@@ -102,22 +102,6 @@ fn name(names: &Names, data: &Value) -> String {
 }
 
 impl History {
-    /// As the cache has the revisions, which forgets the data of those that are rendered again; `None` where it forgot
-    /// data and something else is rendered.
-    pub(crate) fn cached(
-        names: &Names,
-        objects: &[DynamicObject],
-        (rendered, spec_hash): (&Rendering, String),
-    ) -> Option<History> {
-        let Some(forgotten) = newest(objects).filter(|newest| newest.data["data"].is_null()) else {
-            return Some(History::read(names, objects));
-        };
-        let number = number(forgotten);
-        let kept = Kept { rendering: rendered.clone(), spec_hash, number };
-        let is_same = forgotten.name_any() == name(names, &data(&kept));
-        is_same.then(|| History { last_number: number, newest: Some(Ok(kept)) })
-    }
-
     pub(crate) fn read<'a>(names: &Names, objects: impl IntoIterator<Item = &'a DynamicObject>) -> History {
         let newest = newest(objects);
         History {

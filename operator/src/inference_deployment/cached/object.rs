@@ -6,6 +6,7 @@ use ostro_crds::{InferenceDeployment, Reason};
 use serde::Deserialize;
 
 use super::short;
+use super::text::{Packer, Text};
 use crate::inference_deployment::build::{ChildKind, monitor_kind};
 use crate::inference_deployment::status::pending_reason;
 
@@ -16,8 +17,7 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 #[serde(from = "InferenceDeployment")]
 pub(crate) struct CachedObject {
     metadata: ObjectMeta,
-    /// In JSON.
-    text: Box<str>,
+    text: Text,
     /// That it asks for.
     pub(crate) monitor: Option<ChildKind>,
     /// Why its template waits, as its status says.
@@ -32,13 +32,19 @@ impl From<InferenceDeployment> for CachedObject {
         }
         let text = serde_json::to_string(&object).expect("it came as JSON").into();
         let (monitor, pending) = (monitor_kind(&object.spec), pending_reason(&object));
-        CachedObject { metadata: short(object.metadata), text, monitor, pending }
+        CachedObject { metadata: short(&object.metadata), text, monitor, pending }
     }
 }
 
 impl CachedObject {
     pub(crate) fn object(&self) -> InferenceDeployment {
-        serde_json::from_str(&self.text).expect("it was written here")
+        self.text.parse().expect("it was written here")
+    }
+
+    pub(crate) fn pack(&mut self, packer: &mut Packer) {
+        packer.pack(&mut self.text);
+        // The watch has read it, and each of kube's keys would have it too.
+        self.metadata.resource_version = None;
     }
 }
 

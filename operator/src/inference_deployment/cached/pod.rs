@@ -7,6 +7,7 @@ use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use super::short;
+use super::text::{Packer, Text};
 use crate::inference_deployment::build::{CACHE_VOLUME, CONTAINER, instance_of};
 use crate::inference_deployment::store::Shown;
 
@@ -23,8 +24,7 @@ pub(crate) struct CachedPod {
 pub(crate) struct KeptPod {
     /// The object that its labels name.
     instance: Option<Box<str>>,
-    /// In JSON.
-    text: Box<str>,
+    text: Text,
 }
 
 impl From<Pod> for CachedPod {
@@ -37,7 +37,7 @@ impl From<Pod> for CachedPod {
             status: pod.status.map(status),
         };
         let text = serde_json::to_string(&rest).expect("it came as JSON").into();
-        CachedPod { metadata: short(pod.metadata), kept: Arc::new(KeptPod { instance, text }) }
+        CachedPod { metadata: short(&pod.metadata), kept: Arc::new(KeptPod { instance, text }) }
     }
 }
 
@@ -49,6 +49,12 @@ impl CachedPod {
 
 impl Shown for CachedPod {
     type Kept = KeptPod;
+
+    fn pack(&mut self, packer: &mut Packer) {
+        if let Some(kept) = Arc::get_mut(&mut self.kept) {
+            packer.pack(&mut kept.text);
+        }
+    }
 
     fn kept(&self) -> Arc<KeptPod> {
         self.kept.clone()
@@ -62,7 +68,7 @@ impl KeptPod {
 
     /// With what `classify` and `daemons` read of it.
     pub(crate) fn pod(&self) -> Pod {
-        serde_json::from_str(&self.text).expect("it was written here")
+        self.text.parse().expect("it was written here")
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) async fn fetch_history(
     let names = Names::of(owner);
     let known = context.children.of_kind(ChildKind::ControllerRevision, owner);
     let revisions: Vec<DynamicObject> = known.iter().filter_map(|(_, revision)| revision.typed()).collect();
-    let cached = History::cached(&names, &revisions, (rendered, inputs_hash(&owner.spec)));
+    let cached = History::read(&names, &revisions);
     let namespace = owner.namespace().unwrap_or_default();
     let live = ChildKind::WORKLOADS.into_iter().filter_map(|kind| {
         let live = context.children.get(kind, &namespace, &names.name)?;
@@ -31,15 +31,11 @@ pub(crate) async fn fetch_history(
     let live: Vec<_> = live.collect();
     let is_enough =
         |history: &History| live.is_empty() || live.iter().any(|(kind, live)| explains(history, *kind, live));
-    if let Some(history) = cached.filter(is_enough) {
-        return Ok(history);
+    if is_enough(&cached) {
+        return Ok(cached);
     }
-    // The cache lags or has forgotten, an apply was cut short, or there is none.
+    // The cache lags, an apply was cut short, or there is none.
     let revisions = fetch_revisions(context, owner).await?;
-    for revision in &revisions {
-        let known = known.iter().find(|(name, _)| Some(name) == revision.metadata.name.as_ref());
-        known.into_iter().for_each(|(_, known)| known.recall_data(revision));
-    }
     let history = History::read(&names, &revisions);
     let Some((kind, _)) = live.first() else { return Ok(history) };
     let reason = match &history.newest {

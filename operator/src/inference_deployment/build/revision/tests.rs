@@ -46,26 +46,6 @@ fn the_claim_of_replicas_is_kept() {
 }
 
 #[test]
-fn forgotten_data_is_known_from_what_is_rendered_again() {
-    let (first, second) = (kept("a", 9), kept("b", 10));
-    let forget = |kept: &Kept| {
-        let mut object = object(kept);
-        object.data["data"] = Value::Null;
-        object
-    };
-    let read = |objects: &[DynamicObject], rendered: &Kept, spec_hash: &str| {
-        History::cached(&names(), objects, (&rendered.rendering, spec_hash.to_owned()))
-    };
-    let objects = [object(&first), forget(&second)];
-    let history = History { last_number: 10, newest: Some(Ok(second.clone())) };
-    assert_eq!(read(&objects, &second, "s"), Some(history));
-    assert_eq!((read(&objects, &second, "other"), read(&objects, &first, "s")), (None, None));
-    let objects = [forget(&first), object(&second)];
-    assert_eq!(read(&objects, &first, "s"), Some(History::read(&names(), &objects)));
-    assert_eq!(read(&[], &first, "s"), Some(History { last_number: 0, newest: None }));
-}
-
-#[test]
 fn the_name_is_of_the_content_alone() {
     let name = |kept: &Kept| object(kept).name_any();
     assert_eq!(name(&kept("a", 1)), name(&kept("a", 2)));
