@@ -8,9 +8,10 @@ mod pod;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -24,7 +25,7 @@ use crate::metrics::{DaemonReply, Metrics};
 #[cfg(test)]
 pub(crate) use ask::Connection;
 pub(crate) use ask::{Dial, dial};
-use pod::Running;
+use pod::{Running, Seen};
 pub(crate) use pod::{http_port, is_ready};
 
 /// Of all objects together.
@@ -40,6 +41,7 @@ const SILENT_MAX: u32 = 16;
 const AGAIN: Duration = Duration::from_secs(10);
 /// An object whose pods were not asked for so long is gone.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
+const SWEPT_EVERY: Duration = Duration::from_secs(600);
 
 /// A pod that runs. Models that it says nothing of are not loaded in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,21 +76,27 @@ pub(crate) struct Daemons {
     metrics: Metrics,
     turns: Semaphore,
     silent_in_a_row: AtomicU32,
+    memory: Mutex<Memory>,
+}
+
+struct Memory {
     /// By the object's uid.
-    objects: Mutex<HashMap<String, Asked>>,
+    objects: HashMap<String, Asked>,
+    /// When those that are gone were looked for.
+    swept: Instant,
 }
 
 struct Asked {
-    /// The models that were asked about.
-    ids: Vec<String>,
-    /// By the pod's uid.
-    pods: HashMap<String, Known>,
+    /// Hash of the models that were asked about.
+    ids: u64,
+    /// Few: a map of one would take room for four.
+    pods: Box<[Known]>,
     last: Instant,
 }
 
 /// The last word of a pod, and what the pod was then.
 struct Known {
-    pod: Running,
+    pod: Seen,
     told: Option<Vec<Told>>,
     asked: Instant,
     silences: u32,
@@ -97,7 +105,8 @@ struct Known {
 impl Daemons {
     pub(crate) fn new(dial: Dial, metrics: Metrics) -> Daemons {
         let turns = Semaphore::new(CONCURRENCY);
-        Daemons { dial, metrics, turns, silent_in_a_row: AtomicU32::default(), objects: Mutex::default() }
+        let memory = Mutex::new(Memory { objects: HashMap::new(), swept: Instant::now() });
+        Daemons { dial, metrics, turns, silent_in_a_row: AtomicU32::default(), memory }
     }
 
     /// Of one object, by its uid, the models that it names and its pods.
@@ -107,7 +116,8 @@ impl Daemons {
         running.sort_by(|one, other| one.name.cmp(&other.name));
         let deadline = Instant::now() + LOOK_LIMIT;
         let renewals = running.into_iter().map(|pod| {
-            let known = before.remove(&pod.uid).filter(|known| known.pod == pod);
+            let known = before.iter().position(|known| known.pod == pod.seen());
+            let known = known.map(|known| before.swap_remove(known));
             self.renew(pod, known, (ids, deadline))
         });
         let known = join_all(renewals).await;
@@ -120,17 +130,25 @@ impl Daemons {
     }
 
     /// Nothing when other models were asked about.
-    fn recall(&self, uid: &str, ids: &[String]) -> HashMap<String, Known> {
-        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.remove(uid).filter(|asked| asked.ids == ids).map(|asked| asked.pods).unwrap_or_default()
+    fn recall(&self, uid: &str, ids: &[String]) -> Vec<Known> {
+        let asked = self.memory().objects.remove(uid);
+        let asked = asked.filter(|asked| asked.ids == hash_of(ids));
+        asked.map(|asked| asked.pods.into_vec()).unwrap_or_default()
     }
 
     fn remember(&self, uid: &str, ids: &[String], known: Vec<Known>) {
-        let mut objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
-        objects.retain(|_, asked| asked.last.elapsed() < FORGOTTEN_AFTER);
+        let mut memory = self.memory();
+        let now = Instant::now();
+        if now >= memory.swept + SWEPT_EVERY {
+            memory.swept = now;
+            memory.objects.retain(|_, asked| now < asked.last + FORGOTTEN_AFTER);
+        }
         let Some(last) = known.iter().map(|known| known.asked).max() else { return };
-        let pods = known.into_iter().map(|known| (known.pod.uid.clone(), known)).collect();
-        objects.insert(uid.to_owned(), Asked { ids: ids.to_vec(), pods, last });
+        memory.objects.insert(uid.to_owned(), Asked { ids: hash_of(ids), pods: known.into(), last });
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Silence changes nothing of what the same container said before.
@@ -140,7 +158,8 @@ impl Daemons {
             Some(known) if now < known.due() => return known,
             known => known,
         };
-        let Some(address) = pod.address else { return Known { pod, told: None, asked: now, silences: 0 } };
+        let (pod, address) = (pod.seen(), pod.address);
+        let Some(address) = address else { return Known { pod, told: None, asked: now, silences: 0 } };
         match self.ask(address, until).await {
             Some(told) => Known { pod, told: Some(told), asked: now, silences: 0 },
             None => {
@@ -182,6 +201,13 @@ impl Daemons {
     }
 }
 
+/// The same within this process only.
+fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
 impl Known {
     fn models(&self) -> PodModels {
         PodModels { is_ready: self.pod.is_ready, told: self.told.clone() }
@@ -197,7 +223,7 @@ impl Known {
 
     /// Only while the pod is not ready: nothing else would tell of what changes in it.
     fn again(&self) -> Option<Duration> {
-        let is_awaited = !self.pod.is_ready && self.pod.address.is_some();
+        let is_awaited = !self.pod.is_ready && self.pod.has_address;
         is_awaited.then(|| self.due().saturating_duration_since(Instant::now()).max(Duration::from_secs(1)))
     }
 }

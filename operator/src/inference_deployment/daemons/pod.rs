@@ -6,9 +6,10 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use super::super::build::CONTAINER;
+use super::hash_of;
 
 /// A pod whose container runs, or that is ready. When it differs from before its daemon is asked again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, Hash)]
 pub(super) struct Running {
     pub(super) name: String,
     pub(super) uid: String,
@@ -19,7 +20,19 @@ pub(super) struct Running {
     container: Option<String>,
 }
 
+/// What is remembered of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Seen {
+    hash: u64,
+    pub(super) is_ready: bool,
+    pub(super) has_address: bool,
+}
+
 impl Running {
+    pub(super) fn seen(&self) -> Seen {
+        Seen { hash: hash_of(self), is_ready: self.is_ready, has_address: self.address.is_some() }
+    }
+
     /// `None` for one that goes, and while its container does not run.
     pub(super) fn of(pod: &Pod) -> Option<Running> {
         if pod.metadata.deletion_timestamp.is_some() {

@@ -202,10 +202,10 @@ async fn objects_that_are_gone_are_forgotten() {
     let (_, daemons) = Script::new(Says::Loaded);
     look(&daemons, &[pod("p", true, "1")]).await;
     look(&daemons, &[]).await;
-    assert!(daemons.objects.lock().unwrap().is_empty());
+    assert!(daemons.memory().objects.is_empty());
     look(&daemons, &[pod("p", true, "1")]).await;
     wait(3601).await;
     let pods = [serde_json::from_value(pod("p", true, "1")).unwrap()];
     daemons.look("another", &ids(&["a"]), &pods).await;
-    assert_eq!(daemons.objects.lock().unwrap().keys().collect::<Vec<_>>(), ["another"]);
+    assert_eq!(daemons.memory().objects.keys().collect::<Vec<_>>(), ["another"]);
 }
