@@ -5,6 +5,7 @@
 mod api_calls;
 mod args;
 mod backoff;
+mod client;
 mod discovery;
 mod http;
 mod inference_deployment;

@@ -4,15 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, bail};
-use kube::client::ClientBuilder;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::api_calls::CountCalls;
 use crate::args::RunArgs;
 use crate::backoff::Backoff;
+use crate::client::client;
 use crate::discovery::Discovery;
 use crate::http::{self, Health};
 use crate::inference_deployment::build::Defaults;
@@ -24,7 +23,9 @@ use crate::metrics::Metrics;
 
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let health = Health { is_ready: Arc::new(AtomicBool::new(false)), metrics: Metrics::new() };
-    let client = client(&health.metrics).await?;
+    let config =
+        Config::infer().await.context("cannot find the cluster: no service account, no kubeconfig")?;
+    let client = client(config, &health.metrics).context("cannot make a client")?;
     let http = tokio::spawn(http::serve(args.listen, health.clone()));
     let version = client.apiserver_version().await.context("cannot reach the API server")?;
     tracing::info!(kubernetes = version.git_version, version = env!("CARGO_PKG_VERSION"), "started");
@@ -70,13 +71,6 @@ async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: wat
         let _ = stopped.changed().await;
     };
     controller::run(context, &scope, (watches, discovery), shutdown).await;
-}
-
-async fn client(metrics: &Metrics) -> anyhow::Result<Client> {
-    let config =
-        Config::infer().await.context("cannot find the cluster: no service account, no kubeconfig")?;
-    let builder = ClientBuilder::try_from(config).context("cannot make a client")?;
-    Ok(builder.with_layer(&CountCalls::new(metrics.clone())).build())
 }
 
 /// Becomes true at SIGTERM or SIGINT.

@@ -1,0 +1,96 @@
+//! The client of the API server: kube's own, but for the memory of its connections. Left to itself hyper reads up to
+//! 400 KiB at once where an answer is long, as a list is, and keeps that with every connection; and it keeps all
+//! connections that were ever needed at the same time.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use hyper_timeout::TimeoutConnector;
+use hyper_util::client::legacy::Client as Http;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder, ConfigExt};
+use kube::{Client, Config};
+use rustls::crypto::aws_lc_rs;
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
+
+use crate::api_calls::CountCalls;
+use crate::metrics::Metrics;
+
+const READ_BYTES: usize = 8 << 10;
+/// Of a connection. The one that renews the lease is used more often, so that there is always one to take.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Counts what is asked.
+///
+/// # Errors
+/// The configuration's certificates or credentials cannot be used, or it wants a proxy.
+pub(crate) fn client(config: Config, metrics: &Metrics) -> anyhow::Result<Client> {
+    ensure!(config.proxy_url.is_none(), "the API server cannot be reached through a proxy");
+    // Fails where there is one already, which is as good.
+    let _ = aws_lc_rs::default_provider().install_default();
+    let mut connector = HttpConnector::new();
+    // TLS is above it.
+    connector.enforce_http(false);
+    let connector = config.rustls_https_connector_with_connector(connector).context("cannot set up TLS")?;
+    let mut connector = TimeoutConnector::new(connector);
+    connector.set_connect_timeout(config.connect_timeout);
+    connector.set_read_timeout(config.read_timeout);
+    connector.set_write_timeout(config.write_timeout);
+    connector.set_reset_reader_on_write(config.reset_reader_on_write);
+    let http: Http<_, Body> = Http::builder(TokioExecutor::new())
+        .http1_read_buf_exact_size(READ_BYTES)
+        .pool_idle_timeout(IDLE)
+        .pool_timer(TokioTimer::new())
+        .build(connector);
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
+        .option_layer(config.auth_layer().context("cannot use the credentials")?)
+        .layer(config.extra_headers_layer().context("cannot use the headers")?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(ClientBuilder::new(service, config.default_namespace)
+        .with_layer(&CountCalls::new(metrics.clone()))
+        .build())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::http::Request;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const ANSWER_BYTES: usize = 4 << 20;
+
+    #[tokio::test]
+    async fn a_long_answer_is_read_in_small_parts() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = Router::new().route("/list", get(|| async { vec![b' '; ANSWER_BYTES] }));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let client = client(Config::new(url.parse().unwrap()), &Metrics::new()).unwrap();
+        let request = Request::get("/list").body(Body::empty()).unwrap();
+        let mut body = client.send(request).await.unwrap().into_body();
+        let mut bytes = 0;
+        while let Some(frame) = body.frame().await {
+            let part = frame.unwrap().into_data().unwrap().len();
+            assert!(part <= READ_BYTES, "{part}");
+            bytes += part;
+        }
+        assert_eq!(bytes, ANSWER_BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_not_passed_by_in_silence() {
+        let mut config = Config::new("http://127.0.0.1".parse().unwrap());
+        config.proxy_url = Some("http://proxy".parse().unwrap());
+        assert!(client(config, &Metrics::new()).is_err());
+    }
+}
