@@ -46,5 +46,6 @@ pub fn operator() -> ExitCode {
 fn start(args: args::RunArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run::run(args))
+    // It waits most of the time, and each thread that allocates has a heap of its own, with holes of its own.
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run::run(args))
 }
