@@ -87,7 +87,7 @@ async fn apply_one(
         Some(live) if live.is_of(owner) => {}
         // The cache lags, or somebody else's object has the name.
         _ => {
-            let found = api.get_opt(&name).await;
+            let found = api.get_metadata_opt(&name).await;
             let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
             if found.is_some_and(|found| !is_owned(&found, owner)) {
                 return Err(ApplyError::Foreign { kind, name });
@@ -95,7 +95,8 @@ async fn apply_one(
         }
     }
     let parameters = PatchParams::apply(MANAGER).force();
-    let written = api.patch(&name, &parameters, &Patch::Apply(object)).await;
+    // The whole object would be its managed fields for the most part, and comes by the watch.
+    let written = api.patch_metadata(&name, &parameters, &Patch::Apply(object)).await;
     written.map_err(|source| ApplyError::Apply { kind, name, source })?;
     Ok(true)
 }
