@@ -16,6 +16,7 @@ mod event;
 #[cfg(test)]
 mod tests;
 
+use affinity::Fit;
 pub use affinity::allowed_cpus;
 use event::Event;
 
@@ -62,8 +63,7 @@ pub struct Team<'a> {
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<std::thread::JoinHandle<()>>,
-    /// Where the caller belongs.
-    caller_cpu: Option<usize>,
+    fit: Fit,
 }
 
 /// What waiting threads panic with when another one has: not worth reporting itself.
@@ -71,13 +71,13 @@ struct Abandoned;
 
 impl Pool {
     /// A pool of `threads` (at least 1), the caller of [`Pool::run`] among them. Workers are pinned to
-    /// their own processors where the process is allowed as many; the caller is by [`Pool::pin_caller`].
+    /// their own processors where the process is allowed just as many; the caller is by [`Pool::pin_caller`].
     pub fn new(threads: usize) -> Self {
         let threads = threads.max(1);
-        let cpus = affinity::take(threads);
+        let fit = Fit::of(threads);
         let shared = Arc::new(Shared {
             threads,
-            spin: if cpus.is_some() { event::Spin::Brief } else { event::Spin::None },
+            spin: if fit == Fit::Crowded { event::Spin::None } else { event::Spin::Brief },
             start: Line(Event::new()),
             arrived: Line(AtomicUsize::new(0)),
             release: Line(Event::new()),
@@ -90,18 +90,16 @@ impl Pool {
         let workers = (1..threads)
             .map(|id| {
                 let shared = Arc::clone(&shared);
-                let cpu = cpus.as_ref().map(|cpus| cpus[id]);
+                let fit = fit.clone();
                 let body = move || {
-                    if let Some(cpu) = cpu {
-                        affinity::pin(cpu);
-                    }
+                    fit.pin(id);
                     work(id, &shared);
                 };
                 let thread = std::thread::Builder::new().name(format!("ostro-compute-{id}"));
                 thread.spawn(body).expect("the system can start a thread")
             })
             .collect();
-        Self { shared, workers, caller_cpu: cpus.map(|cpus| cpus[0]) }
+        Self { shared, workers, fit }
     }
 
     pub fn threads(&self) -> usize {
@@ -111,9 +109,7 @@ impl Pool {
     /// Pins the calling thread beside the workers: elsewhere it would meet them on their processors. For a thread that does
     /// nothing but call [`Pool::run`]; threads that it starts inherit the pinning.
     pub fn pin_caller(&self) {
-        if let Some(cpu) = self.caller_cpu {
-            affinity::pin(cpu);
-        }
+        self.fit.pin(0);
     }
 
     /// Runs `f` on every thread and returns when all are done.

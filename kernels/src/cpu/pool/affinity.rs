@@ -1,6 +1,6 @@
 //! Which processors the process may use, and pinning a thread to one of them.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cmp::Ordering;
 
 /// The processors that the process (its main thread) may use; never empty.
 pub(super) fn allowed() -> Vec<usize> {
@@ -27,20 +27,38 @@ pub fn allowed_cpus() -> usize {
     allowed().len()
 }
 
-/// Processors for a pool of so many threads, none twice; `None` if the process has fewer. Pools take turns, so that those
-/// of several models with few threads each lie side by side.
-pub(super) fn take(threads: usize) -> Option<Vec<usize>> {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    let allowed = allowed();
-    if threads > allowed.len() {
-        return None;
-    }
-    let first = NEXT.fetch_add(threads, Ordering::Relaxed);
-    Some(allowed.iter().copied().cycle().skip(first % allowed.len()).take(threads).collect())
+/// How a pool's threads and the process' processors go together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fit {
+    /// One for each.
+    Exact(Vec<usize>),
+    /// There are others to go to. The system knows which of them are idle: those of other processes and pools that count
+    /// from the first processor, too, are not.
+    Roomy,
+    /// Threads share processors.
+    Crowded,
 }
 
-/// Pins the calling thread. Failure only costs speed.
-pub(super) fn pin(cpu: usize) {
+impl Fit {
+    pub(super) fn of(threads: usize) -> Self {
+        let allowed = allowed();
+        match threads.cmp(&allowed.len()) {
+            Ordering::Equal => Self::Exact(allowed),
+            Ordering::Less => Self::Roomy,
+            Ordering::Greater => Self::Crowded,
+        }
+    }
+
+    /// Pins the calling thread, the pool's number `id`.
+    pub(super) fn pin(&self, id: usize) {
+        if let Self::Exact(cpus) = self {
+            pin(cpus[id]);
+        }
+    }
+}
+
+/// Failure only costs speed.
+fn pin(cpu: usize) {
     if cpu >= libc::CPU_SETSIZE as usize {
         return;
     }

@@ -3,15 +3,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::*};
 use super::*;
 
 #[test]
-fn pools_take_processors_in_turn_and_none_twice() {
-    let allowed = affinity::allowed().len();
-    assert_eq!(affinity::take(allowed + 1), None);
-    let mut all = affinity::take(allowed).unwrap();
-    all.sort_unstable();
-    assert_eq!(all, affinity::allowed());
-    let taken: Vec<_> = (0..4 * allowed).map(|_| affinity::take(1).unwrap()[0]).collect();
-    // Other tests take some in between.
-    assert!(allowed == 1 || taken.iter().any(|cpu| *cpu != taken[0]));
+fn threads_are_pinned_only_where_they_take_all_processors() {
+    let allowed = affinity::allowed();
+    assert_eq!(Fit::of(allowed.len() + 1), Fit::Crowded);
+    if allowed.len() > 1 {
+        assert_eq!(Fit::of(allowed.len() - 1), Fit::Roomy);
+    }
+    assert_eq!(Fit::of(allowed.len()), Fit::Exact(allowed));
 }
 
 #[test]
