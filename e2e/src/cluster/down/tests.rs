@@ -13,7 +13,15 @@ fn what_was_not_written_down_is_found_by_its_mark() {
     let root = tempfile::TempDir::new().unwrap();
     let folders = folders(root.path());
     std::fs::create_dir_all(folders.run.join("etcd")).unwrap();
-    let sleep = |run: &Path| Command::new("sleep").arg("60").env(MARK, run).spawn().unwrap();
+    let sleep = |run: &Path| {
+        let child = Command::new("sleep").arg("60").env(MARK, run).spawn().unwrap();
+        // The kernel says that a program has begun a little before it shows the environment.
+        let environment = format!("/proc/{}/environ", child.id());
+        while std::fs::read(&environment).unwrap().is_empty() {
+            std::thread::yield_now();
+        }
+        child
+    };
     let mut ours = sleep(&folders.run);
     let mut of_another_run = sleep(&root.path().join("run2"));
     remove_all(&folders).unwrap();
