@@ -79,7 +79,8 @@ fn await_idle(daemon: &Daemon) {
 #[test]
 fn sixty_four_clients_that_come_and_go_leave_nothing_behind() {
     let model = model::ensure_smollm2().expect("the model can be fetched");
-    let mut daemon = Daemon::start(&model, &["--max-seqs", "32", "--pa-memory-mb", "256"]).unwrap();
+    // So small a cache that the first round has written all of it: what is written later would look like a leak.
+    let mut daemon = Daemon::start(&model, &["--max-seqs", "32", "--pa-memory-mb", "96"]).unwrap();
     let id = daemon.model_id().unwrap();
     let warm = round(&daemon, &id);
     assert!(warm.contains(&End::Done) && warm.iter().any(|end| matches!(end, End::Left(_))));
