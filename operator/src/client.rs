@@ -1,4 +1,4 @@
-//! The client of the API server: kube's own, but for the memory of its connections. Left to itself hyper reads up to
+//! The client of the API server: kube's own, without its traces, and but for the memory of its connections. Left to itself hyper reads up to
 //! 400 KiB at once where an answer is long, as a list is, and keeps that with every connection; and it keeps all
 //! connections that were ever needed at the same time.
 
@@ -19,7 +19,8 @@ use tower::{BoxError, ServiceBuilder};
 use crate::api_calls::CountCalls;
 use crate::metrics::Metrics;
 
-const READ_BYTES: usize = 8 << 10;
+/// Also the most that headers may take: an API server's warnings are up to 4096 characters, of up to four bytes each.
+const READ_BYTES: usize = 16 << 10;
 /// Of a connection. The one that renews the lease is used more often, so that there is always one to take.
 const IDLE: Duration = Duration::from_secs(10);
 

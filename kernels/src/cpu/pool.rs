@@ -1,4 +1,4 @@
-//! A pinned thread pool whose waits spin briefly, then park on a futex.
+//! A thread pool, pinned where it takes all processors, whose waits spin briefly, then park on a futex.
 //!
 //! [`Pool::run`] starts one *region* on every thread (the caller is thread 0); [`Team::barrier`] lies
 //! between phases inside it. A barrier costs one exchange of a cache line (75 ns measured), a region two
@@ -107,7 +107,8 @@ impl Pool {
     }
 
     /// Pins the calling thread beside the workers: elsewhere it would meet them on their processors. For a thread that does
-    /// nothing but call [`Pool::run`]; threads that it starts inherit the pinning.
+    /// nothing but call [`Pool::run`], and not the main thread: threads that it starts inherit the pinning, and
+    /// what processors the process may use is read off the main thread.
     pub fn pin_caller(&self) {
         self.fit.pin(0);
     }

@@ -95,7 +95,7 @@ async fn apply_one(
         }
     }
     let parameters = PatchParams::apply(MANAGER).force();
-    // The whole object would be its managed fields for the most part, and comes by the watch.
+    // Its metadata is enough: the rest comes by the watch.
     let written = api.patch_metadata(&name, &parameters, &Patch::Apply(object)).await;
     written.map_err(|source| ApplyError::Apply { kind, name, source })?;
     Ok(true)

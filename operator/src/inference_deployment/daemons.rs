@@ -116,7 +116,8 @@ impl Daemons {
         running.sort_by(|one, other| one.name.cmp(&other.name));
         let deadline = Instant::now() + LOOK_LIMIT;
         let renewals = running.into_iter().map(|pod| {
-            let known = before.iter().position(|known| known.pod == pod.seen());
+            let seen = pod.seen();
+            let known = before.iter().position(|known| known.pod == seen);
             let known = known.map(|known| before.swap_remove(known));
             self.renew(pod, known, (ids, deadline))
         });

@@ -1,6 +1,6 @@
 //! The engine's thread from its first moment: it builds the model, reports, then runs the step loop.
 //!
-//! The model is built where it is used because the kernels' pool pins the thread that makes it.
+//! The model is built where it is used because the kernels' backend may pin that thread.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

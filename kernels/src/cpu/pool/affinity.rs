@@ -32,8 +32,8 @@ pub fn allowed_cpus() -> usize {
 pub(super) enum Fit {
     /// One for each.
     Exact(Vec<usize>),
-    /// There are others to go to. The system knows which of them are idle: those of other processes and pools that count
-    /// from the first processor, too, are not.
+    /// Processors are left over. Nothing is pinned: the system knows which are idle, and other processes and pools that
+    /// counted from the first one too would meet on the same.
     Roomy,
     /// Threads share processors.
     Crowded,

@@ -80,11 +80,11 @@ fn what_is_only_compared_is_dropped_once_it_is_as_wanted() {
 #[test]
 fn what_was_checked_still_tells_all_that_a_status_needs() {
     for kind in ChildKind::WORKLOADS {
-        check_rest(kind);
+        check_read(kind);
     }
 }
 
-fn check_rest(kind: ChildKind) {
+fn check_read(kind: ChildKind) {
     let cached = kept(deployment(2, "1"));
     let read = || {
         let Workload { metadata, spec, status } = cached.typed().unwrap();
