@@ -17,7 +17,6 @@ mod event;
 mod tests;
 
 use affinity::Fit;
-pub use affinity::allowed_cpus;
 use event::Event;
 
 /// Two lines: processors fetch them in pairs.

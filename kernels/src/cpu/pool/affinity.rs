@@ -22,11 +22,6 @@ pub(super) fn allowed() -> Vec<usize> {
     cpus
 }
 
-/// How many processors the process may use.
-pub fn allowed_cpus() -> usize {
-    allowed().len()
-}
-
 /// How a pool's threads and the process' processors go together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
