@@ -1,6 +1,6 @@
-//! The client of the API server: kube's own, without its traces, and but for the memory of its connections. Left to itself hyper reads up to
-//! 400 KiB at once where an answer is long, as a list is, and keeps that with every connection; and it keeps all
-//! connections that were ever needed at the same time.
+//! The client of the API server: kube's own, but for the memory of its connections, and without its traces. Left to
+//! itself hyper reads up to 400 KiB at once where an answer is long, as a list is, and keeps that with every connection;
+//! and it keeps all connections that were ever needed at the same time.
 
 use std::time::Duration;
 
@@ -61,8 +61,8 @@ pub(crate) fn client(config: Config, metrics: &Metrics) -> anyhow::Result<Client
 #[cfg(test)]
 mod tests {
     use axum::Router;
-    use axum::http::Request;
-    use axum::routing::get;
+    use axum::http::{Request, Response};
+    use axum::routing::{MethodRouter, get};
     use http_body_util::BodyExt;
     use tokio::net::TcpListener;
 
@@ -70,15 +70,27 @@ mod tests {
 
     const ANSWER_BYTES: usize = 4 << 20;
 
-    #[tokio::test]
-    async fn a_long_answer_is_read_in_small_parts() {
+    /// The answer of a server with one path.
+    async fn answer(route: MethodRouter) -> Response<Body> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let routes = Router::new().route("/list", get(|| async { vec![b' '; ANSWER_BYTES] }));
+        let routes = Router::new().route("/list", route);
         tokio::spawn(async move { axum::serve(listener, routes).await });
         let client = client(Config::new(url.parse().unwrap()), &Metrics::new()).unwrap();
-        let request = Request::get("/list").body(Body::empty()).unwrap();
-        let mut body = client.send(request).await.unwrap().into_body();
+        client.send(Request::get("/list").body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn long_warnings_are_read() {
+        let warning = "w".repeat(12 << 10);
+        let sent = warning.clone();
+        let answer = answer(get(|| async { [("warning", sent)] })).await;
+        assert_eq!(answer.headers()["warning"], warning);
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_is_read_in_small_parts() {
+        let mut body = answer(get(|| async { vec![b' '; ANSWER_BYTES] })).await.into_body();
         let mut bytes = 0;
         while let Some(frame) = body.frame().await {
             let part = frame.unwrap().into_data().unwrap().len();
