@@ -5,6 +5,7 @@ pub mod activation;
 pub mod attention;
 pub mod block;
 pub(crate) mod digits;
+pub mod embedding;
 mod exp;
 pub mod isa;
 pub mod kv_cache;

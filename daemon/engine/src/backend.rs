@@ -19,6 +19,8 @@ use crate::weights::TensorView;
 pub trait Backend {
     /// A weight matrix of finite numbers in the layout that the device's kernels want; without loss.
     type Matrix;
+    /// A table of embeddings of a model whose head is another matrix; without loss.
+    type Embedding;
     /// A norm's weight or a bias, f32.
     type Vector;
     /// Activations, one row a token, f32.
@@ -44,6 +46,13 @@ pub trait Backend {
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<Self::Matrix, BackendError>;
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> u64;
+    /// `head` is loaded too, and given to `embed` with the table.
+    fn load_embedding(
+        &mut self,
+        table: &TensorView<'_>,
+        head: &TensorView<'_>,
+    ) -> Result<Self::Embedding, BackendError>;
+    fn embedding_bytes(&self, table: &Self::Embedding) -> u64;
     /// Told of every layer's pair; an error if they cannot be the halves of a `gated_linear`.
     fn check_gated(&mut self, gate: &Self::Matrix, up: &Self::Matrix) -> Result<(), BackendError>;
     fn load_vector(&mut self, values: Vec<f32>) -> Result<Self::Vector, BackendError>;
@@ -66,8 +75,8 @@ pub trait Backend {
     /// Begins a step. On `Work::Operations` its operations follow; a device that has recorded them already says
     /// `Work::Replayed`, and none follow. `read` ends it.
     fn begin(&mut self, batch: &Batch<'_>) -> Result<Work, ForwardError>;
-    /// A row of `table` for every token; sets the number of rows of `out`, as all operations do.
-    fn embed(&mut self, table: &Self::Matrix, batch: &Batch<'_>, out: &mut Self::Rows);
+    /// The embedding of every token; sets the number of rows of `out`, as all operations do.
+    fn embed(&mut self, from: Embeddings<'_, Self>, batch: &Batch<'_>, out: &mut Self::Rows);
     fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut Self::Rows);
     /// Adds to `out`.
     fn linear_add(&mut self, input: Plain<'_, Self>, projection: &Projection<'_, Self>, out: &mut Self::Rows);
@@ -145,6 +154,13 @@ pub struct Batch<'a> {
     /// Rows of prompt tokens, and all others.
     pub prompt: &'a [u32],
     pub generated: &'a [u32],
+}
+
+/// Where embeddings are read.
+pub struct Embeddings<'a, B: Backend + ?Sized> {
+    /// `None`: the head serves.
+    pub table: Option<&'a B::Embedding>,
+    pub head: &'a B::Matrix,
 }
 
 /// Rows of a step.

@@ -1,6 +1,7 @@
 //! The CPU as a backend: `ostro_kernels::cpu::ops::Cpu` behind the seam.
 
 use ostro_kernels::cpu::attention::BatchView;
+use ostro_kernels::cpu::embedding::{self, EmbeddingTable, MatrixBytes};
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache::KvCache;
 use ostro_kernels::cpu::ops::attention::AttentionInput;
@@ -13,8 +14,8 @@ use ostro_kernels::cpu::rotary::{self, RotaryTable};
 use ostro_kernels::cpu::rows::Rows;
 
 use super::{
-    Backend, BackendError, Batch, CacheType, Gated, HeadNorms, HeadShape, Kept, KvCacheShape, LayerPlace,
-    Normed, Plain, Projection, RowsUse, StepLimits, Work,
+    Backend, BackendError, Batch, CacheType, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape,
+    LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{ForwardError, Logits};
 use crate::memory::Memory;
@@ -34,6 +35,7 @@ impl CpuBackend {
 
 impl Backend for CpuBackend {
     type Matrix = PackedMatrix;
+    type Embedding = EmbeddingTable;
     type Vector = Vec<f32>;
     type Rows = Rows;
     type Rotary = RotaryTable;
@@ -68,15 +70,22 @@ impl Backend for CpuBackend {
     }
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
-        let &[rows, columns] = tensor.shape.as_slice() else {
-            unreachable!("`DecoderTensors` checked that matrices have two dimensions");
-        };
-        PackedMatrix::pack(tensor.dtype, rows, columns, tensor.bytes, &mut self.cpu).map_err(|error| {
-            match (error, tensor.name.to_owned()) {
-                (PackError::NotFinite { offset }, name) => BackendError::NotFinite { name, offset },
-                (source, name) => BackendError::Pack { name, source: source.into() },
-            }
-        })
+        let MatrixBytes { weight_type, rows, columns, bytes } = matrix_bytes(tensor);
+        PackedMatrix::pack(weight_type, rows, columns, bytes, &mut self.cpu)
+            .map_err(|error| pack_error(error, tensor))
+    }
+
+    fn load_embedding(
+        &mut self,
+        table: &TensorView<'_>,
+        head: &TensorView<'_>,
+    ) -> Result<EmbeddingTable, BackendError> {
+        EmbeddingTable::load(matrix_bytes(table), matrix_bytes(head), &mut self.cpu)
+            .map_err(|error| pack_error(error, table))
+    }
+
+    fn embedding_bytes(&self, table: &EmbeddingTable) -> u64 {
+        table.bytes() as u64
     }
 
     fn matrix_bytes(&self, matrix: &PackedMatrix) -> u64 {
@@ -128,8 +137,9 @@ impl Backend for CpuBackend {
             .map_err(|source| BackendError::Allocate { what: "the key-value cache", source: source.into() })
     }
 
-    fn embed(&mut self, table: &PackedMatrix, batch: &Batch<'_>, out: &mut Rows) {
-        self.cpu.embed(table, batch.tokens, out);
+    fn embed(&mut self, from: Embeddings<'_, Self>, batch: &Batch<'_>, out: &mut Rows) {
+        let Embeddings { table, head } = from;
+        self.cpu.embed(embedding::Embeddings { table, head }, batch.tokens, out);
     }
 
     fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut Rows) {
@@ -188,6 +198,20 @@ impl Backend for CpuBackend {
     fn read<'a>(&'a mut self, logits: &'a mut Rows) -> Result<Logits<'a>, ForwardError> {
         let (width, stride) = (logits.width(), logits.stride());
         Ok(Logits::strided(logits.as_mut_slice(), width, stride))
+    }
+}
+
+fn matrix_bytes<'a>(tensor: &TensorView<'a>) -> MatrixBytes<'a> {
+    let &[rows, columns] = tensor.shape.as_slice() else {
+        unreachable!("`DecoderTensors` checked that matrices have two dimensions");
+    };
+    MatrixBytes { weight_type: tensor.dtype, rows, columns, bytes: tensor.bytes }
+}
+
+fn pack_error(error: PackError, tensor: &TensorView<'_>) -> BackendError {
+    match (error, tensor.name.to_owned()) {
+        (PackError::NotFinite { offset }, name) => BackendError::NotFinite { name, offset },
+        (source, name) => BackendError::Pack { name, source: source.into() },
     }
 }
 

@@ -9,8 +9,8 @@ use ostro_kernels::cuda::{
 };
 
 use super::{
-    Backend, BackendError, Batch, CacheType, Gated, HeadNorms, HeadShape, Kept, KvCacheShape, LayerPlace,
-    Normed, Plain, Projection, RowsUse, StepLimits, Work,
+    Backend, BackendError, Batch, CacheType, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape,
+    LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{Best, DeviceLogits, ForwardError, Logits};
 use crate::memory::{Memory, MemoryOwner};
@@ -55,6 +55,7 @@ fn rows_use(rows_use: RowsUse) -> CudaRowsUse {
 
 impl Backend for CudaBackend {
     type Matrix = CudaMatrix;
+    type Embedding = CudaMatrix;
     type Vector = Buffer;
     type Rows = CudaRows;
     type Rotary = CudaRotary;
@@ -122,6 +123,18 @@ impl Backend for CudaBackend {
         matrix.bytes() as u64
     }
 
+    fn load_embedding(
+        &mut self,
+        table: &TensorView<'_>,
+        _: &TensorView<'_>,
+    ) -> Result<CudaMatrix, BackendError> {
+        self.load_matrix(table)
+    }
+
+    fn embedding_bytes(&self, table: &CudaMatrix) -> u64 {
+        self.matrix_bytes(table)
+    }
+
     fn check_gated(&mut self, gate: &CudaMatrix, up: &CudaMatrix) -> Result<(), BackendError> {
         match self.cuda.pair(gate, up) {
             true => Ok(()),
@@ -183,8 +196,8 @@ impl Backend for CudaBackend {
         }
     }
 
-    fn embed(&mut self, table: &CudaMatrix, _: &Batch<'_>, out: &mut CudaRows) {
-        self.cuda.embed(table, out);
+    fn embed(&mut self, from: Embeddings<'_, Self>, _: &Batch<'_>, out: &mut CudaRows) {
+        self.cuda.embed(from.table.unwrap_or(from.head), out);
     }
 
     fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut CudaRows) {

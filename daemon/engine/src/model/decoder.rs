@@ -6,8 +6,8 @@ mod step_rows;
 mod weights;
 
 use crate::backend::{
-    Backend, BackendError, Batch, Gated, HeadNorms, HeadShape, Kept, KvCacheShape, LayerPlace, Normed, Plain,
-    Projection, RowsUse, StepLimits, Work,
+    Backend, BackendError, Batch, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape, LayerPlace,
+    Normed, Plain, Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{ForwardError, Logits, Model};
 use crate::model::spec::DecoderSpec;
@@ -88,7 +88,8 @@ impl<B: Backend> Decoder<B> {
 
     fn run(&mut self, step: &StepBatch<'_>) {
         let mut batch = &step.all;
-        self.backend.embed(&self.weights.embedding, batch, &mut self.buffers.hidden);
+        let from = Embeddings { table: self.weights.embedding.as_ref(), head: &self.weights.head };
+        self.backend.embed(from, batch, &mut self.buffers.hidden);
         for layer in 0..self.weights.layers.len() {
             self.store(layer, batch);
             if layer + 1 == self.weights.layers.len() {
@@ -105,8 +106,7 @@ impl<B: Backend> Decoder<B> {
             weight: &self.weights.final_norm,
             eps: self.spec.norm_eps,
         };
-        let head = self.weights.head.as_ref().unwrap_or(&self.weights.embedding);
-        self.backend.logits(input, head, &mut self.buffers.logits);
+        self.backend.logits(input, &self.weights.head, &mut self.buffers.logits);
     }
 
     /// Once the last layer's keys and values are stored, nobody reads rows that are not sampled. (Their queries are

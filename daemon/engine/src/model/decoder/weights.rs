@@ -5,11 +5,11 @@ use crate::model::roles::{self, DecoderTensors, LayerTensors};
 use crate::weights::TensorView;
 
 pub struct DecoderWeights<B: Backend> {
-    pub embedding: B::Matrix,
+    /// `None`: the head serves.
+    pub embedding: Option<B::Embedding>,
     pub layers: Vec<LayerWeights<B>>,
     pub final_norm: B::Vector,
-    /// `None`: the embedding serves.
-    pub head: Option<B::Matrix>,
+    pub head: B::Matrix,
 }
 
 pub struct LayerWeights<B: Backend> {
@@ -54,11 +54,12 @@ impl<B: Backend> DecoderWeights<B> {
         report: &mut dyn FnMut(u64),
     ) -> Result<Self, WeightsError> {
         let mut loader = Loader { backend, report, done: 0 };
+        let table = &tensors.embedding;
         Ok(DecoderWeights {
-            embedding: loader.matrix(&tensors.embedding)?,
+            embedding: tensors.head.as_ref().map(|head| loader.embedding(table, head)).transpose()?,
             layers: tensors.layers.iter().map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?,
             final_norm: loader.vector(&tensors.final_norm)?,
-            head: tensors.head.as_ref().map(|head| loader.matrix(head)).transpose()?,
+            head: loader.matrix(tensors.head.as_ref().unwrap_or(table))?,
         })
     }
 
@@ -71,14 +72,17 @@ impl<B: Backend> DecoderWeights<B> {
                 .iter()
                 .sum::<u64>()
         };
-        let head = self.head.as_ref().map_or(0, |head| backend.matrix_bytes(head));
-        backend.matrix_bytes(&self.embedding) + head + self.layers.iter().map(layer).sum::<u64>()
+        let head = backend.matrix_bytes(&self.head);
+        self.embedding_bytes(backend) + head + self.layers.iter().map(layer).sum::<u64>()
     }
 
     /// Of the matrices that a step reads whole: of an embedding with a head of its own it reads some rows.
     pub fn step_bytes(&self, backend: &B) -> u64 {
-        let rows_only = self.head.as_ref().map_or(0, |_| backend.matrix_bytes(&self.embedding));
-        self.bytes(backend) - rows_only
+        self.bytes(backend) - self.embedding_bytes(backend)
+    }
+
+    fn embedding_bytes(&self, backend: &B) -> u64 {
+        self.embedding.as_ref().map_or(0, |table| backend.embedding_bytes(table))
     }
 }
 
@@ -116,6 +120,16 @@ impl<B: Backend> Loader<'_, B> {
         let matrix = self.backend.load_matrix(tensor)?;
         self.count(tensor);
         Ok(matrix)
+    }
+
+    fn embedding(
+        &mut self,
+        table: &TensorView<'_>,
+        head: &TensorView<'_>,
+    ) -> Result<B::Embedding, WeightsError> {
+        let loaded = self.backend.load_embedding(table, head)?;
+        self.count(table);
+        Ok(loaded)
     }
 
     fn vector(&mut self, tensor: &TensorView<'_>) -> Result<B::Vector, WeightsError> {

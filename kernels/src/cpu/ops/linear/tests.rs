@@ -2,6 +2,7 @@ use super::*;
 use crate::cpu::block::WeightType;
 use crate::cpu::block::tests::Random;
 use crate::cpu::digits::LARGEST;
+use crate::cpu::embedding::Embeddings;
 use crate::cpu::isa::Isa;
 
 mod wide;
@@ -298,7 +299,7 @@ fn embeddings_are_the_tables_rows() {
         let mut cpu = Cpu::new(Isa::detect(), 2);
         for tokens in [&[39, 0, 7][..], &[1, 2, 3, 4, 5, 5, 39]] {
             let mut out = Rows::new(10, 96);
-            cpu.embed(&table.packed, tokens, &mut out);
+            cpu.embed(Embeddings { table: None, head: &table.packed }, tokens, &mut out);
             assert_eq!(out.rows(), tokens.len());
             for (i, token) in tokens.iter().enumerate() {
                 assert_eq!(out.row(i), &table.weights[*token as usize * 96..][..96]);
