@@ -1,8 +1,9 @@
-//! The operator's calls of the API server, as the rights of RBAC name them: read from each request, and counted.
+//! The operator's calls of the API server, as the rights of RBAC name them: read from each request, counted, and told of
+//! where they fail on the API server's side, since most of those are tried again and succeed without a word.
 
 use std::task::{Context, Poll};
 
-use axum::http::{Method, Request, Response, Uri};
+use axum::http::{Method, Request, Response, StatusCode, Uri};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::client::Body;
@@ -63,7 +64,7 @@ fn verb(method: &Method, query: &str, has_name: bool) -> &'static str {
     }
 }
 
-/// Counts every call by its answer; a watch when it begins.
+/// Counts every call by its answer, and warns of those that the API server could not serve; a watch when it begins.
 #[derive(Clone)]
 pub(crate) struct CountCalls {
     metrics: Metrics,
@@ -103,16 +104,25 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = ApiCall::of(request.method(), request.uri());
+        let (method, uri) = (request.method().clone(), request.uri().clone());
         let metrics = self.metrics.clone();
         let answer = self.inner.call(request);
         answer
             .inspect(move |answer| {
-                let code = answer.as_ref().ok().map(|answer| answer.status().as_u16());
-                metrics.api_called(call.as_ref(), code);
+                let status = answer.as_ref().ok().map(Response::status);
+                metrics.api_called(ApiCall::of(&method, &uri).as_ref(), status.map(|status| status.as_u16()));
+                if let Some(status) = status.filter(|status| is_failure(*status)) {
+                    let (path, status) = (uri.path(), status.as_u16());
+                    tracing::warn!(%method, path, status, "the API server failed to answer a call");
+                }
             })
             .boxed()
     }
+}
+
+/// Whose caller may never see it. Other refusals, and calls without an answer, are for the caller to tell of.
+fn is_failure(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 #[cfg(test)]

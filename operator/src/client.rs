@@ -1,6 +1,6 @@
-//! The client of the API server: kube's own, but for the memory of its connections, and without its traces. Left to
-//! itself hyper reads up to 400 KiB at once where an answer is long, as a list is, and keeps that with every connection;
-//! and it keeps all connections that were ever needed at the same time.
+//! The client of the API server: kube's own, but for the memory of its connections, and with the operator's counts and
+//! warnings in place of its traces. Left to itself hyper reads up to 400 KiB at once where an answer is long, as a list
+//! is, and keeps that with every connection; and it keeps all connections that were ever needed at the same time.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const READ_BYTES: usize = 16 << 10;
 /// Of a connection. The one that renews the lease is used more often, so that there is always one to take.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Counts what is asked.
+/// Counts what is asked, each try by itself.
 ///
 /// # Errors
 /// The configuration's certificates or credentials cannot be used, or it wants a proxy.
@@ -47,63 +47,16 @@ pub(crate) fn client(config: Config, metrics: &Metrics) -> anyhow::Result<Client
         .pool_timer(TokioTimer::new())
         .build(connector);
     let service = ServiceBuilder::new()
-        .layer(config.base_uri_layer())
         .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
+        // Below the retries, and above what puts the API server's own path in front of a call's.
+        .layer(CountCalls::new(metrics.clone()))
+        .layer(config.base_uri_layer())
         .option_layer(config.auth_layer().context("cannot use the credentials")?)
         .layer(config.extra_headers_layer().context("cannot use the headers")?)
         .map_err(BoxError::from)
         .service(http);
-    Ok(ClientBuilder::new(service, config.default_namespace)
-        .with_layer(&CountCalls::new(metrics.clone()))
-        .build())
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::Router;
-    use axum::http::{Request, Response};
-    use axum::routing::{MethodRouter, get};
-    use http_body_util::BodyExt;
-    use tokio::net::TcpListener;
-
-    use super::*;
-
-    const ANSWER_BYTES: usize = 4 << 20;
-
-    /// The answer of a server with one path.
-    async fn answer(route: MethodRouter) -> Response<Body> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let routes = Router::new().route("/list", route);
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        let client = client(Config::new(url.parse().unwrap()), &Metrics::new()).unwrap();
-        client.send(Request::get("/list").body(Body::empty()).unwrap()).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn long_warnings_are_read() {
-        let warning = "w".repeat(12 << 10);
-        let sent = warning.clone();
-        let answer = answer(get(|| async { [("warning", sent)] })).await;
-        assert_eq!(answer.headers()["warning"], warning);
-    }
-
-    #[tokio::test]
-    async fn a_long_answer_is_read_in_small_parts() {
-        let mut body = answer(get(|| async { vec![b' '; ANSWER_BYTES] })).await.into_body();
-        let mut bytes = 0;
-        while let Some(frame) = body.frame().await {
-            let part = frame.unwrap().into_data().unwrap().len();
-            assert!(part <= READ_BYTES, "{part}");
-            bytes += part;
-        }
-        assert_eq!(bytes, ANSWER_BYTES);
-    }
-
-    #[tokio::test]
-    async fn a_proxy_is_not_passed_by_in_silence() {
-        let mut config = Config::new("http://127.0.0.1".parse().unwrap());
-        config.proxy_url = Some("http://proxy".parse().unwrap());
-        assert!(client(config, &Metrics::new()).is_err());
-    }
-}
+mod tests;

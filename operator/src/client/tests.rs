@@ -1,0 +1,106 @@
+//! The client beside a server of its own.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::http::{Request, Response, StatusCode};
+use axum::routing::{MethodRouter, get};
+use http_body_util::BodyExt;
+use ostro_exposition::Exposition;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::*;
+
+const ANSWER_BYTES: usize = 4 << 20;
+const PODS: &str = "/api/v1/pods";
+
+/// A server with one path, below one of its own.
+async fn serve(route: MethodRouter) -> Config {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/clusters/c", listener.local_addr().unwrap());
+    let routes = Router::new().route(&format!("/clusters/c{PODS}"), route);
+    tokio::spawn(async move { axum::serve(listener, routes).await });
+    Config::new(url.parse().unwrap())
+}
+
+async fn answer(route: MethodRouter, metrics: &Metrics) -> Response<Body> {
+    let client = client(serve(route).await, metrics).unwrap();
+    client.send(Request::get(PODS).body(Body::empty()).unwrap()).await.unwrap()
+}
+
+/// Lines of the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_try_that_fails_is_counted_and_told() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (metrics, is_second) = (Metrics::new(), Arc::new(AtomicBool::new(false)));
+    let route = get(move || async move {
+        match is_second.swap(true, Ordering::Relaxed) {
+            false => StatusCode::SERVICE_UNAVAILABLE,
+            true => StatusCode::OK,
+        }
+    });
+    assert_eq!(answer(route, &metrics).await.status(), StatusCode::OK);
+    let text = metrics.text(Exposition::Text);
+    for code in ["503", "200"] {
+        let sample = format!("{{verb=\"list\",group=\"\",resource=\"pods\",code=\"{code}\"}} 1");
+        assert!(text.contains(&format!("ostro_operator_api_calls_total{sample}")), "{text}");
+    }
+    let bytes = log.0.lock().unwrap().clone();
+    let lines: Vec<Value> = String::from_utf8(bytes)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .filter(|line: &Value| line["level"] == "WARN")
+        .collect();
+    let [line] = lines.as_slice() else { panic!("{lines:?}") };
+    let message = "the API server failed to answer a call";
+    let expected = json!({ "message": message, "method": "GET", "path": PODS, "status": 503 });
+    assert_eq!(line["fields"], expected);
+}
+
+#[tokio::test]
+async fn long_warnings_are_read() {
+    let warning = "w".repeat(12 << 10);
+    let sent = warning.clone();
+    let answer = answer(get(|| async { [("warning", sent)] }), &Metrics::new()).await;
+    assert_eq!(answer.headers()["warning"], warning);
+}
+
+#[tokio::test]
+async fn a_long_answer_is_read_in_small_parts() {
+    let route = get(|| async { vec![b' '; ANSWER_BYTES] });
+    let mut body = answer(route, &Metrics::new()).await.into_body();
+    let mut bytes = 0;
+    while let Some(frame) = body.frame().await {
+        let part = frame.unwrap().into_data().unwrap().len();
+        assert!(part <= READ_BYTES, "{part}");
+        bytes += part;
+    }
+    assert_eq!(bytes, ANSWER_BYTES);
+}
+
+#[tokio::test]
+async fn a_proxy_is_not_passed_by_in_silence() {
+    let mut config = Config::new("http://127.0.0.1".parse().unwrap());
+    config.proxy_url = Some("http://proxy".parse().unwrap());
+    assert!(client(config, &Metrics::new()).is_err());
+}
