@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod cluster;
+mod conform;
 mod crd;
 mod quantity;
 mod rules;
@@ -17,6 +18,7 @@ pub use cluster::{
     Cache, CacheVolume, DisruptionBudget, Hold, HuggingFaceToken, MonitorKind, Monitoring,
     NetworkPolicyOptions, Probe, Probes, Rollout, RolloutStrategy, ServiceOptions,
 };
+pub use conform::conform;
 pub use crd::{CRD_BYTES_MAX, crd_json};
 pub use quantity::quantity;
 pub use spec::{InferenceDeployment, InferenceDeploymentSpec};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use kube::core::cel::Validator;
 use ostro_config::{Document, Loaded};
-use ostro_crds::{InferenceDeployment, crd_json};
+use ostro_crds::{InferenceDeployment, conform, crd_json};
 use serde_json::Value;
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
@@ -23,6 +23,7 @@ fn check(path: &Path) {
     if let Err(errors) = Validator::new().validate(schema, &value, None) {
         panic!("{name}: {errors:?}");
     }
+    let value = conform(value).unwrap_or_else(|problems| panic!("{name}: {problems}"));
     let object: InferenceDeployment =
         serde_json::from_value(value).unwrap_or_else(|error| panic!("{name}: {error}"));
     if let Err(problems) = object.spec.validate() {

@@ -3,13 +3,12 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use kube::api::DynamicObject;
 use ostro_config::Document;
-use ostro_config::manifest::KIND;
-use ostro_crds::{InferenceDeployment, crd_json};
+use ostro_config::manifest::{KIND, manifest_json};
+use ostro_crds::{InferenceDeployment, conform, crd_json};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::args::{DEFAULT_IMAGE, FileArgs, RenderArgs};
 use crate::inference_deployment::build::{self, Defaults, Kept, Rendering, inputs_hash};
@@ -47,10 +46,9 @@ pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<(InferenceDeploym
     {
         bail!("{problems}");
     }
-    // Beside objects of other kinds, of which nothing is asked.
-    let objects: Vec<Value> =
-        serde_saphyr::from_multiple(&text).with_context(|| format!("cannot read {name}"))?;
-    let object = objects.into_iter().find(|object| object["kind"] == KIND).unwrap_or_default();
+    let object = manifest_json(&name, &text).map_err(|problems| anyhow!("{problems}"))?;
+    // The types below forgive what the API server does not.
+    let object = conform(object).map_err(|problems| anyhow!("{name}: {problems}"))?;
     let object: InferenceDeployment =
         serde_path_to_error::deserialize(object).with_context(|| format!("{name} is not an {KIND}"))?;
     if object.metadata.name.as_deref().is_none_or(str::is_empty) {
@@ -58,7 +56,7 @@ pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<(InferenceDeploym
     }
     let defaults = Defaults { image: image.to_owned() };
     let rendering = object.spec.validate().and_then(|valid| build::render(&object, &valid, &defaults));
-    let rendering = rendering.map_err(|problems| anyhow::anyhow!("{name}: {problems}"))?;
+    let rendering = rendering.map_err(|problems| anyhow!("{name}: {problems}"))?;
     Ok((object, rendering))
 }
 

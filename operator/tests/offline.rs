@@ -64,7 +64,20 @@ fn what_is_wrong_is_named() {
             "spec.podTemplatePatch.spec.hostNetwrk is not a field of a pod template",
         ),
     ];
-    for (spec, expected) in cases {
+    let long = "0".repeat(64) + "1Gi";
+    let long = format!("  models: [{{modelId: a/b}}]\n  cache: {{volume: {{size: {long}}}}}\n");
+    let refused = [
+        (long.as_str(), "standard input: spec.cache.volume.size must have at most 64 characters, and has 67"),
+        (
+            "  models: [{modelId: a/b}]\n  cache: {volume: {size: 1.5}}\n",
+            "standard input: spec.cache.volume.size = 1.5 must be a text or a whole number: put it in quotes",
+        ),
+        (
+            "  models: [{modelId: a/b}]\n  env: [{name: A, value: yes}]\n",
+            "standard input: spec.env[0].value = true must be a text: put it in quotes",
+        ),
+    ];
+    for (spec, expected) in cases.into_iter().chain(refused) {
         for command in ["validate", "render"] {
             let (is_valid, _, errors) = run(&[command, "-f", "-"], &format!("{HEAD}{spec}"));
             assert!(!is_valid && errors.contains(expected), "{errors}");

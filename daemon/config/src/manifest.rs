@@ -52,24 +52,10 @@ pub const CLUSTER_FIELDS: [&str; 23] = [
 impl Document {
     /// Reads the one `InferenceDeployment` of a YAML (or JSON) file; relative paths are meant from its folder.
     pub fn parse_manifest(name: &str, text: &str) -> Result<Document, Problems> {
+        let object = read_object(name, text)?;
         let file: Arc<str> = name.into();
-        let at = |line, key: &str, message: String| {
-            let place = Place::File { name: Arc::clone(&file), line };
-            Problems(vec![Problem { place, key: key.to_owned(), value: None, message }])
-        };
-        let trees = yaml::documents(text).map_err(|error| at(Some(error.line), "", error.message))?;
-        let mut ours = trees.iter().filter(|tree| tree.field("kind").and_then(Node::text) == Some(KIND));
-        let Some(object) = ours.next() else {
-            return Err(at(None, "", format!("holds no object of kind {KIND}")));
-        };
-        if let Some(second) = ours.next() {
-            return Err(at(second.line, "", format!("holds a second {KIND}; one can be read")));
-        }
-        if object.field("apiVersion").and_then(Node::text) != Some(API_VERSION) {
-            return Err(at(object.line, "apiVersion", format!("must be {API_VERSION}")));
-        }
         let Some(spec) = object.field("spec") else {
-            return Err(at(object.line, "spec", "is missing".to_owned()));
+            return Err(problem_at(&file, object.line, "spec", "is missing".to_owned()));
         };
         Document::of_spec(Some(file), spec)
     }
@@ -98,6 +84,34 @@ impl Document {
             false => Err(Problems(reader.problems)),
         }
     }
+}
+
+/// All of the object that `parse_manifest` reads, as the JSON that kubectl makes of it.
+pub fn manifest_json(name: &str, text: &str) -> Result<Json, Problems> {
+    Ok(read_object(name, text)?.to_json())
+}
+
+fn read_object(name: &str, text: &str) -> Result<Node, Problems> {
+    let file: Arc<str> = name.into();
+    let at = |line, key: &str, message: String| problem_at(&file, line, key, message);
+    let trees = yaml::documents(text).map_err(|error| at(Some(error.line), "", error.message))?;
+    let is_ours = |tree: &Node| tree.field("kind").and_then(Node::text) == Some(KIND);
+    let mut ours = trees.into_iter().filter(is_ours);
+    let Some(object) = ours.next() else {
+        return Err(at(None, "", format!("holds no object of kind {KIND}")));
+    };
+    if let Some(second) = ours.next() {
+        return Err(at(second.line, "", format!("holds a second {KIND}; one can be read")));
+    }
+    if object.field("apiVersion").and_then(Node::text) != Some(API_VERSION) {
+        return Err(at(object.line, "apiVersion", format!("must be {API_VERSION}")));
+    }
+    Ok(object)
+}
+
+fn problem_at(file: &Arc<str>, line: Option<usize>, key: &str, message: String) -> Problems {
+    let place = Place::File { name: Arc::clone(file), line };
+    Problems(vec![Problem { place, key: key.to_owned(), value: None, message }])
 }
 
 struct Reader {

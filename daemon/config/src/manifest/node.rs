@@ -3,6 +3,9 @@
 use serde_json::Value as Json;
 use toml::Value;
 
+/// Whole numbers below are exact as floats.
+const EXACT_MAX: f64 = (1u64 << 53) as f64;
+
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     /// From 1; `None` where the object came from no file.
@@ -35,6 +38,25 @@ impl Node {
             }
         };
         Node { line: None, tree }
+    }
+
+    /// Whole numbers as such, however they were written.
+    pub(super) fn to_json(&self) -> Json {
+        match &self.tree {
+            Tree::Null => Json::Null,
+            Tree::Scalar(Value::Boolean(value)) => (*value).into(),
+            Tree::Scalar(Value::Integer(whole)) => (*whole).into(),
+            Tree::Scalar(Value::Float(number)) if number.fract() == 0.0 && number.abs() < EXACT_MAX => {
+                (*number as i64).into()
+            }
+            Tree::Scalar(Value::Float(number)) => (*number).into(),
+            Tree::Scalar(Value::String(text)) => text.as_str().into(),
+            Tree::Scalar(other) => other.to_string().into(),
+            Tree::List(items) => items.iter().map(Node::to_json).collect(),
+            Tree::Map(fields) => {
+                Json::Object(fields.iter().map(|(name, node)| (name.clone(), node.to_json())).collect())
+            }
+        }
     }
 
     pub(super) fn field(&self, name: &str) -> Option<&Node> {
