@@ -75,6 +75,43 @@ fn problems_name_the_field_as_the_manifest_has_it() {
     );
 }
 
+/// Each as kubectl sends it: sigs.k8s.io/yaml 1.6.
+#[test]
+fn scalars_are_those_of_kubectl() {
+    let cases = [
+        ("1.5", "1.5"),
+        ("1.0", "1"),
+        ("1e3", "1000"),
+        ("0644", "420"),
+        ("0o644", "420"),
+        ("-0x1f", "-31"),
+        ("0b11", "3"),
+        ("1_000", "1000"),
+        ("089", "89"),
+        ("+5", "5"),
+        (".5", "0.5"),
+        ("99999999999999999999", "1e20"),
+        ("1e999", "\"1e999\""),
+        ("1.2.3", "\"1.2.3\""),
+        ("0x", "\"0x\""),
+        ("0x-1", "\"0x-1\""),
+        ("12:30", "\"12:30\""),
+        ("_1", "\"_1\""),
+        ("20Gi", "\"20Gi\""),
+        ("2026-01-01", "\"2026-01-01\""),
+        ("\"1.5\"", "\"1.5\""),
+        ("!!str 1.5", "\"1.5\""),
+        ("yes", "true"),
+        ("'yes'", "\"yes\""),
+        ("~", "null"),
+    ];
+    for (yaml, expected) in cases {
+        let json = manifest_json("m.yaml", &format!("{HEAD}  value: {yaml}\n")).unwrap();
+        let expected: Json = serde_json::from_str(expected).unwrap();
+        assert_eq!(json["spec"]["value"], expected, "{yaml}");
+    }
+}
+
 #[test]
 fn a_file_that_is_no_manifest_says_why() {
     let cases = [

@@ -1,5 +1,5 @@
-//! YAML to nodes, as Kubernetes' tools read it: the words of YAML 1.1 for true and false, no name twice. Bounded in
-//! depth; aliases, which could grow without bound, are refused.
+//! YAML to nodes, as Kubernetes' tools read it: the words of YAML 1.1 for true and false, its octal numbers, no name
+//! twice. Bounded in depth; aliases, which could grow without bound, are refused.
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use toml::Value;
@@ -53,6 +53,9 @@ impl<'a> Events<'a> {
             return error("is nested too deeply");
         }
         let tree = match event {
+            Event::Scalar(text, _, _, Some(tag)) if tag.is_yaml_core_schema() && tag.suffix == "str" => {
+                Tree::Scalar(Value::String(text.into_owned()))
+            }
             Event::Scalar(text, style, _, _) => scalar(&text, style),
             Event::SequenceStart(..) => self.list(depth)?,
             Event::MappingStart(..) => self.map(depth)?,
@@ -114,9 +117,25 @@ fn number(text: &str) -> Option<Value> {
     if !digits.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return None;
     }
-    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Too large for any key: kept as a number that none takes.
-        return Some(text.parse().map_or(Value::Float(f64::INFINITY), Value::Integer));
-    }
-    text.parse().ok().map(Value::Float)
+    let plain = text.replace('_', "");
+    // A whole one that is too large stays a number, which no key takes.
+    let number = || plain.parse().ok().filter(|number: &f64| number.is_finite()).map(Value::Float);
+    whole(&plain).map(Value::Integer).or_else(number)
+}
+
+/// With the bases of Go, where `0644` is octal.
+fn whole(text: &str) -> Option<i64> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let (base, digits) = match digits.as_bytes() {
+        [b'0', b'x' | b'X', ..] => (16, &digits[2..]),
+        [b'0', b'o' | b'O', ..] => (8, &digits[2..]),
+        [b'0', b'b' | b'B', ..] => (2, &digits[2..]),
+        [b'0', _, ..] => (8, &digits[1..]),
+        _ => (10, digits),
+    };
+    let is_plain = digits.starts_with(|first: char| first.is_ascii_alphanumeric());
+    i64::from_str_radix(&format!("{sign}{digits}"), base).ok().filter(|_| is_plain)
 }
