@@ -158,7 +158,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     cluster.apply(&manifest("n", &spec));
     await_ready(&cluster, "n", "1/1");
     let of_new = applies(&cluster) - before;
-    // Five children, and the status as it changed; `m` was reconciled too.
+    // Four children beside the revision, which is not applied, and the status as it changed; `m` was reconciled too.
     assert!((5..=12).contains(&of_new), "{of_new} writes");
 
     cluster.kubectl(&["delete", "infd/m", "infd/n", "--namespace", "shop", "--cascade=foreground"]);

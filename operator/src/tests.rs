@@ -5,6 +5,7 @@ mod fake_api;
 mod held;
 mod models;
 mod monitoring;
+mod revisions;
 mod rights;
 mod stateful;
 

@@ -1,6 +1,10 @@
 //! Writes what differs, prunes what is wanted no more. Nothing is written when nothing changed.
 
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams};
+use axum::http::HeaderValue;
+use axum::http::header::ACCEPT;
+use kube::api::{
+    Api, DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Request,
+};
 use kube::{Client, Resource, ResourceExt};
 use ostro_crds::{InferenceDeployment, quantity};
 use serde_json::Value;
@@ -11,6 +15,9 @@ use super::optional::Lack;
 
 /// The one field manager.
 pub(crate) const MANAGER: &str = "ostro-operator";
+
+/// The rest of an answer comes by the watch.
+const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
@@ -82,23 +89,43 @@ async fn apply_one(
     let (kind, name) = (*kind, object.name_any());
     let namespace = owner.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
-    match children.get(kind, &namespace, &name) {
-        Some(live) if live.is_as(kind, object) => return Ok(false),
-        Some(live) if live.is_of(owner) => {}
+    let live = children.get(kind, &namespace, &name);
+    if live.as_ref().is_some_and(|live| live.is_as(kind, object)) {
+        return Ok(false);
+    }
+    if live.is_none() && kind == ChildKind::ControllerRevision && create(client, wanted).await? {
+        return Ok(true);
+    }
+    if !live.is_some_and(|live| live.is_of(owner)) {
         // The cache lags, or somebody else's object has the name.
-        _ => {
-            let found = api.get_metadata_opt(&name).await;
-            let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
-            if found.is_some_and(|found| !is_owned(&found, owner)) {
-                return Err(ApplyError::Foreign { kind, name });
-            }
+        let found = api.get_metadata_opt(&name).await;
+        let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
+        if found.is_some_and(|found| !is_owned(&found, owner)) {
+            return Err(ApplyError::Foreign { kind, name });
         }
     }
     let parameters = PatchParams::apply(MANAGER).force();
-    // Its metadata is enough: the rest comes by the watch.
     let written = api.patch_metadata(&name, &parameters, &Patch::Apply(object)).await;
     written.map_err(|source| ApplyError::Apply { kind, name, source })?;
     Ok(true)
+}
+
+/// `false` where the name is taken. A revision is new with every change of pods, which wait for it, and one request is
+/// enough, as nothing of it is ever taken out again; that an apply can do only to fields that an apply has set.
+async fn create(client: &Client, wanted: &Prepared) -> Result<bool, ApplyError> {
+    let Prepared { object, kind } = wanted;
+    let failed = |source| ApplyError::Apply { kind: *kind, name: object.name_any(), source };
+    let path = DynamicObject::url_path(&kind.resource(), object.metadata.namespace.as_deref());
+    let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
+    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError).map_err(failed)?;
+    let request = Request::new(path).create(&parameters, body);
+    let mut request = request.map_err(kube::Error::BuildRequest).map_err(failed)?;
+    request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
+    match client.request::<PartialObjectMeta<DynamicObject>>(request).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(false),
+        Err(source) => Err(failed(source)),
+    }
 }
 
 async fn delete(

@@ -85,6 +85,14 @@ impl FakeApi {
         self.state.lock().unwrap().store(key, object);
     }
 
+    /// As a person does too.
+    pub(super) fn remove(&self, group: &str, resource: &str, name: &str) {
+        let key = [group, resource, "n", name].map(str::to_owned);
+        let mut state = self.state.lock().unwrap();
+        let object = state.objects.remove(&key).unwrap();
+        state.tell("DELETED", &key, &object);
+    }
+
     pub(super) fn get(&self, group: &str, resource: &str, name: &str) -> Option<Value> {
         let key = [group, resource, "n", name].map(str::to_owned);
         self.state.lock().unwrap().objects.get(&key).cloned()
@@ -145,6 +153,7 @@ impl State {
                 found_answer(&self.store(key, body))
             }
             ("create", None) => found_answer(&self.store(key, body)),
+            ("create", Some(_)) => failure(StatusCode::CONFLICT, "AlreadyExists"),
             ("update" | "patch", Some(before)) => {
                 self.demand_of_owners(&call, Some(&before), &body);
                 found_answer(&self.store(key, body))
@@ -248,9 +257,13 @@ fn found_answer(value: &Value) -> Response<Answer> {
 }
 
 fn missing() -> Response<Answer> {
-    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404, "message": "not found" });
+    failure(StatusCode::NOT_FOUND, "NotFound")
+}
+
+fn failure(code: StatusCode, reason: &str) -> Response<Answer> {
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code.as_u16(), "message": reason });
     let mut answer = found_answer(&status);
-    *answer.status_mut() = StatusCode::NOT_FOUND;
+    *answer.status_mut() = code;
     answer
 }
 

@@ -9,6 +9,7 @@ use kube::runtime::events::{Event, EventType};
 use ostro_crds::InferenceDeployment;
 
 use super::fake_api::Right;
+use super::revisions::{hide_revision, uid};
 use super::*;
 use crate::inference_deployment::build::{ChildKind, MANAGED_BY};
 use crate::leader::Leader;
@@ -56,8 +57,15 @@ async fn work(api: &FakeApi, scope: Scope) -> Operator {
     leader.acquire().await;
     leader.release().await;
     api.set_monitoring(true);
-    let operator = Operator::start(api, scope);
+    let operator = Operator::start(api, scope.clone());
     put(api, full());
+    let has_deployment = || api.get("apps", "deployments", "m").is_some();
+    await_within(LONG, "the Deployment", has_deployment).await;
+    tokio::time::sleep(LONG).await;
+    drop(operator);
+    hide_revision(api, &uid(api));
+    let operator = Operator::start(api, scope);
+    await_within(LONG, "the Deployment again", has_deployment).await;
     await_within(LONG, "the monitor", || api.get("monitoring.coreos.com", "servicemonitors", "m").is_some())
         .await;
     put(api, json!({ "monitoring": { "kind": "PodMonitor" }, "serviceAccountName": "mine" }));
