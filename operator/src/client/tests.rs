@@ -1,13 +1,15 @@
 //! The client beside a server of its own.
 
 use std::io::Write;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{HeaderMap, Request, Response, StatusCode};
 use axum::routing::{MethodRouter, get};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use ostro_exposition::Exposition;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -103,4 +105,29 @@ async fn a_proxy_is_not_passed_by_in_silence() {
     let mut config = Config::new("http://127.0.0.1".parse().unwrap());
     config.proxy_url = Some("http://proxy".parse().unwrap());
     assert!(client(config, &Metrics::new()).is_err());
+}
+
+/// The one thread renews the lease too.
+#[tokio::test]
+async fn a_credential_plugin_that_is_slow_holds_up_nothing_else() {
+    let mut config =
+        serve(get(|headers: HeaderMap| async move { headers["authorization"].to_str().unwrap().to_owned() }))
+            .await;
+    // It ends so soon that each call asks for another.
+    let end = Timestamp::now() + Duration::from_secs(30);
+    let status = json!({ "token": "t", "expirationTimestamp": end.to_string() });
+    let script = format!("sleep 0.3; echo '{}'", json!({ "status": status }));
+    let plugin = json!({ "command": "sh", "args": ["-c", script], "interactiveMode": "Never" });
+    config.auth_info.exec = serde_json::from_value(plugin).unwrap();
+    let client = client(config, &Metrics::new()).unwrap();
+    let mut call = pin!(client.send(Request::get(PODS).body(Body::empty()).unwrap()));
+    let mut ticks = 0;
+    let answer = loop {
+        tokio::select! {
+            answer = &mut call => break answer.unwrap(),
+            () = tokio::time::sleep(Duration::from_millis(10)) => ticks += 1,
+        }
+    };
+    assert_eq!(answer.into_body().collect_bytes().await.unwrap(), "Bearer t");
+    assert!(ticks > 5, "{ticks}");
 }
