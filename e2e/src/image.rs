@@ -31,7 +31,7 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct Build {
-    /// The archive to write; `cluster load` takes it, as do `ctr images import` and `podman load`.
+    /// The archive to write; `cluster load` takes it, as do `ctr images import`, `podman load` and `docker load`.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// A built daemon; without it `cargo build --release` makes one.

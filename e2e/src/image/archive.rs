@@ -1,7 +1,9 @@
 //! Writes images as one OCI archive: blobs by digest, and an index that gives each its name.
 //!
-//! The format is the OCI image layout in a tar; containerd, podman and docker load it. No container
-//! program is needed to write it, and the same contents give the same bytes.
+//! The format is the OCI image layout in a tar, which containerd reads, with docker's `manifest.json` beside it: docker
+//! 20.10 reads nothing else, and podman takes no more than one image from a layout
+//! (github.com/containers/podman/issues/4646). No container program is needed to write it, and the same contents give
+//! the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -49,21 +51,24 @@ pub fn write(path: &Path, images: &[Image]) -> Result<()> {
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(folder)
         .with_context(|| format!("cannot write in {}", folder.display()))?;
-    let mut blobs = Blobs { by_digest: BTreeMap::new() };
-    let manifests = images
+    let mut blobs = Blobs { by_path: BTreeMap::new() };
+    let entries = images
         .iter()
         .map(|image| image_into(&mut blobs, image).with_context(|| format!("image {}", image.name)))
         .collect::<Result<Vec<_>>>()?;
+    let (manifests, of_docker): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
     let mut archive = Builder::new(out.as_file());
     append_file(&mut archive, &mut header(0o644, 0), "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     append_file(&mut archive, &mut header(0o644, 0), "index.json", index.to_string().as_bytes())?;
-    for (digest, blob) in &mut blobs.by_digest {
+    let of_docker = Value::from(of_docker).to_string();
+    append_file(&mut archive, &mut header(0o644, 0), "manifest.json", of_docker.as_bytes())?;
+    for (path, blob) in &mut blobs.by_path {
         let mut header = header(0o644, 0);
         header.set_entry_type(EntryType::Regular);
         header.set_size(blob.size);
         blob.file.rewind()?;
-        archive.append_data(&mut header, format!("blobs/sha256/{digest}"), &mut blob.file)?;
+        archive.append_data(&mut header, path, &mut blob.file)?;
     }
     archive.finish()?;
     drop(archive);
@@ -71,8 +76,8 @@ pub fn write(path: &Path, images: &[Image]) -> Result<()> {
     Ok(())
 }
 
-/// Stores an image's three blobs and returns its entry in the index.
-fn image_into(blobs: &mut Blobs, image: &Image) -> Result<Value> {
+/// Stores an image's three blobs and returns its entries in `index.json` and `manifest.json`.
+fn image_into(blobs: &mut Blobs, image: &Image) -> Result<(Value, Value)> {
     let layer = blobs.put(LAYER, |out| image.layer.write(out))?;
     let mut environment =
         vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
@@ -89,13 +94,21 @@ fn image_into(blobs: &mut Blobs, image: &Image) -> Result<Value> {
         "history": [{"created_by": "ostro-e2e image build"}],
     });
     let config = blobs.put_json(CONFIG, &config)?;
+    let of_docker =
+        json!({"Config": path_of(&config), "RepoTags": [image.name], "Layers": [path_of(&layer)]});
     let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
     let mut entry = blobs.put_json(MANIFEST, &manifest)?;
     let tag = image.name.rsplit_once(':').context("an image's name ends with a tag")?.1;
     entry["platform"] = json!({"architecture": architecture(), "os": "linux"});
     entry["annotations"] =
         json!({"io.containerd.image.name": image.name, "org.opencontainers.image.ref.name": tag});
-    Ok(entry)
+    Ok((entry, of_docker))
+}
+
+/// Where the archive has the blob with this descriptor.
+fn path_of(descriptor: &Value) -> String {
+    let digest = descriptor["digest"].as_str().expect("descriptors name a digest");
+    format!("blobs/{}", digest.replace(':', "/"))
 }
 
 /// As Go and OCI call it.
@@ -109,7 +122,7 @@ fn architecture() -> &'static str {
 
 /// Blobs in temporary files: a layer may be larger than what should be in memory.
 struct Blobs {
-    by_digest: BTreeMap<String, Blob>,
+    by_path: BTreeMap<String, Blob>,
 }
 
 struct Blob {
@@ -122,10 +135,9 @@ impl Blobs {
     fn put(&mut self, media_type: &str, write: impl FnOnce(&mut Hashing) -> Result<()>) -> Result<Value> {
         let mut out = Hashing { file: tempfile::tempfile()?, hash: Sha256::new(), size: 0 };
         write(&mut out)?;
-        let digest = hex(&out.hash.finalize());
-        let descriptor =
-            json!({"mediaType": media_type, "digest": format!("sha256:{digest}"), "size": out.size});
-        self.by_digest.insert(digest, Blob { size: out.size, file: out.file });
+        let digest = format!("sha256:{}", hex(&out.hash.finalize()));
+        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": out.size});
+        self.by_path.insert(path_of(&descriptor), Blob { size: out.size, file: out.file });
         Ok(descriptor)
     }
 

@@ -88,6 +88,25 @@ fn an_image_says_who_runs_what() {
     assert_eq!(config["rootfs"]["diff_ids"][0], manifest["layers"][0]["digest"]);
 }
 
+/// By `manifest.json`: the podman and docker of Debian 12 refuse two images in a layout.
+#[test]
+fn podman_and_docker_find_both_images() {
+    let (folder, program) = program();
+    let path = folder.path().join("images.tar");
+    let other = Image { name: "registry.local/other:dev".to_owned(), ..image(&program) };
+    write(&path, &[image(&program), other]).unwrap();
+    let files = files_of(&std::fs::read(path).unwrap());
+    let entries = parse(&files["manifest.json"]);
+    for (at, name) in ["registry.local/program:dev", "registry.local/other:dev"].into_iter().enumerate() {
+        let (entry, of_index) = (&entries[at], &parse(&files["index.json"])["manifests"][at]);
+        let manifest = parse(blob(&files, of_index));
+        assert_eq!(entry["RepoTags"], json!([name]));
+        let bytes = |path: &Value| &files[path.as_str().unwrap()];
+        assert_eq!(bytes(&entry["Config"]), blob(&files, &manifest["config"]));
+        assert_eq!(bytes(&entry["Layers"][0]), blob(&files, &manifest["layers"][0]));
+    }
+}
+
 #[test]
 fn a_layer_unpacks_to_what_was_put_in() {
     let (folder, program) = program();
