@@ -22,14 +22,15 @@ pub(super) fn of(program: &Path) -> Result<Vec<PathBuf>> {
         .with_context(|| format!("libraries of {}", program.display()))
 }
 
-/// Lines are `name => path (address)`, `path (address)` for the interpreter, and the kernel's `linux-vdso.so.1`.
+/// Lines are `name => path (address)`, `path (address)` for the interpreter, and the kernel's `linux-vdso.so.1`; before
+/// them, `program: path: version of a symbol not found` where the program was built for a newer C library.
 fn parse(output: &str) -> Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for line in output.lines().map(str::trim) {
-        let target = line.split_once("=>").map_or(line, |(_, path)| path).trim();
-        if target == "not found" {
+        if line.contains("not found") {
             bail!("{line}");
         }
+        let target = line.split_once("=>").map_or(line, |(_, path)| path).trim();
         if target.starts_with('/') {
             paths.push(PathBuf::from(target.split(" (").next().unwrap_or(target)));
         }
@@ -54,8 +55,13 @@ mod tests {
         ];
         assert_eq!(parse(output).unwrap(), expected.map(PathBuf::from));
         assert!(parse("\tstatically linked\n").unwrap().is_empty());
-        let error = parse("\tlibcuda.so.1 => not found\n").unwrap_err().to_string();
-        assert!(error.contains("libcuda.so.1"), "{error}");
+        for (missing, line) in [
+            ("libcuda.so.1", "\tlibcuda.so.1 => not found\n"),
+            ("GLIBC_2.38", "/a/b: /lib/libc.so.6: version `GLIBC_2.38' not found (required by /a/b)\n"),
+        ] {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains(missing), "{error}");
+        }
     }
 
     #[test]
