@@ -18,7 +18,7 @@ use ostro_kernels::cpu::ops::Cpu;
 use ostro_kernels::cpu::ops::linear::{
     Activation, GatedWeights, LinearInput, LinearWeights, Norm, Split, Store,
 };
-use ostro_kernels::cpu::pack::PackedMatrix;
+use ostro_kernels::cpu::pack::{MatrixBytes, PackedMatrix};
 use ostro_kernels::cpu::plain_read::plain_read;
 use ostro_kernels::cpu::pool::Pool;
 use ostro_kernels::cpu::rows::Rows;
@@ -74,7 +74,7 @@ fn random_bytes(weight_type: WeightType, elements: usize) -> Vec<u8> {
 
 fn matrix(cpu: &mut Cpu, weight_type: WeightType, rows: usize, columns: usize) -> PackedMatrix {
     let bytes = random_bytes(weight_type, rows * columns);
-    PackedMatrix::pack(weight_type, rows, columns, &bytes, cpu).expect("a good matrix")
+    PackedMatrix::pack(MatrixBytes { weight_type, rows, columns, bytes: &bytes }, cpu).expect("a good matrix")
 }
 
 fn activations(rows: usize, width: usize) -> Rows {

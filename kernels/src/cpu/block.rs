@@ -201,6 +201,7 @@ impl BlockFormat {
     }
 
     /// ggml multiplies, rounds, and then adds.
+    #[inline(always)]
     pub(crate) fn weight(self, q: u8, d: f32, m: f32) -> f32 {
         match self.zero {
             Zero::Offset { shift } => d * (i32::from(q) - (1 << shift)) as f32,

@@ -6,19 +6,9 @@ mod row;
 #[cfg(test)]
 mod tests;
 
-use super::block::WeightType;
 use super::ops::Cpu;
-use super::pack::{PackError, PackedMatrix};
+use super::pack::{MatrixBytes, PackError, PackedMatrix};
 use derived::DerivedTable;
-
-/// A row-major matrix of a file.
-#[derive(Clone, Copy, Debug)]
-pub struct MatrixBytes<'a> {
-    pub weight_type: WeightType,
-    pub rows: usize,
-    pub columns: usize,
-    pub bytes: &'a [u8],
-}
 
 /// A table of embeddings, without loss.
 #[derive(Debug)]
@@ -36,10 +26,7 @@ impl EmbeddingTable {
     pub fn load(table: MatrixBytes<'_>, head: MatrixBytes<'_>, cpu: &mut Cpu) -> Result<Self, PackError> {
         match DerivedTable::of(table, head, cpu)? {
             Some(derived) => Ok(Self(Table::Derived(derived))),
-            None => {
-                let MatrixBytes { weight_type, rows, columns, bytes } = table;
-                Ok(Self(Table::Packed(PackedMatrix::pack(weight_type, rows, columns, bytes, cpu)?)))
-            }
+            None => Ok(Self(Table::Packed(PackedMatrix::pack(table, cpu)?))),
         }
     }
 

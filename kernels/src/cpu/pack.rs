@@ -34,6 +34,30 @@ pub enum PackError {
     Memory(#[from] AllocError),
 }
 
+/// A row-major matrix of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct MatrixBytes<'a> {
+    pub weight_type: WeightType,
+    pub rows: usize,
+    pub columns: usize,
+    pub bytes: &'a [u8],
+}
+
+impl MatrixBytes<'_> {
+    /// An error if the bytes are not those of such a matrix.
+    pub(crate) fn row_bytes(&self) -> Result<usize, PackError> {
+        let Self { weight_type, rows, columns, bytes } = *self;
+        if rows == 0 || columns == 0 {
+            return Err(PackError::Empty { rows, columns });
+        }
+        let row_bytes = weight_type.bytes_of(columns).ok_or(PackError::Columns { columns, weight_type })?;
+        if row_bytes.checked_mul(rows) != Some(bytes.len()) {
+            return Err(PackError::Bytes { rows, columns, weight_type, bytes: bytes.len() });
+        }
+        Ok(row_bytes)
+    }
+}
+
 /// A matrix of `rows` outputs times `columns` inputs.
 #[derive(Debug)]
 pub struct PackedMatrix {
@@ -45,21 +69,10 @@ pub struct PackedMatrix {
 }
 
 impl PackedMatrix {
-    /// Repacks a row-major matrix on all threads.
-    pub fn pack(
-        weight_type: WeightType,
-        rows: usize,
-        columns: usize,
-        bytes: &[u8],
-        cpu: &mut Cpu,
-    ) -> Result<Self, PackError> {
-        if rows == 0 || columns == 0 {
-            return Err(PackError::Empty { rows, columns });
-        }
-        let row_bytes = weight_type.bytes_of(columns).ok_or(PackError::Columns { columns, weight_type })?;
-        if row_bytes.checked_mul(rows) != Some(bytes.len()) {
-            return Err(PackError::Bytes { rows, columns, weight_type, bytes: bytes.len() });
-        }
+    /// On all threads.
+    pub fn pack(matrix: MatrixBytes<'_>, cpu: &mut Cpu) -> Result<Self, PackError> {
+        let row_bytes = matrix.row_bytes()?;
+        let MatrixBytes { weight_type, rows, columns, bytes } = matrix;
         let panel_bytes = match BlockFormat::of(weight_type) {
             Some(format) => columns / weight_type.block_elements() * format.panel_block_bytes(),
             None => columns * PANEL_ROWS * weight_type.block_bytes(),

@@ -1,7 +1,7 @@
 //! The CPU as a backend: `ostro_kernels::cpu::ops::Cpu` behind the seam.
 
 use ostro_kernels::cpu::attention::BatchView;
-use ostro_kernels::cpu::embedding::{self, EmbeddingTable, MatrixBytes};
+use ostro_kernels::cpu::embedding::{self, EmbeddingTable};
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache::KvCache;
 use ostro_kernels::cpu::ops::attention::AttentionInput;
@@ -9,7 +9,7 @@ use ostro_kernels::cpu::ops::linear::{GatedWeights, LinearInput, LinearWeights, 
 use ostro_kernels::cpu::ops::norm::HeadNorm;
 use ostro_kernels::cpu::ops::rotary::RotaryStore;
 use ostro_kernels::cpu::ops::{Cpu, linear};
-use ostro_kernels::cpu::pack::{PackError, PackedMatrix};
+use ostro_kernels::cpu::pack::{MatrixBytes, PackError, PackedMatrix};
 use ostro_kernels::cpu::rotary::{self, RotaryTable};
 use ostro_kernels::cpu::rows::Rows;
 
@@ -70,9 +70,7 @@ impl Backend for CpuBackend {
     }
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
-        let MatrixBytes { weight_type, rows, columns, bytes } = matrix_bytes(tensor);
-        PackedMatrix::pack(weight_type, rows, columns, bytes, &mut self.cpu)
-            .map_err(|error| pack_error(error, tensor))
+        PackedMatrix::pack(matrix_bytes(tensor), &mut self.cpu).map_err(|error| pack_error(error, tensor))
     }
 
     fn load_embedding(

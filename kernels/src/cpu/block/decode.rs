@@ -54,7 +54,8 @@ impl Block {
 
     pub(crate) const EMPTY: Self = Self { d: 0, m: 0, scales: [0; 16], mins: [0; 16], quants: [0; 256] };
 
-    /// The numbers that the block's weights are.
+    /// The numbers that the block's weights are. Inlined, for formats known to the compiler.
+    #[inline(always)]
     pub(crate) fn weights(&self, format: BlockFormat, out: &mut [f32]) {
         let group_elements = format.group_elements();
         for (group, out) in out.chunks_exact_mut(group_elements).enumerate() {
@@ -66,6 +67,7 @@ impl Block {
     }
 
     /// (d, m) of a group, exact in f32: an f16 times 6 or 8 bits.
+    #[inline(always)]
     pub(crate) fn scales_of(&self, format: BlockFormat, group: usize) -> (f32, f32) {
         let (d, m) = (f16::from_bits(self.d).to_f32(), f16::from_bits(self.m).to_f32());
         if format.subs == 1 {

@@ -1,13 +1,10 @@
 //! A table that its head tells, but for some bytes a row (`row`).
 
-use half::f16;
-
-use super::MatrixBytes;
 use super::encode::{Encoded, Pair};
 use super::row::{BLOCK, Reader, Rounding};
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::Cpu;
-use crate::cpu::pack::{PackError, PackedMatrix};
+use crate::cpu::pack::{MatrixBytes, PackError, PackedMatrix};
 
 /// Rows by which is told whether a table is like its head.
 const SAMPLES: usize = 64;
@@ -61,9 +58,8 @@ impl DerivedTable {
             let d = own.scale(index).unwrap_or_else(|| self.rounding.scale_of(out));
             let mut quants = self.rounding.quants_of(out, d);
             own.correct(index, &mut quants);
-            let d = f16::from_bits(d).to_f32();
             for (out, q) in out.iter_mut().zip(quants) {
-                *out = d * (f32::from(q) - self.rounding.offset());
+                *out = self.rounding.weight(q, d);
             }
         }
     }

@@ -3,12 +3,11 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::MatrixBytes;
 use super::row::{BLOCK, Rounding, Writer};
 use crate::cpu::block::{Block, BlockFormat, WeightType};
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::Cpu;
-use crate::cpu::pack::PackError;
+use crate::cpu::pack::{MatrixBytes, PackError};
 use crate::cpu::simd::{Kernel, Simd16};
 
 /// A table and its head, of one shape.
@@ -29,24 +28,11 @@ pub(super) struct Encoded {
 impl<'a> Pair<'a> {
     /// `None`: their shapes differ, or the table's type is rounded otherwise.
     pub(super) fn of(table: MatrixBytes<'a>, head: MatrixBytes<'a>) -> Option<Self> {
-        let shift = match table.weight_type {
-            WeightType::Q4_0 => 3,
-            WeightType::Q5_0 => 4,
-            _ => return None,
-        };
-        let whole = |matrix: MatrixBytes<'_>| {
-            let row_bytes = matrix.weight_type.bytes_of(matrix.columns)?;
-            (matrix.rows > 0 && row_bytes > 0 && row_bytes.checked_mul(matrix.rows)? == matrix.bytes.len())
-                .then_some(())
-        };
-        whole(table).and(whole(head))?;
-        let blocks = table.columns / BLOCK;
+        let rounding = Rounding::of(table.weight_type)?;
+        table.row_bytes().and(head.row_bytes()).ok()?;
         let same = (table.rows, table.columns) == (head.rows, head.columns);
-        (same && blocks <= usize::from(u16::MAX)).then_some(Self {
-            table,
-            head,
-            rounding: Rounding { shift },
-        })
+        let blocks = table.columns / BLOCK;
+        (same && blocks <= usize::from(u16::MAX)).then_some(Self { table, head, rounding })
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -164,9 +150,6 @@ fn read_q8_0(bytes: &[u8], values: &mut [f32]) {
     let blocks = bytes.chunks_exact(WeightType::Q8_0.block_bytes());
     for (bytes, values) in blocks.zip(values.as_chunks_mut::<BLOCK>().0) {
         block.read(WeightType::Q8_0, bytes);
-        let (d, m) = block.scales_of(FORMAT, 0);
-        for (q, value) in block.quants.iter().zip(values) {
-            *value = FORMAT.weight(*q, d, m);
-        }
+        block.weights(FORMAT, values);
     }
 }

@@ -11,6 +11,8 @@
 
 use half::f16;
 
+use crate::cpu::block::{BlockFormat, WeightType};
+
 /// Quants of a block.
 pub(super) const BLOCK: usize = 32;
 const FAR: u8 = 127;
@@ -19,11 +21,22 @@ const LESS: u8 = 128;
 /// How a type rounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rounding {
-    /// A weight is d * (q - 2^shift), and quants are below 2^(shift + 1).
-    pub(super) shift: u32,
+    format: BlockFormat,
 }
 
 impl Rounding {
+    /// `None`: otherwise.
+    pub(super) fn of(weight_type: WeightType) -> Option<Self> {
+        let format = BlockFormat::of(weight_type)?;
+        matches!(weight_type, WeightType::Q4_0 | WeightType::Q5_0).then_some(Self { format })
+    }
+
+    /// What the type's quants and their scale stand for.
+    #[inline(always)]
+    pub(super) fn weight(self, q: u8, d: u16) -> f32 {
+        self.format.weight(q, f16::from_bits(d).to_f32(), 0.0)
+    }
+
     /// f16 bits of the scale of 32 numbers.
     #[inline(always)]
     pub(super) fn scale_of(self, values: &[f32; BLOCK]) -> u16 {
@@ -56,9 +69,10 @@ impl Rounding {
         quants
     }
 
+    /// Of quants from 0: half of their number.
     #[inline(always)]
-    pub(super) fn offset(self) -> f32 {
-        (1 << self.shift) as f32
+    fn offset(self) -> f32 {
+        (1 << (self.format.bits - 1)) as f32
     }
 }
 

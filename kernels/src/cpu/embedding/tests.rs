@@ -2,6 +2,7 @@ use half::f16;
 
 use super::encode::Pair;
 use super::*;
+use crate::cpu::block::WeightType;
 use crate::cpu::block::tests::Random;
 use crate::cpu::isa::Isa;
 use crate::cpu::rows::Rows;
@@ -39,7 +40,7 @@ fn matrix(weight_type: WeightType, bytes: &[u8]) -> MatrixBytes<'_> {
 }
 
 fn packed(head: MatrixBytes<'_>, cpu: &mut Cpu) -> PackedMatrix {
-    PackedMatrix::pack(head.weight_type, head.rows, head.columns, head.bytes, cpu).unwrap()
+    PackedMatrix::pack(head, cpu).unwrap()
 }
 
 fn assert_rows_are_those_of(table: MatrixBytes<'_>, loaded: &EmbeddingTable, head: &PackedMatrix) {

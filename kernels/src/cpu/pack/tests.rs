@@ -14,7 +14,9 @@ fn check_all_types(isa: Isa) {
         let wide = weight_type.block_elements();
         for (rows, columns) in [(1, wide), (32, 2 * wide), (33, 3 * wide), (95, 5 * wide), (128, wide)] {
             let bytes = random.weights(weight_type, rows * columns);
-            let packed = PackedMatrix::pack(weight_type, rows, columns, &bytes, &mut cpu).unwrap();
+            let packed =
+                PackedMatrix::pack(MatrixBytes { weight_type, rows, columns, bytes: &bytes }, &mut cpu)
+                    .unwrap();
             let mut want = vec![0.0; rows * columns];
             weight_type.dequantise(&bytes, &mut want);
             let mut got = vec![0.0; columns];
@@ -31,7 +33,9 @@ fn panels_take_the_bits_of_the_file() {
     let mut cpu = Cpu::new(Isa::detect(), 1);
     for weight_type in WeightType::ALL {
         let bytes = vec![0; weight_type.bytes_of(64 * 512).unwrap()];
-        let packed = PackedMatrix::pack(weight_type, 64, 512, &bytes, &mut cpu).unwrap();
+        let packed =
+            PackedMatrix::pack(MatrixBytes { weight_type, rows: 64, columns: 512, bytes: &bytes }, &mut cpu)
+                .unwrap();
         let more = packed.bytes() as f64 / bytes.len() as f64;
         // The K types' scales of 4 or 6 bits become bytes.
         let expected = match weight_type {
@@ -48,7 +52,9 @@ fn panels_take_the_bits_of_the_file() {
 fn wrong_sizes_are_errors() {
     let mut cpu = Cpu::new(Isa::detect(), 1);
     let mut pack = |rows, columns, bytes: usize| {
-        PackedMatrix::pack(WeightType::Q4_0, rows, columns, &vec![0; bytes], &mut cpu).map(|_| ())
+        let weight_type = WeightType::Q4_0;
+        PackedMatrix::pack(MatrixBytes { weight_type, rows, columns, bytes: &vec![0; bytes] }, &mut cpu)
+            .map(|_| ())
     };
     assert_eq!(pack(2, 64, 72), Ok(()));
     assert!(matches!(pack(2, 64, 71), Err(PackError::Bytes { .. })));
@@ -64,6 +70,7 @@ fn the_first_number_that_is_not_finite_is_told() {
     for row in [70, 99, 41] {
         bytes[row * 68 + 34..][..2].copy_from_slice(&half::f16::INFINITY.to_le_bytes());
     }
-    let error = PackedMatrix::pack(WeightType::Q8_0, 100, 64, &bytes, &mut cpu).unwrap_err();
+    let matrix = MatrixBytes { weight_type: WeightType::Q8_0, rows: 100, columns: 64, bytes: &bytes };
+    let error = PackedMatrix::pack(matrix, &mut cpu).unwrap_err();
     assert_eq!(error, PackError::NotFinite { offset: 41 * 68 + 34 });
 }

@@ -4,6 +4,7 @@ use crate::cpu::block::tests::Random;
 use crate::cpu::digits::LARGEST;
 use crate::cpu::embedding::Embeddings;
 use crate::cpu::isa::Isa;
+use crate::cpu::pack::MatrixBytes;
 
 mod wide;
 
@@ -19,7 +20,8 @@ impl Matrix {
         let mut weights = vec![0.0; rows * columns];
         weight_type.dequantise(&bytes, &mut weights);
         let mut cpu = Cpu::new(Isa::detect(), 1);
-        let packed = PackedMatrix::pack(weight_type, rows, columns, &bytes, &mut cpu).unwrap();
+        let packed =
+            PackedMatrix::pack(MatrixBytes { weight_type, rows, columns, bytes: &bytes }, &mut cpu).unwrap();
         Self { packed, weights }
     }
 }

@@ -5,6 +5,7 @@ use half::f16;
 use super::*;
 use crate::cpu::block::{Block, BlockFormat, Zero};
 use crate::cpu::linear::wide::{STEP, Segments};
+use crate::cpu::pack::MatrixBytes;
 
 fn block_wise() -> impl Iterator<Item = WeightType> {
     WeightType::ALL.into_iter().filter(|weight_type| BlockFormat::of(*weight_type).is_some())
@@ -115,7 +116,8 @@ fn matrix(
     bytes: &[u8],
 ) -> (PackedMatrix, Vec<WideWeights>) {
     let mut cpu = Cpu::new(Isa::detect(), 1);
-    let packed = PackedMatrix::pack(weight_type, outputs, columns, bytes, &mut cpu).unwrap();
+    let packed =
+        PackedMatrix::pack(MatrixBytes { weight_type, rows: outputs, columns, bytes }, &mut cpu).unwrap();
     let row = weight_type.bytes_of(columns).unwrap();
     (packed, bytes.chunks(row).map(|bytes| WideWeights::of(weight_type, bytes, columns)).collect())
 }
