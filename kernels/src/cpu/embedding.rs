@@ -6,6 +6,7 @@ mod row;
 #[cfg(test)]
 mod tests;
 
+use super::isa::Isa;
 use super::ops::Cpu;
 use super::pack::{MatrixBytes, PackError, PackedMatrix};
 use derived::DerivedTable;
@@ -52,11 +53,11 @@ impl Embeddings<'_> {
     ///
     /// # Panics
     /// If there is no such row, or the widths differ.
-    pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
+    pub(crate) fn read_row(&self, row: usize, isa: Isa, out: &mut [f32]) {
         match self.table.map(|table| &table.0) {
             None => self.head.dequantise_row(row, out),
             Some(Table::Packed(matrix)) => matrix.dequantise_row(row, out),
-            Some(Table::Derived(derived)) => derived.read_row(self.head, row, out),
+            Some(Table::Derived(derived)) => derived.read_row(self.head, row, isa, out),
         }
     }
 

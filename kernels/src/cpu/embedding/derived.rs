@@ -5,6 +5,7 @@ use super::row::{BLOCK, Reader, Rounding};
 use crate::cpu::isa::Isa;
 use crate::cpu::ops::Cpu;
 use crate::cpu::pack::{MatrixBytes, PackError, PackedMatrix};
+use crate::cpu::simd::{Kernel, Simd16};
 
 /// Rows by which is told whether a table is like its head.
 const SAMPLES: usize = 64;
@@ -50,14 +51,32 @@ impl DerivedTable {
     }
 
     /// The numbers of a row, as `WeightType::dequantise` has them; `head` is the table's.
-    pub(super) fn read_row(&self, head: &PackedMatrix, row: usize, out: &mut [f32]) {
+    pub(super) fn read_row(&self, head: &PackedMatrix, row: usize, isa: Isa, out: &mut [f32]) {
         head.dequantise_row(row, out);
         let own = self.starts[row] as usize..self.starts[row + 1] as usize;
-        let mut own = Reader::new(&self.bytes[own]);
-        for (index, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-            let d = own.scale(index).unwrap_or_else(|| self.rounding.scale_of(out));
-            let mut quants = self.rounding.quants_of(out, d);
-            own.correct(index, &mut quants);
+        isa.run(ReadRow { rounding: self.rounding, own: Reader::new(&self.bytes[own]), out });
+    }
+}
+
+/// Makes of the head's numbers, in `out`, those of the table.
+struct ReadRow<'a> {
+    rounding: Rounding,
+    own: Reader<'a>,
+    out: &'a mut [f32],
+}
+
+impl Kernel for ReadRow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    unsafe fn run<S: Simd16>(mut self) {
+        for (index, out) in self.out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
+            // SAFETY: as here.
+            let (d, mut quants) = unsafe {
+                let d = self.own.scale(index).unwrap_or_else(|| self.rounding.scale_of::<S>(out));
+                (d, self.rounding.quants_of::<S>(out, d))
+            };
+            self.own.correct(index, &mut quants);
             for (out, q) in out.iter_mut().zip(quants) {
                 *out = self.rounding.weight(q, d);
             }

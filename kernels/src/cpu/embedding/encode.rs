@@ -97,16 +97,21 @@ impl Kernel for EncodeRows<'_> {
     /// Loading takes as long as this: the common types have code of their own.
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) -> Self::Output {
+        // SAFETY: as here.
         match (self.pair.table.weight_type, self.pair.head.weight_type) {
-            (WeightType::Q5_0, WeightType::Q8_0) => self.encode(WeightType::Q5_0, read_q8_0),
-            (table, head) => self.encode(table, |bytes, values| head.dequantise(bytes, values)),
+            (WeightType::Q5_0, WeightType::Q8_0) => unsafe { self.encode::<S>(WeightType::Q5_0, read_q8_0) },
+            (table, head) => unsafe {
+                self.encode::<S>(table, |bytes, values| head.dequantise(bytes, values))
+            },
         }
     }
 }
 
 impl EncodeRows<'_> {
+    /// # Safety
+    /// The processor has the instruction set of `S`.
     #[inline(always)]
-    fn encode(
+    unsafe fn encode<S: Simd16>(
         self,
         table: WeightType,
         read_head: impl Fn(&[u8], &mut [f32]),
@@ -126,10 +131,13 @@ impl EncodeRows<'_> {
             let blocks = bytes.chunks_exact(table.block_bytes());
             for (index, (bytes, values)) in blocks.zip(values.as_chunks::<BLOCK>().0).enumerate() {
                 own.read(table, bytes);
-                if own.d != pair.rounding.scale_of(values) {
+                // SAFETY: see above.
+                let (d, told) = unsafe {
+                    (pair.rounding.scale_of::<S>(values), pair.rounding.quants_of::<S>(values, own.d))
+                };
+                if own.d != d {
                     writer.scale(index, own.d);
                 }
-                let told = pair.rounding.quants_of(values, own.d);
                 writer.quants(index, &own.quants, &told);
             }
             let Some(size) = writer.end(&mut encoded.bytes) else { return Ok(None) };

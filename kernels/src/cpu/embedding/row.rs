@@ -12,9 +12,11 @@
 use half::f16;
 
 use crate::cpu::block::{BlockFormat, WeightType};
+use crate::cpu::simd::Simd16;
 
 /// Quants of a block.
 pub(super) const BLOCK: usize = 32;
+const LANES: usize = 16;
 const FAR: u8 = 127;
 const LESS: u8 = 128;
 
@@ -38,33 +40,41 @@ impl Rounding {
     }
 
     /// f16 bits of the scale of 32 numbers.
+    ///
+    /// # Safety
+    /// The processor has the instruction set of `S`.
     #[inline(always)]
-    pub(super) fn scale_of(self, values: &[f32; BLOCK]) -> u16 {
-        let (mut least, mut most) = ([f32::INFINITY; 16], [f32::NEG_INFINITY; 16]);
-        for values in values.as_chunks::<16>().0 {
-            for (lane, value) in values.iter().enumerate() {
-                least[lane] = if *value < least[lane] { *value } else { least[lane] };
-                most[lane] = if *value > most[lane] { *value } else { most[lane] };
-            }
-        }
-        let least = least.into_iter().fold(f32::INFINITY, f32::min);
-        let most = most.into_iter().fold(f32::NEG_INFINITY, f32::max);
-        let largest = if most > -least { most } else { least };
+    pub(super) unsafe fn scale_of<S: Simd16>(self, values: &[f32; BLOCK]) -> u16 {
+        let [low, high] = values.as_chunks::<LANES>().0 else { unreachable!("a block is two vectors") };
+        // SAFETY: see above; the pointers are those of 16 numbers.
+        let (most, least) = unsafe {
+            let (low, high) = (S::load(low.as_ptr()), S::load(high.as_ptr()));
+            let negative = |x| S::sub(S::zero(), x);
+            (S::reduce_max(S::max(low, high)), -S::reduce_max(S::max(negative(low), negative(high))))
+        };
+        // Of zeros, ggml's scale is -0.
+        let largest = if most >= -least { most } else { least };
         f16::from_f32(largest / -self.offset()).to_bits()
     }
 
     /// The nearest quants of a scale.
+    ///
+    /// # Safety
+    /// The processor has the instruction set of `S`.
     #[inline(always)]
-    pub(super) fn quants_of(self, values: &[f32; BLOCK], d: u16) -> [u8; BLOCK] {
+    pub(super) unsafe fn quants_of<S: Simd16>(self, values: &[f32; BLOCK], d: u16) -> [u8; BLOCK] {
         let d = f16::from_bits(d).to_f32();
         let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-        let last = 2.0 * self.offset() - 1.0;
         let mut quants = [0; BLOCK];
-        // Not `map`, which is not vectorised.
-        for (q, value) in quants.iter_mut().zip(values) {
-            let nearest = value * inverse + (self.offset() + 0.5);
-            // A cast gives 0 for what is no number.
-            *q = (if nearest < last { nearest } else { last }) as u8;
+        let vectors = quants.as_chunks_mut::<LANES>().0.iter_mut().zip(values.as_chunks::<LANES>().0);
+        for (quants, values) in vectors {
+            // SAFETY: see above; the pointers are those of 16 numbers and 16 bytes, and quants fit an i32.
+            unsafe {
+                let q = S::add(S::mul(S::load(values.as_ptr()), S::splat(inverse)), S::splat(self.offset()));
+                // 0 for what is no number.
+                let q = S::min(S::max(q, S::zero()), S::splat(2.0 * self.offset() - 1.0));
+                S::store_low_bytes(quants.as_mut_ptr().cast(), S::to_i(q));
+            }
         }
         quants
     }

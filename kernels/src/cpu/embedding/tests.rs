@@ -4,7 +4,6 @@ use super::encode::Pair;
 use super::*;
 use crate::cpu::block::WeightType;
 use crate::cpu::block::tests::Random;
-use crate::cpu::isa::Isa;
 use crate::cpu::rows::Rows;
 
 const COLUMNS: usize = 224;
@@ -43,12 +42,12 @@ fn packed(head: MatrixBytes<'_>, cpu: &mut Cpu) -> PackedMatrix {
     PackedMatrix::pack(head, cpu).unwrap()
 }
 
-fn assert_rows_are_those_of(table: MatrixBytes<'_>, loaded: &EmbeddingTable, head: &PackedMatrix) {
+fn assert_rows_are_those_of(table: MatrixBytes<'_>, loaded: &EmbeddingTable, head: &PackedMatrix, isa: Isa) {
     let mut want = vec![0.0; table.rows * COLUMNS];
     table.weight_type.dequantise(table.bytes, &mut want);
     let mut got = [0.0; COLUMNS];
     for (row, want) in want.chunks(COLUMNS).enumerate() {
-        Embeddings { table: Some(loaded), head }.read_row(row, &mut got);
+        Embeddings { table: Some(loaded), head }.read_row(row, isa, &mut got);
         let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&got), bits(want), "row {row}");
     }
@@ -69,7 +68,7 @@ fn a_table_that_its_head_tells_takes_few_bytes_and_loses_none() {
             let loaded = EmbeddingTable::load(table, head, &mut cpu).unwrap();
             let share = loaded.bytes() as f64 / table.bytes.len() as f64;
             assert!(share < 0.15, "{weight_type}: {share:.3} of the table's bytes");
-            assert_rows_are_those_of(table, &loaded, &packed_head);
+            assert_rows_are_those_of(table, &loaded, &packed_head, cpu.isa());
         }
     }
 }
@@ -85,7 +84,7 @@ fn any_other_table_is_packed() {
         let table = matrix(weight_type, &table);
         let loaded = EmbeddingTable::load(table, head, &mut cpu).unwrap();
         assert!(loaded.bytes() >= table.bytes.len(), "{weight_type}");
-        assert_rows_are_those_of(table, &loaded, &packed(head, &mut cpu));
+        assert_rows_are_those_of(table, &loaded, &packed(head, &mut cpu), cpu.isa());
     }
 }
 
@@ -104,7 +103,7 @@ fn deriving_loses_nothing_of_a_table_that_is_unlike_its_head() {
             let pair = Pair::of(table, head).unwrap();
             let encoded = pair.encode_all(usize::MAX, &mut cpu).unwrap().unwrap();
             let loaded = EmbeddingTable(Table::Derived(DerivedTable::new(pair.rounding, encoded)));
-            assert_rows_are_those_of(table, &loaded, &packed_head);
+            assert_rows_are_those_of(table, &loaded, &packed_head, cpu.isa());
         }
     }
 }

@@ -18,12 +18,12 @@ impl Cpu {
         let known = |token: &u32| (*token as usize) < rows;
         assert!(tokens.iter().all(known), "a token is not in the embedding table");
         out.set_rows(tokens.len());
-        let out = out.shared();
+        let (isa, out) = (self.isa, out.shared());
         let embed = |rows: std::ops::Range<usize>| {
             for i in rows {
                 // SAFETY: each row is written by the one thread that has it in its range.
                 let row = unsafe { out.slice_mut(i) };
-                table.read_row(tokens[i] as usize, row);
+                table.read_row(tokens[i] as usize, isa, row);
             }
         };
         if tokens.len() <= TOKENS_ALONE {
