@@ -3,15 +3,20 @@
 
 use super::PART;
 use super::element::{Bf16, Element, F16, F32, Tile};
-use super::step::{RowState, STEP, StepKeys, step};
+use super::step::{RowState, STEP, Step, StepKeys, steps};
 use super::unit::Job;
 use super::wide::WideStep;
 use super::wide_tiles::fill;
 use crate::cpu::kv_cache::CacheType;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
+use std::marker::PhantomData;
+use std::ops::Range;
 
 /// From this many rows on, a step's keys and values are converted once and not for each few rows.
 const TILE_ROWS: usize = 12;
+
+/// Of keys and of values.
+type Places<E> = [(*const <E as Element>::Bits, *const <E as Element>::Bits); STEP / LANES];
 
 impl Job<'_> {
     #[inline(always)]
@@ -22,23 +27,26 @@ impl Job<'_> {
             std::slice::from_raw_parts_mut(self.areas.sum, self.unit.rows * LANES).fill(0.0);
             std::slice::from_raw_parts_mut(self.areas.max, self.unit.rows).fill(f32::NEG_INFINITY);
             match self.call.pages.shape.cache_type {
-                CacheType::F32 => self.run_steps::<S, F32>(part),
-                CacheType::F16 => self.run_steps::<S, F16>(part),
-                CacheType::Bf16 => self.run_steps::<S, Bf16>(part),
+                CacheType::F32 => self.run_keys::<S, F32>(part),
+                CacheType::F16 => self.run_keys::<S, F16>(part),
+                CacheType::Bf16 => self.run_keys::<S, Bf16>(part),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn run_steps<S: Simd16, E: Element>(&self, part: usize) {
-        let end = self.seen(self.unit.rows - 1).min((part + 1) * PART);
-        for key in (part * PART..end).step_by(STEP) {
-            // SAFETY: the caller's promises; a tile is filled before it is used.
-            unsafe {
-                let keys = self.step_keys::<E>(key);
+    unsafe fn run_keys<S: Simd16, E: Element>(&self, part: usize) {
+        let (first, end) = (part * PART, self.seen(self.unit.rows - 1).min((part + 1) * PART));
+        // SAFETY: the caller's promises; a tile is filled before it is used.
+        unsafe {
+            if self.matrix_unit().is_none() && self.unit.rows < TILE_ROWS {
+                return self.run_rows::<S, E>(first..end, |key| self.step_keys::<E>(key));
+            }
+            for key in (first..end).step_by(STEP) {
+                let (keys, count) = (self.step_keys::<E>(key), (end - key).min(STEP));
                 if let Some(code) = self.matrix_unit() {
                     let tiles = (self.areas.k.cast(), self.areas.v.cast());
-                    fill::<S, E>(&keys, (self.state.dims, (end - key).min(STEP)), tiles);
+                    fill::<S, E>(&keys, (self.state.dims, count), tiles);
                     (code.attend)(&WideStep {
                         rows: self.unit.rows,
                         seen: self.areas.seen,
@@ -47,42 +55,52 @@ impl Job<'_> {
                         keys: self.areas.k.cast_const().cast(),
                         values: self.areas.v.cast_const().cast(),
                     });
-                } else if self.unit.rows >= TILE_ROWS {
-                    let tile = self.fill_tile::<S, E>(&keys, (end - key).min(STEP));
-                    self.run_rows::<S, Tile>(key, &tile);
                 } else {
-                    self.run_rows::<S, E>(key, &keys);
+                    let tile = self.fill_tile::<S, E>(&keys, count);
+                    self.run_rows::<S, Tile>(key..key + count, |_| tile);
                 }
             }
         }
     }
 
-    /// Where the keys from `key` on lie; beyond the sequence's last block the last one is repeated.
+    /// Where the keys from `key` on lie, and those of the step after it.
     #[inline(always)]
     unsafe fn step_keys<E: Element>(&self, key: usize) -> StepKeys<E::Bits> {
         let shape = &self.call.pages.shape;
-        let table = self.call.block_tables[self.unit.run.sequence];
-        let blocks = self.unit.run.keys().div_ceil(shape.block_size);
-        let at = |key: usize| {
-            let block = table[(key / shape.block_size).min(blocks - 1)];
-            let offset = key % shape.block_size;
-            // SAFETY: the call's block tables name blocks of the cache; the offsets stay in the page.
-            unsafe {
-                let (keys, values) = self.call.pages.pages(block, self.unit.kv_head);
-                let (keys, values) = (keys.cast::<E::Bits>(), values.cast::<E::Bits>());
-                (keys.add(offset).cast_const(), values.add(offset * shape.width()).cast_const())
-            }
-        };
-        let here: [_; STEP / LANES] = std::array::from_fn(|j| at(key + j * LANES));
-        let ahead: [_; STEP / LANES] = std::array::from_fn(|j| at(key + STEP + j * LANES));
+        // SAFETY: the caller's promises.
+        let (here, next) = unsafe { (self.places::<E>(key), self.places::<E>(key + STEP)) };
         StepKeys {
             k: here.map(|pair| pair.0),
             v: here.map(|pair| pair.1),
-            k_ahead: ahead.map(|pair| pair.0),
-            v_ahead: ahead.map(|pair| pair.1),
+            k_ahead: next.map(|pair| pair.0),
+            v_ahead: next.map(|pair| pair.1),
             k_stride: shape.block_size,
             v_stride: shape.width(),
         }
+    }
+
+    /// Where the keys from `key` on, the first of a step, and their values lie, 16 after 16; beyond the sequence's last
+    /// block the last one is repeated.
+    #[inline(always)]
+    unsafe fn places<E: Element>(&self, key: usize) -> Places<E> {
+        let shape = &self.call.pages.shape;
+        let table = self.call.block_tables[self.unit.run.sequence];
+        let last = (self.unit.run.keys() - 1) >> shape.block_size.trailing_zeros();
+        let mut places = [(std::ptr::null(), std::ptr::null()); STEP / LANES];
+        // Blocks have 16, 32 or 64 keys.
+        for (i, places) in places.chunks_mut(shape.block_size / LANES).enumerate() {
+            let block = (key >> shape.block_size.trailing_zeros()) + i;
+            // SAFETY: the call's block tables name blocks of the cache; the offsets stay in the page.
+            unsafe {
+                let (keys, values) = self.call.pages.pages(table[block.min(last)], self.unit.kv_head);
+                let (keys, values) = (keys.cast::<E::Bits>(), values.cast::<E::Bits>());
+                for (j, place) in places.iter_mut().enumerate() {
+                    let offset = j * LANES;
+                    *place = (keys.add(offset).cast_const(), values.add(offset * shape.width()).cast_const());
+                }
+            }
+        }
+        places
     }
 
     /// Converts a step's keys, and the first `count` of its values, to f32.
@@ -113,19 +131,24 @@ impl Job<'_> {
         StepKeys { k, v, k_stride: STEP, v_stride: width, k_ahead: k, v_ahead: v }
     }
 
-    /// Takes all rows over one step, a few at a time.
+    /// Takes all rows over some keys, a few at a time; `at` says where those of a step lie.
     #[inline(always)]
-    unsafe fn run_rows<S: Simd16, E: Element>(&self, key: usize, keys: &StepKeys<E::Bits>) {
+    unsafe fn run_rows<S: Simd16, E: Element>(
+        &self,
+        keys: Range<usize>,
+        at: impl Fn(usize) -> StepKeys<E::Bits> + Copy,
+    ) {
         let mut row = 0;
         while row < self.unit.rows {
+            let keys = keys.clone();
             // SAFETY: that many rows are left in the unit.
             row += unsafe {
                 match rows_taken(self.unit.rows - row) {
-                    1 => self.run_few::<S, E, 1>(row, key, keys),
-                    2 => self.run_few::<S, E, 2>(row, key, keys),
-                    3 => self.run_few::<S, E, 3>(row, key, keys),
-                    4 => self.run_few::<S, E, 4>(row, key, keys),
-                    _ => self.run_few::<S, E, 6>(row, key, keys),
+                    1 => self.run_few::<S, E, 1>(row, keys, at),
+                    2 => self.run_few::<S, E, 2>(row, keys, at),
+                    3 => self.run_few::<S, E, 3>(row, keys, at),
+                    4 => self.run_few::<S, E, 4>(row, keys, at),
+                    _ => self.run_few::<S, E, 6>(row, keys, at),
                 }
             };
         }
@@ -135,17 +158,17 @@ impl Job<'_> {
     unsafe fn run_few<S: Simd16, E: Element, const M: usize>(
         &self,
         row: usize,
-        key: usize,
-        keys: &StepKeys<E::Bits>,
+        keys: Range<usize>,
+        at: impl Fn(usize) -> StepKeys<E::Bits>,
     ) -> usize {
-        let mut counts = [0; M];
-        for (r, count) in counts.iter_mut().enumerate() {
-            *count = self.seen(row + r).saturating_sub(key).min(STEP);
-        }
-        if counts[M - 1] > 0 {
-            // SAFETY: the caller's promises, and `S` is the running instruction set.
-            unsafe { S::call(StepKernel::<E, M> { rows: self.state.from(row), counts: &counts, keys }) };
-        }
+        let count = self.seen(row + M - 1).min(keys.end).saturating_sub(keys.start).div_ceil(STEP);
+        let step = |i| {
+            let key = keys.start + i * STEP;
+            let counts = std::array::from_fn(|r| self.seen(row + r).saturating_sub(key).min(STEP));
+            Step { counts, keys: at(key) }
+        };
+        // SAFETY: the caller's promises, and `S` is the running instruction set.
+        unsafe { S::call(Steps::<_, E, M> { rows: self.state.from(row), count, step, marker: PhantomData }) };
         M
     }
 }
@@ -160,19 +183,20 @@ fn rows_taken(rest: usize) -> usize {
     }
 }
 
-/// `step` as a function of its own, so that the code exists once for each element type and row count.
-struct StepKernel<'a, E: Element, const M: usize> {
+/// `steps` as a function of its own, so that the code exists once for each element type and row count.
+struct Steps<F, E: Element, const M: usize> {
     rows: RowState,
-    counts: &'a [usize; M],
-    keys: &'a StepKeys<E::Bits>,
+    count: usize,
+    step: F,
+    marker: PhantomData<E>,
 }
 
-impl<E: Element, const M: usize> Kernel for StepKernel<'_, E, M> {
+impl<F: Fn(usize) -> Step<E::Bits, M>, E: Element, const M: usize> Kernel for Steps<F, E, M> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) {
-        // SAFETY: whoever makes the kernel answers for `step`'s conditions.
-        unsafe { step::<S, E, M>(self.rows, self.counts, self.keys) }
+        // SAFETY: whoever makes the kernel answers for the conditions of `steps`.
+        unsafe { steps::<S, E, M>(self.rows, self.count, self.step) }
     }
 }

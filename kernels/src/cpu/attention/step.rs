@@ -23,6 +23,7 @@ const VECTORS: usize = STEP / LANES;
 
 /// Where the 64 keys lie: 16 after 16, so that pages may be small. Pointers of absent keys repeat
 /// those of present ones.
+#[derive(Clone, Copy)]
 pub(crate) struct StepKeys<B> {
     /// Keys, transposed: dimension `d` of 16 keys at `k[j] + d * k_stride`.
     pub(crate) k: [*const B; VECTORS],
@@ -75,21 +76,56 @@ impl RowState {
 #[repr(align(64))]
 struct Weights<const M: usize>(#[allow(dead_code)] [[f32; STEP]; M]);
 
-/// Takes `M` rows over 64 keys; row `r` sees the first `counts[r]`.
+/// 64 keys and how many of them each of `M` rows sees.
+pub(crate) struct Step<B, const M: usize> {
+    pub(crate) counts: [usize; M],
+    pub(crate) keys: StepKeys<B>,
+}
+
+/// Takes `M` rows over `count` steps of 64 keys; row `r` sees the first `counts[r]` of each.
 ///
 /// # Safety
-/// `rows` has `M` rows; `keys` can be read for `dims` dimensions (padded to `width` in the values);
+/// `rows` has `M` rows; the keys can be read for `dims` dimensions (padded to `width` in the values);
 /// no count exceeds 64, and the values of counted keys have been written; the processor has the
 /// instruction set of `S`.
 #[inline(always)]
-pub(crate) unsafe fn step<S: Simd16, E: Element, const M: usize>(
+pub(crate) unsafe fn steps<S: Simd16, E: Element, const M: usize>(
     rows: RowState,
-    counts: &[usize; M],
-    keys: &StepKeys<E::Bits>,
+    count: usize,
+    mut step: impl FnMut(usize) -> Step<E::Bits, M>,
 ) {
-    let mut weights = std::mem::MaybeUninit::<Weights<M>>::uninit();
-    let p = weights.as_mut_ptr().cast::<f32>();
-    // SAFETY: the caller's promises; `scores` writes all of `p` before the rest reads it.
+    let mut weights = [const { std::mem::MaybeUninit::<Weights<M>>::uninit() }; 2];
+    let p = [weights[0].as_mut_ptr().cast::<f32>(), weights[1].as_mut_ptr().cast::<f32>()];
+    if count == 0 {
+        return;
+    }
+    let mut this = step(0);
+    // SAFETY: the caller's promises; the scores of a step are written before they are read.
+    unsafe {
+        all_scores::<S, E, M>(rows, &this.keys, p[0]);
+        for i in 0..count {
+            let (here, there) = (p[i % 2], p[(i + 1) % 2]);
+            let shrink = weigh::<S, M>(rows, &this.counts, here);
+            // Weights are a long chain of few instructions: the next scores fill the units while it runs.
+            let next = (i + 1 < count).then(|| step(i + 1));
+            if let Some(next) = &next {
+                all_scores::<S, E, M>(rows, &next.keys, there);
+            }
+            all_values::<S, E, M>(rows, &this.counts, &this.keys, (here, &shrink));
+            let Some(next) = next else { break };
+            this = next;
+        }
+    }
+}
+
+/// Scores of `M` rows against a step's keys.
+#[inline(always)]
+unsafe fn all_scores<S: Simd16, E: Element, const M: usize>(
+    rows: RowState,
+    keys: &StepKeys<E::Bits>,
+    p: *mut f32,
+) {
+    // SAFETY: the promises of `steps`.
     unsafe {
         if S::REGISTERS >= 32 {
             scores::<S, E, M, 4>(rows, keys, 0, p);
@@ -98,6 +134,14 @@ pub(crate) unsafe fn step<S: Simd16, E: Element, const M: usize>(
                 scores::<S, E, M, 1>(rows, keys, j, p.add(j * LANES));
             }
         }
+    }
+}
+
+/// Turns scores into weights; returns by what the rows' sums and outputs shrink.
+#[inline(always)]
+unsafe fn weigh<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M], p: *mut f32) -> [S::F; M] {
+    // SAFETY: the promises of `steps`.
+    unsafe {
         let shrink = shrinks::<S, M>(rows, counts, p);
         for r in 0..M {
             if counts[r] > 0 {
@@ -105,19 +149,33 @@ pub(crate) unsafe fn step<S: Simd16, E: Element, const M: usize>(
                 soften::<S>(p.add(r * STEP), *row.max, shrink[r], row.sum);
             }
         }
+        shrink
+    }
+}
+
+/// Adds the weighted values of a step; `of` is weights and shrinks.
+#[inline(always)]
+unsafe fn all_values<S: Simd16, E: Element, const M: usize>(
+    rows: RowState,
+    counts: &[usize; M],
+    keys: &StepKeys<E::Bits>,
+    (p, shrink): (*const f32, &[S::F; M]),
+) {
+    // SAFETY: the promises of `steps`.
+    unsafe {
         let mut d = 0;
         if S::REGISTERS >= 32 {
             while d + 4 * LANES <= rows.width {
-                values::<S, E, M, 4>(rows, counts, keys, (p, &shrink, d));
+                values::<S, E, M, 4>(rows, counts, keys, (p, shrink, d));
                 d += 4 * LANES;
             }
             if d + 2 * LANES <= rows.width {
-                values::<S, E, M, 2>(rows, counts, keys, (p, &shrink, d));
+                values::<S, E, M, 2>(rows, counts, keys, (p, shrink, d));
                 d += 2 * LANES;
             }
         }
         while d < rows.width {
-            values::<S, E, M, 1>(rows, counts, keys, (p, &shrink, d));
+            values::<S, E, M, 1>(rows, counts, keys, (p, shrink, d));
             d += LANES;
         }
     }
@@ -131,7 +189,7 @@ unsafe fn scores<S: Simd16, E: Element, const M: usize, const N: usize>(
     first: usize,
     out: *mut f32,
 ) {
-    // SAFETY: the promises of `step`; a prefetch never faults.
+    // SAFETY: the promises of `steps`; a prefetch never faults.
     unsafe {
         let mut s = [[S::zero(); N]; M];
         let alone = lines_are_separate::<E>(keys.k_stride);
@@ -173,7 +231,7 @@ fn lines_are_separate<E: Element>(k_stride: usize) -> bool {
 #[inline(always)]
 unsafe fn shrinks<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M], p: *mut f32) -> [S::F; M] {
     const { assert!(M <= LANES) };
-    // SAFETY: the promises of `step`: 64 floats a row at `p`, one at `max`.
+    // SAFETY: the promises of `steps`: 64 floats a row at `p`, one at `max`.
     unsafe {
         // 0 where the maximum stays, so that the result is exactly 1.
         let mut less = S::zero();
@@ -221,7 +279,7 @@ unsafe fn mask_and_top<S: Simd16>(p: *mut f32, count: usize) -> f32 {
 /// Turns one row's scores into weights and updates its sum.
 #[inline(always)]
 unsafe fn soften<S: Simd16>(p: *mut f32, max: f32, shrink: S::F, sum: *mut f32) {
-    // SAFETY: the promises of `step`: 64 floats at `p`, 16 at `sum`.
+    // SAFETY: the promises of `steps`: 64 floats at `p`, 16 at `sum`.
     unsafe {
         let mut total = S::mul(S::load(sum), shrink);
         for j in 0..VECTORS {
@@ -243,7 +301,7 @@ unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
     of: (*const f32, &[S::F; M], usize),
 ) {
     let (p, shrink, d) = of;
-    // SAFETY: the promises of `step`; a prefetch never faults.
+    // SAFETY: the promises of `steps`; a prefetch never faults.
     unsafe {
         let o = rows.o.add(d);
         let mut acc = [[S::zero(); N]; M];
