@@ -2,6 +2,7 @@
 //! instruction set; all of them give the same bits.
 
 pub mod activation;
+mod ahead;
 pub mod attention;
 pub mod block;
 pub(crate) mod digits;

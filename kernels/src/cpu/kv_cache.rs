@@ -61,7 +61,7 @@ impl KvCacheShape {
     }
 
     /// Bytes of a page of keys, and of one of values.
-    fn page_bytes(&self) -> (usize, usize) {
+    pub(crate) fn page_bytes(&self) -> (usize, usize) {
         let line = self.block_size * self.cache_type.bytes();
         (line * self.head_dim, line * self.width())
     }

@@ -7,6 +7,7 @@ pub mod norm;
 pub mod reduce;
 pub mod rotary;
 
+use super::ahead::Ahead;
 use super::digits::Activations;
 use super::isa::Isa;
 use super::pool::Pool;
@@ -17,6 +18,7 @@ pub struct Cpu {
     pub(crate) pool: Pool,
     activations: Activations,
     attention: attention::AttentionScratch,
+    ahead: Ahead,
 }
 
 impl Cpu {
@@ -27,6 +29,7 @@ impl Cpu {
             pool: Pool::new(threads),
             activations: Activations::new(),
             attention: attention::AttentionScratch::default(),
+            ahead: Ahead::default(),
         }
     }
 

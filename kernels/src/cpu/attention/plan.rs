@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Query rows (tokens x heads that share a key head) of a unit, unless one token alone has more.
 const UNIT_ROWS: usize = 192;
 /// Sequences with at most this many rows are cut by parts.
-const FEW_TOKENS: usize = 8;
+pub(crate) const FEW_TOKENS: usize = 8;
 
 /// The fewest rows that a part is cut into: fewer cost almost as much, since reading and converting the
 /// keys and values is most of their work (measured: three rows in two pieces were slower on two threads).
@@ -103,6 +103,13 @@ impl Plan {
             .sort_unstable_by_key(|unit| Reverse((unit.run.position + unit.row / shape.group()) * unit.rows));
         self.tiles = self.units.len();
         self.push_cuts(shape, threads);
+    }
+
+    /// The units that thread `id` does before it takes others from a counter, which starts where those of the last thread
+    /// end: where all are short, always the same, so that they may wait in its cache.
+    pub(crate) fn first(&self, id: usize, threads: usize) -> Range<usize> {
+        let share = if self.tiles == 0 { self.units.len() / (2 * threads) } else { 0 };
+        id * share..(id + 1) * share
     }
 
     /// The units that a thread does next, empty when all are taken: a tile, or as many neighbouring parts
@@ -238,6 +245,24 @@ mod tests {
             let mut plan = Plan::default();
             plan.build(&BatchView { rows: &rows(0, 100..101), block_tables: &[] }, &shape, 2);
             assert_eq!(plan.units.len(), units);
+        }
+    }
+
+    #[test]
+    fn threads_start_with_units_of_their_own_and_take_every_other_one_once() {
+        let shape = HeadShape { query_heads: 9, kv_heads: 3, head_dim: 64, scale: 1.0 };
+        let mut batch: Vec<_> = (0..16).flat_map(|sequence| rows(sequence, 200..201)).collect();
+        for has_prompt in [false, true] {
+            for threads in [1, 2, 7, 100] {
+                let mut plan = Plan::default();
+                plan.build(&BatchView { rows: &batch, block_tables: &[] }, &shape, threads);
+                let next = AtomicUsize::new(plan.first(threads, threads).start);
+                let first = (0..threads).map(|id| plan.first(id, threads));
+                let taken = std::iter::from_fn(|| Some(plan.take(&next, threads)).filter(|r| !r.is_empty()));
+                assert!(first.chain(taken).flatten().eq(0..plan.units.len()));
+                assert_eq!(plan.first(0, threads).is_empty(), has_prompt || threads == 100);
+            }
+            batch.extend(rows(16, 0..100));
         }
     }
 

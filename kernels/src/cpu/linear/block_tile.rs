@@ -2,6 +2,7 @@
 #![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
 
 use super::tile::{AHEAD, Results, TileCall};
+use crate::cpu::ahead::BLOCK_LINES;
 use crate::cpu::block::{BlockFormat, WeightType, Zero};
 use crate::cpu::digits::{BLOCK, SCALE_BLOCKS};
 use crate::cpu::pack::PANEL_ROWS;
@@ -60,6 +61,7 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_
                     for line in 0..if BYTES { 0 } else { format.sub_bytes().div_ceil(64) } {
                         S::prefetch(at.wrapping_add(AHEAD + line * 64));
                     }
+                    self.fetch_ahead::<S>(block);
                     for group in 0..format.groups {
                         self.add_group::<S>((at, head), (block, group), &mut y);
                     }
@@ -79,6 +81,19 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_
 }
 
 impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYTES, M> {
+    /// A block's share of what the call has to be fetched.
+    #[inline(always)]
+    unsafe fn fetch_ahead<S: Simd16>(&self, block: usize) {
+        let ahead = self.0.ahead;
+        let first = block * BLOCK_LINES;
+        if first < ahead.lines {
+            for line in first..first + BLOCK_LINES {
+                // SAFETY: a prefetch never faults.
+                unsafe { S::prefetch_second(ahead.start.wrapping_add(line * 64)) };
+            }
+        }
+    }
+
     /// One group of columns: exact sums, then the float steps of the contract.
     #[inline(always)]
     unsafe fn add_group<S: Simd16>(

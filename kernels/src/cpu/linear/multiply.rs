@@ -14,6 +14,7 @@ use super::tile::{Strided, TileCall};
 use super::wide::GROUP_ROWS;
 use super::wide_tile::WideCall;
 use crate::cpu::activation::Activation;
+use crate::cpu::ahead::{Left, Stretch};
 use crate::cpu::digits::DigitBlock;
 use crate::cpu::digits::wide::group_sizes;
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
@@ -43,6 +44,8 @@ pub(crate) struct Multiply<'a> {
     pub(crate) out: SharedRows,
     /// This thread's number, and that of all.
     pub(crate) thread: (usize, usize),
+    /// To be fetched by the tiles.
+    pub(crate) ahead: Option<Left<'a>>,
 }
 
 /// Rows of activations, prepared.
@@ -186,8 +189,9 @@ impl Multiply<'_> {
                         digits: Strided { start: digits.row(rows.start), ..digits },
                         floats: Strided { start: floats.row(rows.start), ..floats },
                         out,
+                        ahead: Stretch::NONE,
                     };
-                    column_runs::<S>(matrix, rows.len(), call);
+                    column_runs::<S>(matrix, rows.len(), call, self.ahead);
                 }
                 Prepared::Wide { code, digits, scales } => {
                     let (bytes, numbers) = group_sizes(columns);

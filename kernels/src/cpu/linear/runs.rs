@@ -3,6 +3,7 @@
 
 use super::expand::{Expanded, RUN_BYTES};
 use super::tile::{Quants, Strided, TileCall, function, tile_rows};
+use crate::cpu::ahead::{BLOCK_LINES, Left, Stretch};
 use crate::cpu::block::{BlockFormat, WeightType};
 use crate::cpu::digits::{BLOCK, SCALE_BLOCKS};
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
@@ -18,11 +19,16 @@ const EXPAND_ROWS: usize = 64;
 /// # Safety
 /// As of the tiles, with all rows.
 #[inline(always)]
-pub(super) unsafe fn column_runs<S: Simd16>(matrix: &PackedMatrix, rows: usize, call: TileCall) {
+pub(super) unsafe fn column_runs<S: Simd16>(
+    matrix: &PackedMatrix,
+    rows: usize,
+    call: TileCall,
+    ahead: Option<Left<'_>>,
+) {
     let weight_type = matrix.weight_type();
     let Some(format) = BlockFormat::of(weight_type).filter(|_| rows > tile_rows::<S>(rows)) else {
         // SAFETY: the caller's promise.
-        return unsafe { tiles::<S>((weight_type, Quants::Packed), rows, &call) };
+        return unsafe { tiles::<S>((weight_type, Quants::Packed), rows, &call, None) };
     };
     let quants = if rows >= EXPAND_ROWS && format.is_spread() { Quants::Bytes } else { Quants::Packed };
     let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());
@@ -51,7 +57,7 @@ pub(super) unsafe fn column_runs<S: Simd16>(matrix: &PackedMatrix, rows: usize, 
                 digits: Strided { start: call.digits.start.add(first * width / BLOCK), ..call.digits },
                 ..call
             };
-            tiles::<S>((weight_type, quants), rows, &run);
+            tiles::<S>((weight_type, quants), rows, &run, ahead);
         }
     }
 }
@@ -61,16 +67,23 @@ pub(super) unsafe fn column_runs<S: Simd16>(matrix: &PackedMatrix, rows: usize, 
 /// # Safety
 /// As of the tiles, with all rows.
 #[inline(always)]
-unsafe fn tiles<S: Simd16>(weights: (WeightType, Quants), rows: usize, call: &TileCall) {
+unsafe fn tiles<S: Simd16>(
+    weights: (WeightType, Quants),
+    rows: usize,
+    call: &TileCall,
+    ahead: Option<Left<'_>>,
+) {
     let mut row = 0;
     while row < rows {
         let count = tile_rows::<S>(rows - row);
+        let lines = call.columns / BLOCK * BLOCK_LINES;
         // SAFETY: the caller's promise.
         unsafe {
             function::<S>(weights, count)(&TileCall {
                 digits: Strided { start: call.digits.row(row), ..call.digits },
                 floats: Strided { start: call.floats.row(row), ..call.floats },
                 out: call.out.add(row * PANEL_ROWS),
+                ahead: ahead.map_or(Stretch::NONE, |ahead| ahead.take(lines)),
                 ..*call
             });
         }

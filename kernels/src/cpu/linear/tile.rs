@@ -3,6 +3,7 @@
 
 use super::block_tile::{BlockTile, format_of};
 use super::dense_tile::DenseTile;
+use crate::cpu::ahead::Stretch;
 use crate::cpu::block::WeightType;
 use crate::cpu::digits::DigitBlock;
 use crate::cpu::simd::Simd16;
@@ -49,6 +50,8 @@ pub(super) struct TileCall {
     pub(super) floats: Strided<f32>,
     /// 32 results a row.
     pub(super) out: *mut f32,
+    /// Fetched by the way.
+    pub(super) ahead: Stretch,
 }
 
 /// The code of a tile.

@@ -11,6 +11,7 @@ use crate::cpu::pool::Team;
 use crate::cpu::rows::Rows;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
 use std::cell::UnsafeCell;
+use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
 /// What attention reads.
@@ -60,17 +61,21 @@ impl Cpu {
             slots: Shared(scratch.slots.as_mut_ptr().cast()),
             unit: self.isa.matrix_unit().filter(|_| batch.rows.iter().any(|row| row.is_prompt)),
         };
-        let next = AtomicUsize::new(0);
         let (isa, plan, buffers) = (self.isa, &scratch.plan, &scratch.buffers);
+        let next = AtomicUsize::new(plan.first(threads, threads).start);
         self.pool.run(&|team| {
             // SAFETY: `id` is this thread's own, see `ThreadBuffers`.
             let buffers = unsafe { &mut *buffers[team.id].0.get() };
-            isa.run(Units { call: &call, plan, next: &next, threads, buffers });
+            let first = plan.first(team.id, threads);
+            isa.run(Units { call: &call, plan, first, next: &next, threads, buffers });
             if plan.slots > 0 {
                 team.barrier();
                 isa.run(Merges { call: &call, cuts: &plan.cuts, team: &team });
             }
         });
+        // After the last layer comes the first one, with the next tokens of mostly the same sequences.
+        let layers = cache.shape().layers;
+        self.ahead.expect(cache.layer((layer + 1) % layers), batch, threads);
     }
 }
 
@@ -86,10 +91,11 @@ impl AttentionScratch {
     }
 }
 
-/// A region's first phase: units, taken from a common counter.
+/// A region's first phase: a thread's first units, then others, taken from a common counter.
 struct Units<'a> {
     call: &'a Call<'a>,
     plan: &'a Plan,
+    first: Range<usize>,
     next: &'a AtomicUsize,
     threads: usize,
     buffers: &'a mut Buffers,
@@ -104,13 +110,13 @@ impl Kernel for Units<'_> {
             // SAFETY: whoever has the code may use it.
             unsafe { (code.configure)() };
         }
-        let mut taken = 0..0;
+        let mut taken = self.first;
         loop {
             if taken.is_empty() {
                 taken = self.plan.take(self.next, self.threads);
             }
             let Some(index) = taken.next() else { break };
-            // SAFETY: `attention` checked the shapes and tables; the counter gives a unit to one thread,
+            // SAFETY: `attention` checked the shapes and tables; each unit is given to one thread,
             // and units differ in their output rows and heads, or in their slots.
             unsafe { run_unit::<S>(self.call, &self.plan.units[index], self.buffers) };
         }

@@ -95,6 +95,8 @@ impl Cpu {
         assert_eq!((gate.rows(), gate.columns()), (up.rows(), up.columns()), "shapes of gate and up");
         assert_eq!(out.width(), gate.rows(), "width of the gated output");
         self.multiply(input, None, Weights::Gated { gate, up, activation }, out);
+        // What comes until the next attention is half as much.
+        self.ahead.near();
     }
 
     /// The rows that keep the contract of blocks, and the wide ones.
@@ -127,7 +129,8 @@ impl Cpu {
         self.activations.reserve(copies, wide.count, width).expect("memory for a step's activations");
         out.set_rows(rows.count + wide.count);
         let call = Call { input, needs, memory: Memory::of(&mut self.activations, width), copies };
-        let (isa, unit, out) = (self.isa, self.isa.matrix_unit(), out.shared());
+        let (isa, ahead) = (self.isa, &self.ahead);
+        let (unit, out) = (isa.matrix_unit(), out.shared());
         self.pool.run(&|team| {
             let thread = (team.id, team.threads);
             let first = if is_shared { 0 } else { team.id * rows.count };
@@ -144,10 +147,18 @@ impl Cpu {
                 team.barrier();
             }
             if rows.count > 0 {
-                isa.run(Multiply { weights, rows, prepared: call.prepared(first), out, thread });
+                let ahead = ahead.left(rows.count, thread);
+                isa.run(Multiply { weights, rows, prepared: call.prepared(first), out, thread, ahead });
             }
             if let Some(code) = unit.filter(|_| wide.count > 0) {
-                isa.run(Multiply { weights, rows: wide, prepared: call.prepared_wide(code), out, thread });
+                isa.run(Multiply {
+                    weights,
+                    rows: wide,
+                    prepared: call.prepared_wide(code),
+                    out,
+                    thread,
+                    ahead: None,
+                });
             }
         });
     }
