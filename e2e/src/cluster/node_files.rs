@@ -35,7 +35,7 @@ impl Node<'_> {
         }
         for (name, text) in [
             ("containerd.toml", self.containerd()),
-            ("cni/10-bridge.conflist", format!("{:#}", self.pod_network())),
+            ("cni/10-ptp.conflist", format!("{:#}", self.pod_network())),
             ("kubelet.json", format!("{:#}", self.kubelet())),
             ("proxy.json", format!("{:#}", self.proxy())),
             ("hosts", format!("127.0.0.1 localhost\n{} {}\n", network::address(self.index), self.name())),
@@ -92,9 +92,10 @@ runtime_type = "io.containerd.runc.v2"
             "cniVersion": "1.0.0",
             "name": "pods",
             "plugins": [
+                // All packets are routed, also between pods of one node: where they meet on a bridge, rules apply to
+                // them only if the kernel has br_netfilter.
                 {
-                    "type": "bridge", "bridge": "cni0",
-                    "isGateway": true, "hairpinMode": true, "ipMasq": false,
+                    "type": "ptp", "ipMasq": false,
                     "ipam": {
                         "type": "host-local",
                         "ranges": [[{"subnet": network::pods(self.index)}]],
@@ -145,7 +146,6 @@ runtime_type = "io.containerd.runc.v2"
             "clientConnection": {"kubeconfig": self.certificates.join("proxy.conf")},
             "hostnameOverride": self.name(),
             "oomScoreAdj": 0,
-            "nftables": {"masqueradeAll": !is_bridge_filtered()},
             // These settings are of the whole machine, and refused to a namespace.
             "conntrack": {
                 "maxPerCore": 0, "min": 0,
@@ -153,12 +153,6 @@ runtime_type = "io.containerd.runc.v2"
             },
         })
     }
-}
-
-/// Whether packets between pods of one node, which meet on its bridge, pass the rules for services. Where not, an
-/// answer would go back by another name than the service's; then pods see the node's address, not the client's.
-fn is_bridge_filtered() -> bool {
-    Path::new("/proc/sys/net/bridge").exists()
 }
 
 #[cfg(test)]
@@ -179,7 +173,7 @@ mod tests {
         assert_eq!(json("kubelet.json")["resolvConf"], format!("{own}/resolv.conf"));
         assert_eq!(json("kubelet.json")["clusterDNS"][0], "10.96.0.10");
         assert_eq!(json("proxy.json")["hostnameOverride"], "node2");
-        let network = json("cni/10-bridge.conflist");
+        let network = json("cni/10-ptp.conflist");
         assert_eq!(network["plugins"][0]["ipam"]["ranges"][0][0]["subnet"], "10.88.2.0/24");
     }
 

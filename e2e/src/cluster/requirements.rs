@@ -10,7 +10,7 @@ use crate::debian::{self, Needed};
 /// Debian's programs and packages for nodes. Control planes with simulated nodes need none.
 const NODES: [Needed; 9] = [
     ("runc", "runc"),
-    ("/usr/lib/cni/bridge", "containernetworking-plugins"),
+    ("/usr/lib/cni/ptp", "containernetworking-plugins"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("conntrack", "conntrack"),
