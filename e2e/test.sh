@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must pass before a change lands. Words after the name go to `cargo test`.
 . "$(dirname "$0")/setup.sh" npm:npm runc:runc ip:iproute2 nft:nftables conntrack:conntrack iptables:iptables \
-  busybox:busybox-static g++:g++ /usr/lib/cni/ptp:containernetworking-plugins
+  ipset:ipset busybox:busybox-static g++:g++ /usr/lib/cni/ptp:containernetworking-plugins
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked
 cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings

@@ -66,6 +66,8 @@ pub(super) fn identities(api: Ipv4Addr, shape: Shape) -> Vec<Identity> {
     ];
     if let Shape::Nodes { .. } = shape {
         all.push(client("proxy", "system:kube-proxy".to_owned(), None));
+        // No role that every cluster has lets it read nodes, pods and policies, and nothing more.
+        all.push(client("firewall", "kube-router".to_owned(), Some("system:masters")));
         let nodes = shape.node_names();
         all.extend(nodes.map(|node| client(&node, format!("system:node:{node}"), Some("system:nodes"))));
     }
@@ -158,8 +160,12 @@ mod tests {
             "system:kube-scheduler -",
         ];
         assert_eq!(names(Shape::ControlPlane { nodes: 2 }), control_plane);
-        let nodes =
-            ["system:kube-proxy -", "system:node:node1 system:nodes", "system:node:node2 system:nodes"];
+        let nodes = [
+            "system:kube-proxy -",
+            "kube-router system:masters",
+            "system:node:node1 system:nodes",
+            "system:node:node2 system:nodes",
+        ];
         assert_eq!(names(Shape::Nodes { nodes: 2 }), [&control_plane[..], &nodes].concat());
     }
 

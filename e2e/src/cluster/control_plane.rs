@@ -9,7 +9,7 @@ use super::folders::Folders;
 use super::state::Shape;
 
 /// Services have addresses of this range; `dns.yaml` and the API server's certificate name two of them.
-const SERVICES: &str = "10.96.0.0/16";
+pub(super) const SERVICES: &str = "10.96.0.0/16";
 
 /// Where the programs listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -99,6 +99,18 @@ pub(super) const COREDNS: Module = Module {
     main: None,
 };
 
+/// Holds pods to NetworkPolicies, by iptables and ipset. kube-network-policies of the Kubernetes project would do so by
+/// rules that lead to user space, which not every kernel has (`CONFIG_NFT_QUEUE`).
+pub(super) const KUBE_ROUTER: Module = Module {
+    name: "kube-router",
+    path: "github.com/cloudnativelabs/kube-router/v2",
+    programs: &[("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router")],
+    tags: "",
+    go_mod: wrapper!("kube-router", "go.mod"),
+    go_sum: wrapper!("kube-router", "go.sum"),
+    main: None,
+};
+
 /// Turns monitors into a Prometheus' configuration; by `crds` it prints its API.
 pub(super) const PROMETHEUS_OPERATOR: Module = Module {
     name: "prometheus-operator",
@@ -140,7 +152,7 @@ pub(super) const PAUSE: Module = Module {
 pub(super) const CONTROL_PLANE: [&Module; 4] = [&ETCD, &KUBERNETES, &KWOK, &HELM];
 
 /// What nodes take beside it.
-pub(super) const NODES: [&Module; 3] = [&CONTAINERD, &COREDNS, &PAUSE];
+pub(super) const NODES: [&Module; 4] = [&CONTAINERD, &COREDNS, &KUBE_ROUTER, &PAUSE];
 
 /// What tests of monitors take beside it.
 pub(super) const MONITORING: [&Module; 2] = [&PROMETHEUS_OPERATOR, &PROMETHEUS];

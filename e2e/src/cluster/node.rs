@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::cgroups::Cgroups;
+use super::control_plane::SERVICES;
 use super::folders::{Folders, Name};
 use super::launch::Launcher;
 use super::network::{self, GATEWAY};
@@ -65,7 +66,7 @@ pub(super) fn start(launcher: &mut Launcher, index: u8, archives: &[PathBuf]) ->
 }
 
 fn environment(folders: &Folders, node: &Node<'_>) -> Vec<(&'static str, OsString)> {
-    let kubelet_config = node.certificates.join(format!("{}.conf", node.name()));
+    let config = |identity: &str| node.certificates.join(format!("{identity}.conf"));
     vec![
         ("NODE", node.name().into()),
         ("ADDRESS", network::address(node.index).to_string().into()),
@@ -74,7 +75,9 @@ fn environment(folders: &Folders, node: &Node<'_>) -> Vec<(&'static str, OsStrin
         ("CLUSTER", folders.root.clone().into()),
         ("BIN", folders.bin().into()),
         ("LOGS", folders.logs.clone().into()),
-        ("KUBELET_CONFIG", kubelet_config.into()),
+        ("KUBELET_CONFIG", config(&node.name()).into()),
+        ("FIREWALL_CONFIG", config("firewall").into()),
+        ("SERVICES", SERVICES.into()),
     ]
 }
 

@@ -2,7 +2,8 @@
 # node.sh join | run: one node, over the machine's own root but with its own mounts, network, host name, processes and
 # control groups. node.rs starts `join` under unshare(1) and has written the files of $FOLDER.
 # Writes nothing to the machine but in $CLUSTER: its root is read-only, /run, /tmp and /var/lib are in memory.
-# From the environment: NODE ADDRESS GATEWAY FOLDER CLUSTER BIN LOGS KUBELET_CONFIG NODE_GROUPS HIERARCHIES ARCHIVES.
+# From the environment: NODE ADDRESS GATEWAY FOLDER CLUSTER BIN LOGS KUBELET_CONFIG FIREWALL_CONFIG SERVICES NODE_GROUPS
+# HIERARCHIES ARCHIVES.
 set -euo pipefail
 
 if [ "$1" = join ]; then
@@ -92,6 +93,13 @@ for archive in $ARCHIVES; do ctr --namespace k8s.io images import "$archive" > /
 start proxy kube-proxy --config "$FOLDER/proxy.json"
 start kubelet kubelet --config "$FOLDER/kubelet.json" --kubeconfig "$KUBELET_CONFIG" --root-dir "$FOLDER/kubelet" \
   --cert-dir "$FOLDER/pki" --hostname-override "$NODE" --node-ip "$ADDRESS"
+# It reads its node when it starts, and ends where there is none yet.
+for _ in $(seq 200); do
+  kubectl --kubeconfig "$FIREWALL_CONFIG" get --raw "/api/v1/nodes/$NODE" > /dev/null 2>&1 && break
+  sleep .2
+done
+start firewall kube-router --kubeconfig "$FIREWALL_CONFIG" --hostname-override "$NODE" \
+  --run-router=false --run-service-proxy=false --service-cluster-ip-range "$SERVICES"
 # This is the first process of the node: it reaps what others leave, and all end with it.
 wait -n
 exit 1

@@ -8,13 +8,14 @@ use super::state::Shape;
 use crate::debian::{self, Needed};
 
 /// Debian's programs and packages for nodes. Control planes with simulated nodes need none.
-const NODES: [Needed; 9] = [
+const NODES: [Needed; 10] = [
     ("runc", "runc"),
     ("/usr/lib/cni/ptp", "containernetworking-plugins"),
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("conntrack", "conntrack"),
     ("iptables", "iptables"),
+    ("ipset", "ipset"),
     IMAGES[0],
     ("sysctl", "procps"),
     ("nsenter", "util-linux"),
