@@ -8,8 +8,10 @@ mod clients;
 mod crash;
 mod example;
 mod hub;
+mod network;
 mod objects;
 mod operator;
+mod policies;
 mod refusals;
 mod removal;
 mod replacement;
@@ -57,7 +59,9 @@ fn install(cluster: &Cluster) {
     install_api(cluster);
     let images = ["image.repository=registry.local/ostro-operator", "image.tag=dev"];
     let daemon = ["daemonImage.repository=registry.local/ostro", "daemonImage.tag=dev"];
-    let set = [images, daemon].concat().join(",");
+    // Held to its policy for all of the test.
+    let policy = ["networkPolicy.enabled=true"];
+    let set = [&images[..], &daemon, &policy].concat().join(",");
     let chart = format!("{CHARTS}/ostro-operator");
     let words = ["install", RELEASE, &chart, "--namespace", NAMESPACE, "--create-namespace", "--set", &set];
     helm(cluster, &[&words[..], &["--wait", "--timeout", "90s"]].concat());
@@ -99,6 +103,7 @@ fn models_are_served_on_real_nodes() {
         await_ready(&cluster, "chat");
         assert_eq!(pods(&cluster, "chat").len(), 2);
     });
+    step("pods reach, and are reached by, what policies say", || policies::check(&cluster, model));
     step("the openai package of Python, in a pod", || clients::openai(&cluster, model));
     step("kubectl ostro", || clients::kubectl_ostro(&cluster));
     step("a killed daemon starts again while the other answers", || crash::kill(&cluster));

@@ -8,6 +8,7 @@ use crate::support::{Cluster, await_until};
 
 pub(crate) const PYTHON: &str = "registry.local/python:1";
 const OSTRO: &str = "registry.local/ostro:dev";
+pub(crate) const BUSYBOX: &str = "registry.local/busybox:1";
 
 pub(crate) fn object(name: &str, spec: &Value) -> Value {
     json!({
@@ -16,21 +17,27 @@ pub(crate) fn object(name: &str, spec: &Value) -> Value {
     })
 }
 
-/// The quick start's model, which every node has on its disk.
+/// The quick start's model, which every node has on its disk. Held to its policy for all of the test.
 pub(crate) fn chat(model: &Path, sequences: u32) -> Value {
+    let mut spec = of_disk(model);
+    spec["runtime"] = json!({ "maxSeqs": sequences });
+    spec["networkPolicy"] = json!({ "enabled": true });
+    object("chat", &spec)
+}
+
+/// Nothing is downloaded.
+pub(crate) fn of_disk(model: &Path) -> Value {
     let file = model.file_name().unwrap().to_str().unwrap();
-    let spec = json!({
+    json!({
         "models": [{ "modelId": format!("/models/{file}") }],
         "pagedAttn": { "contextLen": 4096 },
-        "runtime": { "maxSeqs": sequences },
         // One that makes a short answer of the question that `kubectl ostro chat` asks.
         "global": { "seed": 1 },
         "volumes": [{
             "name": "models", "mountPath": "/models", "readOnly": true,
             "hostPath": { "path": model.parent().unwrap() },
         }],
-    });
-    object("chat", &spec)
+    })
 }
 
 /// A pod that runs to its end on a node, or on any.

@@ -92,6 +92,11 @@ impl Cluster {
         cache::root().unwrap().join("cluster/run").join(self.name).display().to_string()
     }
 
+    /// The namespace of the network between nodes and of what is outside of them.
+    pub fn network(&self) -> String {
+        format!("/run/netns/ostro-{}", self.name)
+    }
+
     /// With a text on standard input.
     pub fn kubectl_input(&self, words: &[&str], input: &str) -> Output {
         self.exec_input(&[&["kubectl"], words].concat(), input)
