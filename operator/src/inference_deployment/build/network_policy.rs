@@ -1,4 +1,4 @@
-//! In to the daemon's port; out to DNS and HTTPS, or only DNS when nothing is downloaded.
+//! In to the daemon's port; out to DNS and HTTPS, or to nothing where nothing is downloaded.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::networking::v1::{
