@@ -1,5 +1,6 @@
 //! The objects that are made: many, small, over some namespaces.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
@@ -48,12 +49,12 @@ pub(super) fn create_namespaces(api: &Api) -> Result<()> {
     })
 }
 
-pub(super) fn create(api: &Api, count: usize, max_seqs: u32) -> Result<()> {
-    let next = AtomicUsize::new(0);
+pub(super) fn create(api: &Api, indices: Range<usize>, max_seqs: u32) -> Result<()> {
+    let next = AtomicUsize::new(indices.start);
     let create_some = || -> Result<()> {
         loop {
             match next.fetch_add(1, Ordering::Relaxed) {
-                index if index < count => apply(api, index, max_seqs)?,
+                index if index < indices.end => apply(api, index, max_seqs)?,
                 _ => return Ok(()),
             }
         }

@@ -45,7 +45,7 @@ fn making(measured: &Measured) -> Vec<Row> {
     let cpu = full.cpu_seconds - empty.cpu_seconds;
     vec![
         Row::plain("objects", objects.to_string()).with(OBJECTS.to_string(), *objects >= OBJECTS),
-        Row::plain("until all were made", seconds(measured.created)),
+        Row::plain("until all but the first were made", seconds(measured.created)),
         Row::plain("until all were Ready, pods simulated", seconds(measured.ready)),
         Row::plain("reconciles an object until then", each(full.reconciles - empty.reconciles)),
         Row::plain("writes an object, as the operator counts", each(full.writes - empty.writes)),
@@ -60,8 +60,9 @@ fn making(measured: &Measured) -> Vec<Row> {
 }
 
 fn memory(measured: &Measured) -> Vec<Row> {
-    let Measured { objects, empty, full, restarted, .. } = measured;
-    let each = |bytes: u64| bytes.saturating_sub(empty.resident_bytes) as f64 / 1024.0 / *objects as f64;
+    let Measured { objects, empty, one, full, restarted, .. } = measured;
+    let each =
+        |bytes: u64| bytes.saturating_sub(one.resident_bytes) as f64 / 1024.0 / (*objects as f64 - 1.0);
     let target = || format!("≤ {KIB_PER_OBJECT_MAX} KiB");
     let row = |what: &str, bytes: u64| {
         let kib = each(bytes);
@@ -69,6 +70,7 @@ fn memory(measured: &Measured) -> Vec<Row> {
     };
     vec![
         Row::plain("memory (RSS) without objects", mib(empty.resident_bytes)),
+        Row::plain("memory with one Ready", mib(one.resident_bytes)),
         Row::plain("memory with all Ready", mib(full.resident_bytes)),
         row("memory an object", full.resident_bytes),
         row("memory an object after a restart", restarted.resident_bytes),
@@ -155,7 +157,8 @@ mod tests {
             objects: 1000,
             created: Duration::from_secs(20),
             ready: Duration::from_millis(90_500),
-            empty: reading(20 << 20, 0.5, 0.0),
+            empty: reading(18 << 20, 0.5, 0.0),
+            one: reading(20 << 20, 0.5, 1.0),
             full: Reading { writes: 6000.0, ..reading(30 << 20, 4.5, 7000.0) },
             making: Writes([("APPLY deployments".to_owned(), 6000)].into()),
             latencies: Latencies { of_event: milliseconds([60, 101]), of_sending: milliseconds([70, 120]) },
@@ -173,7 +176,9 @@ mod tests {
             "| until all were Ready, pods simulated | – | 90.5 s |  |",
             "| writes an object, as the API server counts | – | 6.00 |  |",
             "| processor time an object | – | 4.00 ms |  |",
-            "| memory an object | ≤ 10 KiB | 10.2 KiB | **missed** |",
+            "| memory (RSS) without objects | – | 18.0 MiB |  |",
+            "| memory with one Ready | – | 20.0 MiB |  |",
+            "| memory an object | ≤ 10 KiB | 10.3 KiB | **missed** |",
             "| memory an object after a restart | ≤ 10 KiB | 9.2 KiB | met |",
             "| from event to write of the Deployment, p50 | – | 60 ms |  |",
             "| from event to write of the Deployment, p99 | ≤ 100 ms | 101 ms | **missed** |",

@@ -32,10 +32,13 @@ pub(super) struct Bench<'a> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Measured {
     pub(super) objects: usize,
+    /// Until all but one, which was Ready before, were made, and Ready.
     pub(super) created: Duration,
     pub(super) ready: Duration,
     /// Without objects.
     pub(super) empty: Reading,
+    /// Once one is Ready and nothing more happens.
+    pub(super) one: Reading,
     /// Once all are Ready and nothing more happens.
     pub(super) full: Reading,
     pub(super) making: Writes,
@@ -69,8 +72,11 @@ impl Bench<'_> {
         eprintln!("making {} objects", self.objects);
         objects::create_namespaces(self.api)?;
         let before = self.writes()?;
+        objects::create(self.api, 0..1, 8)?;
+        observer.await_ready(1, READY_LIMIT)?;
+        measured.one = operator.settle(0.0, QUIET)?;
         let start = Instant::now();
-        objects::create(self.api, self.objects, 8)?;
+        objects::create(self.api, 1..self.objects, 8)?;
         measured.created = start.elapsed();
         let limit = READY_LIMIT + READY_LIMIT_EACH * u32::try_from(self.objects)?;
         observer.await_ready(self.objects, limit)?;
