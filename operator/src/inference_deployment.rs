@@ -188,6 +188,11 @@ fn refused(error: &ApplyError) -> Cause {
     let mut message = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
+        // What the API server says; kube adds how its answer looks in Rust.
+        if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+            message.push_str(&format!(": {}", status.message));
+            break;
+        }
         message.push_str(&format!(": {error}"));
         source = error.source();
     }

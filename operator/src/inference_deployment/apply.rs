@@ -237,6 +237,19 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_told_in_the_api_servers_words() {
+        let status = kube::core::Status {
+            message: "Deployment.apps \"a\" is invalid".to_owned(),
+            code: 422,
+            ..Default::default()
+        };
+        let source = kube::Error::Api(status.boxed());
+        let error = ApplyError::Apply { kind: ChildKind::Deployment, name: "a".to_owned(), source };
+        let cause = crate::inference_deployment::refused(&error);
+        assert_eq!(cause.message, "cannot apply Deployment a: Deployment.apps \"a\" is invalid");
+    }
+
+    #[test]
     fn an_overlay_keeps_what_was_not_asked_for() {
         let live =
             json!({ "a": { "b": 1, "server": 2 }, "list": [{ "name": "x", "added": true }], "cpu": "1" });
