@@ -9,8 +9,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use crate::cpu::attention::BatchView;
-use crate::cpu::attention::plan::{FEW_TOKENS, runs};
+use crate::cpu::attention::plan::{FEW_TOKENS, runs, share_at_once};
 use crate::cpu::kv_cache::LayerPages;
+use crate::cpu::pool::Line;
 
 /// Rows of a product from which it leaves memory idle.
 const ROWS: usize = 12;
@@ -26,15 +27,10 @@ pub(crate) struct Ahead {
     /// Of all sequences that generate, one after the other.
     blocks: Vec<u32>,
     /// Lines that each thread has taken.
-    taken: Vec<Count>,
+    taken: Vec<Line<AtomicUsize>>,
     /// Attention is near.
     is_near: bool,
 }
-
-/// Two lines: processors fetch them in pairs.
-#[derive(Default)]
-#[repr(align(128))]
-struct Count(AtomicUsize);
 
 impl Ahead {
     /// Once attention is near, products fetch what it reads for the batch in the layer of `pages`. The cache must have the
@@ -46,7 +42,7 @@ impl Ahead {
             let blocks = run.keys().div_ceil(pages.shape.block_size);
             self.blocks.extend(&batch.block_tables[run.sequence][..blocks]);
         }
-        self.taken.resize_with(threads, Count::default);
+        self.taken.resize_with(threads, Line::default);
         self.taken.iter_mut().for_each(|count| *count.0.get_mut() = 0);
     }
 
@@ -94,7 +90,7 @@ impl Left<'_> {
         let page_lines = shape.page_bytes().0 / 64;
         let taken = self.taken.load(Relaxed);
         let (count, line) = (taken / page_lines, taken % page_lines);
-        let first = self.blocks.len() * 2 * shape.kv_heads / (2 * threads);
+        let first = share_at_once(self.blocks.len() * 2 * shape.kv_heads, threads);
         let page =
             if count < first { id * first + count } else { first * threads + (count - first) * threads + id };
         let (head, is_value) = (page / 2 % shape.kv_heads, page % 2 == 1);

@@ -20,8 +20,9 @@ use affinity::Fit;
 use event::Event;
 
 /// Two lines: processors fetch them in pairs.
+#[derive(Default)]
 #[repr(align(128))]
-struct Line<T>(T);
+pub(crate) struct Line<T>(pub(crate) T);
 
 type Job = *const (dyn Fn(Team<'_>) + Sync);
 

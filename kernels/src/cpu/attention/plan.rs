@@ -108,7 +108,7 @@ impl Plan {
     /// The units that thread `id` does before it takes others from a counter, which starts where those of the last thread
     /// end: where all are short, always the same, so that they may wait in its cache.
     pub(crate) fn first(&self, id: usize, threads: usize) -> Range<usize> {
-        let share = if self.tiles == 0 { self.units.len() / (2 * threads) } else { 0 };
+        let share = if self.tiles == 0 { share_at_once(self.units.len(), threads) } else { 0 };
         id * share..(id + 1) * share
     }
 
@@ -118,7 +118,7 @@ impl Plan {
         let mut first = next.load(Ordering::Relaxed);
         while first < self.units.len() {
             let rest = self.units.len() - first;
-            let end = first + if first < self.tiles { 1 } else { (rest / (2 * threads)).max(1) };
+            let end = first + if first < self.tiles { 1 } else { share_at_once(rest, threads).max(1) };
             match next.compare_exchange_weak(first, end, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return first..end,
                 Err(now) => first = now,
@@ -158,6 +158,11 @@ impl Plan {
             }
         }
     }
+}
+
+/// What a thread takes at once of so much short work, so that all end together.
+pub(crate) fn share_at_once(rest: usize, threads: usize) -> usize {
+    rest / (2 * threads)
 }
 
 /// The most rows a unit has.
