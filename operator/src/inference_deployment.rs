@@ -185,8 +185,13 @@ fn invalid(problems: &Problems) -> Cause {
 }
 
 fn refused(error: &ApplyError) -> Cause {
+    Cause { reason: Reason::ApplyFailed, message: in_words(error) }
+}
+
+/// An error and its causes.
+fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
     let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(error) = source {
         // What the API server says; kube adds how its answer looks in Rust.
         if let Some(kube::Error::Api(status)) = error.downcast_ref() {
@@ -196,7 +201,7 @@ fn refused(error: &ApplyError) -> Cause {
         message.push_str(&format!(": {error}"));
         source = error.source();
     }
-    Cause { reason: Reason::ApplyFailed, message }
+    message
 }
 
 fn observe(

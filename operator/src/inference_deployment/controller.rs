@@ -84,9 +84,8 @@ async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Acti
 /// Waits longer after every failure of an object, and not as long as for the others.
 fn on_error(object: Arc<CachedObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let owner = object.object();
-    let chain = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
     let name = owner.name_any();
     let namespace = owner.namespace().unwrap_or_default();
-    tracing::warn!(namespace, name, "reconcile failed: {error}{chain}");
+    tracing::warn!(namespace, name, "reconcile failed: {}", super::in_words(error));
     Action::requeue(context.backoff.failed(&owner.uid().unwrap_or_default()))
 }
