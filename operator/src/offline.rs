@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
 use kube::api::DynamicObject;
-use ostro_config::Document;
 use ostro_config::manifest::{KIND, manifest_json};
+use ostro_config::{Document, Loaded};
 use ostro_crds::{InferenceDeployment, conform, crd_json};
 use serde::Serialize;
 
@@ -41,10 +41,10 @@ pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<()> {
 /// A manifest whose rules hold, and what pods would run; what does not hold tells its line.
 pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<(InferenceDeployment, Rendering)> {
     let (name, text) = text(path)?;
-    if let Err(problems) =
-        Document::parse_manifest(&name, &text).and_then(ostro_config::Loaded::from_document)
-    {
-        bail!("{problems}");
+    let daemon = Document::parse_manifest(&name, &text).and_then(Loaded::from_document);
+    let daemon = daemon.map_err(|problems| anyhow!("{problems}"))?;
+    for warning in warnings(&daemon) {
+        eprintln!("warning: {warning}");
     }
     let object = manifest_json(&name, &text).map_err(|problems| anyhow!("{problems}"))?;
     // The types below forgive what the API server does not.
@@ -58,6 +58,13 @@ pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<(InferenceDeploym
     let rendering = object.spec.validate().and_then(|valid| build::render(&object, &valid, &defaults));
     let rendering = rendering.map_err(|problems| anyhow!("{name}: {problems}"))?;
     Ok((object, rendering))
+}
+
+/// Of keys that are right, and that the daemon of this version refuses at its start; an image may have a later one.
+fn warnings(daemon: &Loaded) -> Vec<String> {
+    let problems = daemon.unsupported().err().map(|problems| problems.0).unwrap_or_default();
+    let told = |problem| format!("{problem}: pods of ostro {} do not start", env!("CARGO_PKG_VERSION"));
+    problems.iter().map(told).collect()
 }
 
 pub(crate) fn text(path: &Path) -> anyhow::Result<(String, String)> {
@@ -88,5 +95,23 @@ pub(crate) fn print(text: &str) -> anyhow::Result<()> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("cannot write"),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_that_no_daemon_has_yet_are_told_with_their_line() {
+        let text = "apiVersion: inference.ostro.dev/v1alpha1\nkind: InferenceDeployment\n\
+                    metadata: {name: m}\nspec:\n  models:\n  - modelId: a/b\n    arch: llama\n";
+        let of = |text: &str| {
+            warnings(&Document::parse_manifest("m.yaml", text).and_then(Loaded::from_document).unwrap())
+        };
+        let told = of(text);
+        assert!(told.len() == 1 && told[0].starts_with("m.yaml:7: "), "{told:?}");
+        assert!(told[0].contains("is not supported by this build: pods of ostro "), "{told:?}");
+        assert!(of(&text.replace("    arch: llama\n", "")).is_empty());
     }
 }
