@@ -23,7 +23,7 @@ use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
-use ostro_config::Problems;
+use ostro_config::{Problem, Problems};
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason};
 use serde_json::json;
 
@@ -76,8 +76,10 @@ impl ReconcileError {
     }
 }
 
+/// `unreadable` tells that the object's spec is not the one that was applied.
 pub(crate) async fn reconcile(
     owner: &InferenceDeployment,
+    unreadable: Option<&Problem>,
     context: &Context,
 ) -> Result<Action, ReconcileError> {
     // After a restart nothing is written again for want of knowing.
@@ -92,7 +94,10 @@ pub(crate) async fn reconcile(
         let status = observe(owner, context, Outcome::default(), (&live, &[]));
         write_status(owner, context, &status).await?;
     }
-    let rendered = owner.spec.validate().and_then(|valid| render(owner, &valid, &context.defaults));
+    let rendered = match unreadable {
+        Some(problem) => Err(Problems(vec![problem.clone()])),
+        None => owner.spec.validate().and_then(|valid| render(owner, &valid, &context.defaults)),
+    };
     let (mut outcome, failed) = match rendered {
         Err(problems) => (Outcome { cause: Some(invalid(&problems)), ..Outcome::default() }, None),
         Ok(rendered) => carry_out(owner, context, rendered).await,
@@ -185,7 +190,8 @@ fn invalid(problems: &Problems) -> Cause {
 }
 
 fn refused(error: &ApplyError) -> Cause {
-    Cause { reason: Reason::ApplyFailed, message: in_words(error) }
+    let reason = if error.is_of_the_spec() { Reason::InvalidConfig } else { Reason::ApplyFailed };
+    Cause { reason, message: in_words(error) }
 }
 
 /// An error and its causes.

@@ -26,6 +26,10 @@ use args::{Arguments, Command};
 
 pub use kubectl::kubectl_plugin;
 
+/// Of an answer that it cannot read kube's client warns with the whole of it, whatever it holds; the watch that asked
+/// says what is wrong.
+const LOGGED: &str = "info,kube=warn,kube_client::client=error";
+
 /// The program `ostro-operator`.
 pub fn operator() -> ExitCode {
     let result = match Arguments::parse().command {
@@ -44,7 +48,7 @@ pub fn operator() -> ExitCode {
 }
 
 fn start(args: args::RunArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
     tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     // It waits most of the time, and each thread that allocates has a heap of its own, with holes of its own.
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run::run(args))

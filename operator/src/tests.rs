@@ -8,11 +8,15 @@ mod monitoring;
 mod revisions;
 mod rights;
 mod stateful;
+mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{Request, Response};
 use futures::{FutureExt, StreamExt};
+use kube::Client;
+use kube::client::Body;
 use kube::runtime::events::{Recorder, Reporter};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -21,7 +25,7 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::discovery::Discovery;
 use crate::inference_deployment::build::Defaults;
-use crate::inference_deployment::children::{self, Scope};
+use crate::inference_deployment::children::{self, Scope, Watches};
 use crate::inference_deployment::daemons::{Daemons, Dial};
 use crate::inference_deployment::{Context, controller};
 use crate::metrics::Metrics;
@@ -39,33 +43,59 @@ struct Operator {
 impl Operator {
     /// Which reaches no daemon.
     fn start(api: &FakeApi, scope: Scope) -> Operator {
-        let refused = |_| std::future::ready(Err(std::io::ErrorKind::ConnectionRefused.into())).boxed();
-        Operator::start_with(api, scope, Arc::new(refused))
+        Operator::start_with(api, scope, no_daemon())
     }
 
     fn start_with(api: &FakeApi, scope: Scope, dial: Dial) -> Operator {
         let metrics = Metrics::new();
-        let client = api.client(&metrics);
-        let discovery = Discovery::new(client.clone(), metrics.clone());
-        let (children, watches) = children::watch(&client, &scope, &discovery);
-        let reporter =
-            Reporter { controller: "ostro-operator".to_owned(), instance: Some("test".to_owned()) };
-        let context = Arc::new(Context {
-            recorder: Recorder::new(client.clone(), reporter.clone()),
-            reporter,
-            client,
-            children,
-            defaults: Defaults { image: "ostro:1".to_owned() },
-            metrics: metrics.clone(),
-            backoff: Backoff::default(),
-            daemons: Daemons::new(dial, metrics.clone()),
-        });
+        let (context, watched) = prepare(api.client(&metrics), &metrics, &scope, dial);
         let running = context.clone();
         let task = tokio::spawn(async move {
-            controller::run(running, &scope, (watches, discovery), std::future::pending()).await;
+            controller::run(running, &scope, watched, std::future::pending()).await;
         });
         Operator { metrics, context, task }
     }
+}
+
+fn prepare(
+    client: Client,
+    metrics: &Metrics,
+    scope: &Scope,
+    dial: Dial,
+) -> (Arc<Context>, (Watches, Discovery)) {
+    let discovery = Discovery::new(client.clone(), metrics.clone());
+    let (children, watches) = children::watch(&client, scope, &discovery);
+    let reporter = Reporter { controller: "ostro-operator".to_owned(), instance: Some("test".to_owned()) };
+    let context = Context {
+        recorder: Recorder::new(client.clone(), reporter.clone()),
+        reporter,
+        client,
+        children,
+        defaults: Defaults { image: "ostro:1".to_owned() },
+        metrics: metrics.clone(),
+        backoff: Backoff::default(),
+        daemons: Daemons::new(dial, metrics.clone()),
+    };
+    (Arc::new(context), (watches, discovery))
+}
+
+fn no_daemon() -> Dial {
+    Arc::new(|_| std::future::ready(Err(std::io::ErrorKind::ConnectionRefused.into())).boxed())
+}
+
+/// Its terminating reconciles are waited for, and no list that cannot end.
+#[tokio::test(start_paused = true)]
+async fn an_operator_that_cannot_read_its_objects_stops_when_it_is_told() {
+    let failing = tower::service_fn(|_: Request<Body>| async {
+        let answer = Response::builder().status(500).body(Body::empty());
+        Ok::<_, kube::Error>(answer.unwrap())
+    });
+    let metrics = Metrics::new();
+    let client = Client::new(failing, "default");
+    let (context, watched) = prepare(client, &metrics, &Scope::Cluster, no_daemon());
+    let stopped = tokio::time::sleep(Duration::from_secs(60));
+    let running = controller::run(context, &Scope::Cluster, watched, stopped);
+    assert!(tokio::time::timeout(Duration::from_secs(61), running).await.is_ok());
 }
 
 /// As many as are reconciled at once.
@@ -135,7 +165,11 @@ fn make_ready_of(api: &FakeApi, resource: &str) {
 }
 
 fn condition(api: &FakeApi, kind: &str) -> Option<Value> {
-    let object = api.get(GROUP, "inferencedeployments", "m")?;
+    condition_of(api, "m", kind)
+}
+
+fn condition_of(api: &FakeApi, name: &str, kind: &str) -> Option<Value> {
+    let object = api.get(GROUP, "inferencedeployments", name)?;
     let conditions = object["status"]["conditions"].as_array()?.clone();
     conditions.into_iter().find(|condition| condition["type"] == kind)
 }

@@ -32,6 +32,11 @@ pub(crate) enum ApplyError {
 }
 
 impl ApplyError {
+    /// The API server finds what was made of the spec wrong, whenever it is asked.
+    pub(crate) fn is_of_the_spec(&self) -> bool {
+        matches!(self, ApplyError::Apply { source: kube::Error::Api(status), .. } if status.code == 422)
+    }
+
     /// An apply makes what it does not find, so that only the API itself can be missing.
     fn tells_of_no_api(&self) -> bool {
         matches!(self, ApplyError::Apply { kind, source: kube::Error::Api(status), .. }
@@ -218,6 +223,7 @@ pub(crate) fn overlay(live: &Value, wanted: &Value) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ostro_crds::Reason;
     use serde_json::json;
 
     #[test]
@@ -238,15 +244,15 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_api_servers_words() {
-        let status = kube::core::Status {
-            message: "Deployment.apps \"a\" is invalid".to_owned(),
-            code: 422,
-            ..Default::default()
-        };
-        let source = kube::Error::Api(status.boxed());
-        let error = ApplyError::Apply { kind: ChildKind::Deployment, name: "a".to_owned(), source };
-        let cause = crate::inference_deployment::refused(&error);
-        assert_eq!(cause.message, "cannot apply Deployment a: Deployment.apps \"a\" is invalid");
+        for (code, reason) in [(422, Reason::InvalidConfig), (403, Reason::ApplyFailed)] {
+            let message = "Deployment.apps \"a\" is invalid".to_owned();
+            let status = kube::core::Status { message, code, ..Default::default() };
+            let source = kube::Error::Api(status.boxed());
+            let error = ApplyError::Apply { kind: ChildKind::Deployment, name: "a".to_owned(), source };
+            let cause = crate::inference_deployment::refused(&error);
+            let expected = "cannot apply Deployment a: Deployment.apps \"a\" is invalid";
+            assert_eq!((cause.reason, cause.message.as_str()), (reason, expected));
+        }
     }
 
     #[test]

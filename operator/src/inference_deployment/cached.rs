@@ -37,6 +37,7 @@ macro_rules! resource_as {
 
 mod object;
 mod pod;
+mod sent;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -50,7 +51,8 @@ use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::apply::{contains, is_unchanged};
 use super::build::{ChildKind, HASH_ANNOTATION, content_hash};
@@ -59,12 +61,13 @@ use super::store::Shown;
 
 pub(crate) use object::CachedObject;
 pub(crate) use pod::{CachedPod, KeptPod};
+use sent::SentMetadata;
 pub(crate) use text::Packer;
 use text::Text;
 
 /// One of the operator's own objects, as a watch shows it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(from = "DynamicObject")]
+#[serde(try_from = "Box<RawValue>")]
 pub(crate) struct Cached {
     /// Only what watches and owners go by.
     metadata: ObjectMeta,
@@ -93,6 +96,25 @@ struct Checked {
     wanted: u64,
     /// Of the pod template that was wanted; none for kinds without one.
     template: Option<u64>,
+}
+
+/// What anybody labelled as the operator's may be deeper than JSON is read: of that there is metadata, and nothing else.
+impl TryFrom<Box<RawValue>> for Cached {
+    type Error = serde_json::Error;
+
+    fn try_from(sent: Box<RawValue>) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Sent {
+            metadata: SentMetadata,
+        }
+        match serde_json::from_str::<DynamicObject>(sent.get()) {
+            Ok(object) => Ok(object.into()),
+            Err(_) => {
+                let Sent { metadata } = serde_json::from_str(sent.get())?;
+                Ok(DynamicObject { types: None, metadata: metadata.into(), data: json!({}) }.into())
+            }
+        }
+    }
 }
 
 impl From<DynamicObject> for Cached {

@@ -179,6 +179,11 @@ impl Children {
         self.ready.get_or_try_init(|| self.wait_alone()).await.copied()
     }
 
+    /// Whether anybody has found it so.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.initialized()
+    }
+
     async fn wait_alone(&self) -> Result<(), RecvError> {
         for store in self.stores.values() {
             store.wait_until_ready().await?;

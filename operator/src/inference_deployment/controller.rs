@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
-use kube::runtime::controller::{Action, Config};
+use futures::{FutureExt, StreamExt};
+use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Resource, ResourceExt};
 use ostro_crds::Reason;
@@ -21,21 +21,25 @@ const CONCURRENCY: u16 = 16;
 /// Changes that come together lead to one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
-/// Runs until `shutdown`; reconciles that run are finished.
+/// That reconciles have to finish: less than Kubernetes lets a pod stop in.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Runs until `shutdown`; reconciles that run are finished, if they do in time.
 pub(crate) async fn run(
     context: Arc<Context>,
     scope: &Scope,
     (watches, discovery): (Watches, Discovery),
-    shutdown: impl Future<Output = ()> + Send + Sync + 'static,
+    shutdown: impl Future<Output = ()> + Send + 'static,
 ) {
     let objects = scope.api::<CachedObject>(&context.client);
     let (store, writer) = reflector::store();
     let mut packer = Packer::default();
     let changes = watcher(objects, watcher::Config::default().page_size(PAGE));
     let changes = changes.modify(move |object: &mut CachedObject| object.pack(&mut packer)).reflect(writer);
+    let shutdown = shutdown.boxed().shared();
     let mut controller = Controller::for_stream(changes.applied_objects(), store.clone())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-        .graceful_shutdown_on(shutdown)
+        .graceful_shutdown_on(shutdown.clone())
         .reconcile_all_on(context.children.turns())
         .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
     for (kind, changes) in watches.children {
@@ -49,13 +53,25 @@ pub(crate) async fn run(
     let metrics = context.metrics.clone();
     let objects = store.clone();
     let results = controller.run(traced, on_error, context.clone());
-    let results = results.for_each(|_| {
+    let results = results.for_each(|result| {
+        if let Err(controller::Error::QueueError(error)) = &result {
+            tracing::warn!("a watch failed; it is tried again: {}", super::in_words(error));
+        }
         metrics.objects.set(store.len() as i64);
         std::future::ready(())
     });
     let is_wanted = |kind| objects.find(|object| object.monitor == Some(kind)).is_some();
+    let overdue = async {
+        shutdown.await;
+        // The watches are polled no more: what waits for their first lists would wait for ever.
+        if store.wait_until_ready().now_or_never().is_some() && context.children.is_ready() {
+            tokio::time::sleep(STOP_LIMIT).await;
+            tracing::warn!("reconciles do not end in {} s; they are left", STOP_LIMIT.as_secs());
+        }
+    };
     tokio::select! {
         () = results => {}
+        () = overdue => {}
         never = discovery.run(is_wanted) => match never {},
     }
 }
@@ -72,7 +88,8 @@ async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Acti
     );
     let started = Instant::now();
     context.metrics.running.inc();
-    let result = reconcile(&owner, &context).instrument(span).await;
+    let unreadable = object.unreadable.as_deref();
+    let result = reconcile(&owner, unreadable, &context).instrument(span).await;
     context.metrics.running.dec();
     if result.is_ok() {
         context.backoff.succeeded(&owner.uid().unwrap_or_default());

@@ -2,9 +2,12 @@
 //! them at once.
 
 use kube::core::ObjectMeta;
-use ostro_crds::{InferenceDeployment, Reason};
+use ostro_config::{Place, Problem};
+use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use super::sent::SentMetadata;
 use super::short;
 use super::text::{Packer, Text};
 use crate::inference_deployment::build::{ChildKind, monitor_kind};
@@ -12,9 +15,19 @@ use crate::inference_deployment::status::pending_reason;
 
 /// Written by `kubectl apply` for itself, and as large as the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Names of a field that are told; what lies deeper says no more.
+const PATH_MAX: usize = 8;
+
+/// As the API server sends it.
+#[derive(Deserialize)]
+struct Sent {
+    metadata: SentMetadata,
+    spec: Option<Box<RawValue>>,
+    status: Option<Box<RawValue>>,
+}
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(from = "InferenceDeployment")]
+#[serde(from = "Sent")]
 pub(crate) struct CachedObject {
     metadata: ObjectMeta,
     text: Text,
@@ -22,18 +35,53 @@ pub(crate) struct CachedObject {
     pub(crate) monitor: Option<ChildKind>,
     /// Why its template waits, as its status says.
     pub(crate) pending: Option<Reason>,
+    /// What the schema lets through and the spec's types cannot read. Then there is no spec but its replicas.
+    pub(crate) unreadable: Option<Box<Problem>>,
 }
 
-impl From<InferenceDeployment> for CachedObject {
-    fn from(mut object: InferenceDeployment) -> Self {
-        object.metadata.managed_fields = None;
-        if let Some(annotations) = &mut object.metadata.annotations {
+impl From<Sent> for CachedObject {
+    fn from(Sent { metadata, spec, status }: Sent) -> Self {
+        let mut metadata: ObjectMeta = metadata.into();
+        if let Some(annotations) = &mut metadata.annotations {
             annotations.remove(LAST_APPLIED);
         }
-        let text = serde_json::to_string(&object).expect("it came as JSON").into();
+        let text = |json: &Option<Box<RawValue>>| json.as_ref().map_or("null", |json| json.get()).to_owned();
+        let (spec, unreadable) = match read_spec(&text(&spec)) {
+            Ok(spec) => (spec, None),
+            Err(problem) => (replicas_of(&text(&spec)), Some(Box::new(problem))),
+        };
+        // The operator writes it anew.
+        let status: Option<InferenceDeploymentStatus> =
+            serde_json::from_str(&text(&status)).unwrap_or_default();
+        let object = InferenceDeployment { metadata, spec, status };
+        let text = serde_json::to_string(&object).expect("the types are JSON").into();
         let (monitor, pending) = (monitor_kind(&object.spec), pending_reason(&object));
-        CachedObject { metadata: short(&object.metadata), text, monitor, pending }
+        CachedObject { metadata: short(&object.metadata), text, monitor, pending, unreadable }
     }
+}
+
+fn read_spec(json: &str) -> Result<InferenceDeploymentSpec, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let names = error.path().iter().take(PATH_MAX).map(|name| format!(".{name}"));
+        let key = format!("spec{}", names.collect::<String>());
+        Problem {
+            place: Place::Default,
+            key,
+            value: None,
+            message: format!("cannot be read: {}", error.inner()),
+        }
+    })
+}
+
+/// For a status that counts pods as they are wanted.
+fn replicas_of(json: &str) -> InferenceDeploymentSpec {
+    #[derive(Default, Deserialize)]
+    struct Spec {
+        replicas: Option<i32>,
+    }
+    let Spec { replicas } = serde_json::from_str(json).unwrap_or_default();
+    InferenceDeploymentSpec { replicas, ..InferenceDeploymentSpec::default() }
 }
 
 impl CachedObject {
