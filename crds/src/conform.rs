@@ -8,6 +8,7 @@ use regex::Regex;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
+use crate::bounds::IN_WORDS;
 use crate::cluster::DURATION;
 use crate::crd::crd_json;
 use crate::validate::cluster_messages::NOT_A_DURATION;
@@ -35,6 +36,7 @@ fn object_schema() -> Value {
     let mut metadata = settings.into_generator().into_root_schema_for::<ObjectMeta>().to_value();
     metadata["properties"]["managedFields"] = json!({ "type": "array" });
     let fields = &mut schema["properties"];
+    metadata["properties"]["name"] = fields["metadata"]["properties"]["name"].take();
     fields["metadata"] = metadata;
     fields["apiVersion"] = json!({ "type": "string" });
     fields["kind"] = json!({ "type": "string" });
@@ -136,9 +138,13 @@ fn broken_text(schema: &Value, text: &str) -> Option<String> {
     }
     let pattern = schema["pattern"].as_str()?;
     let is_match = Regex::new(pattern).expect("a test compiles all of the CRD's").is_match(text);
-    let wanted =
-        if pattern == DURATION { NOT_A_DURATION.to_owned() } else { format!("must match {pattern}") };
-    (!is_match).then_some(wanted)
+    (!is_match).then(|| in_words(pattern))
+}
+
+fn in_words(pattern: &str) -> String {
+    let mut known = IN_WORDS.into_iter().chain([(DURATION, NOT_A_DURATION)]);
+    let found = known.find(|(known, _)| *known == pattern);
+    found.map_or_else(|| format!("must match {pattern}"), |(_, words)| words.to_owned())
 }
 
 fn broken_range(schema: &Value, number: f64) -> Option<String> {

@@ -4,6 +4,7 @@ use kube::CustomResourceExt;
 use serde_json::{Value, json};
 
 use crate::InferenceDeployment;
+use crate::bounds::tighten;
 use crate::rules::rules;
 
 /// `kubectl apply` keeps the object in an annotation of at most this size.
@@ -28,6 +29,7 @@ const KUBERNETES_TYPES: [&str; 11] = [
 pub fn crd_json() -> Value {
     let mut crd = serde_json::to_value(InferenceDeployment::crd()).expect("a CRD is JSON");
     let schema = &mut crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    tighten(schema);
     let spec = &mut schema["properties"]["spec"];
     spec["x-kubernetes-validations"] =
         rules().into_iter().map(|rule| json!({ "rule": rule.rule, "message": rule.message })).collect();

@@ -4,9 +4,11 @@
 //! as they were written. Never knows a Kubernetes client.
 #![forbid(unsafe_code)]
 
+mod bounds;
 mod cluster;
 mod conform;
 mod crd;
+mod pods;
 mod quantity;
 mod rules;
 mod schema;
@@ -20,6 +22,7 @@ pub use cluster::{
 };
 pub use conform::conform;
 pub use crd::{CRD_BYTES_MAX, crd_json};
+pub use pods::MOUNT_PATHS;
 pub use quantity::quantity;
 pub use spec::{InferenceDeployment, InferenceDeploymentSpec};
 pub use status::{ConditionType, InferenceDeploymentStatus, ModelState, ModelStatus, Phase, Reason};

@@ -5,6 +5,7 @@ use ostro_config::keys::{Key, Kind, key, keys};
 use ostro_config::manifest::in_manifest;
 use ostro_config::{messages, to_camel};
 
+use crate::pods;
 use crate::validate::cluster_messages as cluster;
 
 /// One of the spec's `x-kubernetes-validations`.
@@ -18,6 +19,7 @@ pub(crate) fn rules() -> Vec<CelRule> {
     let mut rules: Vec<CelRule> = keys().iter().flat_map(partner_rules).collect();
     rules.extend(daemon_rules());
     rules.extend(cluster_rules());
+    rules.extend(pods::cel_rules());
     rules.extend(monitoring_rules());
     rules.extend(per_replica_rules());
     rules
@@ -160,7 +162,7 @@ fn cluster_rules() -> Vec<CelRule> {
         ),
         rule(
             "!(has(self.server) && has(self.server.host)) || !(self.server.host in ['localhost', '::1'] || \
-             self.server.host.startsWith('127.'))",
+             self.server.host.startsWith('127.') || self.server.host.startsWith('::ffff:127.'))",
             "server.host",
             cluster::LOOPBACK,
         ),

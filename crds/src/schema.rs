@@ -69,6 +69,12 @@ pub(crate) fn pod_template_patch(_: &mut SchemaGenerator) -> Schema {
     as_schema(json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true }))
 }
 
+/// Of a type of Kubernetes.
+pub(crate) fn field_names<T: JsonSchema>() -> Vec<String> {
+    let schema = SchemaSettings::default().into_generator().into_root_schema_for::<T>().to_value();
+    schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
+}
+
 fn as_schema(value: Value) -> Schema {
     Schema::try_from(value).expect("an object is a schema")
 }

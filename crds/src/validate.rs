@@ -7,6 +7,7 @@ use ostro_config::{Document, Loaded, Place, Problem, Problems};
 use serde_json::{Map, Value};
 
 use crate::cluster::{Cache, CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
+use crate::pods;
 use crate::quantity::quantity;
 use crate::spec::InferenceDeploymentSpec;
 
@@ -53,6 +54,7 @@ impl InferenceDeploymentSpec {
         };
         problems.extend(self.cluster_problems());
         problems.extend(self.monitoring_problems());
+        problems.extend(pods::broken(self).into_iter().map(|(field, message)| problem(field, message)));
         match daemon {
             Ok(daemon) if problems.is_empty() => Ok(ValidSpec { daemon }),
             _ => Err(Problems(problems)),
@@ -97,7 +99,8 @@ impl InferenceDeploymentSpec {
         let token_source = text(&self.global, "tokenSource");
         let names: BTreeSet<&str> = self.volumes.iter().map(|volume| volume.volume.name.as_str()).collect();
         let is_literal = token_source.as_ref().is_some_and(|source| source.starts_with("literal:"));
-        let is_loopback = host.starts_with("127.") || ["localhost", "::1"].contains(&host.as_str());
+        let is_loopback = ["127.", "::ffff:127."].iter().any(|start| host.starts_with(start))
+            || ["localhost", "::1"].contains(&host.as_str());
         [
             ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),
             ("cache.volume.size", NO_SIZE, self.cache.as_ref().is_some_and(Cache::has_no_size)),

@@ -32,7 +32,7 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec, pod: &PodTemp
 /// Whether a rollout starts pods before those go that they replace.
 pub(crate) fn needs_spare(spec: &InferenceDeploymentSpec) -> bool {
     let surge = strategy(spec).rolling_update.and_then(|update| update.max_surge);
-    surge.is_some_and(|surge| ![IntOrString::Int(0), IntOrString::String("0%".to_owned())].contains(&surge))
+    surge.is_some_and(|surge| !is_nothing(&surge))
 }
 
 fn strategy(spec: &InferenceDeploymentSpec) -> DeploymentStrategy {
@@ -41,15 +41,24 @@ fn strategy(spec: &InferenceDeploymentSpec) -> DeploymentStrategy {
         Some(RolloutStrategy::Recreate) => {
             DeploymentStrategy { type_: Some("Recreate".to_owned()), rolling_update: None }
         }
-        Some(RolloutStrategy::RollingUpdate) | None => DeploymentStrategy {
-            type_: Some("RollingUpdate".to_owned()),
-            rolling_update: Some(RollingUpdateDeployment {
-                max_surge: Some(rollout.max_surge.unwrap_or(IntOrString::Int(1))),
-                // Nobody loses a replica before its successor answers.
-                max_unavailable: Some(rollout.max_unavailable.unwrap_or(IntOrString::Int(0))),
-            }),
-        },
+        Some(RolloutStrategy::RollingUpdate) | None => {
+            let surge = rollout.max_surge.unwrap_or(IntOrString::Int(1));
+            // Nobody loses a replica before its successor answers, where there is room for both.
+            let unavailable = if is_nothing(&surge) { 1 } else { 0 };
+            let unavailable = rollout.max_unavailable.unwrap_or(IntOrString::Int(unavailable));
+            DeploymentStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                rolling_update: Some(RollingUpdateDeployment {
+                    max_surge: Some(surge),
+                    max_unavailable: Some(unavailable),
+                }),
+            }
+        }
     }
+}
+
+fn is_nothing(amount: &IntOrString) -> bool {
+    [IntOrString::Int(0), IntOrString::String("0%".to_owned())].contains(amount)
 }
 
 #[cfg(test)]
@@ -66,6 +75,7 @@ mod tests {
             (json!({ "maxSurge": "25%" }), true),
             (json!({ "maxSurge": 0, "maxUnavailable": 1 }), false),
             (json!({ "maxSurge": "0%", "maxUnavailable": 1 }), false),
+            (json!({ "maxSurge": 0 }), false),
             (json!({ "strategy": "Recreate" }), false),
         ];
         for (rollout, expected) in cases {

@@ -1,0 +1,221 @@
+//! The rules that Kubernetes has between a pod's fields, told when an object is applied: as CEL, and as `validate` has
+//! them. A test holds both to the same verdicts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ResourceRequirements, Volume};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::quantity::quantity;
+use crate::rules::CelRule;
+use crate::schema::field_names;
+use crate::spec::{ExtraVolume, InferenceDeploymentSpec};
+
+/// Where the operator mounts its own volumes.
+pub const MOUNT_PATHS: [&str; 4] = ["/etc/ostro", "/var/cache/ostro", "/tmp", "/dev/shm"];
+/// Variables by which the daemon and hub libraries are given a token.
+const TOKENS: [&str; 2] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
+
+const STUCK: &str = "must not have both maxSurge and maxUnavailable 0: no pod could be replaced";
+const ABOVE_LIMIT: &str = "must not be above resources.limits";
+const NOT_WHOLE: &str = "must be whole, and the same in resources.limits, for devices";
+const SAME_VARIABLE: &str = "must not have a name twice";
+const TWO_VALUES: &str = "must not have both value and valueFrom";
+const ONE_ORIGIN: &str = "must have exactly one source";
+const TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";
+const ONE_SOURCE: &str = "must have exactly one source each, such as emptyDir";
+const SAME_PATH: &str = "must not have a mountPath twice";
+const RESERVED_PATH: &str =
+    "must not take the operator's paths: /etc/ostro, /var/cache/ostro, /tmp, /dev/shm";
+const UPWARDS: &str = "must not have ..";
+
+/// Fields of `ExtraVolume` that are no sources.
+const VOLUME_FIELDS: [&str; 3] = ["name", "mountPath", "readOnly"];
+
+pub(crate) fn cel_rules() -> Vec<CelRule> {
+    let rule =
+        |rule: String, field: &str, message: &str| CelRule { rule, message: format!("{field} {message}") };
+    let each = |list: &str, item: &str, holds: &str| {
+        format!("!has(self.{list}) || self.{list}.all({item}, {holds})")
+    };
+    let zero =
+        |field: &str| format!("has(self.rollout.{field}) && string(self.rollout.{field}) in ['0', '0%']");
+    let has_each = |of: &str, names: &[String]| {
+        let set: Vec<String> = names.iter().map(|name| format!("has({of}.{name})")).collect();
+        format!("size([{}].filter(x, x)) == 1", set.join(", "))
+    };
+    let quoted = |texts: &[&str], behind: &str| {
+        texts.iter().map(|text| format!("'{text}{behind}'")).collect::<Vec<_>>().join(", ")
+    };
+    let paths = [quoted(&MOUNT_PATHS, ""), quoted(&MOUNT_PATHS, "/")].join(", ");
+    let sources: Vec<String> =
+        field_names::<Volume>().into_iter().filter(|name| !VOLUME_FIELDS.contains(&name.as_str())).collect();
+    let origins = has_each("e.valueFrom", &field_names::<EnvVarSource>());
+    vec![
+        rule(
+            format!("!has(self.rollout) || !({} && {})", zero("maxSurge"), zero("maxUnavailable")),
+            "rollout",
+            STUCK,
+        ),
+        rule(
+            "!has(self.resources) || !has(self.resources.requests) || !has(self.resources.limits) || \
+             self.resources.requests.all(r, !(r in self.resources.limits) || \
+             quantity(string(self.resources.requests[r])).compareTo(\
+             quantity(string(self.resources.limits[r]))) <= 0)"
+                .to_owned(),
+            "resources.requests",
+            ABOVE_LIMIT,
+        ),
+        rule(each("env", "e", "self.env.exists_one(f, f.name == e.name)"), "env", SAME_VARIABLE),
+        rule(each("env", "e", "!has(e.value) || e.value == '' || !has(e.valueFrom)"), "env", TWO_VALUES),
+        rule(each("env", "e", &format!("!has(e.valueFrom) || {origins}")), "env.valueFrom", ONE_ORIGIN),
+        rule(
+            each(
+                "env",
+                "e",
+                &format!("!(e.name in [{}]) || !has(e.value) || e.value == ''", quoted(&TOKENS, "")),
+            ),
+            "env",
+            TOKEN,
+        ),
+        rule(each("volumes", "v", &has_each("v", &sources)), "volumes", ONE_SOURCE),
+        rule(
+            each("volumes", "v", "self.volumes.exists_one(w, w.mountPath == v.mountPath)"),
+            "volumes",
+            SAME_PATH,
+        ),
+        rule(each("volumes", "v", &format!("!(v.mountPath in [{paths}])")), "volumes", RESERVED_PATH),
+        rule(
+            each("volumes", "v", "!has(v.hostPath) || !v.hostPath.path.contains('..')"),
+            "volumes.hostPath.path",
+            UPWARDS,
+        ),
+        rule(
+            "!has(self.cache) || !has(self.cache.hostPath) || !self.cache.hostPath.path.contains('..')"
+                .to_owned(),
+            "cache.hostPath.path",
+            UPWARDS,
+        ),
+    ]
+}
+
+/// Fields with what is wrong of them.
+pub(crate) fn broken(spec: &InferenceDeploymentSpec) -> Vec<(&'static str, &'static str)> {
+    let path = |path: &str| path.contains("..");
+    let host_path = spec.cache.as_ref().and_then(|cache| cache.host_path.as_ref());
+    let has_host_path =
+        |volume: &ExtraVolume| volume.volume.host_path.as_ref().is_some_and(|host| path(&host.path));
+    let resources = spec.resources.clone().unwrap_or_default();
+    let is_stuck = spec.rollout.as_ref().is_some_and(|rollout| {
+        [&rollout.max_surge, &rollout.max_unavailable]
+            .iter()
+            .all(|amount| amount.as_ref().is_some_and(is_zero))
+    });
+    [
+        ("rollout", STUCK, is_stuck),
+        ("resources.requests", ABOVE_LIMIT, is_above(&resources)),
+        ("resources.requests", NOT_WHOLE, has_odd_devices(&resources)),
+        ("env", SAME_VARIABLE, is_double(spec.env.iter().map(|variable| variable.name.as_str()))),
+        ("env", TWO_VALUES, spec.env.iter().any(|one| has_value(one) && one.value_from.is_some())),
+        (
+            "env.valueFrom",
+            ONE_ORIGIN,
+            spec.env.iter().filter_map(|one| one.value_from.as_ref()).any(|from| fields_set(from, &[]) != 1),
+        ),
+        ("env", TOKEN, spec.env.iter().any(|one| has_value(one) && TOKENS.contains(&one.name.as_str()))),
+        ("volumes", ONE_SOURCE, spec.volumes.iter().any(|one| fields_set(one, &VOLUME_FIELDS) != 1)),
+        ("volumes", SAME_PATH, is_double(spec.volumes.iter().map(|one| one.mount_path.as_str()))),
+        ("volumes", RESERVED_PATH, spec.volumes.iter().any(takes_path)),
+        ("volumes.hostPath.path", UPWARDS, spec.volumes.iter().any(has_host_path)),
+        ("cache.hostPath.path", UPWARDS, host_path.is_some_and(|host| path(&host.path))),
+    ]
+    .into_iter()
+    .filter(|(_, _, is_broken)| *is_broken)
+    .map(|(field, message, _)| (field, message))
+    .collect()
+}
+
+fn is_zero(amount: &IntOrString) -> bool {
+    match amount {
+        IntOrString::Int(number) => *number == 0,
+        IntOrString::String(text) => text == "0%",
+    }
+}
+
+type Amounts = BTreeMap<String, Quantity>;
+
+fn both(resources: &ResourceRequirements) -> (Amounts, Amounts) {
+    (resources.requests.clone().unwrap_or_default(), resources.limits.clone().unwrap_or_default())
+}
+
+fn is_above(resources: &ResourceRequirements) -> bool {
+    let (requests, limits) = both(resources);
+    requests.iter().any(|(name, request)| {
+        let limit = limits.get(name).and_then(|limit| quantity(&limit.0));
+        matches!((quantity(&request.0), limit), (Some(request), Some(limit)) if request > limit)
+    })
+}
+
+/// Of resources with a vendor's name no part can be had, and none be lent to others. Not as CEL, whose cost grows with
+/// the longest name that a map could have.
+fn has_odd_devices(resources: &ResourceRequirements) -> bool {
+    let (requests, limits) = both(resources);
+    let is_device = |name: &str| name.contains('/') && !name.contains("kubernetes.io/");
+    let is_part = |amount: &Quantity| quantity(&amount.0).is_none_or(|amount| amount.fract() != 0.0);
+    let mut devices = requests.iter().chain(&limits).filter(|(name, _)| is_device(name));
+    devices.any(|(name, amount)| {
+        let lacks_limit = !limits.contains_key(name);
+        let differs = requests.get(name).is_some_and(|request| {
+            limits.get(name).is_some_and(|limit| quantity(&request.0) != quantity(&limit.0))
+        });
+        is_part(amount) || lacks_limit || differs
+    })
+}
+
+fn has_value(variable: &EnvVar) -> bool {
+    variable.value.as_ref().is_some_and(|value| !value.is_empty())
+}
+
+fn takes_path(volume: &ExtraVolume) -> bool {
+    let path = volume.mount_path.as_str();
+    MOUNT_PATHS.contains(&path.strip_suffix('/').unwrap_or(path))
+}
+
+fn is_double<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut names = names;
+    !names.all(|name| seen.insert(name))
+}
+
+/// Of an object those that are neither absent nor among `others`.
+fn fields_set(object: &impl Serialize, others: &[&str]) -> usize {
+    let value = serde_json::to_value(object).unwrap_or_default();
+    let Value::Object(fields) = value else { return 0 };
+    fields.iter().filter(|(name, value)| !value.is_null() && !others.contains(&name.as_str())).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn devices_are_whole_and_not_shared() {
+        let gpu = "nvidia.com/gpu";
+        for (resources, is_odd) in [
+            (json!({ "limits": { gpu: "1" } }), false),
+            (json!({ "limits": { gpu: "2" }, "requests": { gpu: "2" } }), false),
+            (json!({ "limits": { gpu: "0.5" } }), true),
+            (json!({ "limits": { gpu: "2" }, "requests": { gpu: "1" } }), true),
+            (json!({ "requests": { gpu: "1" } }), true),
+            (json!({ "requests": { "cpu": "500m", "hugepages-2Mi": "1Gi" } }), false),
+        ] {
+            let resources: ResourceRequirements = serde_json::from_value(resources).unwrap();
+            assert_eq!(has_odd_devices(&resources), is_odd, "{resources:?}");
+        }
+    }
+}
