@@ -31,6 +31,7 @@ use crate::backoff::{Backoff, spread};
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError, MANAGER};
 use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render};
+use cached::CachedObject;
 use children::Children;
 use classify::Cause;
 use daemons::{Daemons, PodModels};
@@ -230,7 +231,8 @@ async fn write_status(
     context: &Context,
     status: &InferenceDeploymentStatus,
 ) -> Result<(), ReconcileError> {
-    let api: Api<InferenceDeployment> =
+    // The answer is the object, which the types may not be able to read.
+    let api: Api<CachedObject> =
         Api::namespaced(context.client.clone(), &owner.namespace().unwrap_or_default());
     let patch = json!({
         "apiVersion": InferenceDeployment::api_version(&()),

@@ -36,6 +36,10 @@ async fn an_unreadable_object_is_told_and_stops_no_other() {
     let words = "InvalidConfig: spec.disruptionBudget.minAvailable cannot be read: ";
     await_stalled(&api, "listed", words).await;
     await_stalled(&api, "deep", "InvalidConfig: spec.podTemplatePatch").await;
+    tokio::time::sleep(SOON).await;
+    let writes = api.writes();
+    tokio::time::sleep(Duration::from_secs(1000)).await;
+    assert_eq!(api.writes(), writes, "also the answer to a status is read");
     let listed = api.get(GROUP, "inferencedeployments", "listed").unwrap();
     assert_eq!(listed["status"]["replicasReady"], "0/3");
 

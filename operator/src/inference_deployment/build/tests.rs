@@ -42,6 +42,15 @@ fn pod(fields: Value) -> Value {
     of_kind(&built(with(fields)), "Deployment").unwrap()["spec"]["template"].clone()
 }
 
+/// Which the rules keep free.
+#[test]
+fn the_operators_mounts_are_those_that_no_volume_may_take() {
+    let pod = pod(json!({}));
+    let mounts = pod["spec"]["containers"][0]["volumeMounts"].as_array().unwrap();
+    let paths: Vec<&str> = mounts.iter().map(|mount| mount["mountPath"].as_str().unwrap()).collect();
+    assert_eq!(paths, ostro_crds::MOUNT_PATHS);
+}
+
 #[test]
 fn the_least_object_wants_five_others() {
     let objects = built(with(json!({})));
