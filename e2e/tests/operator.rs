@@ -85,6 +85,16 @@ fn check_rules(cluster: &Cluster) {
     }
 }
 
+/// That no Service could bear, or no label.
+fn check_names(cluster: &Cluster) {
+    for name in ["a.b", "9a", &"a".repeat(64)] {
+        let object = manifest(name, &json!({ "models": [{ "modelId": "a/b" }] }));
+        let output = cluster.kubectl_input(&["apply", "--dry-run=server", "-f", "-"], &object);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && errors.contains("metadata.name"), "{name}: {errors}");
+    }
+}
+
 /// Of `spec.cache.volume`: rules that compare an object with what it was.
 fn check_volume_changes(cluster: &Cluster) {
     let cases: Vec<Value> =
@@ -119,6 +129,7 @@ fn up(name: &'static str) -> Option<Cluster> {
 fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let Some(cluster) = up("test-operator") else { return };
     check_rules(&cluster);
+    check_names(&cluster);
     check_volume_changes(&cluster);
 
     let operator = start(&cluster, "first");
