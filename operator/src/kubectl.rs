@@ -11,6 +11,7 @@ mod fake_api;
 mod plan;
 mod reference;
 mod status;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -34,7 +35,7 @@ pub fn kubectl_plugin() -> ExitCode {
         Ok(Found::Nothing) => ExitCode::SUCCESS,
         Ok(Found::Something) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", terminal::error(&error));
             ExitCode::from(2)
         }
     }

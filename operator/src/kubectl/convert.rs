@@ -11,6 +11,7 @@ use ostro_crds::InferenceDeploymentSpec;
 use serde_json::{Map, Value, json};
 
 use super::args::{ConvertArgs, Format};
+use super::terminal;
 use crate::offline;
 
 /// Kubernetes' limit for names of Services, as the object's own is.
@@ -33,7 +34,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         Format::Toml => to_toml(&name, &text)?,
     };
     for note in converted.notes {
-        eprintln!("note: {note}");
+        eprintln!("note: {}", terminal::line(&note));
     }
     offline::print(&converted.text)
 }

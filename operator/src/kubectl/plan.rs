@@ -15,6 +15,7 @@ use super::Found;
 use super::args::PlanArgs;
 use super::cluster::{Cluster, explained};
 use super::diff::{FieldChange, diff};
+use super::terminal;
 use crate::args::DEFAULT_IMAGE;
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
 use crate::inference_deployment::build::{
@@ -66,7 +67,7 @@ pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
         }
     };
     for note in &plan.notes {
-        eprintln!("note: {note}");
+        eprintln!("note: {}", terminal::lines(note));
     }
     offline::print(&report::text(&cluster.namespace, &plan.changes))?;
     let is_same = plan.changes.iter().all(|change| change.what == What::Unchanged);

@@ -116,6 +116,22 @@ Deployment m goes from 1 to 3 replicas",
     .await;
 }
 
+#[test]
+fn no_text_of_an_object_steers_the_terminal() {
+    let (old, new) = (json!({ "a": "x" }), json!({ "a": "\u{1b}[2J\u{9b}", "b": [{ "name": "c\nd" }] }));
+    let lines = json!({ "t": "x\ny\u{1b}[2J\n" });
+    for (old, new, expected) in [
+        (&old, &new, "    a: \"x\" -> \"\\u001b[2J\\u{9b}\"\n    b: added "),
+        (&json!({ "t": "x\n" }), &lines, "    t:\n      + y\\u{1b}[2J\n"),
+        (&json!({ "b": [{ "name": "c\nd", "value": 1 }] }), &new, "    b[c\\nd].value: removed 1\n"),
+    ] {
+        let what = What::Changed(diff(old, new));
+        let change = Change { kind: "ConfigMap".to_owned(), name: "m".to_owned(), what, replicas: None };
+        let text = report::text("shop", &[change]);
+        assert!(text.contains(expected), "{text:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_nobody_wants_any_more_is_deleted() {
     let before = object(spec(json!({ "replicas": 2, "cache": { "volume": { "size": "1Gi" } } })));

@@ -86,6 +86,19 @@ InferenceDeployment shop/m  Degraded
     assert_eq!(tree::text(&found().await, NOW.parse().unwrap()), expected);
 }
 
+#[test]
+fn no_text_of_an_object_steers_the_terminal() {
+    let mut object = object();
+    object["status"]["models"][0]["id"] = "\u{1b}]0;x\u{7}\nmodel b".into();
+    object["status"]["conditions"][0]["message"] = "fine\r\u{9b}2J\nPod m-1\u{202e}".into();
+    let view = view(&serde_json::from_value(object).unwrap(), &[], &[]);
+    let text = tree::text(&[view], NOW.parse().unwrap());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[1], "├─ HFGatedModel: fine\\r\\u{9b}2J");
+    assert_eq!(lines[2], "├─ Pod m-1\\u{202e}");
+    assert!(text.contains("├─ model \\u{1b}]0;x\\u{7}\\nmodel b  loaded"), "{text}");
+}
+
 #[tokio::test]
 async fn json_has_the_same() {
     let view = serde_json::to_value(&found().await[0]).unwrap();

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use ostro_crds::{ModelState, ModelStatus};
 
+use super::super::terminal;
 use super::{PodView, View, Workload};
 
 /// A line and those below it.
@@ -17,8 +18,7 @@ pub(super) fn text(views: &[View], now: Timestamp) -> String {
     let mut text = String::new();
     for view in views {
         let branch = object(view, now);
-        text.push_str(&branch.text);
-        text.push('\n');
+        text.push_str(&(terminal::line(&branch.text) + "\n"));
         grow(&mut text, "", &branch.branches);
     }
     text
@@ -28,7 +28,7 @@ fn grow(text: &mut String, indent: &str, branches: &[Branch]) {
     for (index, branch) in branches.iter().enumerate() {
         let is_last = index + 1 == branches.len();
         let (mark, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        text.push_str(&format!("{indent}{mark}{}\n", branch.text));
+        text.push_str(&format!("{indent}{mark}{}\n", terminal::line(&branch.text)));
         grow(text, &format!("{indent}{below}"), &branch.branches);
     }
 }
