@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use ostro_config::keys::{Kind, key};
 use ostro_config::manifest::{API_VERSION, CLUSTER_FIELDS, KIND};
 use ostro_config::{Command, Document, Loaded, Place, to_camel};
@@ -12,10 +12,8 @@ use serde_json::{Map, Value, json};
 
 use super::args::{ConvertArgs, Format};
 use super::terminal;
+use crate::args::service_name;
 use crate::offline;
-
-/// Kubernetes' limit for names of Services, as the object's own is.
-const NAME_BYTES_MAX: usize = 63;
 
 /// A converted file, and what it does not hold.
 #[derive(Debug)]
@@ -50,33 +48,23 @@ fn other_format(path: &Path, text: &str) -> Format {
 }
 
 fn object_name(args: &ConvertArgs) -> Result<String> {
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-    };
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && !name.ends_with('-')
-        && name.chars().all(allowed)
-        && name.len() <= NAME_BYTES_MAX;
-    match (is_name, &args.name) {
-        (true, _) => Ok(name),
-        (false, Some(_)) => {
-            bail!(
-                "--name {name}: must be lower-case letters, digits and -, begin with a letter, end with none of -"
-            )
+    match &args.name {
+        Some(name) => Ok(name.clone()),
+        None => {
+            let name = args.file.file_stem().unwrap_or_default().to_string_lossy();
+            service_name(&name)
+                .map_err(|rule| anyhow!("{name:?} is no name for an object, give one by --name: {rule}"))
         }
-        (false, None) => bail!("the file's name is no name for an object: give one by --name"),
     }
 }
 
 fn to_manifest(file: &str, text: &str, name: &str) -> Result<Converted> {
     // Read twice: problems name the file, and a path without a folder leaves the values' own paths as they are.
-    let checked = Loaded::from_toml(file, text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let checked = Loaded::from_toml(file, text).map_err(|problems| anyhow!("{problems}"))?;
     if checked.config.command != Command::Serve {
         bail!("{}", checked.problem("command", "is for a terminal, and pods serve"));
     }
-    let loaded = Loaded::from_toml("", text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let loaded = Loaded::from_toml("", text).map_err(|problems| anyhow!("{problems}"))?;
     let mut fields = loaded.written_spec();
     fields.remove("command");
     let spec: InferenceDeploymentSpec = serde_path_to_error::deserialize(Value::Object(fields))?;
@@ -94,8 +82,8 @@ fn to_manifest(file: &str, text: &str, name: &str) -> Result<Converted> {
 
 fn to_toml(file: &str, text: &str) -> Result<Converted> {
     let load = |name: &str| Document::parse_manifest(name, text).and_then(Loaded::from_document);
-    load(file).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    let loaded = load("").map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    load(file).map_err(|problems| anyhow!("{problems}"))?;
+    let loaded = load("").map_err(|problems| anyhow!("{problems}"))?;
     let objects: Vec<Value> = serde_saphyr::from_multiple(text)?;
     let mut notes = comments_note(text);
     let left_out: Vec<String> =

@@ -5,7 +5,7 @@ mod held;
 mod intended;
 mod report;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec};
@@ -16,7 +16,7 @@ use super::args::PlanArgs;
 use super::cluster::{Cluster, explained};
 use super::diff::{FieldChange, diff};
 use super::terminal;
-use crate::args::DEFAULT_IMAGE;
+use crate::args::{DEFAULT_IMAGE, namespace, object_name};
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
 use crate::inference_deployment::build::{
     ChildKind, Defaults, HASH_ANNOTATION, MANAGED_BY, Prepared, build, render,
@@ -53,6 +53,7 @@ pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
     let plan = match (&args.subject.file, &args.subject.name) {
         (Some(path), _) => {
             let (object, _) = offline::read(path, args.image.as_deref().unwrap_or(DEFAULT_IMAGE))?;
+            check_names(&object)?;
             match (object.namespace(), &args.cluster.namespace) {
                 (Some(own), Some(other)) if own != *other => {
                     bail!("{} is of namespace {own}, and --namespace says {other}", object.name_any())
@@ -72,6 +73,16 @@ pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
     offline::print(&report::text(&cluster.namespace, &plan.changes))?;
     let is_same = plan.changes.iter().all(|change| change.what == What::Unchanged);
     Ok(if is_same { Found::Nothing } else { Found::Something })
+}
+
+/// They become parts of URLs.
+fn check_names(object: &InferenceDeployment) -> Result<()> {
+    let (name, space) = (object.name_any(), object.namespace());
+    object_name(&name).map_err(|rule| anyhow!("metadata.name {name:?}: {rule}"))?;
+    if let Some(space) = space {
+        namespace(&space).map_err(|rule| anyhow!("metadata.namespace {space:?}: {rule}"))?;
+    }
+    Ok(())
 }
 
 /// After `kubectl apply` of the object.
@@ -100,7 +111,7 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
         None => default_image(cluster, owner, &mut plan).await?,
     };
     let rendered = owner.spec.validate().and_then(|valid| render(owner, &valid, &Defaults { image }));
-    let rendered = rendered.map_err(|problems| anyhow::anyhow!("{}: {problems}", owner.name_any()))?;
+    let rendered = rendered.map_err(|problems| anyhow!("{}: {problems}", owner.name_any()))?;
     let found = children_by_kind(cluster).await?;
     let of_kind =
         |kind| found.iter().find(|(found, _)| *found == kind).map(|(_, objects)| objects.as_slice());

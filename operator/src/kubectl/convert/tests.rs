@@ -228,20 +228,15 @@ fn the_direction_is_that_of_the_input() {
 }
 
 #[test]
-fn names_are_those_of_services() {
+fn a_file_of_another_name_wants_one() {
     let name = |file: &str, name: Option<&str>| {
         let args = ConvertArgs { file: file.into(), to: None, name: name.map(str::to_owned) };
-        object_name(&args).ok()
+        object_name(&args).map_err(|error| error.to_string())
     };
-    assert_eq!(name("dir/smollm2.toml", None).as_deref(), Some("smollm2"));
-    assert_eq!(name("-", Some("m-1")).as_deref(), Some("m-1"));
-    for (file, given) in [
-        ("-", None),
-        ("My Model.toml", None),
-        ("m.toml", Some("1m")),
-        ("m.toml", Some("m-")),
-        ("m.toml", Some("")),
-    ] {
-        assert_eq!(name(file, given), None, "{file} {given:?}");
+    assert_eq!(name("dir/smollm2.toml", None).as_deref(), Ok("smollm2"));
+    assert_eq!(name("-", Some("m-1")).as_deref(), Ok("m-1"));
+    for file in ["-", "My Model.toml", "1m.toml"] {
+        let error = name(file, None).unwrap_err();
+        assert!(error.contains("give one by --name"), "{file}: {error}");
     }
 }

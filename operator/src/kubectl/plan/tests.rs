@@ -117,6 +117,20 @@ Deployment m goes from 1 to 3 replicas",
 }
 
 #[test]
+fn names_of_a_file_stay_inside_of_a_url() {
+    let check = |field: &str, value: &str, expected: &str| {
+        let mut object = json!(object(spec(json!({}))));
+        object["metadata"][field] = value.into();
+        let found = check_names(&serde_json::from_value(object).unwrap()).map_err(|error| error.to_string());
+        assert!(found.clone().err().unwrap_or_default().starts_with(expected), "{found:?}");
+        assert_eq!(found.is_ok(), expected.is_empty(), "{found:?}");
+    };
+    check("name", "m.n", "");
+    check("name", "../x", "metadata.name \"../x\": a name has");
+    check("namespace", "x?y=z", "metadata.namespace \"x?y=z\": a namespace has");
+}
+
+#[test]
 fn no_text_of_an_object_steers_the_terminal() {
     let (old, new) = (json!({ "a": "x" }), json!({ "a": "\u{1b}[2J\u{9b}", "b": [{ "name": "c\nd" }] }));
     let lines = json!({ "t": "x\ny\u{1b}[2J\n" });
