@@ -6,6 +6,7 @@ mod chat;
 mod cluster;
 mod convert;
 mod diff;
+mod explained;
 #[cfg(test)]
 mod fake_api;
 mod plan;

@@ -13,8 +13,9 @@ use serde_json::{Value, json};
 
 use super::Found;
 use super::args::PlanArgs;
-use super::cluster::{Cluster, explained};
+use super::cluster::{Cluster, SILENCE_LIMIT};
 use super::diff::{FieldChange, diff};
+use super::explained::explained;
 use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
@@ -49,7 +50,7 @@ struct Plan {
 }
 
 pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
-    let mut cluster = Cluster::connect(&args.cluster).await?;
+    let mut cluster = Cluster::connect(&args.cluster, Some(SILENCE_LIMIT)).await?;
     let plan = match (&args.subject.file, &args.subject.name) {
         (Some(path), _) => {
             let (object, _) = offline::read(path, args.image.as_deref().unwrap_or(DEFAULT_IMAGE))?;

@@ -16,7 +16,8 @@ use serde_json::json;
 
 use super::Found;
 use super::args::{Output, StatusArgs};
-use super::cluster::{Cluster, explained};
+use super::cluster::{Cluster, SILENCE_LIMIT};
+use super::explained::explained;
 use crate::inference_deployment::build::{CONTAINER, ChildKind, MANAGED_BY, instance_of};
 use crate::inference_deployment::daemons::is_ready;
 use crate::offline;
@@ -67,7 +68,7 @@ struct PodView {
 }
 
 pub(super) async fn run(args: &StatusArgs) -> Result<Found> {
-    let cluster = Cluster::connect(&args.cluster).await?;
+    let cluster = Cluster::connect(&args.cluster, Some(SILENCE_LIMIT)).await?;
     let views = match &args.name {
         Some(name) => {
             let object = cluster.fetch(name).await?;
