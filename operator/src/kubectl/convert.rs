@@ -7,8 +7,10 @@ use anyhow::{Result, anyhow, bail};
 use ostro_config::keys::{Kind, key};
 use ostro_config::manifest::{API_VERSION, CLUSTER_FIELDS, KIND};
 use ostro_config::{Command, Document, Loaded, Place, to_camel};
-use ostro_crds::InferenceDeploymentSpec;
+use ostro_crds::{InferenceDeploymentSpec, conform};
 use serde_json::{Map, Value, json};
+use toml_parser::Source;
+use toml_parser::lexer::TokenKind;
 
 use super::args::{ConvertArgs, Format};
 use super::terminal;
@@ -73,7 +75,12 @@ fn to_manifest(file: &str, text: &str, name: &str) -> Result<Converted> {
     }
     let object =
         json!({ "apiVersion": API_VERSION, "kind": KIND, "metadata": { "name": name }, "spec": spec });
-    let mut notes = comments_note(text);
+    // The types forgive what the API server does not.
+    if let Err(problems) = conform(object.clone()) {
+        bail!("{file}, as an {KIND}: {problems}");
+    }
+    let has_comments = Source::new(text).lex().any(|token| token.kind() == TokenKind::Comment);
+    let mut notes: Vec<String> = has_comments.then(comments_note).into_iter().collect();
     notes.extend(relative_paths(&loaded).into_iter().map(|path| {
         format!("spec.{path} is a relative path: pods take it from /etc/ostro, not from the folder of {file}")
     }));
@@ -85,7 +92,8 @@ fn to_toml(file: &str, text: &str) -> Result<Converted> {
     load(file).map_err(|problems| anyhow!("{problems}"))?;
     let loaded = load("").map_err(|problems| anyhow!("{problems}"))?;
     let objects: Vec<Value> = serde_saphyr::from_multiple(text)?;
-    let mut notes = comments_note(text);
+    let has_comments = text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"));
+    let mut notes: Vec<String> = has_comments.then(comments_note).into_iter().collect();
     let left_out: Vec<String> =
         objects.iter().filter(|object| object["kind"] == KIND).flat_map(cluster_fields).collect();
     if !left_out.is_empty() {
@@ -107,20 +115,27 @@ fn cluster_fields(object: &Value) -> Vec<String> {
     metadata.chain(spec).chain(status).collect()
 }
 
-fn comments_note(text: &str) -> Vec<String> {
-    let has_comments = text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"));
-    has_comments.then(|| "comments are not converted".to_owned()).into_iter().collect()
+fn comments_note() -> String {
+    "comments are not converted".to_owned()
 }
 
 /// Keys of paths that are meant from the file's folder, as a manifest names them.
 fn relative_paths(loaded: &Loaded) -> Vec<String> {
     let entries = loaded.effective().into_iter().filter(|entry| !matches!(entry.place, Place::Default));
-    let written = entries.filter(|entry| {
-        let text = entry.value.as_ref().and_then(|value| value.as_str());
-        text.is_some_and(|path| Path::new(path).is_relative())
+    let paths = entries.filter(|entry| {
+        let text = entry.value.as_ref().and_then(|value| value.as_str()).unwrap_or_default();
+        let Some(key) = key(&entry.path) else { return false };
+        let is_path = key.kind == Kind::Path || (key.path == "models.model_id" && looks_like_path(text));
+        is_path && Path::new(text).is_relative()
     });
-    let paths = written.filter(|entry| key(&entry.path).is_some_and(|key| key.kind == Kind::Path));
     paths.map(|entry| to_camel(&entry.path)).collect()
+}
+
+/// As the daemon tells a path from a hub's id.
+fn looks_like_path(model: &str) -> bool {
+    let is_file = Path::new(model).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let is_folder = model.starts_with(['.', '~']) || model.ends_with('/') || model.matches('/').count() > 1;
+    is_file || is_folder || model.contains('\\')
 }
 
 #[cfg(test)]

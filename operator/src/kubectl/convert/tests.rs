@@ -205,11 +205,37 @@ fn what_cannot_be_converted_is_told() {
         let error = to_manifest("ostro.toml", text, "m").unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
+    let many = "[[models]]\nmodel_id = \"a\"\n".to_owned();
+    let many = (0..20).map(|index| many.replace('a', &format!("a{index}"))).collect::<String>();
+    let error = to_manifest("ostro.toml", &many, "m").unwrap_err().to_string();
+    assert!(
+        error.starts_with("ostro.toml, as an InferenceDeployment: spec.models must have at most 16"),
+        "{error}"
+    );
     let text = "command = \"serve\" # as always\n[[models]]\nmodel_id = \"a\"\nchat_template = \"t.jinja\"\n";
     let notes = to_manifest("dir/ostro.toml", text, "m").unwrap().notes;
     assert_eq!(notes[0], "comments are not converted");
     assert!(notes[1].starts_with("spec.models[0].chatTemplate is a relative path"), "{notes:?}");
     assert_eq!(notes.len(), 2);
+}
+
+#[test]
+fn notes_tell_what_is_so() {
+    let check = |text: &str, expected: &[&str]| {
+        let notes = to_manifest("ostro.toml", text, "m").unwrap().notes;
+        let is_told = notes.iter().zip(expected).all(|(note, expected)| note.starts_with(expected));
+        assert!(notes.len() == expected.len() && is_told, "{text}: {notes:?}");
+    };
+    let model = |id: &str| format!("[[models]]\nmodel_id = {id}\n");
+    for id in ["\"a #b\"", "'a #b'", "\"\"\"a\\\n  #b\"\"\"", "\"a/b\"", "\"/models/a.gguf\""] {
+        check(&model(id), &[]);
+    }
+    for text in ["# mine\n".to_owned() + &model("'a'"), model("'a'#b"), model("'a'").replace("]]", "]]\t#")] {
+        check(&text, &["comments are not converted"]);
+    }
+    for id in ["'./a'", "'a.gguf'", "'a/b/c'", "'~/a'", "'a/'"] {
+        check(&model(id), &["spec.models[0].modelId is a relative path"]);
+    }
 }
 
 #[test]
