@@ -9,6 +9,7 @@ mod diff;
 mod explained;
 #[cfg(test)]
 mod fake_api;
+mod list;
 mod plan;
 mod reference;
 mod status;

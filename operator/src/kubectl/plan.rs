@@ -16,6 +16,7 @@ use super::args::PlanArgs;
 use super::cluster::{Cluster, SILENCE_LIMIT};
 use super::diff::{FieldChange, diff};
 use super::explained::explained;
+use super::list::{Scope, list};
 use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
@@ -160,8 +161,8 @@ async fn children_by_kind(cluster: &Cluster) -> Result<Vec<(ChildKind, Vec<Dynam
 
 /// As the operator was started with it: by what it says of objects that name no image.
 async fn default_image(cluster: &Cluster, owner: &InferenceDeployment, plan: &mut Plan) -> Result<String> {
-    let found = cluster.api::<InferenceDeployment>().list(&ListParams::default()).await.map_err(explained)?;
-    let told = found.items.into_iter().filter(|object| object.spec.image.is_none()).find_map(|object| {
+    let found = list(cluster, Scope::Namespace).await?.into_iter().flatten();
+    let told = found.filter(|object| object.spec.image.is_none()).find_map(|object| {
         let status = object.status.filter(|status| status.observed_generation == object.metadata.generation);
         status?.image
     });
