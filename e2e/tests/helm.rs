@@ -4,7 +4,7 @@
 mod support;
 
 use serde_json::{Value, json};
-use support::helm::{Helm, NAMESPACE, RELEASE, image, only, template};
+use support::helm::{Helm, NAMESPACE, RELEASE, documents, image, only, template};
 
 const DIGEST: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -226,6 +226,49 @@ fn values_reach_the_objects() {
     for (values, kind, path, expected) in cases {
         let objects = helm.render(values);
         assert_eq!(only(&objects, kind).pointer(path), Some(&expected), "{values:?}: {kind} {path}");
+    }
+}
+
+#[test]
+fn values_keep_the_objects_sound() {
+    let Some(helm) = Helm::find() else { return };
+    let instance = "/metadata/labels/app.kubernetes.io~1instance";
+    let cases: [(&[&str], &str, &str, &str); 3] = [
+        // A number, were it not quoted.
+        (&["priorityClassName=1e3"], "Deployment", "/spec/template/spec/priorityClassName", "1e3"),
+        // Twice the same key is no YAML.
+        (
+            &["serviceMonitor.enabled=true", "serviceMonitor.labels.app\\.kubernetes\\.io/instance=p"],
+            "ServiceMonitor",
+            instance,
+            "p",
+        ),
+        (&["serviceMonitor.enabled=true", "serviceMonitor.labels=null"], "ServiceMonitor", instance, RELEASE),
+    ];
+    for (values, kind, path, expected) in cases {
+        let objects = helm.render(values);
+        assert_eq!(only(&objects, kind).pointer(path), Some(&json!(expected)), "{values:?}");
+    }
+}
+
+/// A Service's has a letter first and no dots; and no text here is a number.
+#[test]
+fn names_that_helm_takes_are_the_clusters() {
+    let Some(helm) = Helm::find() else { return };
+    for (release, name) in [
+        ("a.b", "a-b-ostro-operator"),
+        ("ostro-operator.v1", "ostro-operator-v1"),
+        ("7", "r7-ostro-operator"),
+    ] {
+        let set = "replicas=2,networkPolicy.enabled=true,serviceMonitor.enabled=true";
+        let text = helm.run(&["template", release, "ostro-operator", "--namespace", "12", "--set", set]);
+        for object in documents(&text) {
+            let metadata = &object["metadata"];
+            let found = metadata["name"].as_str().unwrap();
+            assert!(found == name || found == format!("{name}-leader"), "{release}: {found}");
+            assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], release);
+            assert!(metadata["namespace"].is_null() || metadata["namespace"] == "12", "{object}");
+        }
     }
 }
 

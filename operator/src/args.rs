@@ -31,7 +31,7 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "OSTRO_WATCH_NAMESPACE", value_parser = namespace)]
     pub(crate) namespace: Option<String>,
     /// The daemon's image, where an object names none
-    #[arg(long, env = "OSTRO_IMAGE", default_value = DEFAULT_IMAGE)]
+    #[arg(long, env = "OSTRO_IMAGE", default_value = DEFAULT_IMAGE, value_parser = image)]
     pub(crate) image: String,
     /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "OSTRO_LISTEN", default_value = "0.0.0.0:8080")]
@@ -56,7 +56,7 @@ pub(crate) struct RenderArgs {
     #[command(flatten)]
     pub(crate) input: FileArgs,
     /// The daemon's image, where the manifest names none
-    #[arg(long, default_value = DEFAULT_IMAGE)]
+    #[arg(long, default_value = DEFAULT_IMAGE, value_parser = image)]
     pub(crate) image: String,
     /// Where the manifest names no namespace
     #[arg(short = 'n', long, default_value = "default", value_parser = namespace)]
@@ -66,14 +66,35 @@ pub(crate) struct RenderArgs {
 pub(crate) const DEFAULT_IMAGE: &str = concat!("ghcr.io/ostro-dev/ostro:", env!("CARGO_PKG_VERSION"));
 
 /// A name that the API server gives a namespace: a label of RFC 1123.
-fn namespace(name: &str) -> Result<String, &'static str> {
+pub(crate) fn namespace(name: &str) -> Result<String, &'static str> {
+    let name = Some(name).filter(|name| is_label(name));
+    name.map(str::to_owned).ok_or("a namespace has 1 to 63 small letters, digits and inner hyphens")
+}
+
+/// A name that the API server gives most objects: a subdomain of RFC 1123.
+pub(crate) fn object_name(name: &str) -> Result<String, &'static str> {
+    let name = Some(name).filter(|name| name.len() <= 253 && name.split('.').all(is_label));
+    name.map(str::to_owned).ok_or("a name has 1 to 253 small letters, digits, and inner hyphens and dots")
+}
+
+/// A name that the API server gives a Service: a label of RFC 1035.
+pub(crate) fn service_name(name: &str) -> Result<String, &'static str> {
+    let name =
+        Some(name).filter(|name| is_label(name) && name.starts_with(|first: char| first.is_alphabetic()));
+    name.map(str::to_owned)
+        .ok_or("a name has a small letter, then up to 62 small letters, digits and inner hyphens")
+}
+
+/// What an image is called is the registry's business; what is blank is none.
+pub(crate) fn image(name: &str) -> Result<String, &'static str> {
+    let name = Some(name).filter(|name| !name.is_empty() && !name.contains(char::is_whitespace));
+    name.map(str::to_owned).ok_or("an image has a name without spaces")
+}
+
+fn is_label(text: &str) -> bool {
     let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_label = name.bytes().all(is_inner) && !name.starts_with('-') && !name.ends_with('-');
-    if is_label && (1..=63).contains(&name.len()) {
-        Ok(name.to_owned())
-    } else {
-        Err("a namespace has 1 to 63 small letters, digits and inner hyphens")
-    }
+    let has_ends = !text.starts_with('-') && !text.ends_with('-');
+    (1..=63).contains(&text.len()) && has_ends && text.bytes().all(is_inner)
 }
 
 fn process_name() -> String {
@@ -85,6 +106,11 @@ fn process_name() -> String {
 mod tests {
     use super::*;
 
+    fn check(arguments: &[&str], message: &str) {
+        let error = Arguments::try_parse_from(arguments).unwrap_err().to_string();
+        assert!(error.contains(message), "{arguments:?}: {error}");
+    }
+
     #[test]
     fn a_namespace_that_no_server_has_is_refused_at_start() {
         let longest = "a".repeat(63);
@@ -92,9 +118,50 @@ mod tests {
             assert_eq!(namespace(name), Ok(name.to_owned()));
         }
         for name in ["", "Bad NS", "a.b", "-a", "a-", "a/b", "ä", &"a".repeat(64)] {
-            let run = Arguments::try_parse_from(["ostro-operator", "run", &format!("--namespace={name}")]);
-            let error = run.unwrap_err().to_string();
-            assert!(error.contains("a namespace has 1 to 63"), "{name}: {error}");
+            check(&["ostro-operator", "run", &format!("--namespace={name}")], "a namespace has 1 to 63");
         }
+    }
+
+    #[test]
+    fn names_are_those_of_the_api_server() {
+        let (label, subdomain) = ("a".repeat(63), format!("{}ab", "abc.".repeat(62)));
+        for name in ["m", "m-1", "0", "a.b-c.d", &label, &format!("{subdomain}abc")] {
+            assert_eq!(object_name(name), Ok(name.to_owned()));
+        }
+        for name in [
+            "",
+            "..",
+            "../x",
+            "a/b",
+            "x?y=z",
+            "a..b",
+            ".a",
+            "a.",
+            "a-.b",
+            "A",
+            "a\u{1b}",
+            "a%2f",
+            &format!("{subdomain}abcd"),
+        ] {
+            assert!(object_name(name).is_err() && service_name(name).is_err(), "{name:?}");
+        }
+        for name in ["m", "m-1", &label] {
+            assert_eq!(service_name(name), Ok(name.to_owned()));
+        }
+        for name in ["1m", "m-", "a.b", "ä"] {
+            assert!(service_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_blank_image_is_refused_at_start() {
+        for command in [&["run"][..], &["render", "-f", "-"]] {
+            for image in ["", " ", "a b", "a\n"] {
+                let image = format!("--image={image}");
+                let words = [&["ostro-operator"], command, &[image.as_str()]].concat();
+                check(&words, "an image has a name without spaces");
+            }
+        }
+        assert!(image(DEFAULT_IMAGE).is_ok() && image("registry:5000/a@sha256:0").is_ok());
     }
 }

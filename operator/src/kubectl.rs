@@ -6,11 +6,14 @@ mod chat;
 mod cluster;
 mod convert;
 mod diff;
+mod explained;
 #[cfg(test)]
 mod fake_api;
+mod list;
 mod plan;
 mod reference;
 mod status;
+mod terminal;
 
 use std::process::ExitCode;
 
@@ -34,7 +37,7 @@ pub fn kubectl_plugin() -> ExitCode {
         Ok(Found::Nothing) => ExitCode::SUCCESS,
         Ok(Found::Something) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", terminal::error(&error));
             ExitCode::from(2)
         }
     }

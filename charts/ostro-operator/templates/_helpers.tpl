@@ -1,6 +1,6 @@
 {{- define "ostro.labels" -}}
 app.kubernetes.io/name: ostro-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
@@ -8,11 +8,13 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 
 {{- define "ostro.selector" -}}
 app.kubernetes.io/name: ostro-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
+{{- /* Of a Service too, which has a letter first and no dots. */ -}}
 {{- define "ostro.name" -}}
-{{- if contains "ostro-operator" .Release.Name }}{{ .Release.Name | trunc 63 }}{{ else }}{{ printf "%s-ostro-operator" .Release.Name | trunc 63 | trimSuffix "-" }}{{ end }}
+{{- $release := regexReplaceAll "^[0-9]" (.Release.Name | replace "." "-") "r${0}" -}}
+{{- if contains "ostro-operator" $release }}{{ $release | trunc 63 }}{{ else }}{{ printf "%s-ostro-operator" $release | trunc 63 | trimSuffix "-" }}{{ end }}
 {{- end }}
 
 {{- /* Of the root and an image's values. */ -}}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::args::{FileArgs, RenderArgs};
+use crate::args::{FileArgs, RenderArgs, image, namespace, object_name, service_name};
 
 /// Plans, watches and tries InferenceDeployments.
 #[derive(Debug, Parser)]
@@ -39,7 +39,7 @@ pub(super) struct ClusterArgs {
     #[arg(long)]
     pub(super) context: Option<String>,
     /// The namespace [default: that of the context]
-    #[arg(short = 'n', long)]
+    #[arg(short = 'n', long, value_parser = namespace)]
     pub(super) namespace: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct ConvertArgs {
     #[arg(long)]
     pub(super) to: Option<Format>,
     /// Name of the InferenceDeployment [default: that of the file]
-    #[arg(long)]
+    #[arg(long, value_parser = service_name)]
     pub(super) name: Option<String>,
 }
 
@@ -70,7 +70,7 @@ pub(super) struct PlanArgs {
     pub(super) subject: Subject,
     /// The daemon's image where the object names none, as the operator is set to
     /// [default: what the operator took for objects of the namespace]
-    #[arg(long)]
+    #[arg(long, value_parser = image)]
     pub(super) image: Option<String>,
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
@@ -80,6 +80,7 @@ pub(super) struct PlanArgs {
 #[group(required = true, multiple = false)]
 pub(super) struct Subject {
     /// The object as it is in the cluster, under an operator of this version
+    #[arg(value_parser = object_name)]
     pub(super) name: Option<String>,
     /// A manifest (.yaml) that would be applied, or - for standard input
     #[arg(short = 'f', long = "file")]
@@ -89,7 +90,7 @@ pub(super) struct Subject {
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// One object [default: all of the namespace]
-    #[arg(conflicts_with = "all_namespaces")]
+    #[arg(conflicts_with = "all_namespaces", value_parser = object_name)]
     pub(super) name: Option<String>,
     /// Objects of all namespaces
     #[arg(short = 'A', long)]
@@ -110,6 +111,7 @@ pub(super) enum Output {
 #[derive(Debug, Args)]
 pub(super) struct ChatArgs {
     /// The object
+    #[arg(value_parser = object_name)]
     pub(super) name: String,
     /// A model of it [default: the object's default model]
     #[arg(long)]
@@ -118,4 +120,27 @@ pub(super) struct ChatArgs {
     pub(super) message: Vec<String>,
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// They become parts of URLs.
+    #[test]
+    fn names_that_no_server_has_are_refused_by_argument() {
+        let cases: [(&[&str], &str); 6] = [
+            (&["status", "a/b"], "[NAME]"),
+            (&["status", "--namespace", "x?y=z"], "--namespace <NAMESPACE>"),
+            (&["status", "-n", ""], "--namespace <NAMESPACE>"),
+            (&["plan", "../x"], "[NAME]"),
+            (&["chat", "x#y"], "<NAME>"),
+            (&["convert", "-f", "-", "--name", "m.n"], "--name <NAME>"),
+        ];
+        for (words, argument) in cases {
+            let words = [&["kubectl-ostro"], words].concat();
+            let error = Arguments::try_parse_from(&words).unwrap_err().to_string();
+            assert!(error.contains(&format!("for '{argument}'")), "{words:?}: {error}");
+        }
+    }
 }

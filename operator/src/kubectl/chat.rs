@@ -14,7 +14,8 @@ use ostro_crds::{ConditionType, InferenceDeployment};
 use serde_json::{Value, json};
 
 use super::args::ChatArgs;
-use super::cluster::{Cluster, explained};
+use super::cluster::{Cluster, SILENCE_LIMIT};
+use super::explained::explained;
 use crate::inference_deployment::build::{Names, selector_text};
 use crate::inference_deployment::daemons::{http_port, is_ready};
 
@@ -22,10 +23,11 @@ use crate::inference_deployment::daemons::{http_port, is_ready};
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) async fn run(args: &ChatArgs) -> Result<()> {
-    let cluster = Cluster::connect(&args.cluster).await?;
-    let object = cluster.fetch(&args.name).await?;
-    let mut chat =
-        Chat { pod: ready_pod(&cluster, &object).await?, model: args.model.clone(), messages: Vec::new() };
+    // A long prompt's first token may take its time.
+    let cluster = Cluster::connect(&args.cluster, None).await?;
+    let pod = async { ready_pod(&cluster, &cluster.fetch(&args.name).await?).await };
+    let pod = tokio::time::timeout(SILENCE_LIMIT, pod).await.context("the API server does not answer")??;
+    let mut chat = Chat { pod, model: args.model.clone(), messages: Vec::new() };
     let pods: Api<Pod> = cluster.api();
     if !args.message.is_empty() {
         return chat.ask(&pods, &args.message.join(" "), &mut std::io::stdout()).await;

@@ -1,4 +1,6 @@
-//! The cluster that the kubeconfig names, and its errors in words.
+//! The cluster that the kubeconfig names.
+
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use k8s_openapi::NamespaceResourceScope;
@@ -8,6 +10,12 @@ use kube::{Client, Config, Resource};
 use ostro_crds::InferenceDeployment;
 
 use super::args::ClusterArgs;
+use super::explained::{explained, explained_config, is_about};
+use crate::args::namespace;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// An API server ends requests after 60 seconds by itself.
+pub(super) const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 
 /// Where commands look.
 #[derive(Clone)]
@@ -17,19 +25,18 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) async fn connect(args: &ClusterArgs) -> Result<Cluster> {
-        let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-        let config = match (&args.kubeconfig, &args.context) {
-            (Some(path), _) => {
-                let file = Kubeconfig::read_from(path)?;
-                Config::from_custom_kubeconfig(file, &options).await?
+    /// Gives up where nothing comes for as long as `silence`.
+    pub(super) async fn connect(args: &ClusterArgs, silence: Option<Duration>) -> Result<Cluster> {
+        let config = config(args).await?;
+        let namespace = match (&args.namespace, config.default_namespace.as_str()) {
+            (Some(namespace), _) => namespace.clone(),
+            // As kubectl takes it.
+            (None, "") => "default".to_owned(),
+            (None, name) => {
+                namespace(name).map_err(|rule| anyhow!("the context's namespace {name:?}: {rule}"))?
             }
-            (None, Some(_)) => Config::from_kubeconfig(&options).await?,
-            // Inside of a pod too.
-            (None, None) => Config::infer().await.context("cannot find the cluster")?,
         };
-        let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Cluster { client: Client::try_from(config)?, namespace })
+        Ok(Cluster { client: client(config, silence)?, namespace })
     }
 
     pub(super) fn api<K>(&self) -> Api<K>
@@ -42,7 +49,7 @@ impl Cluster {
     pub(super) async fn fetch_opt(&self, name: &str) -> Result<Option<InferenceDeployment>> {
         match self.api::<InferenceDeployment>().get(name).await {
             Ok(object) => Ok(Some(object)),
-            Err(kube::Error::Api(status)) if status.code == 404 && names(&status, name) => Ok(None),
+            Err(kube::Error::Api(status)) if status.code == 404 && is_about(&status, name) => Ok(None),
             Err(error) => Err(explained(error)),
         }
     }
@@ -55,48 +62,65 @@ impl Cluster {
     }
 }
 
-fn names(status: &kube::core::Status, name: &str) -> bool {
-    status.details.as_ref().is_some_and(|details| details.name == name)
-}
-
-/// An error of a request about InferenceDeployments.
-pub(super) fn explained(error: kube::Error) -> anyhow::Error {
-    match error {
-        // A missing object or namespace is named; an API that is not there is not.
-        kube::Error::Api(status) if status.code == 404 && names(&status, "") => not_installed(),
-        kube::Error::Api(status) if status.code == 404 && status.details.is_none() => not_installed(),
-        kube::Error::Api(status) => anyhow!("{}", status.message),
-        // Of another version's objects, or by an API server that does not forward.
-        error @ (kube::Error::SerdeError(_) | kube::Error::UpgradeConnection(_)) => {
-            anyhow!(error).context("the API server's answer cannot be used")
+async fn config(args: &ClusterArgs) -> Result<Config> {
+    let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+    match (&args.kubeconfig, &args.context) {
+        (Some(path), _) => {
+            let named = || format!("cannot use --kubeconfig {}", path.display());
+            let file = Kubeconfig::read_from(path).with_context(named)?;
+            Config::from_custom_kubeconfig(file, &options).await.with_context(named)
         }
-        error => anyhow!(error).context("cannot reach the API server"),
+        (None, Some(_)) => {
+            let config = Config::from_kubeconfig(&options).await;
+            config.context("cannot use the kubeconfig (KUBECONFIG, else ~/.kube/config)")
+        }
+        // Inside of a pod too.
+        (None, None) => {
+            let config = Config::infer().await;
+            config.context(
+                "cannot find the cluster by a kubeconfig (KUBECONFIG, else ~/.kube/config), nor as a pod",
+            )
+        }
     }
 }
 
-fn not_installed() -> anyhow::Error {
-    anyhow!("the CRD is not installed: the cluster knows no InferenceDeployments (chart ostro-crds)")
+fn client(mut config: Config, silence: Option<Duration>) -> Result<Client> {
+    config.connect_timeout = Some(CONNECT_LIMIT);
+    config.read_timeout = silence;
+    // Else the time for which a connection had nothing to do counts too.
+    config.reset_reader_on_write = true;
+    let plugin = config.auth_info.exec.as_ref().and_then(|exec| exec.command.clone());
+    let client = Client::try_from(config).map_err(explained_config);
+    client.with_context(|| match plugin {
+        Some(plugin) => format!("cannot get credentials by {plugin}"),
+        None => "cannot use the kubeconfig".to_owned(),
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
 
-    use super::super::fake_api::{FakeApi, cluster, missing, no_api};
+    use super::super::fake_api::{FakeApi, cluster};
+    use super::super::terminal;
+    use super::*;
 
     #[tokio::test]
     async fn what_is_not_there_is_named() {
         let error = cluster(FakeApi::new()).fetch("m").await.unwrap_err();
         assert_eq!(error.to_string(), "there is no InferenceDeployment m in namespace shop");
-        let error = cluster(FakeApi::answering(|_| no_api())).fetch("m").await.unwrap_err();
-        assert!(error.to_string().starts_with("the CRD is not installed"), "{error}");
-        let nothing = json!({ "kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound", "details": {},
-            "message": "the server could not find the requested resource" });
-        let error =
-            cluster(FakeApi::answering(move |_| (404, nothing.clone()))).fetch("m").await.unwrap_err();
-        assert!(error.to_string().starts_with("the CRD is not installed"), "{error}");
-        let error =
-            cluster(FakeApi::answering(|_| missing("namespaces", "shop"))).fetch("m").await.unwrap_err();
-        assert_eq!(error.to_string(), "namespaces \"shop\" not found");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let config = Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
+        let client = client(config, Some(SILENCE_LIMIT)).unwrap();
+        let started = Instant::now();
+        let error = Cluster { client, namespace: "shop".to_owned() }.fetch("m").await.unwrap_err();
+        assert!((SILENCE_LIMIT..SILENCE_LIMIT * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
+        let error = terminal::error(&error);
+        assert!(error.starts_with("cannot reach the API server") && error.ends_with("timed out"), "{error}");
     }
 }

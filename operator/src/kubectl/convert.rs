@@ -3,18 +3,19 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use ostro_config::keys::{Kind, key};
 use ostro_config::manifest::{API_VERSION, CLUSTER_FIELDS, KIND};
 use ostro_config::{Command, Document, Loaded, Place, to_camel};
-use ostro_crds::InferenceDeploymentSpec;
+use ostro_crds::{InferenceDeploymentSpec, conform};
 use serde_json::{Map, Value, json};
+use toml_parser::Source;
+use toml_parser::lexer::TokenKind;
 
 use super::args::{ConvertArgs, Format};
+use super::terminal;
+use crate::args::service_name;
 use crate::offline;
-
-/// Kubernetes' limit for names of Services, as the object's own is.
-const NAME_BYTES_MAX: usize = 63;
 
 /// A converted file, and what it does not hold.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ pub(super) fn run(args: &ConvertArgs) -> Result<()> {
         Format::Toml => to_toml(&name, &text)?,
     };
     for note in converted.notes {
-        eprintln!("note: {note}");
+        eprintln!("note: {}", terminal::line(&note));
     }
     offline::print(&converted.text)
 }
@@ -49,33 +50,23 @@ fn other_format(path: &Path, text: &str) -> Format {
 }
 
 fn object_name(args: &ConvertArgs) -> Result<String> {
-    let name = match &args.name {
-        Some(name) => name.clone(),
-        None => args.file.file_stem().unwrap_or_default().to_string_lossy().into_owned(),
-    };
-    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let is_name = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && !name.ends_with('-')
-        && name.chars().all(allowed)
-        && name.len() <= NAME_BYTES_MAX;
-    match (is_name, &args.name) {
-        (true, _) => Ok(name),
-        (false, Some(_)) => {
-            bail!(
-                "--name {name}: must be lower-case letters, digits and -, begin with a letter, end with none of -"
-            )
+    match &args.name {
+        Some(name) => Ok(name.clone()),
+        None => {
+            let name = args.file.file_stem().unwrap_or_default().to_string_lossy();
+            service_name(&name)
+                .map_err(|rule| anyhow!("{name:?} is no name for an object, give one by --name: {rule}"))
         }
-        (false, None) => bail!("the file's name is no name for an object: give one by --name"),
     }
 }
 
 fn to_manifest(file: &str, text: &str, name: &str) -> Result<Converted> {
     // Read twice: problems name the file, and a path without a folder leaves the values' own paths as they are.
-    let checked = Loaded::from_toml(file, text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let checked = Loaded::from_toml(file, text).map_err(|problems| anyhow!("{problems}"))?;
     if checked.config.command != Command::Serve {
         bail!("{}", checked.problem("command", "is for a terminal, and pods serve"));
     }
-    let loaded = Loaded::from_toml("", text).map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    let loaded = Loaded::from_toml("", text).map_err(|problems| anyhow!("{problems}"))?;
     let mut fields = loaded.written_spec();
     fields.remove("command");
     let spec: InferenceDeploymentSpec = serde_path_to_error::deserialize(Value::Object(fields))?;
@@ -84,7 +75,12 @@ fn to_manifest(file: &str, text: &str, name: &str) -> Result<Converted> {
     }
     let object =
         json!({ "apiVersion": API_VERSION, "kind": KIND, "metadata": { "name": name }, "spec": spec });
-    let mut notes = comments_note(text);
+    // The types forgive what the API server does not.
+    if let Err(problems) = conform(object.clone()) {
+        bail!("{file}, as an {KIND}: {problems}");
+    }
+    let has_comments = Source::new(text).lex().any(|token| token.kind() == TokenKind::Comment);
+    let mut notes: Vec<String> = has_comments.then(comments_note).into_iter().collect();
     notes.extend(relative_paths(&loaded).into_iter().map(|path| {
         format!("spec.{path} is a relative path: pods take it from /etc/ostro, not from the folder of {file}")
     }));
@@ -93,10 +89,11 @@ fn to_manifest(file: &str, text: &str, name: &str) -> Result<Converted> {
 
 fn to_toml(file: &str, text: &str) -> Result<Converted> {
     let load = |name: &str| Document::parse_manifest(name, text).and_then(Loaded::from_document);
-    load(file).map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    let loaded = load("").map_err(|problems| anyhow::anyhow!("{problems}"))?;
+    load(file).map_err(|problems| anyhow!("{problems}"))?;
+    let loaded = load("").map_err(|problems| anyhow!("{problems}"))?;
     let objects: Vec<Value> = serde_saphyr::from_multiple(text)?;
-    let mut notes = comments_note(text);
+    let has_comments = text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"));
+    let mut notes: Vec<String> = has_comments.then(comments_note).into_iter().collect();
     let left_out: Vec<String> =
         objects.iter().filter(|object| object["kind"] == KIND).flat_map(cluster_fields).collect();
     if !left_out.is_empty() {
@@ -118,20 +115,27 @@ fn cluster_fields(object: &Value) -> Vec<String> {
     metadata.chain(spec).chain(status).collect()
 }
 
-fn comments_note(text: &str) -> Vec<String> {
-    let has_comments = text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"));
-    has_comments.then(|| "comments are not converted".to_owned()).into_iter().collect()
+fn comments_note() -> String {
+    "comments are not converted".to_owned()
 }
 
 /// Keys of paths that are meant from the file's folder, as a manifest names them.
 fn relative_paths(loaded: &Loaded) -> Vec<String> {
     let entries = loaded.effective().into_iter().filter(|entry| !matches!(entry.place, Place::Default));
-    let written = entries.filter(|entry| {
-        let text = entry.value.as_ref().and_then(|value| value.as_str());
-        text.is_some_and(|path| Path::new(path).is_relative())
+    let paths = entries.filter(|entry| {
+        let text = entry.value.as_ref().and_then(|value| value.as_str()).unwrap_or_default();
+        let Some(key) = key(&entry.path) else { return false };
+        let is_path = key.kind == Kind::Path || (key.path == "models.model_id" && looks_like_path(text));
+        is_path && Path::new(text).is_relative()
     });
-    let paths = written.filter(|entry| key(&entry.path).is_some_and(|key| key.kind == Kind::Path));
     paths.map(|entry| to_camel(&entry.path)).collect()
+}
+
+/// As the daemon tells a path from a hub's id.
+fn looks_like_path(model: &str) -> bool {
+    let is_file = Path::new(model).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    let is_folder = model.starts_with(['.', '~']) || model.ends_with('/') || model.matches('/').count() > 1;
+    is_file || is_folder || model.contains('\\')
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@ use std::fmt::Write;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
+use super::terminal;
+
 /// One field; absent before or after is `None`.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct FieldChange {
@@ -55,11 +57,11 @@ fn compare_lists(changes: &mut Vec<FieldChange>, path: &str, before: &[Value], a
     let known = changes.len();
     for (name, old) in names_before.iter().zip(before) {
         let new = find(&names_after, name).map(|index| &after[index]);
-        compare_field(changes, &format!("{path}[{name}]"), Some(old), new);
+        compare_field(changes, &item(path, name), Some(old), new);
     }
     for (name, new) in names_after.iter().zip(after) {
         if find(&names_before, name).is_none() {
-            compare_field(changes, &format!("{path}[{name}]"), None, Some(new));
+            compare_field(changes, &item(path, name), None, Some(new));
         }
     }
     if changes.len() == known {
@@ -87,6 +89,11 @@ fn field(path: &str, name: &str) -> String {
         (false, true) => format!("{path}.{name}"),
         (_, false) => format!("{path}[{name:?}]"),
     }
+}
+
+/// On one line, whatever the name holds.
+fn item(path: &str, name: &str) -> String {
+    format!("{path}[{}]", terminal::line(name))
 }
 
 impl FieldChange {

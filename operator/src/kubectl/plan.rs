@@ -5,7 +5,7 @@ mod held;
 mod intended;
 mod report;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec};
@@ -13,9 +13,12 @@ use serde_json::{Value, json};
 
 use super::Found;
 use super::args::PlanArgs;
-use super::cluster::{Cluster, explained};
+use super::cluster::{Cluster, SILENCE_LIMIT};
 use super::diff::{FieldChange, diff};
-use crate::args::DEFAULT_IMAGE;
+use super::explained::explained;
+use super::list::{Scope, list};
+use super::terminal;
+use crate::args::{DEFAULT_IMAGE, namespace, object_name};
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
 use crate::inference_deployment::build::{
     ChildKind, Defaults, HASH_ANNOTATION, MANAGED_BY, Prepared, build, render,
@@ -48,10 +51,11 @@ struct Plan {
 }
 
 pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
-    let mut cluster = Cluster::connect(&args.cluster).await?;
+    let mut cluster = Cluster::connect(&args.cluster, Some(SILENCE_LIMIT)).await?;
     let plan = match (&args.subject.file, &args.subject.name) {
         (Some(path), _) => {
             let (object, _) = offline::read(path, args.image.as_deref().unwrap_or(DEFAULT_IMAGE))?;
+            check_names(&object)?;
             match (object.namespace(), &args.cluster.namespace) {
                 (Some(own), Some(other)) if own != *other => {
                     bail!("{} is of namespace {own}, and --namespace says {other}", object.name_any())
@@ -66,11 +70,21 @@ pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
         }
     };
     for note in &plan.notes {
-        eprintln!("note: {note}");
+        eprintln!("note: {}", terminal::lines(note));
     }
     offline::print(&report::text(&cluster.namespace, &plan.changes))?;
     let is_same = plan.changes.iter().all(|change| change.what == What::Unchanged);
     Ok(if is_same { Found::Nothing } else { Found::Something })
+}
+
+/// They become parts of URLs.
+fn check_names(object: &InferenceDeployment) -> Result<()> {
+    let (name, space) = (object.name_any(), object.namespace());
+    object_name(&name).map_err(|rule| anyhow!("metadata.name {name:?}: {rule}"))?;
+    if let Some(space) = space {
+        namespace(&space).map_err(|rule| anyhow!("metadata.namespace {space:?}: {rule}"))?;
+    }
+    Ok(())
 }
 
 /// After `kubectl apply` of the object.
@@ -99,7 +113,7 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
         None => default_image(cluster, owner, &mut plan).await?,
     };
     let rendered = owner.spec.validate().and_then(|valid| render(owner, &valid, &Defaults { image }));
-    let rendered = rendered.map_err(|problems| anyhow::anyhow!("{}: {problems}", owner.name_any()))?;
+    let rendered = rendered.map_err(|problems| anyhow!("{}: {problems}", owner.name_any()))?;
     let found = children_by_kind(cluster).await?;
     let of_kind =
         |kind| found.iter().find(|(found, _)| *found == kind).map(|(_, objects)| objects.as_slice());
@@ -147,8 +161,8 @@ async fn children_by_kind(cluster: &Cluster) -> Result<Vec<(ChildKind, Vec<Dynam
 
 /// As the operator was started with it: by what it says of objects that name no image.
 async fn default_image(cluster: &Cluster, owner: &InferenceDeployment, plan: &mut Plan) -> Result<String> {
-    let found = cluster.api::<InferenceDeployment>().list(&ListParams::default()).await.map_err(explained)?;
-    let told = found.items.into_iter().filter(|object| object.spec.image.is_none()).find_map(|object| {
+    let found = list(cluster, Scope::Namespace).await?.into_iter().flatten();
+    let told = found.filter(|object| object.spec.image.is_none()).find_map(|object| {
         let status = object.status.filter(|status| status.observed_generation == object.metadata.generation);
         status?.image
     });

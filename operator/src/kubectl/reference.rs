@@ -15,8 +15,8 @@ mod tests {
 <!-- Written by `OSTRO_UPDATE_DOCS=1 cargo test -p ostro-operator plugin_page` from operator/src/kubectl/args.rs; do not
 edit. -->
 
-Exit codes: 0 done; 1 `plan` found changes, or `status` an object that is not ready; 2 the command line is wrong, or the
-command failed. What was asked for goes to standard output, all else to standard error.
+Exit codes: 0 done; 1 `plan` found changes, or `status` an object that is not ready or that it cannot read; 2 the
+command line is wrong, or the command failed. What was asked for goes to standard output, all else to standard error.
 ";
 
     fn command() -> Command {

@@ -4,7 +4,7 @@ mod tree;
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -12,17 +12,20 @@ use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, ListParams, TypeMeta};
 use ostro_crds::{ConditionType, InferenceDeployment, ModelStatus, Phase};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::Found;
 use super::args::{Output, StatusArgs};
-use super::cluster::{Cluster, explained};
+use super::cluster::{Cluster, SILENCE_LIMIT};
+use super::explained::explained;
+use super::list::{Listed, Scope, Unreadable, list};
 use crate::inference_deployment::build::{CONTAINER, ChildKind, MANAGED_BY, instance_of};
 use crate::inference_deployment::daemons::is_ready;
 use crate::offline;
 
 /// What is shown of one object.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct View {
     namespace: String,
@@ -67,18 +70,17 @@ struct PodView {
 }
 
 pub(super) async fn run(args: &StatusArgs) -> Result<Found> {
-    let cluster = Cluster::connect(&args.cluster).await?;
-    let views = match &args.name {
-        Some(name) => {
-            let object = cluster.fetch(name).await?;
-            views(&cluster, Scope::Namespace, vec![object]).await?
-        }
-        None => {
-            let scope = if args.all_namespaces { Scope::Everywhere } else { Scope::Namespace };
-            let objects = list(&cluster, scope).await?;
-            views(&cluster, scope, objects).await?
-        }
+    let cluster = Cluster::connect(&args.cluster, Some(SILENCE_LIMIT)).await?;
+    let scope = if args.all_namespaces { Scope::Everywhere } else { Scope::Namespace };
+    let objects = match &args.name {
+        Some(name) => vec![Ok(cluster.fetch(name).await?)],
+        None => list(&cluster, scope).await?,
     };
+    let children = children(&cluster, scope).await?;
+    if !children.hidden.is_empty() {
+        eprintln!("note: you may not list {}, so they are not shown", children.hidden.join(", "));
+    }
+    let views = views(&objects, &children);
     match (args.output, &args.name) {
         (Output::Json, Some(_)) => print_json(&views[0])?,
         (Output::Json, None) => print_json(&json!({ "items": views }))?,
@@ -92,55 +94,76 @@ fn print_json(value: &impl Serialize) -> Result<()> {
     offline::print(&(serde_json::to_string_pretty(value)? + "\n"))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Scope {
-    Namespace,
-    Everywhere,
+/// By the object that they are of.
+type ByOwner<K> = BTreeMap<(String, String), Vec<K>>;
+
+/// What the operator made of objects.
+struct Children {
+    workloads: ByOwner<DynamicObject>,
+    pods: ByOwner<Pod>,
+    /// What the caller may not list.
+    hidden: Vec<String>,
 }
 
-async fn list(cluster: &Cluster, scope: Scope) -> Result<Vec<InferenceDeployment>> {
-    let api = match scope {
-        Scope::Namespace => cluster.api(),
-        Scope::Everywhere => Api::all(cluster.client.clone()),
-    };
-    Ok(api.list(&ListParams::default()).await.map_err(explained)?.items)
-}
-
-async fn views(cluster: &Cluster, scope: Scope, objects: Vec<InferenceDeployment>) -> Result<Vec<View>> {
-    let ours = ListParams::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
-    let client = cluster.client.clone();
-    let pods: Api<Pod> = match scope {
-        Scope::Namespace => cluster.api(),
-        Scope::Everywhere => Api::all(client.clone()),
-    };
-    let pods = pods.list(&ours).await.map_err(explained).context("cannot list pods")?;
-    let pods = by_owner(pods.items);
-    let mut workloads = Vec::new();
+async fn children(cluster: &Cluster, scope: Scope) -> Result<Children> {
+    let (client, mut hidden, mut workloads) = (cluster.client.clone(), Vec::new(), Vec::new());
     for kind in ChildKind::WORKLOADS {
-        let api: Api<DynamicObject> = match scope {
-            Scope::Namespace => Api::namespaced_with(client.clone(), &cluster.namespace, &kind.resource()),
-            Scope::Everywhere => Api::all_with(client.clone(), &kind.resource()),
-        };
-        let listed = api.list(&ours).await.map_err(explained);
-        let mut listed = listed.with_context(|| format!("cannot list objects of kind {kind:?}"))?.items;
-        // Items of a list need not say it.
         let types = kind.resource();
+        let api: Api<DynamicObject> = match scope {
+            Scope::Namespace => Api::namespaced_with(client.clone(), &cluster.namespace, &types),
+            Scope::Everywhere => Api::all_with(client.clone(), &types),
+        };
+        let mut listed = list_ours(&api, &types.plural, &mut hidden).await?;
+        // Items of a list need not say it.
         let types = TypeMeta { api_version: types.api_version, kind: types.kind };
         listed.iter_mut().for_each(|object| object.types = Some(types.clone()));
         workloads.extend(listed);
     }
-    let workloads = by_owner(workloads);
+    let pods: Api<Pod> = match scope {
+        Scope::Namespace => cluster.api(),
+        Scope::Everywhere => Api::all(client),
+    };
+    let pods = list_ours(&pods, "pods", &mut hidden).await?;
+    Ok(Children { workloads: by_owner(workloads), pods: by_owner(pods), hidden })
+}
+
+/// Nothing where the caller may not ask.
+async fn list_ours<K>(api: &Api<K>, plural: &str, hidden: &mut Vec<String>) -> Result<Vec<K>>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let ours = ListParams::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
+    match api.list(&ours).await {
+        Ok(listed) => Ok(listed.items),
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            hidden.push(plural.to_owned());
+            Ok(Vec::new())
+        }
+        Err(error) => Err(explained(error).context(format!("cannot list {plural}"))),
+    }
+}
+
+fn views(objects: &[Listed], children: &Children) -> Vec<View> {
     let views = objects.iter().map(|object| {
-        let owner = (object.namespace().unwrap_or_default(), object.name_any());
-        let pods = pods.get(&owner).map(Vec::as_slice).unwrap_or_default();
-        view(object, workloads.get(&owner).map(Vec::as_slice).unwrap_or_default(), pods)
+        let owner = match object {
+            Ok(object) => (object.namespace().unwrap_or_default(), object.name_any()),
+            Err(object) => (object.namespace.clone(), object.name.clone()),
+        };
+        let workloads = children.workloads.get(&owner).map(Vec::as_slice).unwrap_or_default();
+        let pods = children.pods.get(&owner).map(Vec::as_slice).unwrap_or_default();
+        let of_object = object.as_ref().map_or_else(unreadable, view);
+        View {
+            workloads: workloads.iter().map(workload).collect(),
+            pods: pods.iter().map(pod).collect(),
+            ..of_object
+        }
     });
-    Ok(views.collect())
+    views.collect()
 }
 
 /// By the namespace and name of the object that their labels name.
-fn by_owner<K: ResourceExt>(objects: Vec<K>) -> BTreeMap<(String, String), Vec<K>> {
-    let mut found: BTreeMap<(String, String), Vec<K>> = BTreeMap::new();
+fn by_owner<K: ResourceExt>(objects: Vec<K>) -> ByOwner<K> {
+    let mut found: ByOwner<K> = BTreeMap::new();
     for object in objects {
         if let Some(owner) = instance_of(object.labels()) {
             let owner = (object.namespace().unwrap_or_default(), owner.to_owned());
@@ -150,7 +173,8 @@ fn by_owner<K: ResourceExt>(objects: Vec<K>) -> BTreeMap<(String, String), Vec<K
     found
 }
 
-fn view(object: &InferenceDeployment, workloads: &[DynamicObject], pods: &[Pod]) -> View {
+/// But for its children.
+fn view(object: &InferenceDeployment) -> View {
     let status = object.status.clone().unwrap_or_default();
     let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
     let is_current = status.observed_generation == object.metadata.generation;
@@ -169,8 +193,16 @@ fn view(object: &InferenceDeployment, workloads: &[DynamicObject], pods: &[Pod])
         models: status.models,
         replicas_wanted: object.spec.replicas.unwrap_or(1),
         endpoint: status.endpoint,
-        workloads: workloads.iter().map(workload).collect(),
-        pods: pods.iter().map(pod).collect(),
+        ..View::default()
+    }
+}
+
+fn unreadable(object: &Unreadable) -> View {
+    View {
+        namespace: object.namespace.clone(),
+        name: object.name.clone(),
+        message: format!("error: this version cannot read it: {}", object.why),
+        ..View::default()
     }
 }
 

@@ -8,6 +8,7 @@ use hyper::Response;
 use hyper::body::Incoming;
 use serde_json::Value;
 
+use super::super::terminal;
 use super::sse::SseLines;
 
 /// Of an error's body.
@@ -32,7 +33,7 @@ pub(super) async fn read(response: Response<Incoming>, output: &mut impl Write) 
                 return Ok(answer);
             }
             let text = text_of(&data)?;
-            print(output, &text)?;
+            print(output, &terminal::lines(&text))?;
             answer.push_str(&text);
         }
     }

@@ -13,7 +13,7 @@ use kube::api::Api;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::super::cluster::explained;
+use super::super::explained::explained;
 use super::{Target, answer};
 
 /// For the kubelet's reason, which comes beside the stream that it ends.

@@ -195,6 +195,21 @@ async fn answers_are_printed_and_remembered() {
 }
 
 #[tokio::test]
+async fn an_answer_cannot_steer_the_terminal() {
+    let daemon = Daemon::Answers(
+        200,
+        "data: {\"choices\":[{\"delta\":{\"content\":\"a\\n\\u001b\"}}]}\n\n\
+         data: {\"choices\":[{\"delta\":{\"content\":\"[2J\"}}]}\n\ndata: [DONE]\n\n",
+    );
+    let (cluster, api) = start(&[pod("warm", "True")], daemon).await;
+    let (printed, ended) = ask(&cluster, &["Hi", "Again"]).await;
+    ended.unwrap();
+    assert_eq!(printed, "a\n\\u{1b}[2J\n".repeat(2));
+    let last = api.asked().pop().unwrap();
+    assert_eq!(last.body["messages"][1]["content"], "a\n\u{1b}[2J", "the model reads what it wrote");
+}
+
+#[tokio::test]
 async fn without_a_ready_pod_the_status_says_why() {
     let (cluster, _) = start(&[pod("cold", "False")], Daemon::Answers(200, ANSWER)).await;
     let error = ready_pod(&cluster, &object()).await.unwrap_err();

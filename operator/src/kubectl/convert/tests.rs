@@ -205,11 +205,37 @@ fn what_cannot_be_converted_is_told() {
         let error = to_manifest("ostro.toml", text, "m").unwrap_err().to_string();
         assert!(error.starts_with(expected), "{error}");
     }
+    let many = "[[models]]\nmodel_id = \"a\"\n".to_owned();
+    let many = (0..20).map(|index| many.replace('a', &format!("a{index}"))).collect::<String>();
+    let error = to_manifest("ostro.toml", &many, "m").unwrap_err().to_string();
+    assert!(
+        error.starts_with("ostro.toml, as an InferenceDeployment: spec.models must have at most 16"),
+        "{error}"
+    );
     let text = "command = \"serve\" # as always\n[[models]]\nmodel_id = \"a\"\nchat_template = \"t.jinja\"\n";
     let notes = to_manifest("dir/ostro.toml", text, "m").unwrap().notes;
     assert_eq!(notes[0], "comments are not converted");
     assert!(notes[1].starts_with("spec.models[0].chatTemplate is a relative path"), "{notes:?}");
     assert_eq!(notes.len(), 2);
+}
+
+#[test]
+fn notes_tell_what_is_so() {
+    let check = |text: &str, expected: &[&str]| {
+        let notes = to_manifest("ostro.toml", text, "m").unwrap().notes;
+        let is_told = notes.iter().zip(expected).all(|(note, expected)| note.starts_with(expected));
+        assert!(notes.len() == expected.len() && is_told, "{text}: {notes:?}");
+    };
+    let model = |id: &str| format!("[[models]]\nmodel_id = {id}\n");
+    for id in ["\"a #b\"", "'a #b'", "\"\"\"a\\\n  #b\"\"\"", "\"a/b\"", "\"/models/a.gguf\""] {
+        check(&model(id), &[]);
+    }
+    for text in ["# mine\n".to_owned() + &model("'a'"), model("'a'#b"), model("'a'").replace("]]", "]]\t#")] {
+        check(&text, &["comments are not converted"]);
+    }
+    for id in ["'./a'", "'a.gguf'", "'a/b/c'", "'~/a'", "'a/'"] {
+        check(&model(id), &["spec.models[0].modelId is a relative path"]);
+    }
 }
 
 #[test]
@@ -228,20 +254,15 @@ fn the_direction_is_that_of_the_input() {
 }
 
 #[test]
-fn names_are_those_of_services() {
+fn a_file_of_another_name_wants_one() {
     let name = |file: &str, name: Option<&str>| {
         let args = ConvertArgs { file: file.into(), to: None, name: name.map(str::to_owned) };
-        object_name(&args).ok()
+        object_name(&args).map_err(|error| error.to_string())
     };
-    assert_eq!(name("dir/smollm2.toml", None).as_deref(), Some("smollm2"));
-    assert_eq!(name("-", Some("m-1")).as_deref(), Some("m-1"));
-    for (file, given) in [
-        ("-", None),
-        ("My Model.toml", None),
-        ("m.toml", Some("1m")),
-        ("m.toml", Some("m-")),
-        ("m.toml", Some("")),
-    ] {
-        assert_eq!(name(file, given), None, "{file} {given:?}");
+    assert_eq!(name("dir/smollm2.toml", None).as_deref(), Ok("smollm2"));
+    assert_eq!(name("-", Some("m-1")).as_deref(), Ok("m-1"));
+    for file in ["-", "My Model.toml", "1m.toml"] {
+        let error = name(file, None).unwrap_err();
+        assert!(error.contains("give one by --name"), "{file}: {error}");
     }
 }

@@ -9,7 +9,8 @@ use crate::inference_deployment::apply::is_owned;
 use crate::inference_deployment::build::{ChildKind, History, Names, Rendering};
 use crate::inference_deployment::hold::adopt::adopt;
 use crate::inference_deployment::hold::fetch::{adopted, config_of};
-use crate::kubectl::cluster::{Cluster, explained};
+use crate::kubectl::cluster::Cluster;
+use crate::kubectl::explained::explained;
 
 pub(super) async fn history(
     cluster: &Cluster,

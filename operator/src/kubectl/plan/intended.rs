@@ -7,7 +7,8 @@ use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde_json::{Value, json};
 
-use super::super::cluster::{Cluster, explained};
+use super::super::cluster::Cluster;
+use super::super::explained::explained;
 
 /// Where `kubectl apply` keeps the manifest.
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";

@@ -1,5 +1,6 @@
 //! A plan as text: objects, their fields, and what becomes of pods.
 
+use super::super::terminal;
 use super::{Change, What};
 use crate::inference_deployment::build::ChildKind;
 
@@ -21,7 +22,7 @@ pub(super) fn text(namespace: &str, changes: &[Change]) -> String {
     lines.push(String::new());
     let pods: Vec<String> = changes.iter().filter(|change| has_pods(change)).flat_map(pods).collect();
     lines.extend(if pods.is_empty() { vec!["no pod restarts".to_owned()] } else { pods });
-    lines.join("\n") + "\n"
+    lines.iter().map(|line| terminal::line(line) + "\n").collect()
 }
 
 fn has_pods(change: &Change) -> bool {

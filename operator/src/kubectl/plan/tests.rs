@@ -116,6 +116,36 @@ Deployment m goes from 1 to 3 replicas",
     .await;
 }
 
+#[test]
+fn names_of_a_file_stay_inside_of_a_url() {
+    let check = |field: &str, value: &str, expected: &str| {
+        let mut object = json!(object(spec(json!({}))));
+        object["metadata"][field] = value.into();
+        let found = check_names(&serde_json::from_value(object).unwrap()).map_err(|error| error.to_string());
+        assert!(found.clone().err().unwrap_or_default().starts_with(expected), "{found:?}");
+        assert_eq!(found.is_ok(), expected.is_empty(), "{found:?}");
+    };
+    check("name", "m.n", "");
+    check("name", "../x", "metadata.name \"../x\": a name has");
+    check("namespace", "x?y=z", "metadata.namespace \"x?y=z\": a namespace has");
+}
+
+#[test]
+fn no_text_of_an_object_steers_the_terminal() {
+    let (old, new) = (json!({ "a": "x" }), json!({ "a": "\u{1b}[2J\u{9b}", "b": [{ "name": "c\nd" }] }));
+    let lines = json!({ "t": "x\ny\u{1b}[2J\n" });
+    for (old, new, expected) in [
+        (&old, &new, "    a: \"x\" -> \"\\u001b[2J\\u{9b}\"\n    b: added "),
+        (&json!({ "t": "x\n" }), &lines, "    t:\n      + y\\u{1b}[2J\n"),
+        (&json!({ "b": [{ "name": "c\nd", "value": 1 }] }), &new, "    b[c\\nd].value: removed 1\n"),
+    ] {
+        let what = What::Changed(diff(old, new));
+        let change = Change { kind: "ConfigMap".to_owned(), name: "m".to_owned(), what, replicas: None };
+        let text = report::text("shop", &[change]);
+        assert!(text.contains(expected), "{text:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_nobody_wants_any_more_is_deleted() {
     let before = object(spec(json!({ "replicas": 2, "cache": { "volume": { "size": "1Gi" } } })));

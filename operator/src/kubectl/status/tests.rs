@@ -62,10 +62,14 @@ fn api() -> FakeApi {
     ])
 }
 
-async fn found() -> Vec<View> {
-    let cluster = cluster(api());
+async fn views_of(api: FakeApi) -> Vec<View> {
+    let cluster = cluster(api);
     let objects = list(&cluster, Scope::Namespace).await.unwrap();
-    views(&cluster, Scope::Namespace, objects).await.unwrap()
+    views(&objects, &children(&cluster, Scope::Namespace).await.unwrap())
+}
+
+async fn found() -> Vec<View> {
+    views_of(api()).await
 }
 
 #[tokio::test]
@@ -84,6 +88,19 @@ InferenceDeployment shop/m  Degraded
    └─ Pod m-22  Running           ready      node-0  1 restart    2d
 ";
     assert_eq!(tree::text(&found().await, NOW.parse().unwrap()), expected);
+}
+
+#[test]
+fn no_text_of_an_object_steers_the_terminal() {
+    let mut object = object();
+    object["status"]["models"][0]["id"] = "\u{1b}]0;x\u{7}\nmodel b".into();
+    object["status"]["conditions"][0]["message"] = "fine\r\u{9b}2J\nPod m-1\u{202e}".into();
+    let view = view(&serde_json::from_value(object).unwrap());
+    let text = tree::text(&[view], NOW.parse().unwrap());
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[1], "├─ HFGatedModel: fine\\r\\u{9b}2J");
+    assert_eq!(lines[2], "├─ Pod m-1\\u{202e}");
+    assert!(text.contains("├─ model \\u{1b}]0;x\\u{7}\\nmodel b  loaded"), "{text}");
 }
 
 #[tokio::test]
@@ -106,14 +123,56 @@ async fn a_stateful_set_is_a_workload() {
         "metadata": { "name": "m", "namespace": "shop", "labels": labels() },
         "spec": { "replicas": 2 }, "status": { "readyReplicas": 2, "updatedReplicas": 2 },
     });
-    let cluster = cluster(FakeApi::with(&[
+    let api = FakeApi::with(&[
         ("/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments/m", object()),
         ("/apis/apps/v1/namespaces/shop/statefulsets/m", set),
-    ]));
-    let objects = list(&cluster, Scope::Namespace).await.unwrap();
-    let views = views(&cluster, Scope::Namespace, objects).await.unwrap();
-    let text = tree::text(&views, NOW.parse().unwrap());
+    ]);
+    let text = tree::text(&views_of(api).await, NOW.parse().unwrap());
     assert!(text.contains("StatefulSet m  2 of 2 ready, 2 with this spec"), "{text}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_shown_beside_the_rest() {
+    let mut other = object();
+    other["metadata"]["name"] = "other".into();
+    other["spec"]["disruptionBudget"] = json!({ "minAvailable": 99_999_999_999_i64 });
+    let rest = api();
+    let api = FakeApi::answering(move |asked| match asked.line.contains("/inferencedeployments?") {
+        true => (200, json!({ "items": [other, object()] })),
+        false => rest.handle(asked.clone()),
+    });
+    let text = tree::text(&views_of(api).await, NOW.parse().unwrap());
+    let expected = "InferenceDeployment shop/other  Unknown
+└─ error: this version cannot read it: spec.disruptionBudget.minAvailable: ";
+    assert!(text.starts_with(expected), "{text}");
+    assert!(text.contains("\nInferenceDeployment shop/m  Degraded\n") && text.contains("Pod m-22"), "{text}");
+}
+
+#[tokio::test]
+async fn what_may_not_be_listed_is_left_out() {
+    let rest = api();
+    let api = FakeApi::answering(move |asked| match asked.line.contains("/inferencedeployments") {
+        true => rest.handle(asked.clone()),
+        false => (
+            403,
+            json!({ "kind": "Status", "status": "Failure", "code": 403, "reason": "Forbidden",
+            "message": "pods is forbidden" }),
+        ),
+    });
+    let found = children(&cluster(api.clone()), Scope::Namespace).await.unwrap();
+    assert_eq!(found.hidden, ["deployments", "statefulsets", "pods"]);
+    let text = tree::text(&views_of(api).await, NOW.parse().unwrap());
+    assert!(text.ends_with("└─ endpoint http://m.shop.svc/v1\n"), "{text}");
+}
+
+#[test]
+fn what_is_pending_tells_how_to_release_it() {
+    let mut object = object();
+    object["status"]["conditions"][1] = json!({ "type": "TemplateUpdatePending", "status": "True",
+        "reason": "SpecHeld", "message": "pods wait: run kubectl annotate", "lastTransitionTime": NOW });
+    let view = view(&serde_json::from_value(object).unwrap());
+    let text = tree::text(&[view], NOW.parse().unwrap());
+    assert_eq!(text.lines().nth(2), Some("├─ SpecHeld: pods wait: run kubectl annotate"), "{text}");
 }
 
 #[test]
@@ -122,7 +181,7 @@ fn ready_is_only_what_is_ready_with_the_latest_spec() {
         let mut object = object();
         object["status"]["conditions"][0]["status"] = "True".into();
         change(&mut object);
-        let view = view(&serde_json::from_value(object).unwrap(), &[], &[]);
+        let view = view(&serde_json::from_value(object).unwrap());
         assert_eq!(view.ready, ready, "{}", view.message);
         assert!(view.message.starts_with(message), "{}", view.message);
     };

@@ -1,8 +1,9 @@
 //! Objects as a tree of lines.
 
 use jiff::Timestamp;
-use ostro_crds::{ModelState, ModelStatus};
+use ostro_crds::{ConditionType, ModelState, ModelStatus};
 
+use super::super::terminal;
 use super::{PodView, View, Workload};
 
 /// A line and those below it.
@@ -17,8 +18,7 @@ pub(super) fn text(views: &[View], now: Timestamp) -> String {
     let mut text = String::new();
     for view in views {
         let branch = object(view, now);
-        text.push_str(&branch.text);
-        text.push('\n');
+        text.push_str(&(terminal::line(&branch.text) + "\n"));
         grow(&mut text, "", &branch.branches);
     }
     text
@@ -28,7 +28,7 @@ fn grow(text: &mut String, indent: &str, branches: &[Branch]) {
     for (index, branch) in branches.iter().enumerate() {
         let is_last = index + 1 == branches.len();
         let (mark, below) = if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
-        text.push_str(&format!("{indent}{mark}{}\n", branch.text));
+        text.push_str(&format!("{indent}{mark}{}\n", terminal::line(&branch.text)));
         grow(text, &format!("{indent}{below}"), &branch.branches);
     }
 }
@@ -37,6 +37,7 @@ fn object(view: &View, now: Timestamp) -> Branch {
     let phase = view.phase.map_or_else(|| "Unknown".to_owned(), |phase| format!("{phase:?}"));
     let text = format!("InferenceDeployment {}/{}  {phase}", view.namespace, view.name);
     let mut branches: Vec<Branch> = view.message.lines().map(leaf).collect();
+    branches.extend(pending(view).flat_map(|text| text.lines().map(leaf).collect::<Vec<_>>()));
     let conditions = view.conditions.iter().map(|condition| {
         [condition.type_.clone(), condition.status.clone(), condition.reason.clone()].into()
     });
@@ -54,6 +55,13 @@ fn object(view: &View, now: Timestamp) -> Branch {
     }
     branches.retain(|branch| branch.text != "conditions" || !branch.branches.is_empty());
     Branch { text, branches }
+}
+
+/// What waits for a person, and how to release it.
+fn pending(view: &View) -> impl Iterator<Item = String> {
+    let kind = ConditionType::TemplateUpdatePending.as_str();
+    let conditions = view.conditions.iter().filter(move |one| one.type_ == kind && one.status == "True");
+    conditions.map(|condition| format!("{}: {}", condition.reason, condition.message))
 }
 
 fn model(model: &ModelStatus, wanted: i32) -> String {
