@@ -221,7 +221,8 @@ mod tests {
             &["metadata.labels.a = 1 must be a text: put it in quotes"],
         );
         check(json!("m"), json!({}), &["metadata must be an object"]);
-        let name = "metadata.name must have small letters, digits and inner hyphens only, and begin with a letter";
+        let name =
+            "metadata.name must have small letters, digits and inner hyphens only, and begin with a letter";
         check(json!({ "name": "a.b" }), json!({}), &[name]);
         let long = "metadata.name must have at most 63 characters, and has 64";
         check(json!({ "name": "a".repeat(64) }), json!({}), &[long]);
