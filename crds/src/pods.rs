@@ -36,24 +36,32 @@ const UPWARDS: &str = "must not have ..";
 const VOLUME_FIELDS: [&str; 3] = ["name", "mountPath", "readOnly"];
 
 pub(crate) fn cel_rules() -> Vec<CelRule> {
-    let rule =
-        |rule: String, field: &str, message: &str| CelRule { rule, message: format!("{field} {message}") };
-    let each = |list: &str, item: &str, holds: &str| {
-        format!("!has(self.{list}) || self.{list}.all({item}, {holds})")
-    };
+    [amount_rules(), variable_rules(), volume_rules()].into_iter().flatten().collect()
+}
+
+fn rule(rule: impl Into<String>, field: &str, message: &str) -> CelRule {
+    CelRule { rule: rule.into(), message: format!("{field} {message}") }
+}
+
+/// Of all items of a list.
+fn each(list: &str, item: &str, holds: &str) -> String {
+    format!("!has(self.{list}) || self.{list}.all({item}, {holds})")
+}
+
+/// That exactly one of the fields is set.
+fn has_one(of: &str, names: impl IntoIterator<Item = String>) -> String {
+    let set: Vec<String> = names.into_iter().map(|name| format!("has({of}.{name})")).collect();
+    format!("size([{}].filter(x, x)) == 1", set.join(", "))
+}
+
+/// Texts as CEL has them in a list.
+fn quoted(texts: &[&str], end: &str) -> String {
+    texts.iter().map(|text| format!("'{text}{end}'")).collect::<Vec<_>>().join(", ")
+}
+
+fn amount_rules() -> Vec<CelRule> {
     let zero =
         |field: &str| format!("has(self.rollout.{field}) && string(self.rollout.{field}) in ['0', '0%']");
-    let has_each = |of: &str, names: &[String]| {
-        let set: Vec<String> = names.iter().map(|name| format!("has({of}.{name})")).collect();
-        format!("size([{}].filter(x, x)) == 1", set.join(", "))
-    };
-    let quoted = |texts: &[&str], behind: &str| {
-        texts.iter().map(|text| format!("'{text}{behind}'")).collect::<Vec<_>>().join(", ")
-    };
-    let paths = [quoted(&MOUNT_PATHS, ""), quoted(&MOUNT_PATHS, "/")].join(", ");
-    let sources: Vec<String> =
-        field_names::<Volume>().into_iter().filter(|name| !VOLUME_FIELDS.contains(&name.as_str())).collect();
-    let origins = has_each("e.valueFrom", &field_names::<EnvVarSource>());
     vec![
         rule(
             format!("!has(self.rollout) || !({} && {})", zero("maxSurge"), zero("maxUnavailable")),
@@ -64,38 +72,36 @@ pub(crate) fn cel_rules() -> Vec<CelRule> {
             "!has(self.resources) || !has(self.resources.requests) || !has(self.resources.limits) || \
              self.resources.requests.all(r, !(r in self.resources.limits) || \
              quantity(string(self.resources.requests[r])).compareTo(\
-             quantity(string(self.resources.limits[r]))) <= 0)"
-                .to_owned(),
+             quantity(string(self.resources.limits[r]))) <= 0)",
             "resources.requests",
             ABOVE_LIMIT,
         ),
+    ]
+}
+
+fn variable_rules() -> Vec<CelRule> {
+    let origins = has_one("e.valueFrom", field_names::<EnvVarSource>());
+    let is_token = format!("e.name in [{}]", quoted(&TOKENS, ""));
+    vec![
         rule(each("env", "e", "self.env.exists_one(f, f.name == e.name)"), "env", SAME_VARIABLE),
         rule(each("env", "e", "!has(e.value) || e.value == '' || !has(e.valueFrom)"), "env", TWO_VALUES),
         rule(each("env", "e", &format!("!has(e.valueFrom) || {origins}")), "env.valueFrom", ONE_ORIGIN),
-        rule(
-            each(
-                "env",
-                "e",
-                &format!("!(e.name in [{}]) || !has(e.value) || e.value == ''", quoted(&TOKENS, "")),
-            ),
-            "env",
-            TOKEN,
-        ),
-        rule(each("volumes", "v", &has_each("v", &sources)), "volumes", ONE_SOURCE),
-        rule(
-            each("volumes", "v", "self.volumes.exists_one(w, w.mountPath == v.mountPath)"),
-            "volumes",
-            SAME_PATH,
-        ),
+        rule(each("env", "e", &format!("!({is_token}) || !has(e.value) || e.value == ''")), "env", TOKEN),
+    ]
+}
+
+fn volume_rules() -> Vec<CelRule> {
+    let paths = [quoted(&MOUNT_PATHS, ""), quoted(&MOUNT_PATHS, "/")].join(", ");
+    let sources = field_names::<Volume>().into_iter().filter(|name| !VOLUME_FIELDS.contains(&name.as_str()));
+    let is_single = "self.volumes.exists_one(w, w.mountPath == v.mountPath)";
+    let is_below = "!has(v.hostPath) || !(v.hostPath.path + '/').contains('/../')";
+    vec![
+        rule(each("volumes", "v", &has_one("v", sources)), "volumes", ONE_SOURCE),
+        rule(each("volumes", "v", is_single), "volumes", SAME_PATH),
         rule(each("volumes", "v", &format!("!(v.mountPath in [{paths}])")), "volumes", RESERVED_PATH),
+        rule(each("volumes", "v", is_below), "volumes.hostPath.path", UPWARDS),
         rule(
-            each("volumes", "v", "!has(v.hostPath) || !v.hostPath.path.contains('..')"),
-            "volumes.hostPath.path",
-            UPWARDS,
-        ),
-        rule(
-            "!has(self.cache) || !has(self.cache.hostPath) || !self.cache.hostPath.path.contains('..')"
-                .to_owned(),
+            "!has(self.cache) || !has(self.cache.hostPath) || !(self.cache.hostPath.path + '/').contains('/../')",
             "cache.hostPath.path",
             UPWARDS,
         ),
@@ -104,7 +110,7 @@ pub(crate) fn cel_rules() -> Vec<CelRule> {
 
 /// Fields with what is wrong of them.
 pub(crate) fn broken(spec: &InferenceDeploymentSpec) -> Vec<(&'static str, &'static str)> {
-    let path = |path: &str| path.contains("..");
+    let path = |path: &str| path.split('/').any(|name| name == "..");
     let host_path = spec.cache.as_ref().and_then(|cache| cache.host_path.as_ref());
     let has_host_path =
         |volume: &ExtraVolume| volume.volume.host_path.as_ref().is_some_and(|host| path(&host.path));
