@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use k8s_openapi::NamespaceResourceScope;
-use kube::api::Api;
+use kube::api::{Api, GetParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::core::Request;
 use kube::{Client, Config, Resource};
 use ostro_crds::InferenceDeployment;
+use serde_json::value::RawValue;
 
 use super::args::ClusterArgs;
 use super::explained::{explained, explained_config, is_about};
+use super::list;
 use crate::args::namespace;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -47,11 +50,21 @@ impl Cluster {
     }
 
     pub(super) async fn fetch_opt(&self, name: &str) -> Result<Option<InferenceDeployment>> {
-        match self.api::<InferenceDeployment>().get(name).await {
-            Ok(object) => Ok(Some(object)),
-            Err(kube::Error::Api(status)) if status.code == 404 && is_about(&status, name) => Ok(None),
-            Err(error) => Err(explained(error)),
-        }
+        let path = InferenceDeployment::url_path(&(), Some(&self.namespace));
+        let request = Request::new(path).get(name, &GetParams::default());
+        let request = request.map_err(|error| explained(kube::Error::BuildRequest(error)))?;
+        let text = match self.client.request_text(request).await {
+            Ok(text) => text,
+            Err(kube::Error::Api(status)) if status.code == 404 && is_about(&status, name) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(explained(error)),
+        };
+        // A web server's page is none.
+        serde_json::from_str::<&RawValue>(&text)
+            .map_err(|error| explained(kube::Error::SerdeError(error)))?;
+        let object = list::read(&text).map_err(|object| anyhow!("{name} cannot be read: {}", object.why))?;
+        Ok(Some(object))
     }
 
     pub(super) async fn fetch(&self, name: &str) -> Result<InferenceDeployment> {
@@ -99,6 +112,7 @@ fn client(mut config: Config, silence: Option<Duration>) -> Result<Client> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
     use tokio::net::TcpListener;
     use tokio::time::Instant;
 
@@ -110,6 +124,17 @@ mod tests {
     async fn what_is_not_there_is_named() {
         let error = cluster(FakeApi::new()).fetch("m").await.unwrap_err();
         assert_eq!(error.to_string(), "there is no InferenceDeployment m in namespace shop");
+    }
+
+    #[tokio::test]
+    async fn the_field_that_cannot_be_read_is_named() {
+        let object = json!({
+            "metadata": { "name": "m" },
+            "spec": { "models": [{ "modelId": "a/b" }], "rollout": { "maxSurge": 99_999_999_999_u64 } },
+        });
+        let api = FakeApi::answering(move |_| (200, object.clone()));
+        let error = cluster(api).fetch("m").await.unwrap_err().to_string();
+        assert!(error.starts_with("m cannot be read: spec.rollout.maxSurge: "), "{error}");
     }
 
     #[tokio::test(start_paused = true)]

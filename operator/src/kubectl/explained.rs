@@ -105,7 +105,7 @@ mod tests {
         .await;
         check((200, "<!DOCTYPE HTML>".into()), expected).await;
         check((200, "".into()), expected).await;
-        check((200, json!({})), "the API server's answer cannot be used").await;
+        check((200, json!({})), "m cannot be read: ").await;
         check((429, "Too many requests".into()), "the API server answers 429: Too many requests").await;
     }
 }

@@ -58,7 +58,7 @@ pub(super) async fn list(cluster: &Cluster, scope: Scope) -> Result<Vec<Listed>>
     Ok(list.items.into_iter().map(|item| read(item.get())).collect())
 }
 
-fn read(text: &str) -> Listed {
+pub(super) fn read(text: &str) -> Listed {
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let named: Option<Named> = serde_json::from_str(text).ok();
