@@ -1,8 +1,9 @@
 //! Processes: one run to its end, and what the kernel says of a running one.
 
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -136,12 +137,32 @@ fn last_line(text: &str) -> &str {
     text.trim_end().lines().last().unwrap_or("no output")
 }
 
+/// Below those that the kernel gives to connections, of which one may be taken before a server has it, and below those
+/// of Kubernetes' Services.
+const PORTS: Range<u16> = 10_000..30_000;
+
 /// A port that nothing listens on now.
 ///
 /// # Errors
 /// The system has none.
 pub fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    free_ports().map(|[port]| port)
+}
+
+/// As many different ones.
+///
+/// # Errors
+/// The system has less.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    // Others look for ports at the same time.
+    let start = RandomState::new().hash_one(N) as usize % PORTS.len();
+    let mut candidates = PORTS.cycle().skip(start).take(PORTS.len());
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let mut ports = [0; N];
+    for port in &mut ports {
+        *port = candidates.find(is_free).context("no free port on loopback")?;
+    }
+    Ok(ports)
 }
 
 /// Resident memory of a process in bytes.
@@ -159,7 +180,16 @@ pub(crate) fn bytes_of(text: &str, name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn ports_differ_and_are_no_connections() {
+        let ports: [u16; 64] = free_ports().unwrap();
+        let different: BTreeSet<u16> = ports.into();
+        assert!(different.len() == 64 && ports.iter().all(|port| PORTS.contains(port)), "{ports:?}");
+    }
 
     #[test]
     fn memory_lines_are_in_kib() {

@@ -1,12 +1,13 @@
 //! The control plane's programs and their arguments: etcd, API server, controllers, scheduler, and KWOK where
 //! nodes are simulated.
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use anyhow::Result;
 
 use super::folders::Folders;
 use super::state::Shape;
+use crate::process::free_ports;
 
 /// Services have addresses of this range; `dns.yaml` and the API server's certificate name two of them.
 pub(super) const SERVICES: &str = "10.96.0.0/16";
@@ -27,17 +28,8 @@ impl Addresses {
 
     /// Ports of loopback that nothing uses now.
     pub(super) fn of_loopback() -> Result<Addresses> {
-        // All are held until each is known, so that none is given twice.
-        let listeners = [(); 3].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)));
-        let mut ports = Vec::new();
-        for listener in &listeners {
-            match listener {
-                Ok(listener) => ports.push(listener.local_addr()?.port()),
-                Err(error) => anyhow::bail!("no free port on loopback: {error}"),
-            }
-        }
-        let api = SocketAddrV4::new(Ipv4Addr::LOCALHOST, ports[0]);
-        Ok(Addresses { api, etcd_port: ports[1], etcd_peer_port: ports[2] })
+        let [api, etcd_port, etcd_peer_port] = free_ports()?;
+        Ok(Addresses { api: SocketAddrV4::new(Ipv4Addr::LOCALHOST, api), etcd_port, etcd_peer_port })
     }
 
     fn etcd(&self) -> String {
