@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use kube::runtime::events::{Recorder, Reporter};
@@ -21,16 +22,22 @@ use crate::inference_deployment::{Context, controller};
 use crate::leader::Leader;
 use crate::metrics::Metrics;
 
+/// The lease ends by itself later; a pod has to end in 30 s.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
+
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let health = Health { is_ready: Arc::new(AtomicBool::new(false)), metrics: Metrics::new() };
     let config =
         Config::infer().await.context("cannot find the cluster: no service account, no kubeconfig")?;
     let client = client(config, &health.metrics).context("cannot make a client")?;
     let http = tokio::spawn(http::serve(args.listen, health.clone()));
-    let version = client.apiserver_version().await.context("cannot reach the API server")?;
+    let mut stopped = stop_signal()?;
+    let version = tokio::select! {
+        version = client.apiserver_version() => version.context("cannot reach the API server")?,
+        _ = stopped.changed() => return Ok(()),
+    };
     tracing::info!(kubernetes = version.git_version, version = env!("CARGO_PKG_VERSION"), "started");
     health.is_ready.store(true, Ordering::Relaxed);
-    let mut stopped = stop_signal()?;
     let mut leader = Leader::new(client.clone(), &args.lease_namespace, args.identity.clone());
     tokio::select! {
         () = leader.acquire() => {}
@@ -44,7 +51,9 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         () = leader.hold() => bail!("the lease is lost"),
     };
     health.metrics.leading.set(0);
-    leader.release().await;
+    if tokio::time::timeout(RELEASE_LIMIT, leader.release()).await.is_err() {
+        tracing::warn!("cannot release the lease in {} s", RELEASE_LIMIT.as_secs());
+    }
     result
 }
 

@@ -34,7 +34,9 @@ pub(crate) enum ApplyError {
 impl ApplyError {
     /// The API server finds what was made of the spec wrong, whenever it is asked.
     pub(crate) fn is_of_the_spec(&self) -> bool {
-        matches!(self, ApplyError::Apply { source: kube::Error::Api(status), .. } if status.code == 422)
+        // Of a key that is there twice it says 500.
+        matches!(self, ApplyError::Apply { source: kube::Error::Api(status), .. }
+            if status.code == 422 || status.message.contains("failed to create typed patch object"))
     }
 
     /// An apply makes what it does not find, so that only the API itself can be missing.
@@ -244,14 +246,20 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_api_servers_words() {
-        for (code, reason) in [(422, Reason::InvalidConfig), (403, Reason::ApplyFailed)] {
-            let message = "Deployment.apps \"a\" is invalid".to_owned();
+        let twice = "failed to create typed patch object (n/a; apps/v1, Kind=Deployment): duplicate entries";
+        let invalid = "Deployment.apps \"a\" is invalid";
+        for (code, told, reason) in [
+            (422, invalid, Reason::InvalidConfig),
+            (500, twice, Reason::InvalidConfig),
+            (403, invalid, Reason::ApplyFailed),
+        ] {
+            let message = told.to_owned();
             let status = kube::core::Status { message, code, ..Default::default() };
             let source = kube::Error::Api(status.boxed());
             let error = ApplyError::Apply { kind: ChildKind::Deployment, name: "a".to_owned(), source };
             let cause = crate::inference_deployment::refused(&error);
-            let expected = "cannot apply Deployment a: Deployment.apps \"a\" is invalid";
-            assert_eq!((cause.reason, cause.message.as_str()), (reason, expected));
+            let expected = format!("cannot apply Deployment a: {told}");
+            assert_eq!((cause.reason, cause.message), (reason, expected));
         }
     }
 

@@ -10,6 +10,17 @@ fn merged(base: Value, patch: &Value) -> Result<Value, String> {
 }
 
 #[test]
+fn a_patch_that_would_take_long_is_refused() {
+    let patch = |items: usize| {
+        let env: Vec<Value> = (0..items).map(|item| json!({ "name": format!("A{item:05}") })).collect();
+        json!({ "spec": { "containers": [{ "name": "ostro", "env": env }] } })
+    };
+    assert_eq!(check_size(patch(1500).as_object().unwrap()), Ok(()));
+    let Fault { path, message } = check_size(patch(2000).as_object().unwrap()).unwrap_err();
+    assert!(path.is_empty() && message.starts_with("must have at most 32768 bytes as JSON"), "{message}");
+}
+
+#[test]
 fn patches_merge_as_kubernetes_merges_them() {
     let two = json!({ "env": [{ "name": "a", "value": "1" }, { "name": "b", "value": "2" }] });
     let ports = json!({ "ports": [{ "containerPort": 1, "name": "x" }] });
