@@ -104,7 +104,7 @@ fn a_gpu_adds_its_load_path_to_the_budget_once() {
         (2, gpu(json!("1")), 3774),
         (1, gpu(json!("2")), 1974),
         (1, gpu(json!("0")), 1800),
-        (1, json!({ "resources": { "requests": { "nvidia.com/mig-1g.10gb": "1" } } }), 1974),
+        (1, json!({ "resources": { "limits": { "nvidia.com/mig-1g.10gb": "1" } } }), 1974),
         (1, json!({ "resources": { "limits": { "cpu": "8", "memory": "64Gi" } } }), 7920),
         (1, json!({ "resources": gpu(json!("1"))["resources"], "probes": { "startup": own } }), 60),
     ];
