@@ -3,30 +3,32 @@
 
 use serde_json::{Value, json};
 
+use crate::cluster::DURATION;
+use crate::validate::cluster_messages::NOT_A_DURATION;
+
 /// Of an int-or-string: more is for the API server no error, and for nobody a number of pods.
 const PODS_MAX: i32 = i32::MAX;
-pub(crate) const PODS_OR_SHARE: &str = "^(100|[1-9]?[0-9])%$";
-pub(crate) const PODS_OR_ANY_SHARE: &str = "^(0|[1-9][0-9]{0,3})%$";
+const PODS_OR_SHARE: &str = "^(100|[1-9]?[0-9])%$";
+const PODS_OR_ANY_SHARE: &str = "^(0|[1-9][0-9]{0,3})%$";
 /// Not below 0.
-pub(crate) const QUANTITY: &str =
-    r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,3})?$";
-pub(crate) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-pub(crate) const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
-pub(crate) const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
+const QUANTITY: &str = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,3})?$";
+const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 /// Of a Service, a label value and a Deployment at once.
-pub(crate) const OBJECT_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
-pub(crate) const FILE_KEY: &str = "^[-._a-zA-Z0-9]+$";
-pub(crate) const VARIABLE: &str = "^[!-<>-~][ -<>-~]*$";
-pub(crate) const IMAGE: &str = "^[!-~]+$";
-pub(crate) const MOUNT_PATH: &str = "^/[^:]+$";
-pub(crate) const ABSOLUTE: &str = "^/";
+const OBJECT_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
+const FILE_KEY: &str = "^[-._a-zA-Z0-9]+$";
+const VARIABLE: &str = "^[!-<>-~][ -<>-~]*$";
+const IMAGE: &str = "^[!-~]+$";
+const MOUNT_PATH: &str = "^/[^:]+$";
+const ABSOLUTE: &str = "^/";
 /// As the daemon has it.
-pub(crate) const HOST: &str = "^[-A-Za-z0-9._:%]+$";
+const HOST: &str = "^[-A-Za-z0-9._:%]+$";
 /// Terminals act on control characters, wherever the text is shown.
-pub(crate) const PRINTABLE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
+const PRINTABLE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
 /// Each pattern in words, for those who check a file without a cluster.
-pub(crate) const IN_WORDS: [(&str, &str); 14] = [
+pub(crate) const IN_WORDS: [(&str, &str); 15] = [
     (PODS_OR_SHARE, "must be a number of pods, or a share of them from 0% to 100%"),
     (PODS_OR_ANY_SHARE, "must be a number of pods, or a share of them such as 25%"),
     (QUANTITY, "must be an amount such as 500m, 2 or 20Gi, and not below 0"),
@@ -41,6 +43,7 @@ pub(crate) const IN_WORDS: [(&str, &str); 14] = [
     (ABSOLUTE, "must be an absolute path"),
     (HOST, "must be a host name or IP address"),
     (PRINTABLE, "must not have control characters"),
+    (DURATION, NOT_A_DURATION),
 ];
 
 /// Adds the bounds to the CRD's schema of an object.

@@ -9,9 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::bounds::IN_WORDS;
-use crate::cluster::DURATION;
 use crate::crd::crd_json;
-use crate::validate::cluster_messages::NOT_A_DURATION;
 
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
 const OPEN: &str = "x-kubernetes-preserve-unknown-fields";
@@ -142,8 +140,7 @@ fn broken_text(schema: &Value, text: &str) -> Option<String> {
 }
 
 fn in_words(pattern: &str) -> String {
-    let mut known = IN_WORDS.into_iter().chain([(DURATION, NOT_A_DURATION)]);
-    let found = known.find(|(known, _)| *known == pattern);
+    let found = IN_WORDS.into_iter().find(|(known, _)| *known == pattern);
     found.map_or_else(|| format!("must match {pattern}"), |(_, words)| words.to_owned())
 }
 

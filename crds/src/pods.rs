@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ResourceRequirements, Volume};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use ostro_config::Problem;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,6 +14,7 @@ use crate::quantity::quantity;
 use crate::rules::CelRule;
 use crate::schema::field_names;
 use crate::spec::{ExtraVolume, InferenceDeploymentSpec};
+use crate::validate::broken;
 
 /// Where the operator mounts its own volumes.
 pub const MOUNT_PATHS: [&str; 4] = ["/etc/ostro", "/var/cache/ostro", "/tmp", "/dev/shm"];
@@ -39,10 +41,6 @@ pub(crate) fn cel_rules() -> Vec<CelRule> {
     [amount_rules(), variable_rules(), volume_rules()].into_iter().flatten().collect()
 }
 
-fn rule(rule: impl Into<String>, field: &str, message: &str) -> CelRule {
-    CelRule { rule: rule.into(), message: format!("{field} {message}") }
-}
-
 /// Of all items of a list.
 fn each(list: &str, item: &str, holds: &str) -> String {
     format!("!has(self.{list}) || self.{list}.all({item}, {holds})")
@@ -63,12 +61,12 @@ fn amount_rules() -> Vec<CelRule> {
     let zero =
         |field: &str| format!("has(self.rollout.{field}) && string(self.rollout.{field}) in ['0', '0%']");
     vec![
-        rule(
+        CelRule::new(
             format!("!has(self.rollout) || !({} && {})", zero("maxSurge"), zero("maxUnavailable")),
             "rollout",
             STUCK,
         ),
-        rule(
+        CelRule::new(
             "!has(self.resources) || !has(self.resources.requests) || !has(self.resources.limits) || \
              self.resources.requests.all(r, !(r in self.resources.limits) || \
              quantity(string(self.resources.requests[r])).compareTo(\
@@ -83,10 +81,22 @@ fn variable_rules() -> Vec<CelRule> {
     let origins = has_one("e.valueFrom", field_names::<EnvVarSource>());
     let is_token = format!("e.name in [{}]", quoted(&TOKENS, ""));
     vec![
-        rule(each("env", "e", "self.env.exists_one(f, f.name == e.name)"), "env", SAME_VARIABLE),
-        rule(each("env", "e", "!has(e.value) || e.value == '' || !has(e.valueFrom)"), "env", TWO_VALUES),
-        rule(each("env", "e", &format!("!has(e.valueFrom) || {origins}")), "env.valueFrom", ONE_ORIGIN),
-        rule(each("env", "e", &format!("!({is_token}) || !has(e.value) || e.value == ''")), "env", TOKEN),
+        CelRule::new(each("env", "e", "self.env.exists_one(f, f.name == e.name)"), "env", SAME_VARIABLE),
+        CelRule::new(
+            each("env", "e", "!has(e.value) || e.value == '' || !has(e.valueFrom)"),
+            "env",
+            TWO_VALUES,
+        ),
+        CelRule::new(
+            each("env", "e", &format!("!has(e.valueFrom) || {origins}")),
+            "env.valueFrom",
+            ONE_ORIGIN,
+        ),
+        CelRule::new(
+            each("env", "e", &format!("!({is_token}) || !has(e.value) || e.value == ''")),
+            "env",
+            TOKEN,
+        ),
     ]
 }
 
@@ -96,11 +106,11 @@ fn volume_rules() -> Vec<CelRule> {
     let is_single = "self.volumes.exists_one(w, w.mountPath == v.mountPath)";
     let is_below = "!has(v.hostPath) || !(v.hostPath.path + '/').contains('/../')";
     vec![
-        rule(each("volumes", "v", &has_one("v", sources)), "volumes", ONE_SOURCE),
-        rule(each("volumes", "v", is_single), "volumes", SAME_PATH),
-        rule(each("volumes", "v", &format!("!(v.mountPath in [{paths}])")), "volumes", RESERVED_PATH),
-        rule(each("volumes", "v", is_below), "volumes.hostPath.path", UPWARDS),
-        rule(
+        CelRule::new(each("volumes", "v", &has_one("v", sources)), "volumes", ONE_SOURCE),
+        CelRule::new(each("volumes", "v", is_single), "volumes", SAME_PATH),
+        CelRule::new(each("volumes", "v", &format!("!(v.mountPath in [{paths}])")), "volumes", RESERVED_PATH),
+        CelRule::new(each("volumes", "v", is_below), "volumes.hostPath.path", UPWARDS),
+        CelRule::new(
             "!has(self.cache) || !has(self.cache.hostPath) || !(self.cache.hostPath.path + '/').contains('/../')",
             "cache.hostPath.path",
             UPWARDS,
@@ -108,8 +118,7 @@ fn volume_rules() -> Vec<CelRule> {
     ]
 }
 
-/// Fields with what is wrong of them.
-pub(crate) fn broken(spec: &InferenceDeploymentSpec) -> Vec<(&'static str, &'static str)> {
+pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
     let path = |path: &str| path.split('/').any(|name| name == "..");
     let host_path = spec.cache.as_ref().and_then(|cache| cache.host_path.as_ref());
     let has_host_path =
@@ -120,7 +129,7 @@ pub(crate) fn broken(spec: &InferenceDeploymentSpec) -> Vec<(&'static str, &'sta
             .iter()
             .all(|amount| amount.as_ref().is_some_and(is_zero))
     });
-    [
+    broken([
         ("rollout", STUCK, is_stuck),
         ("resources.requests", ABOVE_LIMIT, is_above(&resources)),
         ("resources.requests", NOT_WHOLE, has_odd_devices(&resources)),
@@ -137,14 +146,11 @@ pub(crate) fn broken(spec: &InferenceDeploymentSpec) -> Vec<(&'static str, &'sta
         ("volumes", RESERVED_PATH, spec.volumes.iter().any(takes_path)),
         ("volumes.hostPath.path", UPWARDS, spec.volumes.iter().any(has_host_path)),
         ("cache.hostPath.path", UPWARDS, host_path.is_some_and(|host| path(&host.path))),
-    ]
-    .into_iter()
-    .filter(|(_, _, is_broken)| *is_broken)
-    .map(|(field, message, _)| (field, message))
-    .collect()
+    ])
 }
 
-fn is_zero(amount: &IntOrString) -> bool {
+/// A number of pods, or a share of them.
+pub fn is_zero(amount: &IntOrString) -> bool {
     match amount {
         IntOrString::Int(number) => *number == 0,
         IntOrString::String(text) => text == "0%",

@@ -15,6 +15,13 @@ pub(crate) struct CelRule {
     pub(crate) message: String,
 }
 
+impl CelRule {
+    /// `message` continues the field's name.
+    pub(crate) fn new(rule: impl Into<String>, field: &str, message: &str) -> CelRule {
+        CelRule { rule: rule.into(), message: format!("{field} {message}") }
+    }
+}
+
 pub(crate) fn rules() -> Vec<CelRule> {
     let mut rules: Vec<CelRule> = keys().iter().flat_map(partner_rules).collect();
     rules.extend(daemon_rules());
@@ -78,10 +85,7 @@ fn for_models(rule: &str, message: String) -> CelRule {
 }
 
 fn daemon_rules() -> Vec<CelRule> {
-    let rule = |rule: &str, field: &str, message: &str| CelRule {
-        rule: rule.to_owned(),
-        message: format!("{field} {}", in_manifest(message)),
-    };
+    let rule = |rule: &str, field: &str, message: &str| CelRule::new(rule, field, &in_manifest(message));
     let cpu = |model: &str| format!("has({model}.device) && has({model}.device.cpu)");
     let same_cpu = format!(
         "self.models.all(m, !({}) || self.models.all(n, !({}) || n.device.cpu == m.device.cpu))",
@@ -129,61 +133,57 @@ fn daemon_rules() -> Vec<CelRule> {
 }
 
 fn cluster_rules() -> Vec<CelRule> {
-    let rule = |rule: &str, field: &str, message: &str| CelRule {
-        rule: rule.to_owned(),
-        message: format!("{field} {message}"),
-    };
     let sources = "[has(self.cache.volume), has(self.cache.existingClaim), has(self.cache.hostPath), \
                    has(self.cache.image), has(self.cache.sizeLimit)].filter(x, x)";
     let reserved = cluster::RESERVED_VOLUMES.map(|name| format!("'{name}'")).join(", ");
     vec![
-        rule(&format!("!has(self.cache) || size({sources}) <= 1"), "cache", cluster::ONE_CACHE),
-        rule(
-            &format!("!(has(self.cache) && has(self.cache.volume)) || {}", has_size("self")),
+        CelRule::new(format!("!has(self.cache) || size({sources}) <= 1"), "cache", cluster::ONE_CACHE),
+        CelRule::new(
+            format!("!(has(self.cache) && has(self.cache.volume)) || {}", has_size("self")),
             "cache.volume.size",
             cluster::NO_SIZE,
         ),
-        rule(
+        CelRule::new(
             "!has(self.disruptionBudget) || !(has(self.disruptionBudget.minAvailable) && \
              has(self.disruptionBudget.maxUnavailable))",
             "disruptionBudget",
             cluster::ONE_BUDGET,
         ),
-        rule(
+        CelRule::new(
             "!has(self.rollout) || !has(self.rollout.strategy) || self.rollout.strategy != 'Recreate' || \
              !(has(self.rollout.maxSurge) || has(self.rollout.maxUnavailable))",
             "rollout.strategy",
             cluster::RECREATE,
         ),
-        rule(
+        CelRule::new(
             "!(has(self.server) && has(self.server.port)) || self.server.port != 0",
             "server.port",
             cluster::FREE_PORT,
         ),
-        rule(
+        CelRule::new(
             "!(has(self.server) && has(self.server.host)) || !(self.server.host in ['localhost', '::1'] || \
              self.server.host.startsWith('127.') || self.server.host.startsWith('::ffff:127.'))",
             "server.host",
             cluster::LOOPBACK,
         ),
-        rule(
+        CelRule::new(
             "!(has(self.global) && has(self.global.tokenSource)) || \
              !self.global.tokenSource.startsWith('literal:')",
             "global.tokenSource",
             cluster::LITERAL_TOKEN,
         ),
-        rule(
+        CelRule::new(
             "!has(self.huggingFaceToken) || !(has(self.global) && has(self.global.tokenSource))",
             "huggingFaceToken",
             cluster::TWO_TOKENS,
         ),
-        rule(
+        CelRule::new(
             "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
             "volumes",
             cluster::SAME_VOLUME,
         ),
-        rule(
-            &format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{reserved}]))"),
+        CelRule::new(
+            format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{reserved}]))"),
             "volumes",
             cluster::RESERVED_VOLUME,
         ),
@@ -191,9 +191,8 @@ fn cluster_rules() -> Vec<CelRule> {
 }
 
 fn monitoring_rules() -> Vec<CelRule> {
-    let rule = |rule: &str, field: &str, message: &str| CelRule {
-        rule: format!("!has(self.monitoring) || {rule}"),
-        message: format!("{field} {message}"),
+    let rule = |rule: &str, field: &str, message: &str| {
+        CelRule::new(format!("!has(self.monitoring) || {rule}"), field, message)
     };
     let reserved = cluster::RESERVED_LABELS.map(|label| format!("'{label}' in self.monitoring.labels"));
     vec![

@@ -54,7 +54,7 @@ impl InferenceDeploymentSpec {
         };
         problems.extend(self.cluster_problems());
         problems.extend(self.monitoring_problems());
-        problems.extend(pods::broken(self).into_iter().map(|(field, message)| problem(field, message)));
+        problems.extend(pods::problems(self));
         match daemon {
             Ok(daemon) if problems.is_empty() => Ok(ValidSpec { daemon }),
             _ => Err(Problems(problems)),
@@ -101,7 +101,7 @@ impl InferenceDeploymentSpec {
         let is_literal = token_source.as_ref().is_some_and(|source| source.starts_with("literal:"));
         let is_loopback = ["127.", "::ffff:127."].iter().any(|start| host.starts_with(start))
             || ["localhost", "::1"].contains(&host.as_str());
-        [
+        broken([
             ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),
             ("cache.volume.size", NO_SIZE, self.cache.as_ref().is_some_and(Cache::has_no_size)),
             (
@@ -122,11 +122,7 @@ impl InferenceDeploymentSpec {
             ("huggingFaceToken", TWO_TOKENS, self.hugging_face_token.is_some() && token_source.is_some()),
             ("volumes", SAME_VOLUME, names.len() < self.volumes.len()),
             ("volumes", RESERVED_VOLUME, RESERVED_VOLUMES.iter().any(|name| names.contains(name))),
-        ]
-        .into_iter()
-        .filter(|(_, _, is_broken)| *is_broken)
-        .map(|(field, message, _)| problem(field, message))
-        .collect()
+        ])
     }
 
     fn monitoring_problems(&self) -> Vec<Problem> {
@@ -135,18 +131,20 @@ impl InferenceDeploymentSpec {
         let disabled = self.server.as_ref().and_then(|server| server.get("disableMetrics"));
         let [interval, timeout] =
             [&monitoring.interval, &monitoring.scrape_timeout].map(|text| text.as_deref().map(duration));
-        [
+        broken([
             ("monitoring.interval", NOT_A_DURATION, interval == Some(None)),
             ("monitoring.scrapeTimeout", NOT_A_DURATION, timeout == Some(None)),
             ("monitoring.scrapeTimeout", SLOW_SCRAPE, is_longer(timeout.flatten(), interval.flatten())),
             ("monitoring.labels", RESERVED_LABEL, monitoring.takes_labels()),
             ("monitoring", NO_METRICS, disabled.and_then(Value::as_bool) == Some(true)),
-        ]
-        .into_iter()
-        .filter(|(_, _, is_broken)| *is_broken)
-        .map(|(field, message, _)| problem(field, message))
-        .collect()
+        ])
     }
+}
+
+/// Of fields with a message and whether it holds.
+pub(crate) fn broken<const N: usize>(rules: [(&str, &str, bool); N]) -> Vec<Problem> {
+    let broken = rules.into_iter().filter(|(_, _, is_broken)| *is_broken);
+    broken.map(|(field, message, _)| problem(field, message)).collect()
 }
 
 fn problem(field: &str, message: &str) -> Problem {

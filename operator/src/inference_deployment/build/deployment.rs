@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::ObjectMeta;
-use ostro_crds::{InferenceDeploymentSpec, RolloutStrategy};
+use ostro_crds::{InferenceDeploymentSpec, RolloutStrategy, is_zero};
 
 use super::names::Names;
 use super::template::startup_budget_seconds;
@@ -32,7 +32,7 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec, pod: &PodTemp
 /// Whether a rollout starts pods before those go that they replace.
 pub(crate) fn needs_spare(spec: &InferenceDeploymentSpec) -> bool {
     let surge = strategy(spec).rolling_update.and_then(|update| update.max_surge);
-    surge.is_some_and(|surge| !is_nothing(&surge))
+    surge.is_some_and(|surge| !is_zero(&surge))
 }
 
 fn strategy(spec: &InferenceDeploymentSpec) -> DeploymentStrategy {
@@ -44,7 +44,7 @@ fn strategy(spec: &InferenceDeploymentSpec) -> DeploymentStrategy {
         Some(RolloutStrategy::RollingUpdate) | None => {
             let surge = rollout.max_surge.unwrap_or(IntOrString::Int(1));
             // Nobody loses a replica before its successor answers, where there is room for both.
-            let unavailable = if is_nothing(&surge) { 1 } else { 0 };
+            let unavailable = if is_zero(&surge) { 1 } else { 0 };
             let unavailable = rollout.max_unavailable.unwrap_or(IntOrString::Int(unavailable));
             DeploymentStrategy {
                 type_: Some("RollingUpdate".to_owned()),
@@ -55,10 +55,6 @@ fn strategy(spec: &InferenceDeploymentSpec) -> DeploymentStrategy {
             }
         }
     }
-}
-
-fn is_nothing(amount: &IntOrString) -> bool {
-    [IntOrString::Int(0), IntOrString::String("0%".to_owned())].contains(amount)
 }
 
 #[cfg(test)]

@@ -45,14 +45,14 @@ impl From<Sent> for CachedObject {
         if let Some(annotations) = &mut metadata.annotations {
             annotations.remove(LAST_APPLIED);
         }
-        let text = |json: &Option<Box<RawValue>>| json.as_ref().map_or("null", |json| json.get()).to_owned();
-        let (spec, unreadable) = match read_spec(&text(&spec)) {
+        let spec = spec.as_deref().map_or("null", RawValue::get);
+        let (spec, unreadable) = match read_spec(spec) {
             Ok(spec) => (spec, None),
-            Err(problem) => (replicas_of(&text(&spec)), Some(Box::new(problem))),
+            Err(problem) => (replicas_of(spec), Some(Box::new(problem))),
         };
-        // The operator writes it anew.
+        // One that cannot be read is written anew.
         let status: Option<InferenceDeploymentStatus> =
-            serde_json::from_str(&text(&status)).unwrap_or_default();
+            status.and_then(|status| serde_json::from_str(status.get()).ok());
         let object = InferenceDeployment { metadata, spec, status };
         let text = serde_json::to_string(&object).expect("the types are JSON").into();
         let (monitor, pending) = (monitor_kind(&object.spec), pending_reason(&object));
