@@ -26,4 +26,4 @@ pub use pods::{MOUNT_PATHS, is_zero};
 pub use quantity::quantity;
 pub use spec::{InferenceDeployment, InferenceDeploymentSpec};
 pub use status::{ConditionType, InferenceDeploymentStatus, ModelState, ModelStatus, Phase, Reason};
-pub use validate::ValidSpec;
+pub use validate::{ValidSpec, too_large};

@@ -18,6 +18,8 @@ use crate::validate::broken;
 
 /// Where the operator mounts its own volumes.
 pub const MOUNT_PATHS: [&str; 4] = ["/etc/ostro", "/var/cache/ostro", "/tmp", "/dev/shm"];
+/// Nothing can be mounted there, or over what containers have there.
+const SYSTEM_PATHS: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// Variables by which the daemon and hub libraries are given a token.
 const TOKENS: [&str; 2] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
 
@@ -30,15 +32,16 @@ const ONE_ORIGIN: &str = "must have exactly one source";
 const TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";
 const ONE_SOURCE: &str = "must have exactly one source each, such as emptyDir";
 const SAME_PATH: &str = "must not have a mountPath twice";
-const RESERVED_PATH: &str =
-    "must not take the operator's paths: /etc/ostro, /var/cache/ostro, /tmp, /dev/shm";
+const RESERVED_PATH: &str = "must not take the operator's paths /etc/ostro, /var/cache/ostro, /tmp and /dev/shm, nor /proc, /sys and /dev";
+const SAME_SECRET: &str = "must not have a name twice";
+const SAME_SPREAD: &str = "must not have a topologyKey twice with the same whenUnsatisfiable";
 const UPWARDS: &str = "must not have ..";
 
 /// Fields of `ExtraVolume` that are no sources.
 const VOLUME_FIELDS: [&str; 3] = ["name", "mountPath", "readOnly"];
 
 pub(crate) fn cel_rules() -> Vec<CelRule> {
-    [amount_rules(), variable_rules(), volume_rules()].into_iter().flatten().collect()
+    [amount_rules(), variable_rules(), volume_rules(), list_rules()].into_iter().flatten().collect()
 }
 
 /// Of all items of a list.
@@ -53,8 +56,8 @@ fn has_one(of: &str, names: impl IntoIterator<Item = String>) -> String {
 }
 
 /// Texts as CEL has them in a list.
-fn quoted(texts: &[&str], end: &str) -> String {
-    texts.iter().map(|text| format!("'{text}{end}'")).collect::<Vec<_>>().join(", ")
+fn quoted(texts: &[&str]) -> String {
+    texts.iter().map(|text| format!("'{text}'")).collect::<Vec<_>>().join(", ")
 }
 
 fn amount_rules() -> Vec<CelRule> {
@@ -79,7 +82,7 @@ fn amount_rules() -> Vec<CelRule> {
 
 fn variable_rules() -> Vec<CelRule> {
     let origins = has_one("e.valueFrom", field_names::<EnvVarSource>());
-    let is_token = format!("e.name in [{}]", quoted(&TOKENS, ""));
+    let is_token = format!("e.name in [{}]", quoted(&TOKENS));
     vec![
         CelRule::new(each("env", "e", "self.env.exists_one(f, f.name == e.name)"), "env", SAME_VARIABLE),
         CelRule::new(
@@ -101,19 +104,37 @@ fn variable_rules() -> Vec<CelRule> {
 }
 
 fn volume_rules() -> Vec<CelRule> {
-    let paths = [quoted(&MOUNT_PATHS, ""), quoted(&MOUNT_PATHS, "/")].join(", ");
+    let paths = [quoted(&MOUNT_PATHS), quoted(&SYSTEM_PATHS)].join(", ");
+    let is_free = format!(
+        "!(v.mountPath in [{paths}] || v.mountPath.startsWith('/proc/') || v.mountPath.startsWith('/sys/'))"
+    );
     let sources = field_names::<Volume>().into_iter().filter(|name| !VOLUME_FIELDS.contains(&name.as_str()));
     let is_single = "self.volumes.exists_one(w, w.mountPath == v.mountPath)";
     let is_below = "!has(v.hostPath) || !(v.hostPath.path + '/').contains('/../')";
     vec![
         CelRule::new(each("volumes", "v", &has_one("v", sources)), "volumes", ONE_SOURCE),
         CelRule::new(each("volumes", "v", is_single), "volumes", SAME_PATH),
-        CelRule::new(each("volumes", "v", &format!("!(v.mountPath in [{paths}])")), "volumes", RESERVED_PATH),
+        CelRule::new(each("volumes", "v", &is_free), "volumes", RESERVED_PATH),
         CelRule::new(each("volumes", "v", is_below), "volumes.hostPath.path", UPWARDS),
         CelRule::new(
             "!has(self.cache) || !has(self.cache.hostPath) || !(self.cache.hostPath.path + '/').contains('/../')",
             "cache.hostPath.path",
             UPWARDS,
+        ),
+    ]
+}
+
+/// What Kubernetes merges by its keys.
+fn list_rules() -> Vec<CelRule> {
+    let is_single =
+        |list: &str, is_same: &str| each(list, "a", &format!("self.{list}.exists_one(b, {is_same})"));
+    let spread = "a.topologyKey == b.topologyKey && a.whenUnsatisfiable == b.whenUnsatisfiable";
+    vec![
+        CelRule::new(is_single("imagePullSecrets", "a.name == b.name"), "imagePullSecrets", SAME_SECRET),
+        CelRule::new(
+            is_single("topologySpreadConstraints", spread),
+            "topologySpreadConstraints",
+            SAME_SPREAD,
         ),
     ]
 }
@@ -124,6 +145,8 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
     let has_host_path =
         |volume: &ExtraVolume| volume.volume.host_path.as_ref().is_some_and(|host| path(&host.path));
     let resources = spec.resources.clone().unwrap_or_default();
+    let spreads =
+        spec.topology_spread_constraints.iter().map(|one| (&one.topology_key, &one.when_unsatisfiable));
     let is_stuck = spec.rollout.as_ref().is_some_and(|rollout| {
         [&rollout.max_surge, &rollout.max_unavailable]
             .iter()
@@ -146,6 +169,12 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
         ("volumes", RESERVED_PATH, spec.volumes.iter().any(takes_path)),
         ("volumes.hostPath.path", UPWARDS, spec.volumes.iter().any(has_host_path)),
         ("cache.hostPath.path", UPWARDS, host_path.is_some_and(|host| path(&host.path))),
+        (
+            "imagePullSecrets",
+            SAME_SECRET,
+            is_double(spec.image_pull_secrets.iter().map(|secret| &secret.name)),
+        ),
+        ("topologySpreadConstraints", SAME_SPREAD, is_double(spreads)),
     ])
 }
 
@@ -193,10 +222,11 @@ fn has_value(variable: &EnvVar) -> bool {
 
 fn takes_path(volume: &ExtraVolume) -> bool {
     let path = volume.mount_path.as_str();
-    MOUNT_PATHS.contains(&path.strip_suffix('/').unwrap_or(path))
+    let is_below = ["/proc/", "/sys/"].iter().any(|start| path.starts_with(start));
+    is_below || MOUNT_PATHS.contains(&path) || SYSTEM_PATHS.contains(&path)
 }
 
-fn is_double<'a>(names: impl Iterator<Item = &'a str>) -> bool {
+fn is_double<T: Ord>(names: impl Iterator<Item = T>) -> bool {
     let mut seen = BTreeSet::new();
     let mut names = names;
     !names.all(|name| seen.insert(name))

@@ -161,8 +161,10 @@ fn cluster_rules() -> Vec<CelRule> {
             cluster::FREE_PORT,
         ),
         CelRule::new(
-            "!(has(self.server) && has(self.server.host)) || !(self.server.host in ['localhost', '::1'] || \
-             self.server.host.startsWith('127.') || self.server.host.startsWith('::ffff:127.'))",
+            format!(
+                "!(has(self.server) && has(self.server.host)) || !self.server.host.matches({:?})",
+                cluster::LOOPBACKS
+            ),
             "server.host",
             cluster::LOOPBACK,
         ),

@@ -85,6 +85,17 @@ pub enum ConditionType {
 }
 
 impl ConditionType {
+    pub const ALL: [Self; 8] = [
+        Self::Ready,
+        Self::Available,
+        Self::Progressing,
+        Self::Degraded,
+        Self::Reconciling,
+        Self::Stalled,
+        Self::Monitored,
+        Self::TemplateUpdatePending,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             ConditionType::Ready => "Ready",
@@ -127,8 +138,14 @@ pub enum Reason {
     QuotaExceeded,
     /// The cluster's admission refuses the pods.
     PodsRejected,
-    /// The kubelet cannot make the container.
+    /// The kubelet cannot make a container.
     ContainerFailed,
+    /// A volume cannot be mounted.
+    VolumeFailed,
+    /// A node refused or ended a pod.
+    PodFailed,
+    /// A node does not take a pod.
+    NodeSilent,
     /// The API server refused an object.
     ApplyFailed,
     /// The ServiceMonitor or PodMonitor is there.
@@ -166,6 +183,9 @@ impl Reason {
             Reason::QuotaExceeded => "QuotaExceeded",
             Reason::PodsRejected => "PodsRejected",
             Reason::ContainerFailed => "ContainerFailed",
+            Reason::VolumeFailed => "VolumeFailed",
+            Reason::PodFailed => "PodFailed",
+            Reason::NodeSilent => "NodeSilent",
             Reason::ApplyFailed => "ApplyFailed",
             Reason::MonitorApplied => "MonitorApplied",
             Reason::ApiMissing => "APIMissing",

@@ -1,15 +1,20 @@
 //! What must hold for a spec before anything is built from it.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::time::Duration;
 
 use ostro_config::{Document, Loaded, Place, Problem, Problems};
+use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::cluster::{Cache, CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
 use crate::pods;
 use crate::quantity::quantity;
 use crate::spec::InferenceDeploymentSpec;
+
+/// Many times what any model needs.
+const SPEC_BYTES_MAX: usize = 64 << 10;
 
 /// A spec whose rules hold, with the daemon's configuration that it asks for.
 #[derive(Clone, Debug)]
@@ -25,6 +30,9 @@ pub(crate) mod cluster_messages {
     pub(crate) const ONE_BUDGET: &str = "must not have both minAvailable and maxUnavailable";
     pub(crate) const RECREATE: &str = "Recreate has neither maxSurge nor maxUnavailable";
     pub(crate) const FREE_PORT: &str = "must not be 0: the Service needs a fixed port";
+    /// In whatever way an address is written.
+    pub(crate) const LOOPBACKS: &str =
+        "(?i)^(localhost\\.?|127\\..*|[0:]*:0*1|[0:]*:ffff:(127\\..*|7f[0-9a-f]{2}:[0-9a-f]{1,4}))$";
     pub(crate) const LOOPBACK: &str = "must be reachable from outside of the pod";
     pub(crate) const LITERAL_TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";
     pub(crate) const TWO_TOKENS: &str = "conflicts with global.tokenSource";
@@ -52,6 +60,7 @@ impl InferenceDeploymentSpec {
             Ok(_) => Vec::new(),
             Err(problems) => problems.0.clone(),
         };
+        problems.extend(self.size_problem());
         problems.extend(self.cluster_problems());
         problems.extend(self.monitoring_problems());
         problems.extend(pods::problems(self));
@@ -59,6 +68,12 @@ impl InferenceDeploymentSpec {
             Ok(daemon) if problems.is_empty() => Ok(ValidSpec { daemon }),
             _ => Err(Problems(problems)),
         }
+    }
+
+    fn size_problem(&self) -> Option<Problem> {
+        let mut bytes = ByteCount(0);
+        serde_json::to_writer(&mut bytes, self).ok()?;
+        too_large(bytes.0)
     }
 
     /// The volume that each replica has of its own, if it has.
@@ -99,8 +114,7 @@ impl InferenceDeploymentSpec {
         let token_source = text(&self.global, "tokenSource");
         let names: BTreeSet<&str> = self.volumes.iter().map(|volume| volume.volume.name.as_str()).collect();
         let is_literal = token_source.as_ref().is_some_and(|source| source.starts_with("literal:"));
-        let is_loopback = ["127.", "::ffff:127."].iter().any(|start| host.starts_with(start))
-            || ["localhost", "::1"].contains(&host.as_str());
+        let is_loopback = Regex::new(LOOPBACKS).is_ok_and(|loopbacks| loopbacks.is_match(&host));
         broken([
             ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),
             ("cache.volume.size", NO_SIZE, self.cache.as_ref().is_some_and(Cache::has_no_size)),
@@ -138,6 +152,29 @@ impl InferenceDeploymentSpec {
             ("monitoring.labels", RESERVED_LABEL, monitoring.takes_labels()),
             ("monitoring", NO_METRICS, disabled.and_then(Value::as_bool) == Some(true)),
         ])
+    }
+}
+
+/// A spec of so many bytes of JSON, which is in objects of several kinds, and in the operator's memory, once more.
+pub fn too_large(bytes: usize) -> Option<Problem> {
+    (bytes > SPEC_BYTES_MAX).then(|| Problem {
+        place: Place::Default,
+        key: "spec".to_owned(),
+        value: None,
+        message: format!("must have at most {SPEC_BYTES_MAX} bytes as JSON, and has {bytes}"),
+    })
+}
+
+struct ByteCount(usize);
+
+impl Write for ByteCount {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -117,7 +117,7 @@ fn plain(message: &str) -> String {
     plain + rest
 }
 
-/// The same table is run against a real API server (`e2e/tests/operator.rs`).
+/// The same table is run against a real API server (`e2e/tests/operator/rules.rs`).
 #[test]
 fn rules_hold_in_the_cluster_and_offline() {
     #[derive(Deserialize)]

@@ -7,6 +7,7 @@ pub(crate) mod children;
 pub(crate) mod classify;
 pub(crate) mod controller;
 pub(crate) mod daemons;
+mod events;
 pub(crate) mod hold;
 mod live;
 pub(crate) mod optional;
@@ -240,17 +241,37 @@ async fn write_status(
         "status": status,
     });
     let parameters = PatchParams::apply(MANAGER).force();
-    match api.patch_status(&owner.name_any(), &parameters, &Patch::Apply(&patch)).await {
-        Ok(_) => {}
+    let written = match api.patch_status(&owner.name_any(), &parameters, &Patch::Apply(&patch)).await {
+        Ok(written) => written,
         // It was deleted meanwhile.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
         Err(error) => return Err(ReconcileError::Status(error)),
-    }
+    };
     context.metrics.writes.inc();
+    if json!(written.object().status) != json!(status) {
+        replace_status(&api, owner, status).await?;
+        context.metrics.writes.inc();
+    }
     for condition in transitions(owner, status) {
         tell(owner, context, condition).await;
     }
     Ok(())
+}
+
+/// An apply leaves what somebody else has written, such as a condition that no longer holds.
+async fn replace_status(
+    api: &Api<CachedObject>,
+    owner: &InferenceDeployment,
+    status: &InferenceDeploymentStatus,
+) -> Result<(), ReconcileError> {
+    // Lists are replaced in whole.
+    let change = Patch::Merge(json!({ "status": status }));
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    match api.patch_status(&owner.name_any(), &parameters, &change).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(ReconcileError::Status(error)),
+    }
 }
 
 async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condition) {

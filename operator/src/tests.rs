@@ -5,6 +5,7 @@ mod fake_api;
 mod held;
 mod models;
 mod monitoring;
+mod pods;
 mod revisions;
 mod rights;
 mod stateful;
@@ -147,6 +148,19 @@ fn object(fields: Value) -> Value {
 
 fn put(api: &FakeApi, fields: Value) {
     api.put(GROUP, "inferencedeployments", object(fields));
+}
+
+/// Of a pod of that object's Deployment.
+fn pod_metadata(name: &str) -> Value {
+    let labels = json!({
+        "app.kubernetes.io/managed-by": "ostro-operator", "app.kubernetes.io/instance": "m",
+        "pod-template-hash": "5d4",
+    });
+    let owner = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "m-5d4", "uid": "r", "controller": true });
+    json!({
+        "name": name, "namespace": "n", "labels": labels, "ownerReferences": [owner],
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+    })
 }
 
 /// The Deployment's controller, whose pods are ready at once.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{Cluster, await_until};
 
 pub(crate) const PYTHON: &str = "registry.local/python:1";
-const OSTRO: &str = "registry.local/ostro:dev";
+pub(crate) const OSTRO: &str = "registry.local/ostro:dev";
 pub(crate) const BUSYBOX: &str = "registry.local/busybox:1";
 
 pub(crate) fn object(name: &str, spec: &Value) -> Value {

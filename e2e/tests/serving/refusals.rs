@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::hub::{self, GATED, Hub, MODEL, TOKEN};
-use crate::objects::{object, ready_condition};
+use crate::objects::{OSTRO, object, ready_condition};
 use crate::support::{Cluster, await_until};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -63,6 +63,7 @@ fn cases(hub: &Hub) -> Vec<Case> {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         spec
     };
+    let patched = |spec: Value| with(json!({ "podTemplatePatch": { "spec": spec } }));
     let case = |name, spec, reason, part| Case { name, spec, reason, part };
     vec![
         case("downloads", of_hub(MODEL, TOKEN), "AllReady", ""),
@@ -81,6 +82,58 @@ fn cases(hub: &Hub) -> Vec<Case> {
             with(json!({ "cache": { "volume": { "size": "1Gi", "storageClassName": "none" } } })),
             "PVCUnbound",
             "\"none\"",
+        ),
+        case(
+            "no-such-secret",
+            with(
+                json!({ "volumes": [{ "name": "s", "mountPath": "/s", "secret": { "secretName": "none" } }] }),
+            ),
+            "SecretMissing",
+            "\"none\" not found",
+        ),
+        case(
+            "no-such-map",
+            with(json!({ "volumes": [{ "name": "s", "mountPath": "/s", "configMap": { "name": "none" } }] })),
+            "VolumeFailed",
+            "\"none\" not found",
+        ),
+        case(
+            "no-folder",
+            with(json!({ "cache": { "hostPath": { "path": "/proc/version", "type": "Directory" } } })),
+            "VolumeFailed",
+            "hostPath type check failed",
+        ),
+        case(
+            "no-room",
+            with(json!({ "resources": { "limits": { "memory": "1" } } })),
+            "ContainerFailed",
+            "memory",
+        ),
+        case(
+            "no-image",
+            with(json!({ "cache": { "image": { "reference": "registry.local/models:none" } } })),
+            "ImagePullFailed",
+            "cache.image",
+        ),
+        case(
+            "init-fails",
+            patched(json!({ "initContainers": [{ "name": "fetch", "image": OSTRO, "args": ["none"] }] })),
+            "CrashLoop",
+            "the init container fetch ended with code 2",
+        ),
+        case(
+            "side-image",
+            patched(json!({ "containers": [{ "name": "side", "image": "registry.local/side:none" }] })),
+            "ImagePullFailed",
+            "of the container side",
+        ),
+        case("no-scheduler", patched(json!({ "schedulerName": "none" })), "Unschedulable", "one named none?"),
+        case("no-node", patched(json!({ "nodeName": "none" })), "NodeSilent", "the node none"),
+        case(
+            "refused",
+            patched(json!({ "nodeName": "node-1", "nodeSelector": { "no": "node" } })),
+            "PodFailed",
+            "NodeAffinity",
         ),
         case("not-supported", with(json!({ "runtime": { "agent": true } })), "InvalidConfig", "agent"),
     ]

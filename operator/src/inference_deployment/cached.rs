@@ -98,7 +98,11 @@ struct Checked {
     template: Option<u64>,
 }
 
-/// What anybody labelled as the operator's may be deeper than JSON is read: of that there is metadata, and nothing else.
+/// Several times what the largest spec leads to.
+const CHILD_BYTES_MAX: usize = 512 << 10;
+
+/// What anybody labelled as the operator's may be deeper than JSON is read, or fill the memory: of that there is metadata,
+/// and nothing else.
 impl TryFrom<Box<RawValue>> for Cached {
     type Error = serde_json::Error;
 
@@ -107,11 +111,13 @@ impl TryFrom<Box<RawValue>> for Cached {
         struct Sent {
             metadata: SentMetadata,
         }
-        match serde_json::from_str::<DynamicObject>(sent.get()) {
-            Ok(object) => Ok(object.into()),
-            Err(_) => {
+        let is_small = sent.get().len() <= CHILD_BYTES_MAX;
+        match is_small.then(|| serde_json::from_str::<DynamicObject>(sent.get())) {
+            Some(Ok(object)) => Ok(object.into()),
+            _ => {
                 let Sent { metadata } = serde_json::from_str(sent.get())?;
-                Ok(DynamicObject { types: None, metadata: metadata.into(), data: json!({}) }.into())
+                let metadata = ObjectMeta { annotations: None, labels: None, ..metadata.into() };
+                Ok(DynamicObject { types: None, metadata, data: json!({}) }.into())
             }
         }
     }

@@ -22,7 +22,7 @@ use super::store::{Shown, Store, Writer, store};
 use crate::discovery::Discovery;
 
 /// Objects that a watch reads at once when it starts: memory that a page took is not given back.
-pub(super) const PAGE: u32 = 50;
+const PAGE: u32 = 50;
 
 /// Of revisions that Kubernetes keeps of a StatefulSet, beside the labels of its template; the operator's have no such
 /// label.

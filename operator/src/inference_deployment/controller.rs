@@ -11,13 +11,15 @@ use ostro_crds::Reason;
 use tracing::Instrument;
 
 use super::cached::{CachedObject, Packer};
-use super::children::{PAGE, Scope, Watches, owner_of_pod};
+use super::children::{Scope, Watches, owner_of_pod};
 use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
 
 /// Reconciles at once; one object is never reconciled twice at the same time.
 const CONCURRENCY: u16 = 16;
+/// Of objects that are listed at once: the API server takes them up to some MiB each.
+const OBJECTS_PAGE: u32 = 10;
 /// Changes that come together lead to one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(50);
 
@@ -34,7 +36,7 @@ pub(crate) async fn run(
     let objects = scope.api::<CachedObject>(&context.client);
     let (store, writer) = reflector::store();
     let mut packer = Packer::default();
-    let changes = watcher(objects, watcher::Config::default().page_size(PAGE));
+    let changes = watcher(objects, watcher::Config::default().page_size(OBJECTS_PAGE));
     let changes = changes.modify(move |object: &mut CachedObject| object.pack(&mut packer)).reflect(writer);
     let shutdown = shutdown.boxed().shared();
     let mut controller = Controller::for_stream(changes.applied_objects(), store.clone())

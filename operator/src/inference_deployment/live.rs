@@ -4,15 +4,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use ostro_crds::InferenceDeployment;
 
 use super::Context;
 use super::build::{ChildKind, needs_spare, startup_budget_seconds};
-use super::classify::{Cause, Signals, claim_name, classify};
-use super::refusal;
+use super::classify::{Cause, Signals, Stuck, claim_name, classify};
 use super::workload::Workload;
+use super::{events, refusal};
 
 pub(super) struct Live {
     pub(super) workload: Option<Workload>,
@@ -36,21 +37,38 @@ impl Live {
         kind: ChildKind,
     ) -> (Option<Cause>, Option<Duration>) {
         let pods: Vec<&Pod> = self.pods.iter().collect();
-        let names: BTreeSet<&str> = pods.iter().filter_map(|pod| claim_name(pod)).collect();
-        let claims = names
-            .into_iter()
-            .filter_map(|name| context.children.typed(ChildKind::PersistentVolumeClaim, owner, name));
-        let claims: Vec<PersistentVolumeClaim> = claims.collect();
+        let claims = self.claims(context, owner);
         let budget = |workload: &Workload| startup_budget_seconds(&workload.spec.template);
-        let (refusal, again) = self.refusal(context, owner, (kind, &pods)).await;
-        let cause = classify(&Signals {
+        let (refusal, refusal_again) = self.refusal(context, owner, (kind, &pods)).await;
+        let now = Timestamp::now();
+        let signals = Signals {
             pods: &pods,
             refusal: refusal.as_deref(),
             claims: &claims,
             needs_spare: kind == ChildKind::Deployment && needs_spare(&owner.spec),
             startup_budget_seconds: self.workload.as_ref().map_or(0, budget).into(),
-        });
-        (cause, again)
+            is_complete: self.workload.as_ref().is_some_and(Workload::is_ready),
+            now,
+        };
+        let cause = classify(&signals);
+        let mut again = [refusal_again, signals.due()].into_iter().flatten().min();
+        // Of pods that nothing else is told of, one is asked for its events.
+        let stuck = Stuck::find(&pods, now).filter(|_| cause.is_none() && !signals.is_complete);
+        let Some(stuck) = stuck else { return (cause, again) };
+        again = [again, Some(stuck.again())].into_iter().flatten().min();
+        if !stuck.is_overdue() {
+            return (None, again);
+        }
+        let namespace = owner.namespace().unwrap_or_default();
+        let uid = stuck.pod.uid().unwrap_or_default();
+        let events = events::fetch(&context.client, (&namespace, &uid), "").await;
+        (stuck.cause(&events), again)
+    }
+
+    fn claims(&self, context: &Context, owner: &InferenceDeployment) -> Vec<PersistentVolumeClaim> {
+        let names: BTreeSet<&str> = self.pods.iter().filter_map(claim_name).collect();
+        let claim = |name| context.children.typed(ChildKind::PersistentVolumeClaim, owner, name);
+        names.into_iter().filter_map(claim).collect()
     }
 
     /// Why the API server lets no pods be made.

@@ -1,19 +1,17 @@
 //! Why the API server lets no pods be made. A Deployment's status says so; of a StatefulSet only events do, so that they
-//! are listed while pods are missing. Never fails: what cannot be read is not told.
+//! are listed while pods are missing.
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 
+use super::events;
 use super::workload::Workload;
 
 /// Events are not watched: until pods are there they are listed this often.
 pub(crate) const AGAIN: Duration = Duration::from_secs(10);
-const EVENTS_MAX: u32 = 50;
 /// As the StatefulSet's controller has it, for pods and their claims.
 const REASON: &str = "FailedCreate";
 
@@ -36,15 +34,8 @@ pub(crate) fn lacks_pods(workload: &Workload) -> bool {
 
 /// Of a StatefulSet that lacks pods, by its uid: one of the same name may have been deleted.
 pub(crate) async fn fetch(client: &Client, (namespace, uid): (&str, &str), pods: &[&Pod]) -> Option<String> {
-    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let fields = format!("regarding.uid={uid},reason={REASON}");
-    match api.list(&ListParams::default().fields(&fields).limit(EVENTS_MAX)).await {
-        Ok(events) => latest(&events.items, uid, pods),
-        Err(error) => {
-            tracing::warn!(%error, "cannot list the events of a StatefulSet");
-            None
-        }
-    }
+    let events = events::fetch(client, (namespace, uid), &format!(",reason={REASON}")).await;
+    latest(&events, uid, pods)
 }
 
 /// An event stays for an hour: that of a pod which is there now says nothing.
@@ -52,14 +43,9 @@ fn latest(events: &[Event], uid: &str, pods: &[&Pod]) -> Option<String> {
     let is_of = |note: &str, pod: &Pod| note.contains(&format!(" Pod {} in ", pod.name_any()));
     let is_own = |event: &Event| event.regarding.as_ref().is_some_and(|set| set.uid.as_deref() == Some(uid));
     let failures = events.iter().filter(|event| is_own(event) && event.reason.as_deref() == Some(REASON));
-    let notes = failures.filter_map(|event| Some((time(event), event.note.as_deref()?)));
+    let notes = failures.filter_map(|event| Some((events::time(event), event.note.as_deref()?)));
     let open = notes.filter(|(_, note)| !pods.iter().any(|pod| is_of(note, pod)));
     open.max_by_key(|(time, _)| *time).map(|(_, note)| note.to_owned())
-}
-
-fn time(event: &Event) -> Option<Timestamp> {
-    let last = event.deprecated_last_timestamp.as_ref().map(|time| time.0);
-    last.or(event.event_time.as_ref().map(|time| time.0))
 }
 
 #[cfg(test)]

@@ -57,4 +57,12 @@ impl Workload {
         let mut found = kinds.filter_map(|kind| children.typed(kind, owner, &owner.name_any()));
         found.next()
     }
+
+    /// Every wanted replica is ready and of the latest template.
+    pub(crate) fn is_ready(&self) -> bool {
+        let status = self.status.clone().unwrap_or_default();
+        let wanted = self.spec.replicas.unwrap_or(1);
+        let is_current = status.observed_generation == self.metadata.generation;
+        is_current && status.ready_replicas == wanted && status.updated_replicas == wanted
+    }
 }

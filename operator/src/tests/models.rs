@@ -49,8 +49,7 @@ impl Daemon {
 }
 
 fn put_pod(api: &FakeApi, name: &str, ready: &str) {
-    let labels =
-        json!({ "app.kubernetes.io/managed-by": "ostro-operator", "app.kubernetes.io/instance": "m" });
+    let metadata = pod_metadata(name);
     let status = json!({
         "podIP": "10.0.0.7", "conditions": [{ "type": "Ready", "status": ready }],
         "containerStatuses": [{
@@ -59,7 +58,7 @@ fn put_pod(api: &FakeApi, name: &str, ready: &str) {
         }],
     });
     let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "n", "labels": labels },
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
         "spec": { "containers": [{ "name": "ostro", "ports": [{ "name": "http", "containerPort": 1234 }] }] },
         "status": status,
     });

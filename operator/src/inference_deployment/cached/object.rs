@@ -3,7 +3,9 @@
 
 use kube::core::ObjectMeta;
 use ostro_config::{Place, Problem};
-use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason};
+use ostro_crds::{
+    ConditionType, InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason, too_large,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -13,8 +15,8 @@ use super::text::{Packer, Text};
 use crate::inference_deployment::build::{ChildKind, monitor_kind};
 use crate::inference_deployment::status::pending_reason;
 
-/// Written by `kubectl apply` for itself, and as large as the object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Of annotations that are read; others may be as large as the object.
+const OURS: &str = "inference.ostro.dev/";
 /// Names of a field that are told; what lies deeper says no more.
 const PATH_MAX: usize = 8;
 
@@ -35,24 +37,24 @@ pub(crate) struct CachedObject {
     pub(crate) monitor: Option<ChildKind>,
     /// Why its template waits, as its status says.
     pub(crate) pending: Option<Reason>,
-    /// What the schema lets through and the spec's types cannot read. Then there is no spec but its replicas.
+    /// What the schema lets through, and is too large or not to be read by the spec's types. Then there is no spec but its replicas.
     pub(crate) unreadable: Option<Box<Problem>>,
 }
 
 impl From<Sent> for CachedObject {
     fn from(Sent { metadata, spec, status }: Sent) -> Self {
         let mut metadata: ObjectMeta = metadata.into();
-        if let Some(annotations) = &mut metadata.annotations {
-            annotations.remove(LAST_APPLIED);
-        }
+        metadata.labels = None;
+        metadata.annotations = metadata.annotations.map(|mut annotations| {
+            annotations.retain(|key, _| key.starts_with(OURS));
+            annotations
+        });
         let spec = spec.as_deref().map_or("null", RawValue::get);
         let (spec, unreadable) = match read_spec(spec) {
             Ok(spec) => (spec, None),
             Err(problem) => (replicas_of(spec), Some(Box::new(problem))),
         };
-        // One that cannot be read is written anew.
-        let status: Option<InferenceDeploymentStatus> =
-            status.and_then(|status| serde_json::from_str(status.get()).ok());
+        let status = status.as_deref().and_then(|status| read_status(status.get()));
         let object = InferenceDeployment { metadata, spec, status };
         let text = serde_json::to_string(&object).expect("the types are JSON").into();
         let (monitor, pending) = (monitor_kind(&object.spec), pending_reason(&object));
@@ -60,7 +62,18 @@ impl From<Sent> for CachedObject {
     }
 }
 
+/// Others may have conditions of their own there. What cannot be read is written anew.
+fn read_status(json: &str) -> Option<InferenceDeploymentStatus> {
+    let mut status: InferenceDeploymentStatus = serde_json::from_str(json).ok()?;
+    let is_own = |kind: &str| ConditionType::ALL.iter().any(|own| own.as_str() == kind);
+    status.conditions.retain(|condition| is_own(&condition.type_));
+    Some(status)
+}
+
 fn read_spec(json: &str) -> Result<InferenceDeploymentSpec, Problem> {
+    if let Some(problem) = too_large(json.len()) {
+        return Err(problem);
+    }
     let mut deserializer = serde_json::Deserializer::from_str(json);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let names = error.path().iter().take(PATH_MAX).map(|name| format!(".{name}"));

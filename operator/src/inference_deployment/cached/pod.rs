@@ -1,4 +1,5 @@
-//! What the cache keeps of a pod: whose it is, its status, the daemon's port and the cache's claim.
+//! What the cache keeps of a pod: whose it is, its status, the daemon's port, the cache's claim, and who has yet to take
+//! it.
 
 use std::sync::Arc;
 
@@ -11,6 +12,8 @@ use super::text::{Packer, Text};
 use crate::inference_deployment::build::{CACHE_VOLUME, CONTAINER, instance_of};
 use crate::inference_deployment::store::Shown;
 
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
 /// A pod of an object, as a watch shows it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(from = "Pod")]
@@ -22,18 +25,25 @@ pub(crate) struct CachedPod {
 /// What is kept of it.
 #[derive(Debug)]
 pub(crate) struct KeptPod {
-    /// The object that its labels name.
+    /// The object that its labels name, and whose workload has made it.
     instance: Option<Box<str>>,
     text: Text,
 }
 
 impl From<Pod> for CachedPod {
     fn from(pod: Pod) -> Self {
-        let instance = pod.metadata.labels.as_ref().and_then(instance_of).map(Box::from);
-        let ObjectMeta { name, uid, deletion_timestamp, .. } = pod.metadata.clone();
+        let instance = instance(&pod.metadata).map(Box::from);
+        let ObjectMeta { name, uid, creation_timestamp, deletion_timestamp, .. } = pod.metadata.clone();
+        let is_taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let rest = Pod {
-            metadata: ObjectMeta { name, uid, deletion_timestamp, ..ObjectMeta::default() },
-            spec: pod.spec.map(spec),
+            metadata: ObjectMeta {
+                name,
+                uid,
+                creation_timestamp,
+                deletion_timestamp,
+                ..ObjectMeta::default()
+            },
+            spec: pod.spec.map(|pod| spec(pod, is_taken)),
             status: pod.status.map(status),
         };
         let text = serde_json::to_string(&rest).expect("it came as JSON").into();
@@ -72,7 +82,27 @@ impl KeptPod {
     }
 }
 
-fn spec(spec: PodSpec) -> PodSpec {
+/// Anybody may give a pod the labels of another; the controllers give them a name.
+fn instance(metadata: &ObjectMeta) -> Option<&str> {
+    let labels = metadata.labels.as_ref()?;
+    let instance = instance_of(labels)?;
+    let mut owners = metadata.owner_references.iter().flatten();
+    let controller = owners.find(|owner| owner.controller == Some(true))?;
+    let is_made = match controller.kind.as_str() {
+        "ReplicaSet" => {
+            let hash = labels.get(TEMPLATE_HASH)?;
+            controller.name.strip_prefix(instance)?.strip_prefix('-')? == hash
+        }
+        "StatefulSet" => controller.name == instance,
+        _ => false,
+    };
+    is_made.then_some(instance)
+}
+
+/// Its node and scheduler only until a kubelet has taken the pod.
+fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
+    let node_name = spec.node_name.filter(|_| !is_taken);
+    let scheduler_name = spec.scheduler_name.filter(|_| !is_taken && node_name.is_none());
     let daemons = spec.containers.into_iter().filter(|container| container.name == CONTAINER);
     let containers =
         daemons.map(|Container { name, ports, .. }| Container { name, ports, ..Container::default() });
@@ -81,17 +111,33 @@ fn spec(spec: PodSpec) -> PodSpec {
     PodSpec {
         containers: containers.collect(),
         volumes: (!claims.is_empty()).then_some(claims),
+        node_name,
+        scheduler_name,
         ..PodSpec::default()
     }
 }
 
-fn status(PodStatus { conditions, container_statuses, pod_ip, .. }: PodStatus) -> PodStatus {
+fn status(status: PodStatus) -> PodStatus {
+    let PodStatus {
+        conditions,
+        init_container_statuses,
+        container_statuses,
+        phase,
+        reason,
+        message,
+        pod_ip,
+        ..
+    } = status;
     let is_read = |condition: &PodCondition| ["Ready", "PodScheduled"].contains(&condition.type_.as_str());
-    let is_daemon = |status: &ContainerStatus| status.name == CONTAINER;
+    let containers = |all: Vec<ContainerStatus>| all.into_iter().map(container_status).collect();
+    let has_failed = phase.as_deref() == Some("Failed");
     PodStatus {
         conditions: conditions.map(|all| all.into_iter().filter(is_read).collect()),
-        container_statuses: container_statuses
-            .map(|all| all.into_iter().filter(is_daemon).map(container_status).collect()),
+        init_container_statuses: init_container_statuses.map(containers),
+        container_statuses: container_statuses.map(containers),
+        phase: phase.filter(|_| has_failed),
+        reason: reason.filter(|_| has_failed),
+        message: message.filter(|_| has_failed),
         pod_ip,
         ..PodStatus::default()
     }

@@ -149,39 +149,110 @@ fn a_checked_revision_can_be_read_in_whole() {
     assert_eq!((read.metadata.name.as_deref(), read.data), (Some("m-1"), object.data.clone()));
 }
 
+fn of_replica_set(name: &str, hash: &str) -> Value {
+    json!({
+        "name": "m-1", "namespace": "n", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z",
+        "labels": { "app.kubernetes.io/instance": "m", "pod-template-hash": hash },
+        "ownerReferences": [
+            { "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": name, "uid": "r", "controller": true },
+        ],
+    })
+}
+
 #[test]
 fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
     let daemon = json!({
         "name": "ostro", "image": "ostro:1", "imageID": "", "ready": true, "restartCount": 1, "containerID": "c",
         "state": { "running": {} }, "lastState": { "terminated": { "exitCode": 1 } }, "started": true,
     });
+    let side = json!({ "name": "sidecar", "image": "", "imageID": "", "ready": true, "restartCount": 0 });
     let ready = json!({ "type": "Ready", "status": "True" });
     let cache = json!({ "name": "cache", "persistentVolumeClaim": { "claimName": "cache-m-1" } });
     let pod = json!({
-        "metadata": {
-            "name": "m-1", "namespace": "n", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z",
-            "labels": { "app.kubernetes.io/instance": "m" },
-        },
+        "metadata": of_replica_set("m-5d4", "5d4"),
         "spec": {
-            "nodeName": "x",
+            "nodeName": "x", "schedulerName": "s",
             "containers": [{ "name": "ostro", "image": "ostro:1", "ports": [{ "containerPort": 1 }] }],
             "volumes": [{ "name": "tmp", "emptyDir": {} }, cache],
         },
         "status": {
             "phase": "Running", "podIP": "10.0.0.1", "conditions": [{ "type": "Initialized", "status": "True" }, ready],
-            "containerStatuses": [{ "name": "sidecar", "image": "", "imageID": "", "ready": true, "restartCount": 0 }, daemon],
+            "containerStatuses": [side, daemon], "startTime": "2026-01-01T00:00:00Z", "reason": "r",
         },
     });
     let cached: CachedPod = serde_json::from_value(pod).unwrap();
     assert_eq!((cached.instance(), cached.meta().namespace.as_deref()), (Some("m"), Some("n")));
     let expected = json!({
-        "metadata": { "name": "m-1", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z" },
+        "metadata": { "name": "m-1", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z" },
         "spec": { "containers": [{ "name": "ostro", "ports": [{ "containerPort": 1 }] }], "volumes": [cache] },
-        "status": { "podIP": "10.0.0.1", "conditions": [ready], "containerStatuses": [daemon] },
+        "status": { "podIP": "10.0.0.1", "conditions": [ready], "containerStatuses": [side, daemon] },
     });
     let mut expected: Pod = serde_json::from_value(expected).unwrap();
-    expected.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[0].restart_count = 0;
+    expected.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[1].restart_count = 0;
     assert_eq!(cached.kept().pod(), expected);
+}
+
+#[test]
+fn of_a_pod_that_nobody_has_taken_its_node_or_scheduler_is_kept() {
+    let kept = |spec: Value, status: Value| {
+        let metadata = of_replica_set("m-5d4", "5d4");
+        let pod = json!({ "metadata": metadata, "spec": spec, "status": status });
+        serde_json::from_value::<CachedPod>(pod).unwrap().kept().pod()
+    };
+    let spec = |node: Value| json!({ "containers": [], "nodeName": node, "schedulerName": "s" });
+    let names = |pod: &Pod| {
+        let spec = pod.spec.clone().unwrap();
+        (spec.node_name, spec.scheduler_name)
+    };
+    assert_eq!(names(&kept(spec(Value::Null), json!({}))), (None, Some("s".to_owned())));
+    assert_eq!(names(&kept(spec("x".into()), json!({}))), (Some("x".to_owned()), None));
+    let failed = json!({ "phase": "Failed", "reason": "Evicted", "message": "no room" });
+    assert_eq!(serde_json::to_value(kept(spec("x".into()), failed.clone()).status).unwrap(), failed);
+}
+
+#[test]
+fn labels_alone_make_no_pod_an_objects() {
+    let instance = |metadata: Value| {
+        let pod: CachedPod = serde_json::from_value(json!({ "metadata": metadata })).unwrap();
+        pod.instance().map(str::to_owned)
+    };
+    let of = |kind: &str, name: &str| {
+        let mut metadata = of_replica_set(name, "5d4");
+        metadata["ownerReferences"][0]["kind"] = kind.into();
+        metadata
+    };
+    for (metadata, is_own) in [
+        (of("ReplicaSet", "m-5d4"), true),
+        (of("StatefulSet", "m"), true),
+        (of("ReplicaSet", "m-5d5"), false),
+        (of("ReplicaSet", "other-5d4"), false),
+        (of("StatefulSet", "other"), false),
+        (of("Job", "m"), false),
+        (json!({ "name": "p", "labels": { "app.kubernetes.io/instance": "m" } }), false),
+        (json!({ "name": "p" }), false),
+    ] {
+        assert_eq!(instance(metadata.clone()), is_own.then(|| "m".to_owned()), "{metadata}");
+    }
+}
+
+#[test]
+fn what_is_too_large_takes_no_memory() {
+    let large = "x".repeat(CHILD_BYTES_MAX);
+    let metadata = json!({ "name": "m", "namespace": "n", "uid": "u", "annotations": { "a": large } });
+    let child = json!({ "metadata": metadata, "data": { "a": large } });
+    let cached: Cached = serde_json::from_value(child).unwrap();
+    assert_eq!(
+        cached.kept().typed::<Value>().unwrap(),
+        json!({ "metadata": { "name": "m", "namespace": "n", "uid": "u" } })
+    );
+    let env = json!([{ "name": "A", "value": large }]);
+    let object = json!({ "metadata": metadata, "spec": { "models": [{ "modelId": "a/b" }], "replicas": 3, "env": env } });
+    let cached: CachedObject = serde_json::from_value(object).unwrap();
+    let problem = cached.unreadable.as_ref().unwrap().to_string();
+    assert!(problem.contains("spec must have at most 65536 bytes as JSON, and has "), "{problem}");
+    let read = cached.object();
+    assert_eq!((read.spec.replicas, read.spec.env.len()), (Some(3), 0));
+    assert_eq!(read.metadata.annotations.unwrap_or_default().len(), 0);
 }
 
 #[test]
@@ -205,6 +276,11 @@ fn an_object_is_read_as_it_was() {
     let mut shown = object.clone();
     shown["metadata"]["managedFields"] = json!([{ "manager": "kubectl" }]);
     shown["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] = "{}".into();
+    shown["metadata"]["labels"] = json!({ "a": "b" });
+    let others = json!({
+        "type": "Scanned", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    shown["status"]["conditions"].as_array_mut().unwrap().push(others);
     let cached: CachedObject = serde_json::from_value(shown).unwrap();
     let expected: InferenceDeployment = serde_json::from_value(object).unwrap();
     let read = cached.object();

@@ -3,8 +3,15 @@ use serde_json::{Value, json};
 use super::*;
 
 const UNBOUND: &str = "pod has unbound immediate PersistentVolumeClaims";
-const NOTHING: Signals<'_> =
-    Signals { pods: &[], refusal: None, claims: &[], startup_budget_seconds: 60, needs_spare: true };
+const NOTHING: Signals<'_> = Signals {
+    pods: &[],
+    refusal: None,
+    claims: &[],
+    startup_budget_seconds: 60,
+    needs_spare: true,
+    is_complete: false,
+    now: Timestamp::UNIX_EPOCH,
+};
 
 fn container(state: Value, last_state: Value) -> Value {
     json!({ "containerStatuses": [{
@@ -42,7 +49,16 @@ fn each_failure_has_its_reason_and_its_words() {
     let waiting = |reason: &str, message: &str| {
         container(json!({ "waiting": { "reason": reason, "message": message } }), json!({}))
     };
-    check(waiting("ImagePullBackOff", "not found"), Reason::ImagePullFailed, "cannot pull r/i:1: not found");
+    check(
+        waiting("ImagePullBackOff", "Back-off pulling image \"r/i:1\": not found"),
+        Reason::ImagePullFailed,
+        "cannot pull r/i:1: Back-off pulling image \"r/i:1\": not found; is spec.image right",
+    );
+    check(
+        waiting("ImagePullBackOff", "Back-off pulling image \"r/models:1\": not found"),
+        Reason::ImagePullFailed,
+        "cannot pull an image of the daemon: Back-off pulling image \"r/models:1\": not found; is the image right",
+    );
     check(
         waiting("CreateContainerConfigError", "secret \"t\" not found"),
         Reason::SecretMissing,
@@ -70,6 +86,64 @@ fn each_failure_has_its_reason_and_its_words() {
         "ostro.toml:3",
     );
     check(says("out of luck"), Reason::CrashLoop, "out of luck");
+}
+
+#[test]
+fn other_containers_are_told_by_their_names() {
+    let of = |name: &str, state: Value| {
+        let status = json!({
+            "name": name, "image": "r/x:1", "imageID": "", "ready": false, "restartCount": 1, "state": state,
+        });
+        json!([status])
+    };
+    let creating = of("ostro", json!({ "waiting": { "reason": "PodInitializing" } }));
+    let init = |state: Value| json!({ "initContainerStatuses": of("fetch", state), "containerStatuses": creating.clone() });
+    let failed = |code: i32, message: &str| json!({ "terminated": { "exitCode": code, "reason": "Error", "message": message } });
+    check(
+        init(failed(3, "error: no room\n")),
+        Reason::CrashLoop,
+        "the init container fetch ended with code 3: error: no room; kubectl logs -c fetch",
+    );
+    let unpulled = json!({ "waiting": { "reason": "ErrImagePull", "message": "r/x:1: not found" } });
+    check(
+        init(unpulled.clone()),
+        Reason::ImagePullFailed,
+        "cannot pull r/x:1 of the init container fetch: r/x:1: not found; see spec.podTemplatePatch",
+    );
+    let killed = json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } });
+    check(
+        json!({ "containerStatuses": of("side", killed) }),
+        Reason::HostOutOfMemory,
+        "the container side was killed for memory",
+    );
+    check(
+        json!({ "containerStatuses": of("side", unpulled) }),
+        Reason::ImagePullFailed,
+        "cannot pull r/x:1 of the container side",
+    );
+    let done: Pod = serde_json::from_value(json!({ "status": init(failed(0, "")) })).unwrap();
+    assert_eq!(classify(&Signals { pods: &[&done], ..NOTHING }), None);
+}
+
+#[test]
+fn pods_that_go_or_have_failed_are_not_those_that_crash() {
+    let mut crashed = crash(1, "Error", "error: no", 3);
+    let pod = |metadata: Value, status: &Value| -> Pod {
+        serde_json::from_value(json!({ "metadata": metadata, "status": status })).unwrap()
+    };
+    let going = pod(json!({ "name": "p", "deletionTimestamp": "2026-01-01T00:00:00Z" }), &crashed);
+    assert_eq!(classify(&Signals { pods: &[&going], ..NOTHING }), None);
+    crashed["phase"] = "Failed".into();
+    crashed["reason"] = "Evicted".into();
+    let failed = pod(json!({ "name": "p", "creationTimestamp": "2026-01-01T00:00:00Z" }), &crashed);
+    let at = |seconds: i64, is_complete: bool| {
+        let now = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap() + Duration::from_secs(seconds as u64);
+        let (pods, cause) = (&[&failed], Reason::PodFailed);
+        let signals = Signals { pods, is_complete, now, ..NOTHING };
+        assert_eq!(signals.due().is_some(), classify(&signals).is_some());
+        classify(&signals).map(|told| assert_eq!(told.reason, cause)).is_some()
+    };
+    assert_eq!([at(1, false), at(119, false), at(1, true), at(200, false)], [true, true, false, false]);
 }
 
 /// Of a Deployment all pods share one claim, of a StatefulSet each has its own.

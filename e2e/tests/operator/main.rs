@@ -1,7 +1,10 @@
 //! The operator against a real API server, controllers and scheduler, with simulated nodes: rules, children, status,
-//! writes, crashes, deletion. Longer than other files: three clusters, told of by the same few functions.
+//! writes, crashes, deletion. Three clusters, told of by the same few functions.
 #![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
+mod foreign;
+mod rules;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::process::Command;
@@ -68,51 +71,6 @@ fn applies(cluster: &Cluster) -> u64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }
 
-fn check_rules(cluster: &Cluster) {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("../../crds/tests/rules.json")).unwrap();
-    for case in cases {
-        let spec = &case["spec"];
-        let output =
-            cluster.kubectl_input(&["apply", "--dry-run=server", "-f", "-"], &manifest("rules", spec));
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        // Messages of rules, and fields that the schema refuses.
-        let told =
-            ["broken", "refused"].map(|kind| case[kind].as_array().cloned().unwrap_or_default()).concat();
-        assert_eq!(output.status.success(), told.is_empty(), "{spec}: {errors}");
-        for told in told {
-            assert!(errors.contains(told.as_str().unwrap()), "{told}: {errors}");
-        }
-    }
-}
-
-/// That no Service could bear, or no label.
-fn check_names(cluster: &Cluster) {
-    for name in ["a.b", "9a", &"a".repeat(64)] {
-        let object = manifest(name, &json!({ "models": [{ "modelId": "a/b" }] }));
-        let output = cluster.kubectl_input(&["apply", "--dry-run=server", "-f", "-"], &object);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && errors.contains("metadata.name"), "{name}: {errors}");
-    }
-}
-
-/// Of `spec.cache.volume`: rules that compare an object with what it was.
-fn check_volume_changes(cluster: &Cluster) {
-    let cases: Vec<Value> =
-        serde_json::from_str(include_str!("../../crds/tests/volume_changes.json")).unwrap();
-    let with = |volume: &Value| {
-        manifest("rules", &json!({ "models": [{ "modelId": "a/b" }], "cache": { "volume": volume } }))
-    };
-    for case in cases {
-        cluster.apply(&with(&case["before"]));
-        let output = cluster.kubectl_input(&["apply", "--dry-run=server", "-f", "-"], &with(&case["after"]));
-        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        let broken = case["broken"].as_array().unwrap();
-        assert_eq!(output.status.success(), broken.is_empty(), "{case}: {errors}");
-        assert!(broken.iter().all(|message| errors.contains(message.as_str().unwrap())), "{case}: {errors}");
-        cluster.kubectl(&["delete", "infd/rules", "--namespace", "shop"]);
-    }
-}
-
 /// A control plane that knows the API, with a namespace.
 fn up(name: &'static str) -> Option<Cluster> {
     let cluster = Cluster::with_simulated_nodes(name)?;
@@ -128,9 +86,7 @@ fn up(name: &'static str) -> Option<Cluster> {
 #[test]
 fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let Some(cluster) = up("test-operator") else { return };
-    check_rules(&cluster);
-    check_names(&cluster);
-    check_volume_changes(&cluster);
+    rules::check(&cluster);
 
     let operator = start(&cluster, "first");
     let spec = json!({ "models": [{ "modelId": "a/b" }], "resources": { "requests": { "cpu": "100m" } } });
@@ -143,23 +99,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     await_ready(&cluster, "m", "3/3");
     assert!(children(&cluster, "m").contains(&"poddisruptionbudget.policy/m".to_owned()));
 
-    // What somebody else owns is left alone, and named.
-    cluster.kubectl(&["create", "service", "clusterip", "taken", "--tcp=80", "--namespace", "shop"]);
-    cluster.apply(&manifest("taken", &spec));
-    await_until("the reason", || {
-        let ready = condition(&cluster, "taken", "Ready");
-        ready.is_some_and(|ready| {
-            ready["reason"] == "ApplyFailed"
-                && ready["message"].as_str().unwrap().contains("is not this object's")
-        })
-    });
-    cluster.kubectl(&["delete", "infd/taken", "--namespace", "shop"]);
-    cluster.kubectl(&["get", "service/taken", "--namespace", "shop"]);
-
-    // A changed child is put right.
-    cluster.kubectl(&["scale", "deployment/m", "--replicas=1", "--namespace", "shop"]);
-    await_until("the replicas to come back", || get(&cluster, "deployment/m")["spec"]["replicas"] == 3);
-    await_ready(&cluster, "m", "3/3");
+    foreign::check(&cluster, &spec);
 
     // After a crash the next operator finds nothing to do.
     let before = applies(&cluster);

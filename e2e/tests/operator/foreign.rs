@@ -1,0 +1,74 @@
+//! What others have written where the operator writes.
+
+use serde_json::{Value, json};
+
+use crate::support::{Cluster, await_until};
+use crate::{await_ready, condition, get, manifest};
+
+/// Beside an object `m` of this spec that has three ready replicas, and has them again at the end.
+pub(crate) fn check(cluster: &Cluster, spec: &Value) {
+    check_children(cluster, spec);
+    check_conditions(cluster);
+    check_pods(cluster);
+}
+
+fn check_children(cluster: &Cluster, spec: &Value) {
+    // What somebody else owns is left alone, and named.
+    cluster.kubectl(&["create", "service", "clusterip", "taken", "--tcp=80", "--namespace", "shop"]);
+    cluster.apply(&manifest("taken", spec));
+    await_until("the reason", || {
+        let ready = condition(cluster, "taken", "Ready");
+        ready.is_some_and(|ready| {
+            ready["reason"] == "ApplyFailed"
+                && ready["message"].as_str().unwrap().contains("is not this object's")
+        })
+    });
+    cluster.kubectl(&["delete", "infd/taken", "--namespace", "shop"]);
+    cluster.kubectl(&["get", "service/taken", "--namespace", "shop"]);
+
+    // A changed child is put right.
+    cluster.kubectl(&["scale", "deployment/m", "--replicas=1", "--namespace", "shop"]);
+    await_until("the replicas to come back", || get(cluster, "deployment/m")["spec"]["replicas"] == 3);
+    await_ready(cluster, "m", "3/3");
+}
+
+/// The operator's own go as they came; those of other types are their writers'.
+fn check_conditions(cluster: &Cluster) {
+    for kind in ["Stalled", "Scanned"] {
+        let written = json!({
+            "type": kind, "status": "True", "reason": "ByHand", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let change = json!([{ "op": "add", "path": "/status/conditions/-", "value": written }]).to_string();
+        let words = ["--subresource=status", "--type=json", "--namespace", "shop", "--patch", &change];
+        cluster.kubectl(&[&["patch", "infd/m"], &words[..]].concat());
+        if kind == "Stalled" {
+            await_until("a condition to go", || condition(cluster, "m", kind).is_none());
+        }
+    }
+    // Longer than a reconcile takes.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(condition(cluster, "m", "Scanned").is_some());
+    assert_eq!(condition(cluster, "m", "Ready").unwrap()["status"], "True");
+}
+
+/// One that has the labels of a pod of the object, and is nobody's.
+fn check_pods(cluster: &Cluster) {
+    let pods = get(cluster, "pods")["items"].as_array().unwrap().clone();
+    let pod = pods.iter().find(|pod| pod["metadata"]["labels"]["app.kubernetes.io/instance"] == "m").unwrap();
+    let mut labels = pod["metadata"]["labels"].clone();
+    labels.as_object_mut().unwrap().remove("pod-template-hash");
+    let stray = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": { "name": "stray", "namespace": "shop", "labels": labels },
+        "spec": { "containers": [{ "name": "ostro", "image": "x" }], "nodeSelector": { "no": "node" } },
+    });
+    cluster.apply(&stray.to_string());
+    await_until("the scheduler to look", || {
+        let status = &get(cluster, "pod/stray")["status"];
+        status["conditions"].as_array().is_some_and(|all| all.iter().any(|one| one["status"] == "False"))
+    });
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(condition(cluster, "m", "Ready").unwrap()["reason"], "AllReady");
+    cluster.kubectl(&["delete", "pod/stray", "--namespace", "shop"]);
+}

@@ -1,0 +1,174 @@
+//! What the kubelet says of a pod's containers.
+
+use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use ostro_crds::Reason;
+
+use super::{Cause, cause};
+use crate::inference_deployment::build::{CONFIG_DIR, CONTAINER};
+
+/// A container, whose name is told unless it is the daemon.
+struct Seen<'a> {
+    status: &'a ContainerStatus,
+    is_init: bool,
+}
+
+impl Seen<'_> {
+    fn is_daemon(&self) -> bool {
+        self.status.name == CONTAINER && !self.is_init
+    }
+
+    fn name(&self) -> String {
+        match (self.is_daemon(), self.is_init) {
+            (true, _) => "the daemon".to_owned(),
+            (_, true) => format!("the init container {}", self.status.name),
+            _ => format!("the container {}", self.status.name),
+        }
+    }
+}
+
+/// In the order in which they start.
+fn containers(pod: &Pod) -> impl Iterator<Item = Seen<'_>> {
+    let status = pod.status.as_ref();
+    let init = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
+    let others = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    let init = init.map(|status| Seen { status, is_init: true });
+    init.chain(others.map(|status| Seen { status, is_init: false }))
+}
+
+/// The kubelet cannot start a container.
+pub(super) fn waiting(pod: &Pod) -> Option<Cause> {
+    containers(pod).find_map(|container| cannot_start(&container))
+}
+
+fn cannot_start(container: &Seen<'_>) -> Option<Cause> {
+    let waiting = container.status.state.as_ref()?.waiting.as_ref()?;
+    let message = waiting.message.clone().unwrap_or_default();
+    let of = |message: &str| match container.is_daemon() {
+        true => message.to_owned(),
+        false => format!("{}: {message}", container.name()),
+    };
+    match waiting.reason.as_deref()? {
+        "ErrImagePull"
+        | "ImagePullBackOff"
+        | "InvalidImageName"
+        | "ErrImageNeverPull"
+        | "RegistryUnavailable" => cause(Reason::ImagePullFailed, cannot_pull(container, &message)),
+        "CreateContainerConfigError" if message.contains("secret") => {
+            cause(Reason::SecretMissing, format!("{}; see spec.huggingFaceToken and spec.env", of(&message)))
+        }
+        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+            cause(Reason::ContainerFailed, of(&message))
+        }
+        _ => None,
+    }
+}
+
+/// Volumes can be images too, and of those the kubelet tells as of the container that has them.
+fn cannot_pull(container: &Seen<'_>, message: &str) -> String {
+    let image = &container.status.image;
+    if !message.is_empty() && !message.contains(image.as_str()) {
+        let hint = "is the image right that spec.image, cache.image or volumes name, and do imagePullSecrets allow it?";
+        return format!("cannot pull an image of {}: {message}; {hint}", container.name());
+    }
+    match container.is_daemon() {
+        true => {
+            format!("cannot pull {image}: {message}; is spec.image right, and do imagePullSecrets allow it?")
+        }
+        false => format!("cannot pull {image} of {}: {message}; see spec.podTemplatePatch", container.name()),
+    }
+}
+
+/// A container ended, and is started again.
+pub(super) fn crashed(pod: &Pod, startup_budget_seconds: i64) -> Option<Cause> {
+    containers(pod).find_map(|container| ended(&container, startup_budget_seconds))
+}
+
+fn ended(container: &Seen<'_>, startup_budget_seconds: i64) -> Option<Cause> {
+    let status = container.status;
+    let terminated = |state: &Option<ContainerState>| state.as_ref()?.terminated.clone();
+    let ended = terminated(&status.state).or_else(|| terminated(&status.last_state))?;
+    // An init container ends when it has done its work.
+    let is_well = status.ready || (container.is_init && ended.exit_code == 0);
+    if is_well {
+        return None;
+    }
+    if !container.is_daemon() {
+        return Some(other_ended(container, &ended));
+    }
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        return cause(
+            Reason::HostOutOfMemory,
+            "the daemon was killed for memory: raise spec.resources.limits.memory, or lower pagedAttn",
+        );
+    }
+    if is_over_budget(status, &ended, startup_budget_seconds) {
+        return cause(
+            Reason::StartupBudgetExceeded,
+            format!(
+                "the models were not loaded within {startup_budget_seconds} s; raise spec.probes.startup.failureThreshold"
+            ),
+        );
+    }
+    let words = ended.message.unwrap_or_default();
+    let last_error = last_error(&words);
+    let (reason, hint) = reason_of(&last_error);
+    cause(reason, format!("the daemon ended with code {}: {last_error}{hint}", ended.exit_code))
+}
+
+fn other_ended(container: &Seen<'_>, ended: &ContainerStateTerminated) -> Cause {
+    let name = container.name();
+    if ended.reason.as_deref() == Some("OOMKilled") {
+        let message = format!("{name} was killed for memory: raise its limit in spec.podTemplatePatch");
+        return Cause { reason: Reason::HostOutOfMemory, message };
+    }
+    let error = last_error(ended.message.as_deref().unwrap_or_default());
+    let code = ended.exit_code;
+    let message =
+        format!("{name} ended with code {code}: {error}; kubectl logs -c {}", container.status.name);
+    Cause { reason: Reason::CrashLoop, message }
+}
+
+fn is_over_budget(
+    status: &ContainerStatus,
+    ended: &ContainerStateTerminated,
+    startup_budget_seconds: i64,
+) -> bool {
+    let ran = match (&ended.started_at, &ended.finished_at) {
+        (Some(started), Some(finished)) => finished.0.duration_since(started.0).as_secs(),
+        _ => 0,
+    };
+    let is_killed = [137, 143].contains(&ended.exit_code) || ended.exit_code == 0;
+    is_killed && status.started != Some(true) && ran + 5 >= startup_budget_seconds
+}
+
+/// The daemon's own words; its tests hold them.
+fn reason_of(error: &str) -> (Reason, &'static str) {
+    let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
+    if says(&["is gated"]) {
+        (Reason::HfGatedModel, "; is spec.huggingFaceToken of an account that accepted them?")
+    } else if says(&["cannot reach the hub"]) {
+        (Reason::HubUnreachable, "; may the pods reach it, or is the model in the cache?")
+    } else if says(&["the hub refuses"]) {
+        (Reason::HfUnauthorized, "; see spec.huggingFaceToken")
+    } else if says(&[
+        "the hub has no model",
+        "does not exist",
+        "neither a path nor a hub id",
+        "has no file",
+        "has no revision",
+    ]) {
+        (Reason::ModelNotFound, "; see spec.models")
+    } else if says(&[CONFIG_DIR]) {
+        (Reason::InvalidConfig, "")
+    } else {
+        (Reason::CrashLoop, "")
+    }
+}
+
+/// The last line that tells of an error, else the last line.
+fn last_error(words: &str) -> String {
+    let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let error = lines.iter().rev().find(|line| line.to_lowercase().contains("error"));
+    let line = error.or(lines.last()).copied().unwrap_or("it said nothing");
+    line.chars().take(500).collect()
+}

@@ -1,0 +1,49 @@
+//! Pods that a node ended, or never took.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use ostro_crds::Reason;
+
+use super::Cause;
+
+/// A pod's end is told for this long, unless its successor gets ready: failed pods stay where they are for days.
+pub(super) const TOLD_FOR: Duration = Duration::from_secs(120);
+
+pub(super) fn has_failed(pod: &Pod) -> bool {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
+}
+
+/// How long ago a pod failed: where no container ran, since it came.
+fn since(pod: &Pod, now: Timestamp) -> Option<Duration> {
+    let statuses = pod.status.as_ref()?.container_statuses.as_ref();
+    let states =
+        statuses.into_iter().flatten().filter_map(|status| status.state.as_ref()?.terminated.as_ref());
+    let ended = states.filter_map(|ended| ended.finished_at.as_ref()).map(|time| time.0).max();
+    let time = ended.or_else(|| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
+    Some(now.duration_since(time).try_into().unwrap_or_default())
+}
+
+/// The pod that failed last, and how long that is still told.
+fn latest<'a>(pods: &[&'a Pod], now: Timestamp) -> Option<(&'a Pod, Duration)> {
+    let failed = pods.iter().filter(|pod| has_failed(pod));
+    let failed = failed.filter_map(|pod| Some((*pod, TOLD_FOR.checked_sub(since(pod, now)?)?)));
+    failed.max_by_key(|(_, left)| *left)
+}
+
+/// The kubelet refused a pod, or ended it.
+pub(super) fn failed(pods: &[&Pod], now: Timestamp) -> Option<Cause> {
+    let (pod, _) = latest(pods, now)?;
+    let status = pod.status.as_ref()?;
+    let reason = status.reason.as_deref().unwrap_or("Failed");
+    let words = status.message.as_deref().unwrap_or("its node said nothing more");
+    let message = format!("the node of pod {} refused or ended it: {reason}: {words}", pod.name_any());
+    Some(Cause { reason: Reason::PodFailed, message })
+}
+
+/// When a failure is old.
+pub(super) fn told_until(pods: &[&Pod], now: Timestamp) -> Option<Duration> {
+    latest(pods, now).map(|(_, left)| left)
+}

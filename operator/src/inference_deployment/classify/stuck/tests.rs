@@ -1,0 +1,120 @@
+use serde_json::{Value, json};
+
+use super::*;
+
+const CREATED: &str = "2026-01-01T00:00:00Z";
+
+fn pod(spec: Value, status: Value) -> Pod {
+    let mut spec = spec;
+    spec["containers"] = json!([]);
+    let metadata = json!({ "name": "p", "uid": "u", "creationTimestamp": CREATED });
+    serde_json::from_value(json!({ "metadata": metadata, "spec": spec, "status": status })).unwrap()
+}
+
+fn after(seconds: u64) -> Timestamp {
+    CREATED.parse::<Timestamp>().unwrap() + Duration::from_secs(seconds)
+}
+
+fn waiting(reason: &str) -> Value {
+    container("ostro", json!({ "waiting": { "reason": reason } }))
+}
+
+fn container(name: &str, state: Value) -> Value {
+    json!({ "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state })
+}
+
+fn event(second: u8, kind: &str, reason: &str, note: &str) -> Event {
+    let event = json!({
+        "type": kind, "reason": reason, "note": note, "eventTime": null, "regarding": { "uid": "u" },
+        "deprecatedLastTimestamp": format!("2026-01-01T00:00:{second:02}Z"),
+    });
+    serde_json::from_value(event).unwrap()
+}
+
+#[test]
+fn a_pod_is_stuck_until_a_container_was_made() {
+    let is_stuck = |status: Value| Stuck::find(&[&pod(json!({}), status)], after(60)).is_some();
+    let init = |state: Value| {
+        json!({
+            "initContainerStatuses": [container("fetch", state)],
+            "containerStatuses": [waiting("PodInitializing")],
+        })
+    };
+    assert!(is_stuck(json!({})));
+    assert!(is_stuck(json!({ "containerStatuses": [waiting("ContainerCreating")] })));
+    assert!(is_stuck(init(json!({ "waiting": { "reason": "PodInitializing" } }))));
+    assert!(is_stuck(init(json!({ "terminated": { "exitCode": 0 } }))));
+    assert!(!is_stuck(init(json!({ "running": {} }))));
+    assert!(!is_stuck(json!({ "containerStatuses": [container("ostro", json!({ "running": {} }))] })));
+    assert!(!is_stuck(json!({ "phase": "Failed" })));
+    let mut again = waiting("CrashLoopBackOff");
+    again["lastState"] = json!({ "terminated": { "exitCode": 1 } });
+    assert!(!is_stuck(json!({ "containerStatuses": [again] })));
+}
+
+#[test]
+fn the_latest_complaint_counts_until_the_kubelet_gets_on() {
+    let pod = pod(json!({}), json!({ "conditions": [{ "type": "PodScheduled", "status": "True" }] }));
+    let stuck = Stuck::find(&[&pod], after(60)).unwrap();
+    let told = |events: &[Event]| stuck.cause(events).map(|cause| (cause.reason, cause.message));
+    let mount = |second, what: &str| {
+        let note = format!("MountVolume.SetUp failed for volume \"v\" : {what} \"x\" not found");
+        event(second, "Warning", "FailedMount", &note)
+    };
+    let sandbox = event(2, "Warning", "FailedCreatePodSandBox", "no memory.");
+    let changed = event(3, "Normal", "SandboxChanged", "it will be killed");
+    let pulling = |second| event(second, "Normal", "Pulling", "image");
+    let has = |events: &[Event], reason, words: &str| {
+        let (of, message) = told(events).unwrap();
+        assert!(of == reason && message.contains(words), "{message}");
+    };
+    has(
+        &[mount(1, "configmap")],
+        Reason::VolumeFailed,
+        "configmap \"x\" not found; see spec.cache, spec.volumes",
+    );
+    has(&[mount(1, "secret")], Reason::SecretMissing, "secret \"x\" not found; see spec.volumes");
+    has(
+        &[mount(1, "secret"), sandbox.clone(), changed],
+        Reason::ContainerFailed,
+        "FailedCreatePodSandBox: no memory",
+    );
+    has(&[pulling(1), sandbox.clone()], Reason::ContainerFailed, "no memory");
+    has(&[sandbox.clone(), pulling(2)], Reason::ContainerFailed, "no memory");
+    assert_eq!(told(&[sandbox.clone(), pulling(3)]), None);
+    assert_eq!(told(&[event(1, "Warning", "FailedScheduling", "0/1 nodes")]), None);
+    let mut of_another = sandbox;
+    of_another.regarding.as_mut().unwrap().uid = Some("other".to_owned());
+    assert_eq!(told(&[of_another]), None);
+    let claim = event(1, "Warning", "FailedResourceClaimCreation", "resourceclaimtemplate \"t\" not found");
+    has(&[claim], Reason::Unschedulable, "\"t\" not found; see spec.podTemplatePatch");
+}
+
+#[test]
+fn nobody_who_takes_a_pod_is_told_after_a_while() {
+    let told = |spec: Value, status: Value, seconds| {
+        let pod = pod(spec, status);
+        let cause = Stuck::find(&[&pod], after(seconds)).unwrap().cause(&[]);
+        cause.map(|cause| (cause.reason, cause.message))
+    };
+    let other = || json!({ "schedulerName": "mine" });
+    assert_eq!(told(other(), json!({}), 9), None);
+    let (reason, message) = told(other(), json!({}), 10).unwrap();
+    assert!(reason == Reason::Unschedulable && message.ends_with("is there one named mine?"), "{message}");
+    let (reason, message) = told(json!({ "nodeName": "far" }), json!({}), 10).unwrap();
+    assert!(
+        reason == Reason::NodeSilent && message.starts_with("the node far does not take the pod p"),
+        "{message}"
+    );
+    let scheduled = json!({ "conditions": [{ "type": "PodScheduled", "status": "True" }] });
+    assert_eq!(told(json!({}), scheduled, 100), None);
+}
+
+#[test]
+fn events_are_asked_for_ever_less_often() {
+    let pod = pod(json!({}), json!({}));
+    let at = |seconds| Stuck::find(&[&pod], after(seconds)).unwrap();
+    assert!(!at(4).is_overdue() && at(5).is_overdue());
+    let again = [0, 5, 20, 1000].map(|seconds| at(seconds).again().as_secs());
+    assert_eq!(again, [5, 5, 10, 60]);
+}

@@ -1,0 +1,103 @@
+//! What pods that do not start come to in a status.
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn put_pod(api: &FakeApi, name: &str, status: Value) {
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata(name),
+        "spec": { "containers": [{ "name": "ostro" }], "nodeName": "node-1" }, "status": status,
+    });
+    api.put("", "pods", pod);
+}
+
+/// As the kubelet has it before it has mounted the volumes.
+fn creating() -> Value {
+    json!({
+        "phase": "Pending", "startTime": "2026-01-01T00:00:00Z",
+        "conditions": [{ "type": "PodScheduled", "status": "True" }],
+        "containerStatuses": [{
+            "name": "ostro", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "waiting": { "reason": "ContainerCreating" } },
+        }],
+    })
+}
+
+fn put_event(api: &FakeApi, name: &str, uid: &Value, reason: &str, (second, note): (u8, &str)) {
+    let event = json!({
+        "apiVersion": "events.k8s.io/v1", "kind": "Event", "metadata": { "name": name, "namespace": "n" },
+        "type": if reason == "Pulling" { "Normal" } else { "Warning" }, "reason": reason, "note": note,
+        "eventTime": null, "regarding": { "uid": uid },
+        "deprecatedLastTimestamp": format!("2026-01-01T00:00:{second:02}Z"),
+    });
+    api.put("events.k8s.io", "events", event);
+}
+
+async fn start(api: &FakeApi) -> Operator {
+    let operator = Operator::start(api, Scope::Cluster);
+    put(api, json!({}));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    operator
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_volume_that_cannot_be_mounted_is_told_until_the_kubelet_gets_on() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    put_pod(&api, "p", creating());
+    tokio::time::sleep(SOON).await;
+    assert_eq!(told(&api, "Ready"), "False RollingOut");
+    let uid = api.get("", "pods", "p").unwrap()["metadata"]["uid"].clone();
+    let note = "MountVolume.SetUp failed for volume \"files\" : configmap \"none\" not found";
+    put_event(&api, "of-another", &json!("u"), "FailedMount", (1, note));
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(told(&api, "Ready"), "False RollingOut");
+    put_event(&api, "e", &uid, "FailedMount", (1, note));
+    let limit = Duration::from_secs(61);
+    await_within(limit, "the volume", || told(&api, "Ready") == "False VolumeFailed").await;
+    let message = condition(&api, "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("FailedMount: MountVolume.SetUp failed") && message.contains("spec.volumes"));
+    put_event(&api, "pulls", &uid, "Pulling", (2, "Pulling image"));
+    await_within(limit, "the image", || told(&api, "Ready") == "False RollingOut").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_with_the_labels_of_an_object_are_not_its_pods() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    make_ready(&api);
+    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    let mut metadata = pod_metadata("stray");
+    metadata["ownerReferences"] = json!([]);
+    let unschedulable = json!({ "type": "PodScheduled", "status": "False", "message": "no room" });
+    api.put("", "pods", json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": { "conditions": [unschedulable] },
+    }));
+    let writes = api.writes();
+    tokio::time::sleep(Duration::from_secs(2000)).await;
+    assert_eq!((told(&api, "Ready").as_str(), api.writes()), ("True AllReady", writes));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_failed_is_told_until_another_is_ready() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let finished = jiff::Timestamp::now().to_string();
+    put_pod(
+        &api,
+        "p",
+        json!({
+            "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory.",
+            "containerStatuses": [{
+                "name": "ostro", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+                "state": { "terminated": { "exitCode": 137, "finishedAt": finished } },
+            }],
+        }),
+    );
+    await_within(SOON, "the eviction", || told(&api, "Ready") == "False PodFailed").await;
+    let message = condition(&api, "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("pod p refused or ended it: Evicted: The node was low"), "{message}");
+    make_ready(&api);
+    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+}
