@@ -4,9 +4,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use kube::api::DynamicObject;
-use ostro_config::manifest::{KIND, manifest_json};
-use ostro_config::{Document, Loaded};
+use ostro_config::Loaded;
+use ostro_config::manifest::{KIND, Manifest};
 use ostro_crds::{InferenceDeployment, conform, crd_json};
 use serde::Serialize;
 
@@ -21,42 +20,56 @@ pub(crate) fn crd() -> anyhow::Result<()> {
 }
 
 pub(crate) fn validate(args: &FileArgs) -> anyhow::Result<()> {
-    let (object, _) = read(&args.file, DEFAULT_IMAGE)?;
-    let name = object.metadata.name.unwrap_or_default();
-    print(&format!("{name} is valid\n"))
+    for (object, _) in read(&args.file, DEFAULT_IMAGE)? {
+        let name = object.metadata.name.unwrap_or_default();
+        print(&format!("{name} is valid\n"))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<()> {
-    let (mut object, rendering) = read(&args.input.file, &args.image)?;
-    object.metadata.namespace.get_or_insert_with(|| args.namespace.clone());
-    // The API server gives it; owner references name it.
-    object.metadata.uid.get_or_insert_default();
-    let kept = Kept { rendering, spec_hash: inputs_hash(&object.spec), number: 1 };
-    let prepared = build::build(&object, &kept);
-    let objects: Vec<&DynamicObject> = prepared.iter().map(|prepared| &prepared.object).collect();
-    let texts = objects.into_iter().map(yaml).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut texts = Vec::new();
+    for (mut object, rendering) in read(&args.input.file, &args.image)? {
+        object.metadata.namespace.get_or_insert_with(|| args.namespace.clone());
+        // The API server gives it; owner references name it.
+        object.metadata.uid.get_or_insert_default();
+        let kept = Kept { rendering, spec_hash: inputs_hash(&object.spec), number: 1 };
+        for prepared in build::build(&object, &kept) {
+            texts.push(yaml(&prepared.object)?);
+        }
+    }
     print(&texts.join("---\n"))
 }
 
-/// A manifest whose rules hold, and what pods would run; what does not hold tells its line.
-pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<(InferenceDeployment, Rendering)> {
+/// The objects of a manifest, and what pods would run; what does not hold of any of them tells its line.
+pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<Vec<(InferenceDeployment, Rendering)>> {
     let (name, text) = text(path)?;
-    let daemon = Document::parse_manifest(&name, &text).and_then(Loaded::from_document);
+    let objects = Manifest::all(&name, &text).map_err(|problems| anyhow!("{problems}"))?;
+    let (read, failed): (Vec<_>, Vec<_>) =
+        objects.iter().map(|object| read_one(&name, object, image)).partition(Result::is_ok);
+    if failed.is_empty() {
+        return read.into_iter().collect();
+    }
+    let failed = failed.into_iter().filter_map(Result::err);
+    bail!(failed.map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))
+}
+
+fn read_one(file: &str, object: &Manifest, image: &str) -> anyhow::Result<(InferenceDeployment, Rendering)> {
+    let daemon = object.document().and_then(Loaded::from_document);
     let daemon = daemon.map_err(|problems| anyhow!("{problems}"))?;
     for warning in warnings(&daemon) {
         eprintln!("warning: {warning}");
     }
-    let object = manifest_json(&name, &text).map_err(|problems| anyhow!("{problems}"))?;
     // The types below forgive what the API server does not.
-    let object = conform(object).map_err(|problems| anyhow!("{name}: {problems}"))?;
+    let object = conform(object.json()).map_err(|problems| anyhow!("{file}: {problems}"))?;
     let object: InferenceDeployment =
-        serde_path_to_error::deserialize(object).with_context(|| format!("{name} is not an {KIND}"))?;
+        serde_path_to_error::deserialize(object).with_context(|| format!("{file} is not an {KIND}"))?;
     if object.metadata.name.as_deref().is_none_or(str::is_empty) {
-        bail!("{name}: metadata.name is missing");
+        bail!("{file}: metadata.name is missing");
     }
     let defaults = Defaults { image: image.to_owned() };
     let rendering = object.spec.validate().and_then(|valid| build::render(&object, &valid, &defaults));
-    let rendering = rendering.map_err(|problems| anyhow!("{name}: {problems}"))?;
+    let rendering = rendering.map_err(|problems| anyhow!("{file}: {problems}"))?;
     Ok((object, rendering))
 }
 
@@ -107,7 +120,8 @@ mod tests {
         let text = "apiVersion: inference.ostro.dev/v1alpha1\nkind: InferenceDeployment\n\
                     metadata: {name: m}\nspec:\n  models:\n  - modelId: a/b\n    arch: llama\n";
         let of = |text: &str| {
-            warnings(&Document::parse_manifest("m.yaml", text).and_then(Loaded::from_document).unwrap())
+            let objects = Manifest::all("m.yaml", text).unwrap();
+            warnings(&objects[0].document().and_then(Loaded::from_document).unwrap())
         };
         let told = of(text);
         assert!(told.len() == 1 && told[0].starts_with("m.yaml:7: "), "{told:?}");

@@ -39,6 +39,22 @@ fn a_manifest_is_valid_beside_other_objects() {
 }
 
 #[test]
+fn all_objects_of_a_file_are_looked_at() {
+    let other = HEAD.replace("name: m", "name: other");
+    let two =
+        |second: &str| format!("{HEAD}  models: [{{modelId: a/b}}]\n---\n{other}  models: [{second}]\n");
+    let (is_valid, said, _) = run(&["validate", "-f", "-"], &two("{modelId: a/b}"));
+    assert_eq!((is_valid, said.as_str()), (true, "m is valid\nother is valid\n"));
+    let (_, objects, _) = run(&["render", "-f", "-"], &two("{modelId: a/b}"));
+    assert_eq!(objects.matches("\nkind: Deployment\n").count(), 2);
+    let (is_valid, said, error) = run(&["validate", "-f", "-"], &two("{modelId: a/b, nope: 1}"));
+    assert!(
+        !is_valid && said.is_empty() && error.contains("standard input:11: spec.models[0].nope"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let cases = [
         (

@@ -49,15 +49,76 @@ pub const CLUSTER_FIELDS: [&str; 23] = [
     "podTemplatePatch",
 ];
 
-impl Document {
-    /// Reads the one `InferenceDeployment` of a YAML (or JSON) file; relative paths are meant from its folder.
-    pub fn parse_manifest(name: &str, text: &str) -> Result<Document, Problems> {
-        let object = read_object(name, text)?;
+/// An `InferenceDeployment` of a file.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    file: Arc<str>,
+    object: Node,
+}
+
+impl Manifest {
+    /// All of a YAML (or JSON) file, those of a `List` too.
+    ///
+    /// # Errors
+    /// The file is no YAML, has none, or has one of another version.
+    pub fn all(name: &str, text: &str) -> Result<Vec<Manifest>, Problems> {
         let file: Arc<str> = name.into();
-        let Some(spec) = object.field("spec") else {
-            return Err(problem_at(&file, object.line, "spec", "is missing".to_owned()));
+        let at = |line, key: &str, message: String| problem_at(&file, line, key, message);
+        let trees = yaml::documents(text).map_err(|error| at(Some(error.line), "", error.message))?;
+        let is_ours = |tree: &Node| tree.field("kind").and_then(Node::text) == Some(KIND);
+        let ours: Vec<Node> = trees.into_iter().flat_map(items).filter(is_ours).collect();
+        if ours.is_empty() {
+            return Err(at(None, "", format!("holds no object of kind {KIND}")));
+        }
+        for object in &ours {
+            if object.field("apiVersion").and_then(Node::text) != Some(API_VERSION) {
+                return Err(at(object.line, "apiVersion", format!("must be {API_VERSION}")));
+            }
+        }
+        Ok(ours.into_iter().map(|object| Manifest { file: Arc::clone(&file), object }).collect())
+    }
+
+    /// The daemon's part of its spec; relative paths are meant from the file's folder.
+    ///
+    /// # Errors
+    /// A field of it is unknown, or no such thing.
+    pub fn document(&self) -> Result<Document, Problems> {
+        let Some(spec) = self.object.field("spec") else {
+            return Err(problem_at(&self.file, self.object.line, "spec", "is missing".to_owned()));
         };
-        Document::of_spec(Some(file), spec)
+        Document::of_spec(Some(Arc::clone(&self.file)), spec)
+    }
+
+    /// All of it, as the JSON that kubectl makes of it.
+    pub fn json(&self) -> Json {
+        self.object.to_json()
+    }
+}
+
+/// Of a list, else the object itself.
+fn items(mut tree: Node) -> Vec<Node> {
+    let is_list = tree.field("kind").and_then(Node::text) == Some("List");
+    let fields = match &mut tree.tree {
+        Tree::Map(fields) if is_list => fields,
+        _ => return vec![tree],
+    };
+    let items = fields.iter_mut().find(|(name, _)| name == "items");
+    match items.map(|(_, items)| std::mem::replace(&mut items.tree, Tree::Null)) {
+        Some(Tree::List(items)) => items,
+        _ => Vec::new(),
+    }
+}
+
+impl Document {
+    /// Reads the one `InferenceDeployment` of a YAML (or JSON) file.
+    pub fn parse_manifest(name: &str, text: &str) -> Result<Document, Problems> {
+        match Manifest::all(name, text)?.as_slice() {
+            [_, second, ..] => {
+                let message = format!("holds a second {KIND}; one can be read");
+                Err(problem_at(&second.file, second.object.line, "", message))
+            }
+            all => all[0].document(),
+        }
     }
 
     /// The daemon's part of the `spec` of an object that came as JSON.
@@ -84,29 +145,6 @@ impl Document {
             false => Err(Problems(reader.problems)),
         }
     }
-}
-
-/// All of the object that `parse_manifest` reads, as the JSON that kubectl makes of it.
-pub fn manifest_json(name: &str, text: &str) -> Result<Json, Problems> {
-    Ok(read_object(name, text)?.to_json())
-}
-
-fn read_object(name: &str, text: &str) -> Result<Node, Problems> {
-    let file: Arc<str> = name.into();
-    let at = |line, key: &str, message: String| problem_at(&file, line, key, message);
-    let trees = yaml::documents(text).map_err(|error| at(Some(error.line), "", error.message))?;
-    let is_ours = |tree: &Node| tree.field("kind").and_then(Node::text) == Some(KIND);
-    let mut ours = trees.into_iter().filter(is_ours);
-    let Some(object) = ours.next() else {
-        return Err(at(None, "", format!("holds no object of kind {KIND}")));
-    };
-    if let Some(second) = ours.next() {
-        return Err(at(second.line, "", format!("holds a second {KIND}; one can be read")));
-    }
-    if object.field("apiVersion").and_then(Node::text) != Some(API_VERSION) {
-        return Err(at(object.line, "apiVersion", format!("must be {API_VERSION}")));
-    }
-    Ok(object)
 }
 
 fn problem_at(file: &Arc<str>, line: Option<usize>, key: &str, message: String) -> Problems {

@@ -111,7 +111,9 @@ fn cases(hub: &Hub) -> Vec<Case> {
         ),
         case(
             "no-image",
-            with(json!({ "cache": { "image": { "reference": "registry.local/models:none" } } })),
+            with(
+                json!({ "cache": { "image": { "reference": "registry.local/models:none", "pullPolicy": "Never" } } }),
+            ),
             "ImagePullFailed",
             "cache.image",
         ),
@@ -123,7 +125,9 @@ fn cases(hub: &Hub) -> Vec<Case> {
         ),
         case(
             "side-image",
-            patched(json!({ "containers": [{ "name": "side", "image": "registry.local/side:none" }] })),
+            patched(
+                json!({ "containers": [{ "name": "side", "image": "registry.local/side:none", "imagePullPolicy": "Never" }] }),
+            ),
             "ImagePullFailed",
             "of the container side",
         ),
@@ -131,7 +135,7 @@ fn cases(hub: &Hub) -> Vec<Case> {
         case("no-node", patched(json!({ "nodeName": "none" })), "NodeSilent", "the node none"),
         case(
             "refused",
-            patched(json!({ "nodeName": "node-1", "nodeSelector": { "no": "node" } })),
+            patched(json!({ "nodeName": "node1", "nodeSelector": { "no": "node" } })),
             "PodFailed",
             "NodeAffinity",
         ),

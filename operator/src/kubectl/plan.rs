@@ -52,23 +52,29 @@ struct Plan {
 
 pub(super) async fn run(args: &PlanArgs) -> Result<Found> {
     let mut cluster = Cluster::connect(&args.cluster, Some(SILENCE_LIMIT)).await?;
-    let plan = match (&args.subject.file, &args.subject.name) {
-        (Some(path), _) => {
-            let (object, _) = offline::read(path, args.image.as_deref().unwrap_or(DEFAULT_IMAGE))?;
-            check_names(&object)?;
-            match (object.namespace(), &args.cluster.namespace) {
-                (Some(own), Some(other)) if own != *other => {
-                    bail!("{} is of namespace {own}, and --namespace says {other}", object.name_any())
-                }
-                (own, _) => cluster.namespace = own.unwrap_or(cluster.namespace),
-            }
-            plan_file(&cluster, object, args.image.as_deref()).await?
-        }
-        (None, name) => {
-            let object = cluster.fetch(name.as_deref().unwrap_or_default()).await?;
-            plan_object(&cluster, &object, args.image.as_deref()).await?
-        }
+    let Some(path) = &args.subject.file else {
+        let object = cluster.fetch(args.subject.name.as_deref().unwrap_or_default()).await?;
+        return tell(&cluster, &plan_object(&cluster, &object, args.image.as_deref()).await?);
     };
+    let own_namespace = cluster.namespace.clone();
+    let mut found = Found::Nothing;
+    for (object, _) in offline::read(path, args.image.as_deref().unwrap_or(DEFAULT_IMAGE))? {
+        check_names(&object)?;
+        cluster.namespace = match (object.namespace(), &args.cluster.namespace) {
+            (Some(own), Some(other)) if own != *other => {
+                bail!("{} is of namespace {own}, and --namespace says {other}", object.name_any())
+            }
+            (own, _) => own.unwrap_or_else(|| own_namespace.clone()),
+        };
+        if let Found::Something = tell(&cluster, &plan_file(&cluster, object, args.image.as_deref()).await?)?
+        {
+            found = Found::Something;
+        }
+    }
+    Ok(found)
+}
+
+fn tell(cluster: &Cluster, plan: &Plan) -> Result<Found> {
     for note in &plan.notes {
         eprintln!("note: {}", terminal::lines(note));
     }

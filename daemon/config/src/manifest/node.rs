@@ -73,6 +73,20 @@ impl Node {
         }
     }
 
+    /// Nodes in it, itself among them, and levels of them.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let of = |nodes: &mut dyn Iterator<Item = &Node>| {
+            nodes
+                .map(Node::size)
+                .fold((1, 1), |(nodes, levels), (more, below)| (nodes + more, levels.max(below + 1)))
+        };
+        match &self.tree {
+            Tree::List(items) => of(&mut items.iter()),
+            Tree::Map(fields) => of(&mut fields.iter().map(|(_, node)| node)),
+            Tree::Null | Tree::Scalar(_) => (1, 1),
+        }
+    }
+
     /// For messages.
     pub(super) fn shown(&self) -> String {
         match &self.tree {

@@ -106,7 +106,7 @@ fn scalars_are_those_of_kubectl() {
         ("~", "null"),
     ];
     for (yaml, expected) in cases {
-        let json = manifest_json("m.yaml", &format!("{HEAD}  value: {yaml}\n")).unwrap();
+        let json = read(&format!("{HEAD}  value: {yaml}\n")).unwrap();
         let expected: Json = serde_json::from_str(expected).unwrap();
         assert_eq!(json["spec"]["value"], expected, "{yaml}");
     }
@@ -117,12 +117,14 @@ fn a_file_that_is_no_manifest_says_why() {
     let cases = [
         ("a: [", "m.yaml:2: is not YAML: "),
         ("a: 1\na: 2\n", "m.yaml:2: has the key \"a\" twice"),
-        ("a: &x 1\nb: *x\n", "m.yaml:2: has a YAML alias (*name), which is not supported"),
+        ("a: &x [*x]\n", "m.yaml:1: has an alias within what it stands for"),
+        ("<<: 1\n", "m.yaml:1: has << with what is no map"),
         ("kind: Deployment\n", "m.yaml: holds no object of kind InferenceDeployment"),
         ("kind: InferenceDeployment\n", "m.yaml:1: apiVersion must be inference.ostro.dev/v1alpha1"),
         (
-            "kind: InferenceDeployment\n---\nkind: InferenceDeployment\n",
-            "m.yaml:3: holds a second InferenceDeployment; one can be read",
+            "kind: InferenceDeployment\napiVersion: inference.ostro.dev/v1alpha1\n---\n\
+             kind: InferenceDeployment\napiVersion: inference.ostro.dev/v1alpha1\n",
+            "m.yaml:4: holds a second InferenceDeployment; one can be read",
         ),
     ];
     for (text, expected) in cases {
@@ -131,4 +133,52 @@ fn a_file_that_is_no_manifest_says_why() {
     }
     let deep = "[".repeat(10_000);
     assert!(Document::parse_manifest("m.yaml", &deep).is_err());
+}
+
+/// Of the file's one object.
+fn read(text: &str) -> Result<Json, Problems> {
+    Ok(Manifest::all("m.yaml", text)?[0].json())
+}
+
+#[test]
+fn aliases_stand_for_what_they_name() {
+    let spec =
+        "  a: &a {x: 1, y: &y [2]}\n  b: *a\n  c: {<<: *a, x: 3}\n  d: {<<: [*a, {z: *y}]}\n  \"<<\": 5\n";
+    let json = read(&format!("{HEAD}{spec}")).unwrap();
+    let spec = &json["spec"];
+    assert_eq!(spec["b"], spec["a"]);
+    assert_eq!(spec["c"], serde_json::json!({ "x": 3, "y": [2] }));
+    assert_eq!(spec["d"], serde_json::json!({ "x": 1, "y": [2], "z": [2] }));
+    assert_eq!(spec["<<"], 5);
+}
+
+#[test]
+fn aliases_do_not_grow_without_bound() {
+    let level = |number: usize| {
+        let before = format!("*a{} , ", number - 1).repeat(10);
+        format!("  a{number}: &a{number} [{before}]\n")
+    };
+    let laughs = |levels: usize| -> String {
+        ["  a0: &a0 [1]\n".to_owned()].into_iter().chain((1..=levels).map(level)).collect()
+    };
+    assert!(read(&format!("{HEAD}{}", laughs(3))).is_ok());
+    for levels in [5, 60] {
+        let error = read(&format!("{HEAD}{}", laughs(levels))).unwrap_err().to_string();
+        assert!(error.contains("has aliases that make it too large"), "{error}");
+    }
+}
+
+#[test]
+fn all_objects_of_a_file_are_read() {
+    let object =
+        |name: &str| format!("{{apiVersion: {API_VERSION}, kind: {KIND}, metadata: {{name: {name}}}}}");
+    let list = format!(
+        "kind: List\napiVersion: v1\nitems:\n- {}\n- {{kind: Secret}}\n- {}\n",
+        object("a"),
+        object("b")
+    );
+    let text = format!("{list}---\nkind: ConfigMap\n---\n{}\n---\nkind: List\n", object("c"));
+    let all = Manifest::all("m.yaml", &text).unwrap();
+    let names: Vec<String> = all.iter().map(|one| one.json()["metadata"]["name"].to_string()).collect();
+    assert_eq!(names, ["\"a\"", "\"b\"", "\"c\""]);
 }

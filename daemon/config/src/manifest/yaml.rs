@@ -1,5 +1,7 @@
 //! YAML to nodes, as Kubernetes' tools read it: the words of YAML 1.1 for true and false, its octal numbers, no name
-//! twice. Bounded in depth; aliases, which could grow without bound, are refused.
+//! twice. Bounded in depth, and in what aliases make of a file.
+
+use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use toml::Value;
@@ -8,6 +10,10 @@ use super::node::{Node, Tree};
 
 /// Deeper files are not manifests.
 const DEPTH_MAX: usize = 64;
+/// Of all aliases of a file: each may stand for others.
+const ALIASED_NODES_MAX: usize = 100_000;
+/// The key whose value gives fields that a map has not.
+const MERGE: &str = "<<";
 
 #[derive(Debug)]
 pub(super) struct YamlError {
@@ -17,7 +23,8 @@ pub(super) struct YamlError {
 
 /// The documents of a file that are not empty.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
-    let mut events = Events { parser: Parser::new_from_str(text) };
+    let parser = Parser::new_from_str(text);
+    let mut events = Events { parser, anchors: BTreeMap::new(), aliased_nodes: 0 };
     let mut documents = Vec::new();
     loop {
         match events.next()? {
@@ -35,6 +42,9 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
 
 struct Events<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
+    /// By the parser's numbers; 0 is none.
+    anchors: BTreeMap<usize, Node>,
+    aliased_nodes: usize,
 }
 
 impl<'a> Events<'a> {
@@ -52,6 +62,12 @@ impl<'a> Events<'a> {
         if depth > DEPTH_MAX {
             return error("is nested too deeply");
         }
+        let anchor = match &event {
+            Event::Scalar(_, _, anchor, _)
+            | Event::SequenceStart(anchor, _)
+            | Event::MappingStart(anchor, _) => *anchor,
+            _ => 0,
+        };
         let tree = match event {
             Event::Scalar(text, _, _, Some(tag)) if tag.is_yaml_core_schema() && tag.suffix == "str" => {
                 Tree::Scalar(Value::String(text.into_owned()))
@@ -59,10 +75,26 @@ impl<'a> Events<'a> {
             Event::Scalar(text, style, _, _) => scalar(&text, style),
             Event::SequenceStart(..) => self.list(depth)?,
             Event::MappingStart(..) => self.map(depth)?,
-            Event::Alias(_) => return error("has a YAML alias (*name), which is not supported"),
+            Event::Alias(anchor) => self.aliased(anchor, line, depth)?,
             _ => return error("is not YAML: a value is missing"),
         };
-        Ok(Node { line: Some(line), tree })
+        let node = Node { line: Some(line), tree };
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn aliased(&mut self, anchor: usize, line: usize, depth: usize) -> Result<Tree, YamlError> {
+        let error = |message: &str| YamlError { line, message: message.to_owned() };
+        let node =
+            self.anchors.get(&anchor).ok_or_else(|| error("has an alias within what it stands for"))?;
+        let (nodes, levels) = node.size();
+        self.aliased_nodes += nodes;
+        if depth + levels > DEPTH_MAX || self.aliased_nodes > ALIASED_NODES_MAX {
+            return Err(error("has aliases that make it too large"));
+        }
+        Ok(node.tree.clone())
     }
 
     fn list(&mut self, depth: usize) -> Result<Tree, YamlError> {
@@ -77,11 +109,17 @@ impl<'a> Events<'a> {
 
     fn map(&mut self, depth: usize) -> Result<Tree, YamlError> {
         let mut fields: Vec<(String, Node)> = Vec::new();
+        let mut merged = Vec::new();
         loop {
             let (event, span) = self.next()?;
             let line = span.start.line();
             let name = match event {
-                Event::MappingEnd => return Ok(Tree::Map(fields)),
+                Event::MappingEnd => return merge(fields, merged),
+                Event::Scalar(name, ScalarStyle::Plain, _, None) if name == MERGE => {
+                    let (event, span) = self.next()?;
+                    merged.push(self.node(event, span, depth + 1)?);
+                    continue;
+                }
                 Event::Scalar(name, ..) => name.into_owned(),
                 _ => return Err(YamlError { line, message: "has a key that is no text".to_owned() }),
             };
@@ -93,6 +131,28 @@ impl<'a> Events<'a> {
             fields.push((name, Node { line: Some(line), ..node }));
         }
     }
+}
+
+/// Of a map, or of several, the first first; what the map has itself stays.
+fn merge(mut fields: Vec<(String, Node)>, merged: Vec<Node>) -> Result<Tree, YamlError> {
+    for node in merged {
+        let line = node.line.unwrap_or_default();
+        let maps = match node.tree {
+            Tree::List(items) => items,
+            tree => vec![Node { line: node.line, tree }],
+        };
+        for map in maps {
+            let Tree::Map(more) = map.tree else {
+                return Err(YamlError { line, message: format!("has {MERGE} with what is no map") });
+            };
+            for (name, node) in more {
+                if fields.iter().all(|(field, _)| *field != name) {
+                    fields.push((name, node));
+                }
+            }
+        }
+    }
+    Ok(Tree::Map(fields))
 }
 
 fn not_yaml(error: &ScanError) -> YamlError {

@@ -1,6 +1,7 @@
 //! What the kubelet says of a pod's containers.
 
 use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use kube::ResourceExt;
 use ostro_crds::Reason;
 
 use super::{Cause, cause};
@@ -80,21 +81,20 @@ fn cannot_pull(container: &Seen<'_>, message: &str) -> String {
 
 /// A container ended, and is started again.
 pub(super) fn crashed(pod: &Pod, startup_budget_seconds: i64) -> Option<Cause> {
-    containers(pod).find_map(|container| ended(&container, startup_budget_seconds))
+    containers(pod).find_map(|container| match container.is_daemon() {
+        true => daemon_ended(container.status, startup_budget_seconds),
+        false => other_ended(&container, &pod.name_any()),
+    })
 }
 
-fn ended(container: &Seen<'_>, startup_budget_seconds: i64) -> Option<Cause> {
-    let status = container.status;
+/// Of one that is not ready.
+fn end(status: &ContainerStatus) -> Option<ContainerStateTerminated> {
     let terminated = |state: &Option<ContainerState>| state.as_ref()?.terminated.clone();
-    let ended = terminated(&status.state).or_else(|| terminated(&status.last_state))?;
-    // An init container ends when it has done its work.
-    let is_well = status.ready || (container.is_init && ended.exit_code == 0);
-    if is_well {
-        return None;
-    }
-    if !container.is_daemon() {
-        return Some(other_ended(container, &ended));
-    }
+    terminated(&status.state).or_else(|| terminated(&status.last_state)).filter(|_| !status.ready)
+}
+
+fn daemon_ended(status: &ContainerStatus, startup_budget_seconds: i64) -> Option<Cause> {
+    let ended = end(status)?;
     if ended.reason.as_deref() == Some("OOMKilled") {
         return cause(
             Reason::HostOutOfMemory,
@@ -115,17 +115,17 @@ fn ended(container: &Seen<'_>, startup_budget_seconds: i64) -> Option<Cause> {
     cause(reason, format!("the daemon ended with code {}: {last_error}{hint}", ended.exit_code))
 }
 
-fn other_ended(container: &Seen<'_>, ended: &ContainerStateTerminated) -> Cause {
-    let name = container.name();
+fn other_ended(container: &Seen<'_>, pod: &str) -> Option<Cause> {
+    // An init container ends when it has done its work.
+    let ended = end(container.status).filter(|ended| !container.is_init || ended.exit_code != 0)?;
+    let (name, code) = (container.name(), ended.exit_code);
     if ended.reason.as_deref() == Some("OOMKilled") {
-        let message = format!("{name} was killed for memory: raise its limit in spec.podTemplatePatch");
-        return Cause { reason: Reason::HostOutOfMemory, message };
+        let hint = "raise its limit in spec.podTemplatePatch";
+        return cause(Reason::HostOutOfMemory, format!("{name} was killed for memory: {hint}"));
     }
     let error = last_error(ended.message.as_deref().unwrap_or_default());
-    let code = ended.exit_code;
-    let message =
-        format!("{name} ended with code {code}: {error}; kubectl logs -c {}", container.status.name);
-    Cause { reason: Reason::CrashLoop, message }
+    let logs = format!("kubectl logs {pod} -c {}", container.status.name);
+    cause(Reason::CrashLoop, format!("{name} ended with code {code}: {error}; {logs}"))
 }
 
 fn is_over_budget(

@@ -102,7 +102,7 @@ fn other_containers_are_told_by_their_names() {
     check(
         init(failed(3, "error: no room\n")),
         Reason::CrashLoop,
-        "the init container fetch ended with code 3: error: no room; kubectl logs -c fetch",
+        "the init container fetch ended with code 3: error: no room; kubectl logs  -c fetch",
     );
     let unpulled = json!({ "waiting": { "reason": "ErrImagePull", "message": "r/x:1: not found" } });
     check(
