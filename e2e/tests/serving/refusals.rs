@@ -24,7 +24,7 @@ pub(crate) fn check(cluster: &Cluster) {
     for token in [TOKEN, "wrong"] {
         cluster.apply(&secret(token));
     }
-    let mut waiting = cases(&hub);
+    let mut waiting = [of_models(&hub), of_pods()].into_iter().flatten().collect::<Vec<_>>();
     let start = Instant::now();
     for case in &waiting {
         cluster.apply(&object(case.name, &case.spec));
@@ -49,7 +49,18 @@ fn is_told(cluster: &Cluster, case: &Case, start: Instant) -> bool {
     is_told
 }
 
-fn cases(hub: &Hub) -> Vec<Case> {
+fn case(name: &'static str, spec: Value, reason: &'static str, part: &'static str) -> Case {
+    Case { name, spec, reason, part }
+}
+
+/// Of a model that nobody has.
+fn with(more: Value) -> Value {
+    let mut spec = json!({ "models": [{ "modelId": "/absent/model.gguf" }] });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+fn of_models(hub: &Hub) -> Vec<Case> {
     let of_hub = |model: &str, token: &str| {
         json!({
             "models": [{ "modelId": model }],
@@ -58,13 +69,6 @@ fn cases(hub: &Hub) -> Vec<Case> {
             "huggingFaceToken": { "secretKeyRef": { "name": token, "key": "token" } },
         })
     };
-    let with = |more: Value| {
-        let mut spec = json!({ "models": [{ "modelId": "/absent/model.gguf" }] });
-        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        spec
-    };
-    let patched = |spec: Value| with(json!({ "podTemplatePatch": { "spec": spec } }));
-    let case = |name, spec, reason, part| Case { name, spec, reason, part };
     vec![
         case("downloads", of_hub(MODEL, TOKEN), "AllReady", ""),
         case("wrong-token", of_hub(MODEL, "wrong"), "HFUnauthorized", "huggingFaceToken"),
@@ -83,6 +87,14 @@ fn cases(hub: &Hub) -> Vec<Case> {
             "PVCUnbound",
             "\"none\"",
         ),
+        case("not-supported", with(json!({ "runtime": { "agent": true } })), "InvalidConfig", "agent"),
+    ]
+}
+
+/// What keeps their containers from being made.
+fn of_pods() -> Vec<Case> {
+    let patched = |spec: Value| with(json!({ "podTemplatePatch": { "spec": spec } }));
+    vec![
         case(
             "no-such-secret",
             with(
@@ -139,7 +151,6 @@ fn cases(hub: &Hub) -> Vec<Case> {
             "PodFailed",
             "NodeAffinity",
         ),
-        case("not-supported", with(json!({ "runtime": { "agent": true } })), "InvalidConfig", "agent"),
     ]
 }
 
