@@ -29,6 +29,7 @@ use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeployme
 use serde_json::json;
 
 use crate::backoff::{Backoff, spread};
+use crate::in_words::in_words;
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError, MANAGER};
 use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render};
@@ -194,22 +195,6 @@ fn invalid(problems: &Problems) -> Cause {
 fn refused(error: &ApplyError) -> Cause {
     let reason = if error.is_of_the_spec() { Reason::InvalidConfig } else { Reason::ApplyFailed };
     Cause { reason, message: in_words(error) }
-}
-
-/// An error and its causes.
-fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // What the API server says; kube adds how its answer looks in Rust.
-        if let Some(kube::Error::Api(status)) = error.downcast_ref() {
-            message.push_str(&format!(": {}", status.message));
-            break;
-        }
-        message.push_str(&format!(": {error}"));
-        source = error.source();
-    }
-    message
 }
 
 fn observe(

@@ -8,6 +8,7 @@ mod backoff;
 mod client;
 mod discovery;
 mod http;
+mod in_words;
 mod inference_deployment;
 mod kubectl;
 mod leader;
@@ -41,7 +42,7 @@ pub fn operator() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_words::in_words(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -15,6 +15,7 @@ use super::children::{Scope, Watches, owner_of_pod};
 use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
+use crate::in_words::in_words;
 
 /// Reconciles at once; one object is never reconciled twice at the same time.
 const CONCURRENCY: u16 = 16;
@@ -57,7 +58,7 @@ pub(crate) async fn run(
     let results = controller.run(traced, on_error, context.clone());
     let results = results.for_each(|result| {
         if let Err(controller::Error::QueueError(error)) = &result {
-            tracing::warn!("a watch failed; it is tried again: {}", super::in_words(error));
+            tracing::warn!("a watch failed; it is tried again: {}", in_words(error));
         }
         metrics.objects.set(store.len() as i64);
         std::future::ready(())
@@ -105,6 +106,6 @@ fn on_error(object: Arc<CachedObject>, error: &ReconcileError, context: Arc<Cont
     let owner = object.object();
     let name = owner.name_any();
     let namespace = owner.namespace().unwrap_or_default();
-    tracing::warn!(namespace, name, "reconcile failed: {}", super::in_words(error));
+    tracing::warn!(namespace, name, "reconcile failed: {}", in_words(error));
     Action::requeue(context.backoff.failed(&owner.uid().unwrap_or_default()))
 }
