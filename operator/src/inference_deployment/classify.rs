@@ -13,6 +13,7 @@ use ostro_crds::Reason;
 
 use super::build::CACHE_VOLUME;
 
+pub(crate) use nodes::failed_at;
 pub(crate) use stuck::Stuck;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -101,3 +101,28 @@ async fn a_pod_that_failed_is_told_until_another_is_ready() {
     make_ready(&api);
     await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
 }
+
+/// As of a node that refuses each of them.
+#[tokio::test(start_paused = true)]
+async fn of_pods_that_failed_the_last_is_told() {
+    let api = FakeApi::default();
+    let operator = start(&api).await;
+    let now = jiff::Timestamp::now();
+    for number in 0..10 {
+        let mut metadata = pod_metadata(&format!("p{number}"));
+        let age = Duration::from_secs(if number == 4 { 1 } else { 50 + number });
+        metadata["creationTimestamp"] = (now - age).to_string().into();
+        let status = json!({ "phase": "Failed", "reason": "NodeAffinity", "message": "no" });
+        api.put(
+            "",
+            "pods",
+            json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status }),
+        );
+    }
+    await_within(SOON, "the failure", || {
+        condition(&api, "Ready").is_some_and(|ready| ready["message"].to_string().contains("pod p4 refused"))
+    })
+    .await;
+    let owner = serde_json::from_value(api.get(GROUP, "inferencedeployments", "m").unwrap()).unwrap();
+    assert_eq!(operator.context.children.pods_of(&owner).len(), 1);
+}

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, Volume};
 use kube::core::ObjectMeta;
 use serde::Deserialize;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use super::short;
 use super::text::{Packer, Text};
 use crate::inference_deployment::build::{CACHE_VOLUME, CONTAINER, instance_of};
+use crate::inference_deployment::classify::failed_at;
 use crate::inference_deployment::store::Shown;
 
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -27,6 +29,7 @@ pub(crate) struct CachedPod {
 pub(crate) struct KeptPod {
     /// The object that its labels name, and whose workload has made it.
     instance: Option<Box<str>>,
+    failed_at: Option<Timestamp>,
     text: Text,
 }
 
@@ -47,7 +50,8 @@ impl From<Pod> for CachedPod {
             status: pod.status.map(status),
         };
         let text = serde_json::to_string(&rest).expect("it came as JSON").into();
-        CachedPod { metadata: short(&pod.metadata), kept: Arc::new(KeptPod { instance, text }) }
+        let kept = KeptPod { instance, failed_at: failed_at(&rest), text };
+        CachedPod { metadata: short(&pod.metadata), kept: Arc::new(kept) }
     }
 }
 
@@ -74,6 +78,11 @@ impl Shown for CachedPod {
 impl KeptPod {
     pub(crate) fn instance(&self) -> Option<&str> {
         self.instance.as_deref()
+    }
+
+    /// Of one that has failed.
+    pub(crate) fn failed_at(&self) -> Option<Timestamp> {
+        self.failed_at
     }
 
     /// With what `classify` and `daemons` read of it.

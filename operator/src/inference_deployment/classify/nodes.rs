@@ -16,21 +16,21 @@ pub(super) fn has_failed(pod: &Pod) -> bool {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
 }
 
-/// How long ago a pod failed: where no container ran, since it came.
-fn since(pod: &Pod, now: Timestamp) -> Option<Duration> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref();
-    let states =
-        statuses.into_iter().flatten().filter_map(|status| status.state.as_ref()?.terminated.as_ref());
-    let ended = states.filter_map(|ended| ended.finished_at.as_ref()).map(|time| time.0).max();
-    let time = ended.or_else(|| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))?;
-    Some(now.duration_since(time).try_into().unwrap_or_default())
+/// When a pod failed: where no container ran, when it came.
+pub(crate) fn failed_at(pod: &Pod) -> Option<Timestamp> {
+    let statuses = pod.status.as_ref().filter(|_| has_failed(pod))?.container_statuses.iter().flatten();
+    let ended =
+        statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
+    let ended = ended.map(|time| time.0).max();
+    ended.or_else(|| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
 /// The pod that failed last, and how long that is still told.
 fn latest<'a>(pods: &[&'a Pod], now: Timestamp) -> Option<(&'a Pod, Duration)> {
-    let failed = pods.iter().filter(|pod| has_failed(pod));
-    let failed = failed.filter_map(|pod| Some((*pod, TOLD_FOR.checked_sub(since(pod, now)?)?)));
-    failed.max_by_key(|(_, left)| *left)
+    let failed = pods.iter().filter_map(|pod| Some((*pod, failed_at(pod)?)));
+    let (pod, time) = failed.max_by_key(|(_, time)| *time)?;
+    let age: Duration = now.duration_since(time).try_into().unwrap_or_default();
+    Some((pod, TOLD_FOR.checked_sub(age)?))
 }
 
 /// The kubelet refused a pod, or ended it.
