@@ -45,7 +45,10 @@ pub(crate) const IN_WORDS: [(&str, &str); 17] = [
     (FILE_KEY, "must have letters, digits, -, _ and . only"),
     (VARIABLE, "must have printable ASCII characters other than = only"),
     (IMAGE, "must be an image's name, without blanks"),
-    (MOUNT_PATH, "must be an absolute path below /, without :, //, /./, /../ and a / at its end"),
+    (
+        MOUNT_PATH,
+        "must be an absolute path below /, without :, //, /./, /../, control characters and a / at its end",
+    ),
     (NO_NUL, "must not have NUL characters"),
     (ABSOLUTE, "must be an absolute path"),
     (HOST, "must be a host name or IP address"),

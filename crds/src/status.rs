@@ -200,3 +200,26 @@ impl Reason {
         matches!(self, Reason::InvalidConfig)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_types_of_conditions_are_known() {
+        for (index, kind) in ConditionType::ALL.into_iter().enumerate() {
+            // Who adds one is sent here.
+            let expected = match kind {
+                ConditionType::Ready => 0,
+                ConditionType::Available => 1,
+                ConditionType::Progressing => 2,
+                ConditionType::Degraded => 3,
+                ConditionType::Reconciling => 4,
+                ConditionType::Stalled => 5,
+                ConditionType::Monitored => 6,
+                ConditionType::TemplateUpdatePending => 7,
+            };
+            assert_eq!(index, expected);
+        }
+    }
+}

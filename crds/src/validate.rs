@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use ostro_config::{Document, Loaded, Place, Problem, Problems};
@@ -30,7 +31,7 @@ pub(crate) mod cluster_messages {
     pub(crate) const ONE_BUDGET: &str = "must not have both minAvailable and maxUnavailable";
     pub(crate) const RECREATE: &str = "Recreate has neither maxSurge nor maxUnavailable";
     pub(crate) const FREE_PORT: &str = "must not be 0: the Service needs a fixed port";
-    /// In whatever way an address is written.
+    /// However the addresses are written.
     pub(crate) const LOOPBACKS: &str =
         "(?i)^(localhost\\.?|127\\..*|[0:]*:0*1|[0:]*:ffff:(127\\..*|7f[0-9a-f]{2}:[0-9a-f]{1,4}))$";
     pub(crate) const LOOPBACK: &str = "must be reachable from outside of the pod";
@@ -114,7 +115,9 @@ impl InferenceDeploymentSpec {
         let token_source = text(&self.global, "tokenSource");
         let names: BTreeSet<&str> = self.volumes.iter().map(|volume| volume.volume.name.as_str()).collect();
         let is_literal = token_source.as_ref().is_some_and(|source| source.starts_with("literal:"));
-        let is_loopback = Regex::new(LOOPBACKS).is_ok_and(|loopbacks| loopbacks.is_match(&host));
+        static LOOPBACK_HOSTS: LazyLock<Regex> =
+            LazyLock::new(|| Regex::new(LOOPBACKS).expect("a test compiles it"));
+        let is_loopback = LOOPBACK_HOSTS.is_match(&host);
         broken([
             ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),
             ("cache.volume.size", NO_SIZE, self.cache.as_ref().is_some_and(Cache::has_no_size)),

@@ -9,7 +9,7 @@ pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     while let Some(error) = source {
         // What the API server says; kube adds how its answer looks in Rust.
         if let Some(kube::Error::Api(status)) = error.downcast_ref() {
-            message.push_str(&format!(": {}", first_line(&status.message)));
+            message.push_str(&format!(": {}", in_one_line(&status.message)));
             break;
         }
         let cause = error.to_string();
@@ -22,9 +22,11 @@ pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     message
 }
 
-/// After which Kubernetes shows, of what cannot change, both values as they look in Go.
-fn first_line(message: &str) -> &str {
-    message.lines().next().unwrap_or_default()
+/// Webhooks write several lines. Of what cannot change Kubernetes shows both values as they look in Go, which are left out.
+fn in_one_line(message: &str) -> String {
+    let is_go = |line: &&str| line.starts_with("core.") && line.ends_with('{');
+    let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.take_while(|line| !is_go(line)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub(crate) mod hold;
 mod live;
 pub(crate) mod optional;
 mod refusal;
+mod report;
 pub(crate) mod status;
 mod store;
 pub(crate) mod workload;
@@ -19,27 +20,24 @@ pub(crate) mod workload;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Api, Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use ostro_config::{Problem, Problems};
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason};
-use serde_json::json;
 
 use crate::backoff::{Backoff, spread};
 use crate::in_words::in_words;
 use crate::metrics::Metrics;
-use apply::{Applied, ApplyError, MANAGER};
+use apply::{Applied, ApplyError};
 use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render};
-use cached::CachedObject;
 use children::Children;
 use classify::Cause;
 use daemons::{Daemons, PodModels};
 use hold::Held;
 use live::Live;
-use status::{Monitored, Observed, is_same, model_ids, transitions};
+use report::write_status;
+use status::{Monitored, Observed, is_same, model_ids};
 use workload::Workload;
 
 /// A missed event is made up for after this long, give or take.
@@ -210,70 +208,4 @@ fn observe(
     let image = running.unwrap_or(wanted).to_owned();
     let now = Timestamp::now();
     Observed { owner, workload, pods, cause, monitored, held, image, now }.status()
-}
-
-async fn write_status(
-    owner: &InferenceDeployment,
-    context: &Context,
-    status: &InferenceDeploymentStatus,
-) -> Result<(), ReconcileError> {
-    // The answer is the object, which the types may not be able to read.
-    let api: Api<CachedObject> =
-        Api::namespaced(context.client.clone(), &owner.namespace().unwrap_or_default());
-    let patch = json!({
-        "apiVersion": InferenceDeployment::api_version(&()),
-        "kind": InferenceDeployment::kind(&()),
-        "status": status,
-    });
-    let parameters = PatchParams::apply(MANAGER).force();
-    let written = match api.patch_status(&owner.name_any(), &parameters, &Patch::Apply(&patch)).await {
-        Ok(written) => written,
-        // It was deleted meanwhile.
-        Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
-        Err(error) => return Err(ReconcileError::Status(error)),
-    };
-    context.metrics.writes.inc();
-    if json!(written.object().status) != json!(status) {
-        replace_status(&api, owner, status).await?;
-        context.metrics.writes.inc();
-    }
-    for condition in transitions(owner, status) {
-        tell(owner, context, condition).await;
-    }
-    Ok(())
-}
-
-/// An apply leaves what somebody else has written, such as a condition that no longer holds.
-async fn replace_status(
-    api: &Api<CachedObject>,
-    owner: &InferenceDeployment,
-    status: &InferenceDeploymentStatus,
-) -> Result<(), ReconcileError> {
-    // Lists are replaced in whole.
-    let change = Patch::Merge(json!({ "status": status }));
-    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-    match api.patch_status(&owner.name_any(), &parameters, &change).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(ReconcileError::Status(error)),
-    }
-}
-
-async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condition) {
-    let is_good = condition.status == "True" || condition.reason == Reason::RollingOut.as_str();
-    let event = Event {
-        type_: if is_good { EventType::Normal } else { EventType::Warning },
-        reason: condition.reason.clone(),
-        note: Some(condition.message.chars().take(1000).collect()),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    // A recorder counts what comes again, and for that remembers all that it told in minutes: 2 KiB an event. Trouble
-    // comes again; what every object has at its start is told by one that is dropped.
-    let anew = is_good.then(|| Recorder::new(context.client.clone(), context.reporter.clone()));
-    let recorder = anew.as_ref().unwrap_or(&context.recorder);
-    // The status has it too.
-    if let Err(error) = recorder.publish(&event, &owner.object_ref(&())).await {
-        tracing::warn!(%error, "cannot publish an event");
-    }
 }

@@ -41,12 +41,16 @@ pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<()> {
     print(&texts.join("---\n"))
 }
 
-/// The objects of a manifest, and what pods would run; what does not hold of any of them tells its line.
+/// The objects of a manifest, and what pods would run; what does not hold of any of them tells its line, or object.
 pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<Vec<(InferenceDeployment, Rendering)>> {
     let (name, text) = text(path)?;
     let objects = Manifest::all(&name, &text).map_err(|problems| anyhow!("{problems}"))?;
+    let of = |object: &Manifest| match (object.name(), objects.len()) {
+        (Some(own), 2..) => format!("{name}, {own}"),
+        _ => name.clone(),
+    };
     let (read, failed): (Vec<_>, Vec<_>) =
-        objects.iter().map(|object| read_one(&name, object, image)).partition(Result::is_ok);
+        objects.iter().map(|object| read_one(&of(object), object, image)).partition(Result::is_ok);
     if failed.is_empty() {
         return read.into_iter().collect();
     }

@@ -20,8 +20,10 @@ if ready == nil then
   return hs
 end
 hs.message = ready.message
--- Pods that wait for a node or a volume may still get one; Argo CD says the same of pods.
-local waits = { Unschedulable = true, PVCUnbound = true }
+-- Pods that wait for a node or a volume may still get one, and those that a node refused have successors.
+local waits = {
+  Unschedulable = true, PVCUnbound = true, VolumeFailed = true, NodeSilent = true, PodFailed = true,
+}
 if ready.status == "True" then
   hs.status = "Healthy"
 elseif degraded ~= nil and degraded.status == "True" and not waits[ready.reason] then

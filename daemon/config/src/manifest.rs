@@ -12,6 +12,7 @@ use crate::problem::{Place, Problem, Problems};
 use crate::recase::{to_camel, to_snake};
 use node::{Node, Tree};
 
+mod map_fields;
 mod node;
 mod yaml;
 
@@ -89,6 +90,11 @@ impl Manifest {
         Document::of_spec(Some(Arc::clone(&self.file)), spec)
     }
 
+    /// `metadata.name`.
+    pub fn name(&self) -> Option<&str> {
+        self.object.field("metadata")?.field("name")?.text()
+    }
+
     /// All of it, as the JSON that kubectl makes of it.
     pub fn json(&self) -> Json {
         self.object.to_json()
@@ -97,7 +103,7 @@ impl Manifest {
 
 /// Of a list, else the object itself.
 fn items(mut tree: Node) -> Vec<Node> {
-    let is_list = tree.field("kind").and_then(Node::text) == Some("List");
+    let is_list = tree.field("kind").and_then(Node::text).is_some_and(|kind| kind.ends_with("List"));
     let fields = match &mut tree.tree {
         Tree::Map(fields) if is_list => fields,
         _ => return vec![tree],

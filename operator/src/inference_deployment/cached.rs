@@ -45,9 +45,9 @@ mod text;
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kube::Resource;
 use kube::api::DynamicObject;
 use kube::core::{DynamicResourceScope, ObjectMeta};
-use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -77,7 +77,7 @@ pub(crate) struct Cached {
 /// What is kept of it.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    /// The owners' uids, each with a space behind it.
+    /// The uids of the InferenceDeployments that own it, each with a space behind it.
     owners: Box<str>,
     pub(crate) is_going: bool,
     body: Mutex<Body>,
@@ -98,11 +98,13 @@ struct Checked {
     template: Option<u64>,
 }
 
-/// Several times what the largest spec leads to.
+/// Several times what the largest spec leads to. A child that others have made larger is applied at every look.
 const CHILD_BYTES_MAX: usize = 512 << 10;
+/// Of what no object owns, such as the claims of a StatefulSet.
+const OTHERS_BYTES_MAX: usize = 8 << 10;
 
 /// What anybody labelled as the operator's may be deeper than JSON is read, or fill the memory: of that there is metadata,
-/// and nothing else.
+/// and little of it.
 impl TryFrom<Box<RawValue>> for Cached {
     type Error = serde_json::Error;
 
@@ -116,7 +118,7 @@ impl TryFrom<Box<RawValue>> for Cached {
             Some(Ok(object)) => Ok(object.into()),
             _ => {
                 let Sent { metadata } = serde_json::from_str(sent.get())?;
-                let metadata = ObjectMeta { annotations: None, labels: None, ..metadata.into() };
+                let metadata = names(&metadata.into());
                 Ok(DynamicObject { types: None, metadata, data: json!({}) }.into())
             }
         }
@@ -126,15 +128,18 @@ impl TryFrom<Box<RawValue>> for Cached {
 impl From<DynamicObject> for Cached {
     fn from(mut object: DynamicObject) -> Self {
         let metadata = short(&object.metadata);
+        let is_going = object.metadata.deletion_timestamp.is_some();
+        let owners = metadata.owner_references.iter().flatten().map(|owner| format!("{} ", owner.uid));
+        let owners = owners.collect::<String>();
         shorten(&mut object);
-        let text = serde_json::to_string(&object).expect("it came as JSON");
-        let owners = object.owner_references().iter().map(|owner| format!("{} ", owner.uid));
-        let kept = Kept {
-            owners: owners.collect::<String>().into(),
-            is_going: object.metadata.deletion_timestamp.is_some(),
-            body: Mutex::new(Body { text: text.into(), checked: None }),
-        };
-        Cached { metadata, kept: Arc::new(kept) }
+        let text = |object: &DynamicObject| serde_json::to_string(object).expect("it came as JSON");
+        let most = if owners.is_empty() { OTHERS_BYTES_MAX } else { CHILD_BYTES_MAX };
+        let mut kept = text(&object);
+        if kept.len() > most {
+            kept = text(&DynamicObject { metadata: names(&object.metadata), data: json!({}), ..object });
+        }
+        let body = Mutex::new(Body { text: kept.into(), checked: None });
+        Cached { metadata, kept: Arc::new(Kept { owners: owners.into(), is_going, body }) }
     }
 }
 
@@ -257,12 +262,24 @@ impl Resource for Cached {
 
 /// What watches and owners go by.
 fn short(metadata: &ObjectMeta) -> ObjectMeta {
-    let ObjectMeta { name, namespace, resource_version, owner_references, .. } = metadata;
+    let own = metadata.owner_references.as_ref().map(|all| {
+        let own = all.iter().filter(|owner| {
+            owner.kind == InferenceDeployment::kind(&())
+                && owner.api_version == InferenceDeployment::api_version(&())
+        });
+        own.cloned().collect()
+    });
     ObjectMeta {
-        name: name.clone(),
-        namespace: namespace.clone(),
-        resource_version: resource_version.clone(),
-        owner_references: owner_references.clone(),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        resource_version: metadata.resource_version.clone(),
+        owner_references: own,
         ..ObjectMeta::default()
     }
+}
+
+/// What is kept of an object that is too large.
+fn names(metadata: &ObjectMeta) -> ObjectMeta {
+    let uid = metadata.uid.clone();
+    ObjectMeta { uid, deletion_timestamp: metadata.deletion_timestamp.clone(), ..short(metadata) }
 }

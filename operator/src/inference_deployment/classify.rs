@@ -67,6 +67,11 @@ fn cause(reason: Reason, message: impl Into<String>) -> Option<Cause> {
     Some(Cause { reason, message: message.into() })
 }
 
+/// Of the kubelet's words about what a pod lacks.
+fn names_secret(message: &str) -> bool {
+    ["secret \"", "secret key", "key in Secret"].iter().any(|words| message.contains(words))
+}
+
 /// The claim of a pod's cache, the replica's own or one that all share.
 pub(crate) fn claim_name(pod: &Pod) -> Option<&str> {
     let mut volumes = pod.spec.as_ref()?.volumes.as_ref()?.iter();

@@ -52,17 +52,12 @@ impl Live {
         };
         let cause = classify(&signals);
         let mut again = [refusal_again, signals.due()].into_iter().flatten().min();
-        // Of pods that nothing else is told of, one is asked for its events.
-        let stuck = Stuck::find(&pods, now).filter(|_| cause.is_none() && !signals.is_complete);
-        let Some(stuck) = stuck else { return (cause, again) };
-        again = [again, Some(stuck.again())].into_iter().flatten().min();
-        if !stuck.is_overdue() {
-            return (None, again);
+        if cause.is_some() || signals.is_complete {
+            return (cause, again);
         }
-        let namespace = owner.namespace().unwrap_or_default();
-        let uid = stuck.pod.uid().unwrap_or_default();
-        let events = events::fetch(&context.client, (&namespace, &uid), "").await;
-        (stuck.cause(&events), again)
+        let stuck = Stuck::find(&pods, now);
+        again = again.into_iter().chain(stuck.iter().map(Stuck::again)).min();
+        (of_events(context, owner, &stuck).await, again)
     }
 
     fn claims(&self, context: &Context, owner: &InferenceDeployment) -> Vec<PersistentVolumeClaim> {
@@ -89,4 +84,17 @@ impl Live {
             _ => (None, None),
         }
     }
+}
+
+/// Of pods that nothing else is told of.
+async fn of_events(context: &Context, owner: &InferenceDeployment, stuck: &[Stuck<'_>]) -> Option<Cause> {
+    let namespace = owner.namespace().unwrap_or_default();
+    for stuck in stuck.iter().filter(|stuck| stuck.is_overdue()) {
+        let uid = stuck.pod.uid().unwrap_or_default();
+        let events = events::fetch(&context.client, (&namespace, &uid), "").await;
+        if let Some(cause) = stuck.cause(&events) {
+            return Some(cause);
+        }
+    }
+    None
 }

@@ -58,11 +58,12 @@ impl Workload {
         found.next()
     }
 
-    /// Every wanted replica is ready and of the latest template.
+    /// Every wanted replica is ready and of the latest template, and no other is left.
     pub(crate) fn is_ready(&self) -> bool {
         let status = self.status.clone().unwrap_or_default();
         let wanted = self.spec.replicas.unwrap_or(1);
         let is_current = status.observed_generation == self.metadata.generation;
-        is_current && status.ready_replicas == wanted && status.updated_replicas == wanted
+        let counts = [status.replicas, status.ready_replicas, status.updated_replicas];
+        is_current && counts.iter().all(|count| *count == wanted)
     }
 }

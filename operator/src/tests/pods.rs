@@ -126,3 +126,21 @@ async fn of_pods_that_failed_the_last_is_told() {
     let owner = serde_json::from_value(api.get(GROUP, "inferencedeployments", "m").unwrap()).unwrap();
     assert_eq!(operator.context.children.pods_of(&owner).len(), 1);
 }
+
+/// Under the strategy that keeps old pods until the new ones are ready.
+#[tokio::test(start_paused = true)]
+async fn a_new_pod_that_cannot_start_is_told_beside_an_old_one_that_is_ready() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let mut deployment = api.get("apps", "deployments", "m").unwrap();
+    let generation = deployment["metadata"]["generation"].clone();
+    deployment["status"] = json!({
+        "replicas": 2, "readyReplicas": 1, "updatedReplicas": 1, "observedGeneration": generation,
+    });
+    api.put("apps", "deployments", deployment);
+    put_pod(&api, "p", creating());
+    let uid = api.get("", "pods", "p").unwrap()["metadata"]["uid"].clone();
+    put_event(&api, "e", &uid, "FailedMount", (1, "configmap \"none\" not found"));
+    let limit = Duration::from_secs(61);
+    await_within(limit, "the volume", || told(&api, "Ready") == "False VolumeFailed").await;
+}

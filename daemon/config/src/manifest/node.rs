@@ -73,17 +73,20 @@ impl Node {
         }
     }
 
-    /// Nodes in it, itself among them, and levels of them.
+    /// Some bytes that it takes, and levels of nodes in it.
     pub(super) fn size(&self) -> (usize, usize) {
-        let of = |nodes: &mut dyn Iterator<Item = &Node>| {
-            nodes
-                .map(Node::size)
-                .fold((1, 1), |(nodes, levels), (more, below)| (nodes + more, levels.max(below + 1)))
+        const NODE_BYTES: usize = 64;
+        let of = |nodes: &mut dyn Iterator<Item = (usize, &Node)>| {
+            nodes.fold((NODE_BYTES, 1), |(bytes, levels), (name, node)| {
+                let (more, below) = node.size();
+                (bytes + name + more, levels.max(below + 1))
+            })
         };
         match &self.tree {
-            Tree::List(items) => of(&mut items.iter()),
-            Tree::Map(fields) => of(&mut fields.iter().map(|(_, node)| node)),
-            Tree::Null | Tree::Scalar(_) => (1, 1),
+            Tree::List(items) => of(&mut items.iter().map(|item| (0, item))),
+            Tree::Map(fields) => of(&mut fields.iter().map(|(name, node)| (name.len(), node))),
+            Tree::Scalar(Value::String(text)) => (NODE_BYTES + text.len(), 1),
+            Tree::Null | Tree::Scalar(_) => (NODE_BYTES, 1),
         }
     }
 

@@ -119,6 +119,9 @@ fn a_file_that_is_no_manifest_says_why() {
         ("a: 1\na: 2\n", "m.yaml:2: has the key \"a\" twice"),
         ("a: &x [*x]\n", "m.yaml:1: has an alias within what it stands for"),
         ("<<: 1\n", "m.yaml:1: has << with what is no map"),
+        ("a: &a [{b: 1}]\nc:\n  <<: *a\n", "m.yaml:3: has << with what is no map"),
+        ("a: &a {b: 1}\nc:\n  b: 2\n  <<: *a\n", "m.yaml:4: has the key \"b\" before <<, which gives it too"),
+        ("a: &a {b: 1}\nc:\n  <<: *a\n  <<: *a\n", "m.yaml:4: has the key \"<<\" twice"),
         ("kind: Deployment\n", "m.yaml: holds no object of kind InferenceDeployment"),
         ("kind: InferenceDeployment\n", "m.yaml:1: apiVersion must be inference.ostro.dev/v1alpha1"),
         (
@@ -142,14 +145,14 @@ fn read(text: &str) -> Result<Json, Problems> {
 
 #[test]
 fn aliases_stand_for_what_they_name() {
-    let spec =
-        "  a: &a {x: 1, y: &y [2]}\n  b: *a\n  c: {<<: *a, x: 3}\n  d: {<<: [*a, {z: *y}]}\n  \"<<\": 5\n";
+    let spec = "  a: &a {x: 1, y: &y [2]}\n  b: *a\n  c: {<<: *a, x: 3}\n  d: {<<: [*a, {z: *y}]}\n  \"<<\": 5\n  &k key: *k\n";
     let json = read(&format!("{HEAD}{spec}")).unwrap();
     let spec = &json["spec"];
     assert_eq!(spec["b"], spec["a"]);
     assert_eq!(spec["c"], serde_json::json!({ "x": 3, "y": [2] }));
     assert_eq!(spec["d"], serde_json::json!({ "x": 1, "y": [2], "z": [2] }));
     assert_eq!(spec["<<"], 5);
+    assert_eq!(spec["key"], "key");
 }
 
 #[test]
@@ -166,6 +169,9 @@ fn aliases_do_not_grow_without_bound() {
         let error = read(&format!("{HEAD}{}", laughs(levels))).unwrap_err().to_string();
         assert!(error.contains("has aliases that make it too large"), "{error}");
     }
+    let long = format!("  a: &a {}\n  b: [{}]\n", "x".repeat(50_000), "*a , ".repeat(1000));
+    let error = read(&format!("{HEAD}{long}")).unwrap_err().to_string();
+    assert!(error.contains("has aliases that make it too large"), "{error}");
 }
 
 #[test]

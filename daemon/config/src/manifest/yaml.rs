@@ -6,14 +6,13 @@ use std::collections::BTreeMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
 use toml::Value;
 
+use super::map_fields::{Fields, MERGE, MapFields};
 use super::node::{Node, Tree};
 
 /// Deeper files are not manifests.
 const DEPTH_MAX: usize = 64;
-/// Of all aliases of a file: each may stand for others.
-const ALIASED_NODES_MAX: usize = 100_000;
-/// The key whose value gives fields that a map has not.
-const MERGE: &str = "<<";
+/// That all aliases of a file may stand for, as each may stand for others.
+const ALIASED_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Debug)]
 pub(super) struct YamlError {
@@ -24,7 +23,7 @@ pub(super) struct YamlError {
 /// The documents of a file that are not empty.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
     let parser = Parser::new_from_str(text);
-    let mut events = Events { parser, anchors: BTreeMap::new(), aliased_nodes: 0 };
+    let mut events = Events { parser, anchors: BTreeMap::new(), aliased_bytes: 0 };
     let mut documents = Vec::new();
     loop {
         match events.next()? {
@@ -44,7 +43,7 @@ struct Events<'a> {
     parser: Parser<'a, saphyr_parser::StrInput<'a>>,
     /// By the parser's numbers; 0 is none.
     anchors: BTreeMap<usize, Node>,
-    aliased_nodes: usize,
+    aliased_bytes: usize,
 }
 
 impl<'a> Events<'a> {
@@ -89,9 +88,9 @@ impl<'a> Events<'a> {
         let error = |message: &str| YamlError { line, message: message.to_owned() };
         let node =
             self.anchors.get(&anchor).ok_or_else(|| error("has an alias within what it stands for"))?;
-        let (nodes, levels) = node.size();
-        self.aliased_nodes += nodes;
-        if depth + levels > DEPTH_MAX || self.aliased_nodes > ALIASED_NODES_MAX {
+        let (bytes, levels) = node.size();
+        self.aliased_bytes += bytes;
+        if depth + levels > DEPTH_MAX || self.aliased_bytes > ALIASED_BYTES_MAX {
             return Err(error("has aliases that make it too large"));
         }
         Ok(node.tree.clone())
@@ -108,51 +107,48 @@ impl<'a> Events<'a> {
     }
 
     fn map(&mut self, depth: usize) -> Result<Tree, YamlError> {
-        let mut fields: Vec<(String, Node)> = Vec::new();
-        let mut merged = Vec::new();
+        let mut map = MapFields::default();
         loop {
             let (event, span) = self.next()?;
             let line = span.start.line();
-            let name = match event {
-                Event::MappingEnd => return merge(fields, merged),
+            let error = |message| YamlError { line, message };
+            match event {
+                Event::MappingEnd => return Ok(Tree::Map(map.fields)),
                 Event::Scalar(name, ScalarStyle::Plain, _, None) if name == MERGE => {
-                    let (event, span) = self.next()?;
-                    merged.push(self.node(event, span, depth + 1)?);
-                    continue;
+                    let maps = self.merged(depth)?;
+                    map.merge(maps).map_err(error)?;
                 }
-                Event::Scalar(name, ..) => name.into_owned(),
-                _ => return Err(YamlError { line, message: "has a key that is no text".to_owned() }),
-            };
-            if fields.iter().any(|(field, _)| *field == name) {
-                return Err(YamlError { line, message: format!("has the key {name:?} twice") });
+                Event::Scalar(name, style, anchor, _) => {
+                    if anchor != 0 {
+                        self.anchors.insert(anchor, Node { line: Some(line), tree: scalar(&name, style) });
+                    }
+                    let (event, span) = self.next()?;
+                    let node = self.node(event, span, depth + 1)?;
+                    map.add(name.into_owned(), Node { line: Some(line), ..node }).map_err(error)?;
+                }
+                _ => return Err(error("has a key that is no text".to_owned())),
             }
-            let (event, span) = self.next()?;
-            let node = self.node(event, span, depth + 1)?;
-            fields.push((name, Node { line: Some(line), ..node }));
         }
     }
-}
 
-/// Of a map, or of several, the first first; what the map has itself stays.
-fn merge(mut fields: Vec<(String, Node)>, merged: Vec<Node>) -> Result<Tree, YamlError> {
-    for node in merged {
-        let line = node.line.unwrap_or_default();
-        let maps = match node.tree {
-            Tree::List(items) => items,
+    /// What `<<` gives: a map, or several in a list that is written there.
+    fn merged(&mut self, depth: usize) -> Result<Vec<Fields>, YamlError> {
+        let (event, span) = self.next()?;
+        let is_written = matches!(event, Event::SequenceStart(..));
+        let node = self.node(event, span, depth + 1)?;
+        let nodes = match node.tree {
+            Tree::List(items) if is_written => items,
             tree => vec![Node { line: node.line, tree }],
         };
-        for map in maps {
-            let Tree::Map(more) = map.tree else {
-                return Err(YamlError { line, message: format!("has {MERGE} with what is no map") });
-            };
-            for (name, node) in more {
-                if fields.iter().all(|(field, _)| *field != name) {
-                    fields.push((name, node));
-                }
-            }
-        }
+        let maps = nodes.into_iter().map(|node| match node.tree {
+            Tree::Map(fields) => Ok(fields),
+            _ => Err(YamlError {
+                line: span.start.line(),
+                message: format!("has {MERGE} with what is no map"),
+            }),
+        });
+        maps.collect()
     }
-    Ok(Tree::Map(fields))
 }
 
 fn not_yaml(error: &ScanError) -> YamlError {

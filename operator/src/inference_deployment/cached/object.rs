@@ -13,10 +13,9 @@ use super::sent::SentMetadata;
 use super::short;
 use super::text::{Packer, Text};
 use crate::inference_deployment::build::{ChildKind, monitor_kind};
+use crate::inference_deployment::hold::RELEASE_ANNOTATION;
 use crate::inference_deployment::status::pending_reason;
 
-/// Of annotations that are read; others may be as large as the object.
-const OURS: &str = "inference.ostro.dev/";
 /// Names of a field that are told; what lies deeper says no more.
 const PATH_MAX: usize = 8;
 
@@ -37,16 +36,18 @@ pub(crate) struct CachedObject {
     pub(crate) monitor: Option<ChildKind>,
     /// Why its template waits, as its status says.
     pub(crate) pending: Option<Reason>,
-    /// What the schema lets through, and is too large or not to be read by the spec's types. Then there is no spec but its replicas.
+    /// What the schema lets through, and is too large or not to be read by the spec's types. Then there is no spec but its
+    /// replicas.
     pub(crate) unreadable: Option<Box<Problem>>,
 }
 
 impl From<Sent> for CachedObject {
     fn from(Sent { metadata, spec, status }: Sent) -> Self {
         let mut metadata: ObjectMeta = metadata.into();
-        metadata.labels = None;
+        // Others' may be as large as the object.
+        (metadata.labels, metadata.owner_references) = (None, None);
         metadata.annotations = metadata.annotations.map(|mut annotations| {
-            annotations.retain(|key, _| key.starts_with(OURS));
+            annotations.retain(|key, _| key == RELEASE_ANNOTATION);
             annotations
         });
         let spec = spec.as_deref().map_or("null", RawValue::get);

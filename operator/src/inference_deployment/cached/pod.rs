@@ -1,5 +1,5 @@
-//! What the cache keeps of a pod: whose it is, its status, the daemon's port, the cache's claim, and who has yet to take
-//! it.
+//! What the cache keeps of an object's pod: its status, the daemon's port, the cache's claim, and who has yet to take it.
+//! Of other pods it keeps that they are there.
 
 use std::sync::Arc;
 
@@ -36,6 +36,10 @@ pub(crate) struct KeptPod {
 impl From<Pod> for CachedPod {
     fn from(pod: Pod) -> Self {
         let instance = instance(&pod.metadata).map(Box::from);
+        if instance.is_none() {
+            let kept = KeptPod { instance, failed_at: None, text: String::new().into() };
+            return CachedPod { metadata: short(&pod.metadata), kept: Arc::new(kept) };
+        }
         let ObjectMeta { name, uid, creation_timestamp, deletion_timestamp, .. } = pod.metadata.clone();
         let is_taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let rest = Pod {
@@ -108,7 +112,7 @@ fn instance(metadata: &ObjectMeta) -> Option<&str> {
     is_made.then_some(instance)
 }
 
-/// Its node and scheduler only until a kubelet has taken the pod.
+/// Its node, scheduler and all of its claims only until a kubelet has taken the pod.
 fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     let node_name = spec.node_name.filter(|_| !is_taken);
     let scheduler_name = spec.scheduler_name.filter(|_| !is_taken && node_name.is_none());
@@ -116,7 +120,7 @@ fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     let containers =
         daemons.map(|Container { name, ports, .. }| Container { name, ports, ..Container::default() });
     let claims = spec.volumes.into_iter().flatten().filter(|volume| volume.persistent_volume_claim.is_some());
-    let claims: Vec<Volume> = claims.filter(|volume| volume.name == CACHE_VOLUME).collect();
+    let claims: Vec<Volume> = claims.filter(|volume| !is_taken || volume.name == CACHE_VOLUME).collect();
     PodSpec {
         containers: containers.collect(),
         volumes: (!claims.is_empty()).then_some(claims),
@@ -134,6 +138,7 @@ fn status(status: PodStatus) -> PodStatus {
         phase,
         reason,
         message,
+        start_time,
         pod_ip,
         ..
     } = status;
@@ -147,6 +152,7 @@ fn status(status: PodStatus) -> PodStatus {
         phase: phase.filter(|_| has_failed),
         reason: reason.filter(|_| has_failed),
         message: message.filter(|_| has_failed),
+        start_time: start_time.filter(|_| has_failed),
         pod_ip,
         ..PodStatus::default()
     }

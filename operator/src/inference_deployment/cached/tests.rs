@@ -29,7 +29,11 @@ fn deployment(replicas: i32, hash: &str) -> DynamicObject {
             "annotations": { HASH_ANNOTATION: hash },
             "managedFields": [{ "manager": "ostro-operator" }],
             "ownerReferences": [
-                { "apiVersion": "v1", "kind": "X", "name": "m", "uid": "o", "controller": true },
+                {
+                    "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment", "name": "m",
+                    "uid": "o", "controller": true,
+                },
+                { "apiVersion": "v1", "kind": "X", "name": "m", "uid": "x" },
             ],
         },
         "spec": { "replicas": replicas, "template": template() },
@@ -206,6 +210,10 @@ fn of_a_pod_that_nobody_has_taken_its_node_or_scheduler_is_kept() {
     };
     assert_eq!(names(&kept(spec(Value::Null), json!({}))), (None, Some("s".to_owned())));
     assert_eq!(names(&kept(spec("x".into()), json!({}))), (Some("x".to_owned()), None));
+    let mut other = spec("x".into());
+    other["volumes"] = json!([{ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }]);
+    let volumes = |status: Value| kept(other.clone(), status).spec.unwrap().volumes.unwrap_or_default().len();
+    assert_eq!([volumes(json!({})), volumes(json!({ "startTime": "2026-01-01T00:00:00Z" }))], [1, 0]);
     let failed = json!({ "phase": "Failed", "reason": "Evicted", "message": "no room" });
     assert_eq!(serde_json::to_value(kept(spec("x".into()), failed.clone()).status).unwrap(), failed);
 }
@@ -238,16 +246,24 @@ fn labels_alone_make_no_pod_an_objects() {
 #[test]
 fn what_is_too_large_takes_no_memory() {
     let large = "x".repeat(CHILD_BYTES_MAX);
-    let metadata = json!({ "name": "m", "namespace": "n", "uid": "u", "annotations": { "a": large } });
-    let child = json!({ "metadata": metadata, "data": { "a": large } });
-    let cached: Cached = serde_json::from_value(child).unwrap();
-    assert_eq!(
-        cached.kept().typed::<Value>().unwrap(),
-        json!({ "metadata": { "name": "m", "namespace": "n", "uid": "u" } })
-    );
+    let with = |annotation: &str| json!({ "name": "m", "namespace": "n", "uid": "u", "annotations": { "a": annotation } });
+    let names = json!({ "metadata": { "name": "m", "namespace": "n", "uid": "u" } });
+    let kept =
+        |child: Value| serde_json::from_value::<Cached>(child).unwrap().kept().typed::<Value>().unwrap();
+    assert_eq!(kept(json!({ "metadata": with(&large), "data": { "a": large } })), names);
+    // Less does, where it is nobody's.
+    let medium = &large[..OTHERS_BYTES_MAX];
+    let mut child = json!({ "metadata": with("b"), "data": { "a": medium } });
+    assert_eq!(kept(child.clone()), names);
+    child["metadata"]["ownerReferences"] = json!([{
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment", "name": "m", "uid": "o",
+    }]);
+    assert_eq!(kept(child.clone()), child);
+
     let env = json!([{ "name": "A", "value": large }]);
-    let object = json!({ "metadata": metadata, "spec": { "models": [{ "modelId": "a/b" }], "replicas": 3, "env": env } });
-    let cached: CachedObject = serde_json::from_value(object).unwrap();
+    let spec = json!({ "models": [{ "modelId": "a/b" }], "replicas": 3, "env": env });
+    let cached: CachedObject =
+        serde_json::from_value(json!({ "metadata": with(&large), "spec": spec })).unwrap();
     let problem = cached.unreadable.as_ref().unwrap().to_string();
     assert!(problem.contains("spec must have at most 65536 bytes as JSON, and has "), "{problem}");
     let read = cached.object();

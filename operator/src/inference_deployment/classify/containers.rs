@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, Conta
 use kube::ResourceExt;
 use ostro_crds::Reason;
 
-use super::{Cause, cause};
+use super::{Cause, cause, names_secret};
 use crate::inference_deployment::build::{CONFIG_DIR, CONTAINER};
 
 /// A container, whose name is told unless it is the daemon.
@@ -27,13 +27,14 @@ impl Seen<'_> {
     }
 }
 
-/// In the order in which they start.
+/// In the order in which they start, the daemon before others that start with it.
 fn containers(pod: &Pod) -> impl Iterator<Item = Seen<'_>> {
     let status = pod.status.as_ref();
     let init = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
-    let others = status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    let main = || status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
+    let main = move |is_daemon: bool| main().filter(move |status| (status.name == CONTAINER) == is_daemon);
     let init = init.map(|status| Seen { status, is_init: true });
-    init.chain(others.map(|status| Seen { status, is_init: false }))
+    init.chain(main(true).chain(main(false)).map(|status| Seen { status, is_init: false }))
 }
 
 /// The kubelet cannot start a container.
@@ -54,7 +55,7 @@ fn cannot_start(container: &Seen<'_>) -> Option<Cause> {
         | "InvalidImageName"
         | "ErrImageNeverPull"
         | "RegistryUnavailable" => cause(Reason::ImagePullFailed, cannot_pull(container, &message)),
-        "CreateContainerConfigError" if message.contains("secret") => {
+        "CreateContainerConfigError" if names_secret(&message) => {
             cause(Reason::SecretMissing, format!("{}; see spec.huggingFaceToken and spec.env", of(&message)))
         }
         "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {

@@ -16,13 +16,14 @@ pub(super) fn has_failed(pod: &Pod) -> bool {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
 }
 
-/// When a pod failed: where no container ran, when it came.
+/// When a pod failed: where no container ran, when its node took it, or it came.
 pub(crate) fn failed_at(pod: &Pod) -> Option<Timestamp> {
-    let statuses = pod.status.as_ref().filter(|_| has_failed(pod))?.container_statuses.iter().flatten();
+    let status = pod.status.as_ref().filter(|_| has_failed(pod))?;
+    let statuses = status.container_statuses.iter().flatten();
     let ended =
         statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
-    let ended = ended.map(|time| time.0).max();
-    ended.or_else(|| pod.metadata.creation_timestamp.as_ref().map(|time| time.0))
+    let ended = ended.max().or(status.start_time.as_ref());
+    ended.or(pod.metadata.creation_timestamp.as_ref()).map(|time| time.0)
 }
 
 /// The pod that failed last, and how long that is still told.

@@ -1,5 +1,6 @@
 //! Pods none of whose containers was made yet: of what keeps them only events tell, or nothing at all.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -9,20 +10,25 @@ use kube::ResourceExt;
 use ostro_crds::Reason;
 
 use super::scheduling::condition;
-use super::{Cause, nodes};
+use super::{Cause, names_secret, nodes};
 use crate::inference_deployment::events;
 
 /// Most pods start sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A scheduler or kubelet that takes longer to look at a pod is not there.
-const SILENCE: Duration = Duration::from_secs(10);
+/// A kubelet that takes longer to look at a pod is not there.
+const NODE_SILENCE: Duration = Duration::from_secs(10);
+/// So with a scheduler.
+const SCHEDULER_SILENCE: Duration = Duration::from_secs(20);
+/// Of pods that wait at once so many are asked for their events.
+const ASKED_MAX: usize = 3;
 const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// After these the kubelet got on, whatever it complained of before.
-const PROGRESS: [&str; 4] = ["Pulling", "Pulled", "Created", "Started"];
-/// Of these the pod's own status tells.
-const TOLD: [&str; 4] = ["FailedScheduling", "BackOff", "Failed", "Unhealthy"];
+const PROGRESS: [&str; 5] = ["SuccessfulAttachVolume", "Pulling", "Pulled", "Created", "Started"];
 const OF_VOLUMES: [&str; 3] = ["FailedMount", "FailedAttachVolume", "FailedMapVolume"];
-const CLAIM_FAILED: &str = "FailedResourceClaimCreation";
+const OF_CLAIMS: [&str; 1] = ["FailedResourceClaimCreation"];
+/// Others may warn of what stands in no pod's way.
+const OF_CONTAINERS: [&str; 3] =
+    ["FailedCreatePodSandBox", "NetworkNotReady", "FailedPrepareDynamicResources"];
 
 /// A pod that waits to be begun, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -32,14 +38,13 @@ pub(crate) struct Stuck<'a> {
 }
 
 impl<'a> Stuck<'a> {
-    /// The one that waits longest.
-    pub(crate) fn find(pods: &[&'a Pod], now: Timestamp) -> Option<Stuck<'a>> {
+    /// Those that wait longest.
+    pub(crate) fn find(pods: &[&'a Pod], now: Timestamp) -> Vec<Stuck<'a>> {
         let waiting = pods.iter().filter(|pod| is_unbegun(pod));
-        let age = |pod: &Pod| match &pod.metadata.creation_timestamp {
-            Some(time) => now.duration_since(time.0).try_into().unwrap_or_default(),
-            None => AGAIN_MAX,
-        };
-        waiting.map(|pod| Stuck { pod, age: age(pod) }).max_by_key(|stuck| stuck.age)
+        let mut stuck: Vec<_> = waiting.map(|pod| Stuck { pod, age: age(pod, now) }).collect();
+        stuck.sort_by_key(|stuck| Reverse(stuck.age));
+        stuck.truncate(ASKED_MAX);
+        stuck
     }
 
     pub(crate) fn is_overdue(&self) -> bool {
@@ -52,8 +57,7 @@ impl<'a> Stuck<'a> {
     }
 
     pub(crate) fn cause(&self, events: &[Event]) -> Option<Cause> {
-        let warning = self.latest(events).filter(|event| event.type_.as_deref() == Some("Warning"));
-        warning.and_then(of_event).or_else(|| self.of_silence())
+        self.latest(events).and_then(of_event).or_else(|| self.of_silence())
     }
 
     /// In a second in which there were both, the complaint.
@@ -62,25 +66,30 @@ impl<'a> Stuck<'a> {
         let own = events.iter().filter(|event| {
             event.regarding.as_ref().is_some_and(|regarding| regarding.uid.as_deref() == uid)
         });
-        let is_warning = |event: &Event| event.type_.as_deref() == Some("Warning");
-        let counts = |event: &&Event| {
-            let reason = event.reason.as_deref().unwrap_or_default();
-            PROGRESS.contains(&reason) || (is_warning(event) && !TOLD.contains(&reason))
+        let is_of = |event: &Event, reasons: &[&str]| {
+            event.reason.as_deref().is_some_and(|reason| reasons.contains(&reason))
         };
-        let times = own.filter(counts).filter_map(|event| Some((events::time(event)?, event)));
-        times.max_by_key(|(time, event)| (time.as_second(), is_warning(event))).map(|(_, event)| event)
+        let complains = |event: &Event| {
+            [&OF_VOLUMES[..], &OF_CLAIMS, &OF_CONTAINERS].into_iter().any(|reasons| is_of(event, reasons))
+        };
+        let counts = own.filter(|event| complains(event) || is_of(event, &PROGRESS));
+        let times = counts.filter_map(|event| Some((events::time(event)?.as_second(), event)));
+        times.max_by_key(|(second, event)| (*second, complains(event))).map(|(_, event)| event)
     }
 
     fn of_silence(&self) -> Option<Cause> {
-        let spec = self.pod.spec.as_ref().filter(|_| self.age >= SILENCE)?;
+        let spec = self.pod.spec.as_ref()?;
         let name = self.pod.name_any();
-        if let Some(node) = &spec.node_name {
+        if let Some(node) = spec.node_name.as_ref().filter(|_| self.age >= NODE_SILENCE) {
             let message = format!(
                 "the node {node} does not take the pod {name}: is it there, and does its kubelet run?"
             );
             return Some(Cause { reason: Reason::NodeSilent, message });
         }
-        if condition(self.pod).is_some() {
+        // A scheduler says nothing while a volume is made for the node that it has chosen.
+        let has_claim = spec.volumes.iter().flatten().any(|volume| volume.persistent_volume_claim.is_some());
+        let is_looked_at = spec.node_name.is_some() || condition(self.pod).is_some();
+        if self.age < SCHEDULER_SILENCE || is_looked_at || has_claim {
             return None;
         }
         let scheduler = spec.scheduler_name.as_deref().unwrap_or("default-scheduler");
@@ -89,7 +98,20 @@ impl<'a> Stuck<'a> {
     }
 }
 
+/// How long a pod is as it is: since it came, or was given its node.
+fn age(pod: &Pod, now: Timestamp) -> Duration {
+    let created = pod.metadata.creation_timestamp.as_ref();
+    let scheduled = condition(pod).and_then(|condition| condition.last_transition_time.as_ref());
+    match created.max(scheduled) {
+        Some(time) => now.duration_since(time.0).try_into().unwrap_or_default(),
+        None => AGAIN_MAX,
+    }
+}
+
 fn is_unbegun(pod: &Pod) -> bool {
+    if pod.metadata.deletion_timestamp.is_some() || nodes::has_failed(pod) {
+        return false;
+    }
     let Some(status) = &pod.status else { return true };
     let waits = |status: &ContainerStatus| match &status.state {
         Some(state) => state.running.is_none() && state.terminated.is_none(),
@@ -102,21 +124,22 @@ fn is_unbegun(pod: &Pod) -> bool {
     let init = status.init_container_statuses.iter().flatten();
     // A finished one has done its work; the daemon may wait for its volumes all the same.
     let init_runs = init.filter_map(|status| status.state.as_ref()).any(|state| state.running.is_some());
-    !nodes::has_failed(pod) && of(&status.container_statuses) && !is_begun && !init_runs
+    of(&status.container_statuses) && !is_begun && !init_runs
 }
 
 fn of_event(event: &Event) -> Option<Cause> {
     let reason = event.reason.as_deref().unwrap_or_default();
     let note = event.note.as_deref().unwrap_or_default().trim().trim_end_matches('.');
     let (of, hint) = match reason {
-        _ if OF_VOLUMES.contains(&reason) && note.contains("secret") && note.contains("not found") => {
+        _ if OF_VOLUMES.contains(&reason) && names_secret(note) => {
             (Reason::SecretMissing, "; see spec.volumes and spec.podTemplatePatch")
         }
         _ if OF_VOLUMES.contains(&reason) => {
             (Reason::VolumeFailed, "; see spec.cache, spec.volumes and spec.podTemplatePatch")
         }
-        CLAIM_FAILED => (Reason::Unschedulable, "; see spec.podTemplatePatch"),
-        _ => (Reason::ContainerFailed, ""),
+        _ if OF_CLAIMS.contains(&reason) => (Reason::Unschedulable, "; see spec.podTemplatePatch"),
+        _ if OF_CONTAINERS.contains(&reason) => (Reason::ContainerFailed, ""),
+        _ => return None,
     };
     Some(Cause { reason: of, message: format!("{reason}: {note}{hint}") })
 }

@@ -110,6 +110,7 @@ fn other_containers_are_told_by_their_names() {
         Reason::ImagePullFailed,
         "cannot pull r/x:1 of the init container fetch: r/x:1: not found; see spec.podTemplatePatch",
     );
+    let killed_by = |code: i32| json!({ "terminated": { "exitCode": code } });
     let killed = json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } });
     check(
         json!({ "containerStatuses": of("side", killed) }),
@@ -121,6 +122,9 @@ fn other_containers_are_told_by_their_names() {
         Reason::ImagePullFailed,
         "cannot pull r/x:1 of the container side",
     );
+    // The kubelet sorts them by name.
+    let both = [of("istio", killed_by(3)), of("ostro", killed_by(1))].map(|one| one[0].clone());
+    check(json!({ "containerStatuses": both }), Reason::CrashLoop, "the daemon ended with code 1");
     let done: Pod = serde_json::from_value(json!({ "status": init(failed(0, "")) })).unwrap();
     assert_eq!(classify(&Signals { pods: &[&done], ..NOTHING }), None);
 }
@@ -144,6 +148,19 @@ fn pods_that_go_or_have_failed_are_not_those_that_crash() {
         classify(&signals).map(|told| assert_eq!(told.reason, cause)).is_some()
     };
     assert_eq!([at(1, false), at(119, false), at(1, true), at(200, false)], [true, true, false, false]);
+}
+
+/// As one that waited for its node.
+#[test]
+fn a_pod_that_was_refused_late_is_told() {
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": { "name": "p", "creationTimestamp": "2026-01-01T00:00:00Z" },
+        "status": { "phase": "Failed", "reason": "OutOfcpu", "startTime": "2026-01-01T01:00:00Z" },
+    }))
+    .unwrap();
+    let now = "2026-01-01T01:00:01Z".parse().unwrap();
+    let cause = classify(&Signals { pods: &[&pod], now, ..NOTHING }).unwrap();
+    assert_eq!(cause.reason, Reason::PodFailed);
 }
 
 /// Of a Deployment all pods share one claim, of a StatefulSet each has its own.

@@ -71,6 +71,9 @@ fn cases() -> Vec<Case> {
         case("a refused child", degraded(Reason::ApplyFailed), fails),
         case("no node yet", degraded(Reason::Unschedulable), waits),
         case("no volume yet", degraded(Reason::PvcUnbound), waits),
+        case("a volume that is not mounted", degraded(Reason::VolumeFailed), waits),
+        case("no kubelet yet", degraded(Reason::NodeSilent), waits),
+        case("an evicted pod", degraded(Reason::PodFailed), waits),
         case("a bad spec", object(2, None, Some(Reason::InvalidConfig)), ["Degraded", "Failed", "Failed"]),
         case(
             "a bad spec over ready pods",

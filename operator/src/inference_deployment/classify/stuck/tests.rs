@@ -33,7 +33,7 @@ fn event(second: u8, kind: &str, reason: &str, note: &str) -> Event {
 
 #[test]
 fn a_pod_is_stuck_until_a_container_was_made() {
-    let is_stuck = |status: Value| Stuck::find(&[&pod(json!({}), status)], after(60)).is_some();
+    let is_stuck = |status: Value| !Stuck::find(&[&pod(json!({}), status)], after(60)).is_empty();
     let init = |state: Value| {
         json!({
             "initContainerStatuses": [container("fetch", state)],
@@ -55,7 +55,7 @@ fn a_pod_is_stuck_until_a_container_was_made() {
 #[test]
 fn the_latest_complaint_counts_until_the_kubelet_gets_on() {
     let pod = pod(json!({}), json!({ "conditions": [{ "type": "PodScheduled", "status": "True" }] }));
-    let stuck = Stuck::find(&[&pod], after(60)).unwrap();
+    let stuck = Stuck::find(&[&pod], after(60))[0];
     let told = |events: &[Event]| stuck.cause(events).map(|cause| (cause.reason, cause.message));
     let mount = |second, what: &str| {
         let note = format!("MountVolume.SetUp failed for volume \"v\" : {what} \"x\" not found");
@@ -82,7 +82,16 @@ fn the_latest_complaint_counts_until_the_kubelet_gets_on() {
     has(&[pulling(1), sandbox.clone()], Reason::ContainerFailed, "no memory");
     has(&[sandbox.clone(), pulling(2)], Reason::ContainerFailed, "no memory");
     assert_eq!(told(&[sandbox.clone(), pulling(3)]), None);
-    assert_eq!(told(&[event(1, "Warning", "FailedScheduling", "0/1 nodes")]), None);
+    let attached = event(4, "Normal", "SuccessfulAttachVolume", "attached");
+    assert_eq!(told(&[event(1, "Warning", "FailedAttachVolume", "in use"), attached]), None);
+    // Of what stands in no pod's way.
+    for reason in
+        ["FailedScheduling", "FailedToRetrieveImagePullSecret", "DNSConfigForming", "PolicyViolation"]
+    {
+        assert_eq!(told(&[event(1, "Warning", reason, "secret \"x\" not found")]), None, "{reason}");
+    }
+    let named = "volume \"secret-files\" : configmap \"x\" not found";
+    has(&[event(1, "Warning", "FailedMount", named)], Reason::VolumeFailed, "secret-files");
     let mut of_another = sandbox;
     of_another.regarding.as_mut().unwrap().uid = Some("other".to_owned());
     assert_eq!(told(&[of_another]), None);
@@ -94,26 +103,56 @@ fn the_latest_complaint_counts_until_the_kubelet_gets_on() {
 fn nobody_who_takes_a_pod_is_told_after_a_while() {
     let told = |spec: Value, status: Value, seconds| {
         let pod = pod(spec, status);
-        let cause = Stuck::find(&[&pod], after(seconds)).unwrap().cause(&[]);
+        let cause = Stuck::find(&[&pod], after(seconds))[0].cause(&[]);
         cause.map(|cause| (cause.reason, cause.message))
     };
     let other = || json!({ "schedulerName": "mine" });
-    assert_eq!(told(other(), json!({}), 9), None);
-    let (reason, message) = told(other(), json!({}), 10).unwrap();
+    assert_eq!(told(other(), json!({}), 19), None);
+    let (reason, message) = told(other(), json!({}), 20).unwrap();
     assert!(reason == Reason::Unschedulable && message.ends_with("is there one named mine?"), "{message}");
-    let (reason, message) = told(json!({ "nodeName": "far" }), json!({}), 10).unwrap();
+    let mut waits_for_volume = other();
+    waits_for_volume["volumes"] = json!([{ "name": "cache", "persistentVolumeClaim": { "claimName": "c" } }]);
+    assert_eq!(told(waits_for_volume, json!({}), 100), None);
+    let scheduled = |time: &str| json!({ "conditions": [{ "type": "PodScheduled", "status": "True", "lastTransitionTime": time }] });
+    assert_eq!(told(json!({}), scheduled(CREATED), 100), None);
+
+    let far = || json!({ "nodeName": "far" });
+    assert_eq!(told(far(), json!({}), 9), None);
+    let (reason, message) = told(far(), json!({}), 10).unwrap();
     assert!(
         reason == Reason::NodeSilent && message.starts_with("the node far does not take the pod p"),
         "{message}"
     );
-    let scheduled = json!({ "conditions": [{ "type": "PodScheduled", "status": "True" }] });
-    assert_eq!(told(json!({}), scheduled, 100), None);
+    // One that waited for its node does not wait for its kubelet.
+    let late = || scheduled("2026-01-01T00:00:50Z");
+    assert_eq!(told(far(), late(), 59), None);
+    assert!(told(far(), late(), 60).is_some());
+}
+
+#[test]
+fn pods_that_wait_longest_come_first_and_those_that_go_do_not_wait() {
+    let of = |name: &str, second: u8, is_going: bool| -> Pod {
+        let created = format!("2026-01-01T00:00:{second:02}Z");
+        let going = is_going.then_some(CREATED);
+        let metadata = json!({ "name": name, "creationTimestamp": created, "deletionTimestamp": going });
+        serde_json::from_value(json!({ "metadata": metadata })).unwrap()
+    };
+    let pods = [
+        of("new", 5, false),
+        of("going", 0, true),
+        of("old", 1, false),
+        of("b", 3, false),
+        of("c", 4, false),
+    ];
+    let pods: Vec<&Pod> = pods.iter().collect();
+    let found: Vec<String> = Stuck::find(&pods, after(60)).iter().map(|stuck| stuck.pod.name_any()).collect();
+    assert_eq!(found, ["old", "b", "c"]);
 }
 
 #[test]
 fn events_are_asked_for_ever_less_often() {
     let pod = pod(json!({}), json!({}));
-    let at = |seconds| Stuck::find(&[&pod], after(seconds)).unwrap();
+    let at = |seconds| Stuck::find(&[&pod], after(seconds))[0];
     assert!(!at(4).is_overdue() && at(5).is_overdue());
     let again = [0, 5, 20, 1000].map(|seconds| at(seconds).again().as_secs());
     assert_eq!(again, [5, 5, 10, 60]);

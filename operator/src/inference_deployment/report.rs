@@ -1,0 +1,134 @@
+//! Writes an object's status, and tells of its transitions by events.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Patch, PatchParams};
+use kube::core::Request;
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Resource, ResourceExt};
+use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, Reason};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::apply::MANAGER;
+use super::status::transitions;
+use super::{Context, ReconcileError};
+
+/// What is read of the answer; the spec, which the types may not be able to read, is skipped.
+#[derive(Deserialize)]
+struct Written {
+    metadata: Metadata,
+    #[serde(default)]
+    status: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Metadata {
+    resource_version: String,
+}
+
+pub(super) async fn write_status(
+    owner: &InferenceDeployment,
+    context: &Context,
+    status: &InferenceDeploymentStatus,
+) -> Result<(), ReconcileError> {
+    let parameters = PatchParams::apply(MANAGER).force();
+    let apply = Patch::Apply(json!({
+        "apiVersion": InferenceDeployment::api_version(&()),
+        "kind": InferenceDeployment::kind(&()),
+        "status": status,
+    }));
+    // None where it was deleted meanwhile.
+    let Some(written) = patch(owner, context, (&parameters, &apply)).await? else { return Ok(()) };
+    if let Some(change) = correction(&written, &json!(status)) {
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        patch(owner, context, (&parameters, &Patch::Merge(change))).await?;
+    }
+    for condition in transitions(owner, status) {
+        tell(owner, context, condition).await;
+    }
+    Ok(())
+}
+
+async fn patch<P: Serialize + std::fmt::Debug>(
+    owner: &InferenceDeployment,
+    context: &Context,
+    (parameters, patch): (&PatchParams, &Patch<P>),
+) -> Result<Option<Written>, ReconcileError> {
+    let url = InferenceDeployment::url_path(&(), owner.namespace().as_deref());
+    let request = Request::new(url).patch_subresource("status", &owner.name_any(), parameters, patch);
+    let request = request.map_err(|error| ReconcileError::Status(kube::Error::BuildRequest(error)))?;
+    match context.client.request(request).await {
+        Ok(written) => {
+            context.metrics.writes.inc();
+            Ok(Some(written))
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(ReconcileError::Status(error)),
+    }
+}
+
+/// An apply leaves what somebody else has written, such as a condition that no longer holds: the lists as they should be,
+/// with conditions of types that are not the operator's.
+fn correction(written: &Written, status: &Value) -> Option<Value> {
+    let mut left = written.status.clone();
+    let conditions = left["conditions"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    let (own, others): (Vec<Value>, Vec<Value>) = conditions
+        .into_iter()
+        .partition(|one| ConditionType::ALL.iter().any(|kind| one["type"] == kind.as_str()));
+    left["conditions"] = own.into();
+    if left == *status {
+        return None;
+    }
+    let mut status = status.clone();
+    if let Some(conditions) = status["conditions"].as_array_mut() {
+        conditions.extend(others);
+    }
+    let metadata = json!({ "resourceVersion": written.metadata.resource_version });
+    Some(json!({ "metadata": metadata, "status": status }))
+}
+
+async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condition) {
+    let is_good = condition.status == "True" || condition.reason == Reason::RollingOut.as_str();
+    let event = Event {
+        type_: if is_good { EventType::Normal } else { EventType::Warning },
+        reason: condition.reason.clone(),
+        note: Some(condition.message.chars().take(1000).collect()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    // A recorder counts what comes again, and for that remembers all that it told in minutes: 2 KiB an event. Trouble
+    // comes again; what every object has at its start is told by one that is dropped.
+    let anew = is_good.then(|| Recorder::new(context.client.clone(), context.reporter.clone()));
+    let recorder = anew.as_ref().unwrap_or(&context.recorder);
+    // The status has it too.
+    if let Err(error) = recorder.publish(&event, &owner.object_ref(&())).await {
+        tracing::warn!(%error, "cannot publish an event");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(kind: &str) -> Value {
+        json!({ "type": kind, "status": "True" })
+    }
+
+    #[test]
+    fn only_what_others_wrote_of_the_operators_is_corrected() {
+        let written = |conditions: &[&str]| Written {
+            metadata: Metadata { resource_version: "7".to_owned() },
+            status: json!({ "phase": "Ready", "conditions": conditions.iter().map(|kind| condition(kind)).collect::<Vec<_>>() }),
+        };
+        let status = json!({ "phase": "Ready", "conditions": [condition("Ready")] });
+        assert_eq!(correction(&written(&["Ready"]), &status), None);
+        assert_eq!(correction(&written(&["Ready", "Scanned"]), &status), None);
+        let change = correction(&written(&["Scanned", "Ready", "Stalled"]), &status).unwrap();
+        let conditions = json!([condition("Ready"), condition("Scanned")]);
+        assert_eq!(
+            change,
+            json!({ "metadata": { "resourceVersion": "7" }, "status": { "phase": "Ready", "conditions": conditions } })
+        );
+    }
+}
