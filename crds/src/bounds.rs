@@ -12,11 +12,15 @@ const PODS_OR_SHARE: &str = "^(100|[1-9]?[0-9])%$";
 const PODS_OR_ANY_SHARE: &str = "^(0|[1-9][0-9]{0,3})%$";
 /// Not below 0.
 const QUANTITY: &str = r"^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,3})?$";
-const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
+pub(crate) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// An empty class is for volumes made by hand.
 const CLASS: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$";
-const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
+const DRIVER: &str = "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
+const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
+const PATH_TYPES: [&str; 8] =
+    ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
+pub(crate) const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 /// Of a Service, a label value and a Deployment at once.
 const OBJECT_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 const FILE_KEY: &str = "^[-._a-zA-Z0-9]+$";
@@ -33,13 +37,14 @@ const HOST: &str = "^[-A-Za-z0-9._:%]+$";
 const PRINTABLE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
 /// Each pattern in words, for those who check a file without a cluster.
-pub(crate) const IN_WORDS: [(&str, &str); 17] = [
+pub(crate) const IN_WORDS: [(&str, &str); 18] = [
     (PODS_OR_SHARE, "must be a number of pods, or a share of them from 0% to 100%"),
     (PODS_OR_ANY_SHARE, "must be a number of pods, or a share of them such as 25%"),
     (QUANTITY, "must be an amount such as 500m, 2 or 20Gi, and not below 0"),
     (LABEL, "must have small letters, digits and inner hyphens only"),
     (SUBDOMAIN, "must have small letters, digits, inner hyphens and dots only"),
     (CLASS, "must be the name of a StorageClass, or empty"),
+    (DRIVER, "must have letters, digits and inner -, _ and . only"),
     (LABEL_VALUE, "must have letters, digits and inner -, _ and . only"),
     (OBJECT_NAME, "must have small letters, digits and inner hyphens only, and begin with a letter"),
     (FILE_KEY, "must have letters, digits, -, _ and . only"),
@@ -61,7 +66,7 @@ pub(crate) fn tighten(schema: &mut Value) {
     let name = json!({ "type": "string", "maxLength": 63, "pattern": OBJECT_NAME });
     schema["properties"]["metadata"] = json!({ "type": "object", "properties": { "name": name } });
     let spec = &mut schema["properties"]["spec"];
-    for (path, keywords) in bounds() {
+    for (path, keywords) in bounds().into_iter().chain(volume_bounds()) {
         let field = at(spec, path);
         for (keyword, value) in keywords.as_object().into_iter().flatten() {
             field[keyword] = value.clone();
@@ -82,6 +87,42 @@ fn at<'a>(schema: &'a mut Value, path: &str) -> &'a mut Value {
     })
 }
 
+fn text(pattern: &str, most: u64) -> Value {
+    json!({ "pattern": pattern, "minLength": 1, "maxLength": most })
+}
+
+fn amount() -> Value {
+    json!({ "minimum": 0, "maxLength": 64, "pattern": QUANTITY })
+}
+
+fn needs(field: &str) -> Value {
+    json!({ "required": [field] })
+}
+
+fn volume_bounds() -> Vec<(&'static str, Value)> {
+    let (name, mode) = (text(SUBDOMAIN, 253), json!({ "minimum": 0, "maximum": 0o777 }));
+    vec![
+        ("volumes.[].name", text(LABEL, 63)),
+        ("volumes.[].mountPath", text(MOUNT_PATH, 1024)),
+        ("volumes.[].hostPath.path", text(ABSOLUTE, 1024)),
+        ("volumes.[].hostPath.type", json!({ "enum": PATH_TYPES })),
+        ("volumes.[].emptyDir.sizeLimit", amount()),
+        ("volumes.[].persistentVolumeClaim.claimName", name.clone()),
+        ("volumes.[].csi.driver", text(DRIVER, 63)),
+        ("volumes.[].secret", needs("secretName")),
+        ("volumes.[].secret.secretName", name.clone()),
+        ("volumes.[].secret.defaultMode", mode.clone()),
+        ("volumes.[].configMap", needs("name")),
+        ("volumes.[].configMap.name", name.clone()),
+        ("volumes.[].configMap.defaultMode", mode.clone()),
+        ("volumes.[].projected.defaultMode", mode.clone()),
+        ("volumes.[].downwardAPI.defaultMode", mode),
+        ("volumes.[].image", needs("reference")),
+        ("volumes.[].image.reference", text(IMAGE, 1024)),
+        ("volumes.[].image.pullPolicy", json!({ "enum": PULL_POLICIES })),
+    ]
+}
+
 fn bounds() -> Vec<(&'static str, Value)> {
     let pods = |pattern: &str| {
         json!({
@@ -89,12 +130,9 @@ fn bounds() -> Vec<(&'static str, Value)> {
             "minimum": 0, "maximum": PODS_MAX, "maxLength": 5, "pattern": pattern,
         })
     };
-    let amount = json!({ "minimum": 0, "maxLength": 64, "pattern": QUANTITY });
-    let text = |pattern: &str, most: u64| json!({ "pattern": pattern, "minLength": 1, "maxLength": most });
+    let amount = amount();
     let name = text(SUBDOMAIN, 253);
     let image = text(IMAGE, 1024);
-    let pull_policy = json!({ "enum": ["Always", "IfNotPresent", "Never"] });
-    let needs = |field: &str| json!({ "required": [field] });
     let map = |most: u64| json!({ "maxProperties": most });
     vec![
         ("rollout.maxSurge", pods(PODS_OR_ANY_SHARE)),
@@ -111,8 +149,9 @@ fn bounds() -> Vec<(&'static str, Value)> {
         ("cache.volume.storageClassName", json!({ "maxLength": 253, "pattern": CLASS })),
         ("cache.image", needs("reference")),
         ("cache.image.reference", image.clone()),
-        ("cache.image.pullPolicy", pull_policy.clone()),
-        ("image", image.clone()),
+        ("cache.image.pullPolicy", json!({ "enum": PULL_POLICIES })),
+        ("cache.hostPath.type", json!({ "enum": PATH_TYPES })),
+        ("image", image),
         ("imagePullSecrets.[]", needs("name")),
         ("imagePullSecrets.[].name", name.clone()),
         ("serviceAccountName", name.clone()),
@@ -124,18 +163,14 @@ fn bounds() -> Vec<(&'static str, Value)> {
         ("nodeSelector.{}", json!({ "maxLength": 63, "pattern": LABEL_VALUE })),
         ("monitoring.labels.{}", json!({ "maxLength": 63, "pattern": LABEL_VALUE })),
         ("service.annotations", map(64)),
-        ("volumes.[].name", text(LABEL, 63)),
-        ("volumes.[].mountPath", text(MOUNT_PATH, 1024)),
-        ("volumes.[].hostPath.path", text(ABSOLUTE, 1024)),
-        ("volumes.[].image", needs("reference")),
-        ("volumes.[].image.reference", image),
-        ("volumes.[].image.pullPolicy", pull_policy),
         ("env.[].name", text(VARIABLE, 253)),
         ("env.[].value", json!({ "maxLength": 32_768, "pattern": NO_NUL })),
         ("env.[].valueFrom.secretKeyRef.name", name.clone()),
         ("env.[].valueFrom.configMapKeyRef.name", name),
         ("server.host", json!({ "pattern": HOST, "maxLength": 253 })),
-        ("topologySpreadConstraints.[].topologyKey", json!({ "maxLength": 317 })),
+        ("topologySpreadConstraints.[].topologyKey", json!({ "minLength": 1, "maxLength": 317 })),
+        ("topologySpreadConstraints.[].maxSkew", json!({ "minimum": 1 })),
+        ("topologySpreadConstraints.[].minDomains", json!({ "minimum": 1 })),
         (
             "topologySpreadConstraints.[].whenUnsatisfiable",
             json!({ "enum": ["DoNotSchedule", "ScheduleAnyway"] }),

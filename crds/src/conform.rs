@@ -8,7 +8,7 @@ use regex::Regex;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::bounds::IN_WORDS;
+use crate::bounds::{IN_WORDS, LABEL, LABEL_VALUE};
 use crate::crd::crd_json;
 
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
@@ -33,6 +33,9 @@ fn object_schema() -> Value {
     let settings = SchemaSettings::default().with(|settings| settings.inline_subschemas = true);
     let mut metadata = settings.into_generator().into_root_schema_for::<ObjectMeta>().to_value();
     metadata["properties"]["managedFields"] = json!({ "type": "array" });
+    metadata["properties"]["namespace"]["pattern"] = LABEL.into();
+    metadata["properties"]["labels"]["additionalProperties"]["pattern"] = LABEL_VALUE.into();
+    metadata["properties"]["labels"]["additionalProperties"]["maxLength"] = json!(63);
     let fields = &mut schema["properties"];
     metadata["properties"]["name"] = fields["metadata"]["properties"]["name"].take();
     fields["metadata"] = metadata;
@@ -221,6 +224,10 @@ mod tests {
         let name =
             "metadata.name must have small letters, digits and inner hyphens only, and begin with a letter";
         check(json!({ "name": "a.b" }), json!({}), &[name]);
+        let small = "metadata.namespace must have small letters, digits and inner hyphens only";
+        check(json!({ "name": "m", "namespace": "A" }), json!({}), &[small]);
+        let label = "metadata.labels.a must have letters, digits and inner -, _ and . only";
+        check(json!({ "name": "m", "labels": { "a": "b c" } }), json!({}), &[label]);
         let long = "metadata.name must have at most 63 characters, and has 64";
         check(json!({ "name": "a".repeat(64) }), json!({}), &[long]);
     }

@@ -8,6 +8,7 @@ mod bounds;
 mod cluster;
 mod conform;
 mod crd;
+mod lists;
 mod pods;
 mod quantity;
 mod rules;

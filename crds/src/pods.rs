@@ -33,19 +33,17 @@ const TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";
 const ONE_SOURCE: &str = "must have exactly one source each, such as emptyDir";
 const SAME_PATH: &str = "must not have a mountPath twice";
 const RESERVED_PATH: &str = "must not take the operator's paths /etc/ostro, /var/cache/ostro, /tmp and /dev/shm, nor /proc, /sys and /dev";
-const SAME_SECRET: &str = "must not have a name twice";
-const SAME_SPREAD: &str = "must not have a topologyKey twice with the same whenUnsatisfiable";
 const UPWARDS: &str = "must not have ..";
 
 /// Fields of `ExtraVolume` that are no sources.
 const VOLUME_FIELDS: [&str; 3] = ["name", "mountPath", "readOnly"];
 
 pub(crate) fn cel_rules() -> Vec<CelRule> {
-    [amount_rules(), variable_rules(), volume_rules(), list_rules()].into_iter().flatten().collect()
+    [amount_rules(), variable_rules(), volume_rules()].into_iter().flatten().collect()
 }
 
 /// Of all items of a list.
-fn each(list: &str, item: &str, holds: &str) -> String {
+pub(crate) fn each(list: &str, item: &str, holds: &str) -> String {
     format!("!has(self.{list}) || self.{list}.all({item}, {holds})")
 }
 
@@ -124,29 +122,12 @@ fn volume_rules() -> Vec<CelRule> {
     ]
 }
 
-/// What Kubernetes merges by its keys.
-fn list_rules() -> Vec<CelRule> {
-    let is_single =
-        |list: &str, is_same: &str| each(list, "a", &format!("self.{list}.exists_one(b, {is_same})"));
-    let spread = "a.topologyKey == b.topologyKey && a.whenUnsatisfiable == b.whenUnsatisfiable";
-    vec![
-        CelRule::new(is_single("imagePullSecrets", "a.name == b.name"), "imagePullSecrets", SAME_SECRET),
-        CelRule::new(
-            is_single("topologySpreadConstraints", spread),
-            "topologySpreadConstraints",
-            SAME_SPREAD,
-        ),
-    ]
-}
-
 pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
     let path = |path: &str| path.split('/').any(|name| name == "..");
     let host_path = spec.cache.as_ref().and_then(|cache| cache.host_path.as_ref());
     let has_host_path =
         |volume: &ExtraVolume| volume.volume.host_path.as_ref().is_some_and(|host| path(&host.path));
     let resources = spec.resources.clone().unwrap_or_default();
-    let spreads =
-        spec.topology_spread_constraints.iter().map(|one| (&one.topology_key, &one.when_unsatisfiable));
     let is_stuck = spec.rollout.as_ref().is_some_and(|rollout| {
         [&rollout.max_surge, &rollout.max_unavailable]
             .iter()
@@ -169,12 +150,6 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
         ("volumes", RESERVED_PATH, spec.volumes.iter().any(takes_path)),
         ("volumes.hostPath.path", UPWARDS, spec.volumes.iter().any(has_host_path)),
         ("cache.hostPath.path", UPWARDS, host_path.is_some_and(|host| path(&host.path))),
-        (
-            "imagePullSecrets",
-            SAME_SECRET,
-            is_double(spec.image_pull_secrets.iter().map(|secret| &secret.name)),
-        ),
-        ("topologySpreadConstraints", SAME_SPREAD, is_double(spreads)),
     ])
 }
 
@@ -188,7 +163,7 @@ pub fn is_zero(amount: &IntOrString) -> bool {
 
 type Amounts = BTreeMap<String, Quantity>;
 
-fn both(resources: &ResourceRequirements) -> (Amounts, Amounts) {
+pub(crate) fn both(resources: &ResourceRequirements) -> (Amounts, Amounts) {
     (resources.requests.clone().unwrap_or_default(), resources.limits.clone().unwrap_or_default())
 }
 
@@ -226,7 +201,7 @@ fn takes_path(volume: &ExtraVolume) -> bool {
     is_below || MOUNT_PATHS.contains(&path) || SYSTEM_PATHS.contains(&path)
 }
 
-fn is_double<T: Ord>(names: impl Iterator<Item = T>) -> bool {
+pub(crate) fn is_double<T: Ord>(names: impl Iterator<Item = T>) -> bool {
     let mut seen = BTreeSet::new();
     let mut names = names;
     !names.all(|name| seen.insert(name))

@@ -5,8 +5,8 @@ use ostro_config::keys::{Key, Kind, key, keys};
 use ostro_config::manifest::in_manifest;
 use ostro_config::{messages, to_camel};
 
-use crate::pods;
 use crate::validate::cluster_messages as cluster;
+use crate::{lists, pods};
 
 /// One of the spec's `x-kubernetes-validations`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,7 @@ pub(crate) fn rules() -> Vec<CelRule> {
     rules.extend(daemon_rules());
     rules.extend(cluster_rules());
     rules.extend(pods::cel_rules());
+    rules.extend(lists::cel_rules());
     rules.extend(monitoring_rules());
     rules.extend(per_replica_rules());
     rules

@@ -10,6 +10,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use crate::cluster::{Cache, CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
+use crate::lists;
 use crate::pods;
 use crate::quantity::quantity;
 use crate::spec::InferenceDeploymentSpec;
@@ -31,9 +32,9 @@ pub(crate) mod cluster_messages {
     pub(crate) const ONE_BUDGET: &str = "must not have both minAvailable and maxUnavailable";
     pub(crate) const RECREATE: &str = "Recreate has neither maxSurge nor maxUnavailable";
     pub(crate) const FREE_PORT: &str = "must not be 0: the Service needs a fixed port";
-    /// However the addresses are written.
-    pub(crate) const LOOPBACKS: &str =
-        "(?i)^(localhost\\.?|127\\..*|[0:]*:0*1|[0:]*:ffff:(127\\..*|7f[0-9a-f]{2}:[0-9a-f]{1,4}))$";
+    /// However the addresses are written, those among them that are numbers in other bases.
+    pub(crate) const LOOPBACKS: &str = "(?i)^(localhost(\\.localdomain)?\\.?|ip6-(localhost|loopback)|127\\..*|0x.*|0[0-7]+(\\..*)?|[1-9][0-9]*|\
+         [0:]*:0*1(%.*)?|[0:]*:ffff:(127\\..*|7f[0-9a-f]{2}:[0-9a-f]{1,4}))$";
     pub(crate) const LOOPBACK: &str = "must be reachable from outside of the pod";
     pub(crate) const LITERAL_TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";
     pub(crate) const TWO_TOKENS: &str = "conflicts with global.tokenSource";
@@ -65,6 +66,7 @@ impl InferenceDeploymentSpec {
         problems.extend(self.cluster_problems());
         problems.extend(self.monitoring_problems());
         problems.extend(pods::problems(self));
+        problems.extend(lists::problems(self));
         match daemon {
             Ok(daemon) if problems.is_empty() => Ok(ValidSpec { daemon }),
             _ => Err(Problems(problems)),

@@ -1,8 +1,10 @@
 //! How long an object waits after its reconciles failed in a row.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(120);
@@ -10,21 +12,38 @@ const LONGEST: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     /// By the object's uid.
-    failures: Mutex<HashMap<String, u32>>,
+    failures: Mutex<HashMap<String, Failures>>,
+}
+
+#[derive(Debug)]
+struct Failures {
+    count: u32,
+    until: Instant,
 }
 
 impl Backoff {
     /// Doubles with every failure; up to a quarter more, so that objects do not all come at once.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(uid.to_owned()).or_default();
-        let wait = SHORTEST.saturating_mul(1 << (*count).min(10)).min(LONGEST);
-        *count += 1;
-        wait + wait.mul_f64(f64::from(spread(uid)) / 1024.0)
+        let now = Instant::now();
+        let mut all = self.lock();
+        let failures = all.entry(uid.to_owned()).or_insert(Failures { count: 0, until: now });
+        let wait = SHORTEST.saturating_mul(1 << failures.count.min(10)).min(LONGEST);
+        let wait = wait + wait.mul_f64(f64::from(spread(uid)) / 1024.0);
+        (failures.count, failures.until) = (failures.count + 1, now + wait);
+        wait
+    }
+
+    /// Whether an object is looked at before its time, for a change of it or of its children.
+    pub(crate) fn is_early(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_some_and(|failures| Instant::now() < failures.until)
     }
 
     pub(crate) fn succeeded(&self, uid: &str) {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Failures>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,5 +66,15 @@ mod tests {
         assert!(backoff.failed("b") < SHORTEST * 2);
         backoff.succeeded("a");
         assert_eq!(backoff.failed("a"), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_before_the_wait_is_over_is_early() {
+        let backoff = Backoff::default();
+        assert!(!backoff.is_early("a"));
+        let wait = backoff.failed("a");
+        assert!(backoff.is_early("a") && !backoff.is_early("b"));
+        tokio::time::sleep(wait).await;
+        assert!(!backoff.is_early("a"));
     }
 }

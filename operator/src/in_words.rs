@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use kube::core::Status;
+
 /// An error and its causes, in one line.
 pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     let mut message = error.to_string();
@@ -9,7 +11,7 @@ pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     while let Some(error) = source {
         // What the API server says; kube adds how its answer looks in Rust.
         if let Some(kube::Error::Api(status)) = error.downcast_ref() {
-            message.push_str(&format!(": {}", in_one_line(&status.message)));
+            message.push_str(&format!(": {}", of_api(status)));
             break;
         }
         let cause = error.to_string();
@@ -22,6 +24,21 @@ pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     message
 }
 
+/// Of several causes the API server tells in any order: here in one, and the first of them.
+fn of_api(status: &Status) -> String {
+    const CAUSES_MAX: usize = 5;
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    let told = in_one_line(&status.message);
+    let (Some((start, _)), 2..) = (told.split_once("is invalid: "), causes.len()) else { return told };
+    let mut causes: Vec<String> =
+        causes.iter().map(|cause| in_one_line(&format!("{}: {}", cause.field, cause.message))).collect();
+    causes.sort();
+    let more = causes.len().saturating_sub(CAUSES_MAX);
+    causes.truncate(CAUSES_MAX);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("{start}is invalid: {}{more}", causes.join(", "))
+}
+
 /// Webhooks write several lines. Of what cannot change Kubernetes shows both values as they look in Go, which are left out.
 fn in_one_line(message: &str) -> String {
     let is_go = |line: &&str| line.starts_with("core.") && line.ends_with('{');
@@ -31,6 +48,8 @@ fn in_one_line(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[derive(Debug, thiserror::Error)]
@@ -61,9 +80,28 @@ mod tests {
     #[test]
     fn the_api_server_is_told_in_its_words_without_those_of_go() {
         let message = "spec: Forbidden: spec is immutable\n  core.PersistentVolumeClaimSpec{".to_owned();
-        let status = kube::core::Status { message, code: 422, ..Default::default() };
+        let status = Status { message, code: 422, ..Default::default() };
         let error =
             failure("cannot apply", Box::<dyn Error + Send + Sync>::from(kube::Error::Api(status.boxed())));
         assert_eq!(in_words(&error), "cannot apply: spec: Forbidden: spec is immutable");
+    }
+
+    #[test]
+    fn several_causes_are_told_in_one_order() {
+        let of = |fields: &[&str]| {
+            let causes = fields
+                .iter()
+                .map(|field| json!({ "field": field, "message": "Invalid value", "reason": "r" }));
+            let all = fields.iter().map(|field| format!("{field}: Invalid value")).collect::<Vec<_>>();
+            let status = json!({
+                "message": format!("Service \"m\" is invalid: [{}]", all.join(", ")), "code": 422,
+                "details": { "causes": causes.collect::<Vec<_>>() },
+            });
+            of_api(&serde_json::from_value(status).unwrap())
+        };
+        let told = "Service \"m\" is invalid: a: Invalid value, b: Invalid value";
+        assert_eq!((of(&["a", "b"]).as_str(), of(&["b", "a"]).as_str()), (told, told));
+        assert_eq!(of(&["a"]), "Service \"m\" is invalid: [a: Invalid value]");
+        assert!(of(&["a", "b", "c", "d", "e", "f", "g"]).ends_with("e: Invalid value, and 2 more"));
     }
 }

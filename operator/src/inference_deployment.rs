@@ -37,7 +37,7 @@ use daemons::{Daemons, PodModels};
 use hold::Held;
 use live::Live;
 use report::write_status;
-use status::{Monitored, Observed, is_same, model_ids};
+use status::{Monitored, Observed, is_same, is_same_but_for_words, model_ids};
 use workload::Workload;
 
 /// A missed event is made up for after this long, give or take.
@@ -114,7 +114,10 @@ pub(crate) async fn reconcile(
     let look = context.daemons.look(&owner.uid().unwrap_or_default(), &ids, &live.pods).await;
     again = look.again.map_or(again, |due| again.min(due));
     let status = observe(owner, context, outcome, (&live, &look.pods));
-    if !is_same(owner, &status) {
+    // What is refused in other words every time, as by a webhook that counts, would be news for ever.
+    let is_early = failed.is_some() && context.backoff.is_early(&owner.uid().unwrap_or_default());
+    let is_known = is_same(owner, &status) || (is_early && is_same_but_for_words(owner, &status));
+    if !is_known {
         write_status(owner, context, &status).await?;
     }
     match failed {

@@ -3,13 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, await_until};
-use crate::{await_ready, condition, get, manifest};
+use crate::{applies, await_ready, condition, get, manifest};
 
 /// Beside an object `m` of this spec that has three ready replicas, and has them again at the end.
 pub(crate) fn check(cluster: &Cluster, spec: &Value) {
     check_children(cluster, spec);
     check_conditions(cluster);
     check_pods(cluster);
+    check_refusals(cluster);
 }
 
 fn check_children(cluster: &Cluster, spec: &Value) {
@@ -69,4 +70,22 @@ fn check_pods(cluster: &Cluster) {
     std::thread::sleep(std::time::Duration::from_secs(1));
     assert_eq!(condition(cluster, "m", "Ready").unwrap()["reason"], "AllReady");
     cluster.kubectl(&["delete", "pod/stray", "--namespace", "shop"]);
+}
+
+/// Of several faults the API server tells in another order each time, which is no news.
+fn check_refusals(cluster: &Cluster) {
+    let labels: Value = (0..12).map(|number| (format!("bad key {number}"), json!("x"))).collect();
+    let patch = json!({ "metadata": { "labels": labels } });
+    let spec = json!({ "models": [{ "modelId": "a/b" }], "replicas": 0, "podTemplatePatch": patch });
+    cluster.apply(&manifest("refused", &spec));
+    await_until("the refusal", || {
+        condition(cluster, "refused", "Stalled").is_some_and(|stalled| stalled["reason"] == "InvalidConfig")
+    });
+    let before = applies(cluster);
+    std::thread::sleep(std::time::Duration::from_secs(5));
+    let writes = applies(cluster) - before;
+    assert!(writes <= 2, "{writes} writes in 5 s");
+    let message = condition(cluster, "refused", "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("bad key 0") && message.contains(" more"), "{message}");
+    cluster.kubectl(&["delete", "infd/refused", "--namespace", "shop"]);
 }

@@ -17,6 +17,8 @@ use super::workload::Workload;
 
 pub(crate) use monitored::Monitored;
 
+const MESSAGE_CHARS_MAX: usize = 4000;
+
 /// What a status is made from.
 pub(crate) struct Observed<'a> {
     pub(crate) owner: &'a InferenceDeployment,
@@ -133,10 +135,18 @@ impl Observed<'_> {
             type_: kind.as_str().to_owned(),
             status: status.to_owned(),
             reason: reason.as_str().to_owned(),
-            message: message.clone(),
+            message: shortened(message),
             observed_generation: self.owner.metadata.generation,
             last_transition_time: since.map_or(Time(self.now), |before| before.last_transition_time.clone()),
         }
+    }
+}
+
+/// Of what others say, which an object has several times.
+fn shortened(message: &str) -> String {
+    match message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message.to_owned(),
     }
 }
 
@@ -213,6 +223,16 @@ pub(crate) fn model_ids(owner: &InferenceDeployment, held: &Held) -> Vec<String>
 /// Whether a status says something new. Times of transitions follow from the rest.
 pub(crate) fn is_same(owner: &InferenceDeployment, status: &InferenceDeploymentStatus) -> bool {
     owner.status.as_ref() == Some(status)
+}
+
+/// Whether it says the same in other words.
+pub(crate) fn is_same_but_for_words(owner: &InferenceDeployment, status: &InferenceDeploymentStatus) -> bool {
+    let without_words = |status: &InferenceDeploymentStatus| {
+        let mut status = status.clone();
+        status.conditions.iter_mut().for_each(|condition| condition.message.clear());
+        status
+    };
+    owner.status.as_ref().map(without_words) == Some(without_words(status))
 }
 
 /// What events should tell: that the status or reason of Ready or Monitored changed, or that a template waits.

@@ -97,7 +97,7 @@ async fn a_pod_that_failed_is_told_until_another_is_ready() {
     );
     await_within(SOON, "the eviction", || told(&api, "Ready") == "False PodFailed").await;
     let message = condition(&api, "Ready").unwrap()["message"].to_string();
-    assert!(message.contains("pod p refused or ended it: Evicted: The node was low"), "{message}");
+    assert!(message.contains("a node refused or ended a pod: Evicted: The node was low"), "{message}");
     make_ready(&api);
     await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
 }
@@ -112,7 +112,8 @@ async fn of_pods_that_failed_the_last_is_told() {
         let mut metadata = pod_metadata(&format!("p{number}"));
         let age = Duration::from_secs(if number == 4 { 1 } else { 50 + number });
         metadata["creationTimestamp"] = (now - age).to_string().into();
-        let status = json!({ "phase": "Failed", "reason": "NodeAffinity", "message": "no" });
+        let status =
+            json!({ "phase": "Failed", "reason": "NodeAffinity", "message": format!("not {number}") });
         api.put(
             "",
             "pods",
@@ -120,7 +121,8 @@ async fn of_pods_that_failed_the_last_is_told() {
         );
     }
     await_within(SOON, "the failure", || {
-        condition(&api, "Ready").is_some_and(|ready| ready["message"].to_string().contains("pod p4 refused"))
+        condition(&api, "Ready")
+            .is_some_and(|ready| ready["message"].to_string().contains("NodeAffinity: not 4"))
     })
     .await;
     let owner = serde_json::from_value(api.get(GROUP, "inferencedeployments", "m").unwrap()).unwrap();

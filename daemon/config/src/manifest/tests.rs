@@ -118,6 +118,10 @@ fn a_file_that_is_no_manifest_says_why() {
         ("a: [", "m.yaml:2: is not YAML: "),
         ("a: 1\na: 2\n", "m.yaml:2: has the key \"a\" twice"),
         ("a: &x [*x]\n", "m.yaml:1: has an alias within what it stands for"),
+        ("a:\n  on: b\n", "m.yaml:2: has the key on, and YAML reads it as true: put it in quotes"),
+        ("a:\n  0x10: b\n", "m.yaml:2: has the key 0x10, and YAML reads it as 16: put it in quotes"),
+        ("a: {~: b}\n", "m.yaml:1: has the key ~, and YAML reads it as null: put it in quotes"),
+        ("a: !!binary aGVsbG8=\n", "m.yaml:1: has the tag binary, which is not supported"),
         ("<<: 1\n", "m.yaml:1: has << with what is no map"),
         ("a: &a [{b: 1}]\nc:\n  <<: *a\n", "m.yaml:3: has << with what is no map"),
         ("a: &a {b: 1}\nc:\n  b: 2\n  <<: *a\n", "m.yaml:4: has the key \"b\" before <<, which gives it too"),
@@ -145,12 +149,12 @@ fn read(text: &str) -> Result<Json, Problems> {
 
 #[test]
 fn aliases_stand_for_what_they_name() {
-    let spec = "  a: &a {x: 1, y: &y [2]}\n  b: *a\n  c: {<<: *a, x: 3}\n  d: {<<: [*a, {z: *y}]}\n  \"<<\": 5\n  &k key: *k\n";
+    let spec = "  a: &a {p: 1, q: &q [2]}\n  b: *a\n  c: {<<: *a, p: 3}\n  d: {<<: [*a, {r: *q}]}\n  \"<<\": 5\n  &k key: *k\n";
     let json = read(&format!("{HEAD}{spec}")).unwrap();
     let spec = &json["spec"];
     assert_eq!(spec["b"], spec["a"]);
-    assert_eq!(spec["c"], serde_json::json!({ "x": 3, "y": [2] }));
-    assert_eq!(spec["d"], serde_json::json!({ "x": 1, "y": [2], "z": [2] }));
+    assert_eq!(spec["c"], serde_json::json!({ "p": 3, "q": [2] }));
+    assert_eq!(spec["d"], serde_json::json!({ "p": 1, "q": [2], "r": [2] }));
     assert_eq!(spec["<<"], 5);
     assert_eq!(spec["key"], "key");
 }
@@ -165,13 +169,21 @@ fn aliases_do_not_grow_without_bound() {
         ["  a0: &a0 [1]\n".to_owned()].into_iter().chain((1..=levels).map(level)).collect()
     };
     assert!(read(&format!("{HEAD}{}", laughs(3))).is_ok());
-    for levels in [5, 60] {
+    for levels in [6, 60] {
         let error = read(&format!("{HEAD}{}", laughs(levels))).unwrap_err().to_string();
-        assert!(error.contains("has aliases that make it too large"), "{error}");
+        assert!(error.contains("has anchors and aliases that make it too large"), "{error}");
     }
+    let nested = format!(
+        "  a: {}[{}]{}\n",
+        (0..50).map(|n| format!("&a{n} [")).collect::<String>(),
+        "1 , ".repeat(50_000),
+        "]".repeat(50)
+    );
+    let error = read(&format!("{HEAD}{nested}")).unwrap_err().to_string();
+    assert!(error.contains("has anchors and aliases that make it too large"), "{error}");
     let long = format!("  a: &a {}\n  b: [{}]\n", "x".repeat(50_000), "*a , ".repeat(1000));
     let error = read(&format!("{HEAD}{long}")).unwrap_err().to_string();
-    assert!(error.contains("has aliases that make it too large"), "{error}");
+    assert!(error.contains("has anchors and aliases that make it too large"), "{error}");
 }
 
 #[test]
@@ -187,4 +199,26 @@ fn all_objects_of_a_file_are_read() {
     let all = Manifest::all("m.yaml", &text).unwrap();
     let names: Vec<String> = all.iter().map(|one| one.json()["metadata"]["name"].to_string()).collect();
     assert_eq!(names, ["\"a\"", "\"b\"", "\"c\""]);
+}
+
+#[test]
+fn json_is_read_with_its_own_escapes() {
+    let object = |name: &str| {
+        format!(
+            "{{\"apiVersion\": \"{API_VERSION}\", \"kind\": \"{KIND}\", \"metadata\": {{\"name\": \"{name}\"}}}}"
+        )
+    };
+    let text = format!("{}\n{}", object("a\\ud83d\\ude00"), object("b"));
+    let names: Vec<_> =
+        Manifest::all("m.json", &text).unwrap().iter().map(|one| one.name().map(str::to_owned)).collect();
+    assert_eq!(names, [Some("a\u{1f600}".to_owned()), Some("b".to_owned())]);
+}
+
+/// Each is compared with those before it, by order.
+#[test]
+fn many_keys_take_no_longer_than_few() {
+    let keys: String = (0..60_000).map(|number| format!("  k{number}: 1\n")).collect();
+    let started = std::time::Instant::now();
+    read(&format!("{HEAD}{keys}")).unwrap();
+    assert!(started.elapsed().as_secs() < 5);
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use serde_json::Value as Json;
 use toml::Value;
 
 use super::map_fields::{Fields, MERGE, MapFields};
@@ -11,8 +12,8 @@ use super::node::{Node, Tree};
 
 /// Deeper files are not manifests.
 const DEPTH_MAX: usize = 64;
-/// That all aliases of a file may stand for, as each may stand for others.
-const ALIASED_BYTES_MAX: usize = 4 << 20;
+/// That all anchors and aliases of a file may stand for, as each may stand for others.
+const ALIASED_BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug)]
 pub(super) struct YamlError {
@@ -20,8 +21,19 @@ pub(super) struct YamlError {
     pub(super) message: String,
 }
 
-/// The documents of a file that are not empty.
+/// The documents of a file that are not empty. JSON has escapes that YAML has not.
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
+    let read = documents_of_yaml(text);
+    if read.is_err() && text.trim_start().starts_with('{') {
+        let objects = serde_json::Deserializer::from_str(text).into_iter::<Json>();
+        if let Ok(objects) = objects.collect::<Result<Vec<_>, _>>() {
+            return Ok(objects.iter().map(Node::from_json).collect());
+        }
+    }
+    read
+}
+
+fn documents_of_yaml(text: &str) -> Result<Vec<Node>, YamlError> {
     let parser = Parser::new_from_str(text);
     let mut events = Events { parser, anchors: BTreeMap::new(), aliased_bytes: 0 };
     let mut documents = Vec::new();
@@ -71,7 +83,10 @@ impl<'a> Events<'a> {
             Event::Scalar(text, _, _, Some(tag)) if tag.is_yaml_core_schema() && tag.suffix == "str" => {
                 Tree::Scalar(Value::String(text.into_owned()))
             }
-            Event::Scalar(text, style, _, _) => scalar(&text, style),
+            Event::Scalar(.., Some(tag)) => {
+                return error(&format!("has the tag {}, which is not supported", tag.suffix));
+            }
+            Event::Scalar(text, style, _, None) => scalar(&text, style),
             Event::SequenceStart(..) => self.list(depth)?,
             Event::MappingStart(..) => self.map(depth)?,
             Event::Alias(anchor) => self.aliased(anchor, line, depth)?,
@@ -79,6 +94,7 @@ impl<'a> Events<'a> {
         };
         let node = Node { line: Some(line), tree };
         if anchor != 0 {
+            self.count(&node, depth).map_err(|message| YamlError { line, message })?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -86,14 +102,20 @@ impl<'a> Events<'a> {
 
     fn aliased(&mut self, anchor: usize, line: usize, depth: usize) -> Result<Tree, YamlError> {
         let error = |message: &str| YamlError { line, message: message.to_owned() };
-        let node =
-            self.anchors.get(&anchor).ok_or_else(|| error("has an alias within what it stands for"))?;
+        let node = self.anchors.get(&anchor).cloned();
+        let node = node.ok_or_else(|| error("has an alias within what it stands for"))?;
+        self.count(&node, depth).map_err(|message| error(&message))?;
+        Ok(node.tree)
+    }
+
+    /// What is kept once more.
+    fn count(&mut self, node: &Node, depth: usize) -> Result<(), String> {
         let (bytes, levels) = node.size();
         self.aliased_bytes += bytes;
-        if depth + levels > DEPTH_MAX || self.aliased_bytes > ALIASED_BYTES_MAX {
-            return Err(error("has aliases that make it too large"));
+        match depth + levels > DEPTH_MAX || self.aliased_bytes > ALIASED_BYTES_MAX {
+            true => Err("has anchors and aliases that make it too large".to_owned()),
+            false => Ok(()),
         }
-        Ok(node.tree.clone())
     }
 
     fn list(&mut self, depth: usize) -> Result<Tree, YamlError> {
@@ -121,6 +143,10 @@ impl<'a> Events<'a> {
                 Event::Scalar(name, style, anchor, _) => {
                     if anchor != 0 {
                         self.anchors.insert(anchor, Node { line: Some(line), tree: scalar(&name, style) });
+                    }
+                    if let Some(other) = read_otherwise(&name, style) {
+                        let hint = format!("YAML reads it as {other}: put it in quotes");
+                        return Err(error(format!("has the key {name}, and {hint}")));
                     }
                     let (event, span) = self.next()?;
                     let node = self.node(event, span, depth + 1)?;
@@ -166,6 +192,16 @@ fn scalar(text: &str, style: ScalarStyle) -> Tree {
         text => number(text).unwrap_or_else(|| Value::String(text.to_owned())),
     };
     Tree::Scalar(value)
+}
+
+/// A key that YAML takes for no text, or for one that is written otherwise.
+fn read_otherwise(name: &str, style: ScalarStyle) -> Option<String> {
+    let read = match scalar(name, style) {
+        Tree::Scalar(Value::String(_)) => return None,
+        Tree::Scalar(value) => value.to_string(),
+        _ => "null".to_owned(),
+    };
+    (read != name).then_some(read)
 }
 
 fn number(text: &str) -> Option<Value> {

@@ -124,6 +124,7 @@ fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     PodSpec {
         containers: containers.collect(),
         volumes: (!claims.is_empty()).then_some(claims),
+        resource_claims: spec.resource_claims.filter(|_| scheduler_name.is_some()),
         node_name,
         scheduler_name,
         ..PodSpec::default()

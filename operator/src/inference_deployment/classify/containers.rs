@@ -94,8 +94,23 @@ fn end(status: &ContainerStatus) -> Option<ContainerStateTerminated> {
     terminated(&status.state).or_else(|| terminated(&status.last_state)).filter(|_| !status.ready)
 }
 
+/// An init container has, unless it is one that should go on running: such a one is started again.
+fn has_done_its_work(container: &Seen<'_>, ended: &ContainerStateTerminated) -> bool {
+    let is_waiting = container.status.state.as_ref().is_some_and(|state| state.waiting.is_some());
+    container.is_init && ended.exit_code == 0 && !is_waiting
+}
+
+/// The node could not begin it, in words that are not the container's.
+fn never_started(ended: &ContainerStateTerminated) -> Option<Cause> {
+    let is_node = ["StartError", "ContainerCannotRun"].contains(&ended.reason.as_deref()?);
+    cause(Reason::ContainerFailed, ended.message.clone().unwrap_or_default()).filter(|_| is_node)
+}
+
 fn daemon_ended(status: &ContainerStatus, startup_budget_seconds: i64) -> Option<Cause> {
     let ended = end(status)?;
+    if let Some(cause) = never_started(&ended) {
+        return Some(cause);
+    }
     if ended.reason.as_deref() == Some("OOMKilled") {
         return cause(
             Reason::HostOutOfMemory,
@@ -117,8 +132,10 @@ fn daemon_ended(status: &ContainerStatus, startup_budget_seconds: i64) -> Option
 }
 
 fn other_ended(container: &Seen<'_>, pod: &str) -> Option<Cause> {
-    // An init container ends when it has done its work.
-    let ended = end(container.status).filter(|ended| !container.is_init || ended.exit_code != 0)?;
+    let ended = end(container.status).filter(|ended| !has_done_its_work(container, ended))?;
+    if let Some(cause) = never_started(&ended) {
+        return Some(Cause { message: format!("{}: {}", container.name(), cause.message), ..cause });
+    }
     let (name, code) = (container.name(), ended.exit_code);
     if ended.reason.as_deref() == Some("OOMKilled") {
         let hint = "raise its limit in spec.podTemplatePatch";

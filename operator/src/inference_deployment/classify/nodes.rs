@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
 use ostro_crds::Reason;
 
 use super::Cause;
@@ -40,7 +39,8 @@ pub(super) fn failed(pods: &[&Pod], now: Timestamp) -> Option<Cause> {
     let status = pod.status.as_ref()?;
     let reason = status.reason.as_deref().unwrap_or("Failed");
     let words = status.message.as_deref().unwrap_or("its node said nothing more");
-    let message = format!("the node of pod {} refused or ended it: {reason}: {words}", pod.name_any());
+    // Without its name: its successors may fail one after the other.
+    let message = format!("a node refused or ended a pod: {reason}: {words}");
     Some(Cause { reason: Reason::PodFailed, message })
 }
 

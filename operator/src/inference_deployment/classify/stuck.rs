@@ -15,8 +15,9 @@ use crate::inference_deployment::events;
 
 /// Most pods start sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A kubelet that takes longer to look at a pod is not there.
-const NODE_SILENCE: Duration = Duration::from_secs(10);
+/// A kubelet that takes longer to look at a pod is not there. A node that a scheduler has chosen is, and may be busy.
+const NAMED_NODE_SILENCE: Duration = Duration::from_secs(10);
+const CHOSEN_NODE_SILENCE: Duration = Duration::from_secs(90);
 /// So with a scheduler.
 const SCHEDULER_SILENCE: Duration = Duration::from_secs(20);
 /// Of pods that wait at once so many are asked for their events.
@@ -80,7 +81,11 @@ impl<'a> Stuck<'a> {
     fn of_silence(&self) -> Option<Cause> {
         let spec = self.pod.spec.as_ref()?;
         let name = self.pod.name_any();
-        if let Some(node) = spec.node_name.as_ref().filter(|_| self.age >= NODE_SILENCE) {
+        let limit = match condition(self.pod) {
+            Some(_) => CHOSEN_NODE_SILENCE,
+            None => NAMED_NODE_SILENCE,
+        };
+        if let Some(node) = spec.node_name.as_ref().filter(|_| self.age >= limit) {
             let message = format!(
                 "the node {node} does not take the pod {name}: is it there, and does its kubelet run?"
             );
@@ -91,6 +96,14 @@ impl<'a> Stuck<'a> {
         let is_looked_at = spec.node_name.is_some() || condition(self.pod).is_some();
         if self.age < SCHEDULER_SILENCE || is_looked_at || has_claim {
             return None;
+        }
+        // Until a claim is there a scheduler says nothing either.
+        if let Some(claim) =
+            spec.resource_claims.iter().flatten().find_map(|one| one.resource_claim_name.as_ref())
+        {
+            let message =
+                format!("the pod {name} waits to be scheduled: is its ResourceClaim {claim} there?");
+            return Some(Cause { reason: Reason::Unschedulable, message });
         }
         let scheduler = spec.scheduler_name.as_deref().unwrap_or("default-scheduler");
         let message = format!("no scheduler has looked at the pod {name}: is there one named {scheduler}?");

@@ -86,6 +86,8 @@ fn each_failure_has_its_reason_and_its_words() {
         "ostro.toml:3",
     );
     check(says("out of luck"), Reason::CrashLoop, "out of luck");
+    let words = "runc: cannot chdir to /etc/ostro/x";
+    check(crash(128, "StartError", words, 0), Reason::ContainerFailed, words);
 }
 
 #[test]
@@ -125,6 +127,11 @@ fn other_containers_are_told_by_their_names() {
     // The kubelet sorts them by name.
     let both = [of("istio", killed_by(3)), of("ostro", killed_by(1))].map(|one| one[0].clone());
     check(json!({ "containerStatuses": both }), Reason::CrashLoop, "the daemon ended with code 1");
+    // One that should go on running, and is started again.
+    let mut again = of("side", json!({ "waiting": { "reason": "CrashLoopBackOff" } }));
+    again[0]["lastState"] = json!({ "terminated": { "exitCode": 0 } });
+    let words = "the init container side ended with code 0";
+    check(json!({ "initContainerStatuses": again }), Reason::CrashLoop, words);
     let done: Pod = serde_json::from_value(json!({ "status": init(failed(0, "")) })).unwrap();
     assert_eq!(classify(&Signals { pods: &[&done], ..NOTHING }), None);
 }

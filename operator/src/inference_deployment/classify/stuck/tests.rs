@@ -123,10 +123,13 @@ fn nobody_who_takes_a_pod_is_told_after_a_while() {
         reason == Reason::NodeSilent && message.starts_with("the node far does not take the pod p"),
         "{message}"
     );
-    // One that waited for its node does not wait for its kubelet.
+    // A node that was chosen, after a while, is there and may be busy.
     let late = || scheduled("2026-01-01T00:00:50Z");
-    assert_eq!(told(far(), late(), 59), None);
-    assert!(told(far(), late(), 60).is_some());
+    assert_eq!(told(far(), late(), 139), None);
+    assert!(told(far(), late(), 140).is_some());
+    let claims = json!({ "resourceClaims": [{ "name": "g", "resourceClaimName": "gpu" }] });
+    let (_, message) = told(claims, json!({}), 20).unwrap();
+    assert!(message.ends_with("is its ResourceClaim gpu there?"), "{message}");
 }
 
 #[test]
