@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const NAMED_NODE_SILENCE: Duration = Duration::from_secs(10);
 const CHOSEN_NODE_SILENCE: Duration = Duration::from_secs(90);
 /// So with a scheduler.
-const SCHEDULER_SILENCE: Duration = Duration::from_secs(20);
+const SCHEDULER_SILENCE: Duration = Duration::from_secs(15);
 /// Of pods that wait at once so many are asked for their events.
 const ASKED_MAX: usize = 3;
 const AGAIN_MAX: Duration = Duration::from_secs(60);
@@ -54,7 +54,11 @@ impl<'a> Stuck<'a> {
 
     /// What stands in its way is told soon or never, and its events are not in a cache.
     pub(crate) fn again(&self) -> Duration {
-        (self.age / 2).clamp(PATIENCE, AGAIN_MAX)
+        let silences = [NAMED_NODE_SILENCE, SCHEDULER_SILENCE, CHOSEN_NODE_SILENCE];
+        let next =
+            silences.into_iter().filter_map(|limit| limit.checked_sub(self.age)).find(|left| !left.is_zero());
+        let often = (self.age / 2).clamp(PATIENCE, AGAIN_MAX);
+        next.map_or(often, |next| often.min(next))
     }
 
     pub(crate) fn cause(&self, events: &[Event]) -> Option<Cause> {

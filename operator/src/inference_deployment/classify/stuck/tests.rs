@@ -107,8 +107,8 @@ fn nobody_who_takes_a_pod_is_told_after_a_while() {
         cause.map(|cause| (cause.reason, cause.message))
     };
     let other = || json!({ "schedulerName": "mine" });
-    assert_eq!(told(other(), json!({}), 19), None);
-    let (reason, message) = told(other(), json!({}), 20).unwrap();
+    assert_eq!(told(other(), json!({}), 14), None);
+    let (reason, message) = told(other(), json!({}), 15).unwrap();
     assert!(reason == Reason::Unschedulable && message.ends_with("is there one named mine?"), "{message}");
     let mut waits_for_volume = other();
     waits_for_volume["volumes"] = json!([{ "name": "cache", "persistentVolumeClaim": { "claimName": "c" } }]);
@@ -159,4 +159,7 @@ fn events_are_asked_for_ever_less_often() {
     assert!(!at(4).is_overdue() && at(5).is_overdue());
     let again = [0, 5, 20, 1000].map(|seconds| at(seconds).again().as_secs());
     assert_eq!(again, [5, 5, 10, 60]);
+    // And when somebody's silence is too long.
+    let again = [6, 10, 12, 80].map(|seconds| at(seconds).again().as_secs());
+    assert_eq!(again, [4, 5, 3, 10]);
 }
