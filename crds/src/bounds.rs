@@ -16,7 +16,7 @@ pub(crate) const LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 const SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 /// An empty class is for volumes made by hand.
 const CLASS: &str = r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$";
-const DRIVER: &str = "^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
+const DRIVER: &str = "^[A-Za-z0-9]([-A-Za-z0-9.]*[A-Za-z0-9])?$";
 const PULL_POLICIES: [&str; 3] = ["Always", "IfNotPresent", "Never"];
 const PATH_TYPES: [&str; 8] =
     ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
@@ -44,7 +44,7 @@ pub(crate) const IN_WORDS: [(&str, &str); 18] = [
     (LABEL, "must have small letters, digits and inner hyphens only"),
     (SUBDOMAIN, "must have small letters, digits, inner hyphens and dots only"),
     (CLASS, "must be the name of a StorageClass, or empty"),
-    (DRIVER, "must have letters, digits and inner -, _ and . only"),
+    (DRIVER, "must have letters, digits and inner - and . only"),
     (LABEL_VALUE, "must have letters, digits and inner -, _ and . only"),
     (OBJECT_NAME, "must have small letters, digits and inner hyphens only, and begin with a letter"),
     (FILE_KEY, "must have letters, digits, -, _ and . only"),

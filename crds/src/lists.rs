@@ -34,7 +34,11 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
         spec.topology_spread_constraints.iter().map(|one| (&one.topology_key, &one.when_unsatisfiable));
     broken([
         ("nodeSelector", NOT_QUALIFIED, !spec.node_selector.keys().all(|key| is_qualified(key))),
-        ("service.annotations", NOT_QUALIFIED, !annotations.all(|key| is_qualified(key))),
+        (
+            "service.annotations",
+            NOT_QUALIFIED,
+            !annotations.all(|key| is_qualified(&key.to_ascii_lowercase())),
+        ),
         ("monitoring.labels", NOT_QUALIFIED, !labels.all(|key| is_qualified(key))),
         ("resources.limits", NOT_QUALIFIED, !limits.keys().all(|key| is_qualified(key))),
         ("resources.requests", NOT_QUALIFIED, !requests.keys().all(|key| is_qualified(key))),
@@ -47,7 +51,7 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
     ])
 }
 
-/// Kubernetes' qualified name. Not as CEL, for its cost, as with devices.
+/// Kubernetes' qualified name. Not as CEL, whose cost grows with the longest key that a map could have.
 fn is_qualified(key: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let is_name = |name: &str, most: usize| {
@@ -65,6 +69,16 @@ fn is_qualified(key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn annotations_may_have_capitals_in_their_domain() {
+        let problems = |key: &str| {
+            let service = serde_json::json!({ "annotations": { key: "x" } });
+            let spec = serde_json::json!({ "models": [], "service": service });
+            problems(&serde_json::from_value(spec).unwrap()).len()
+        };
+        assert_eq!([problems("Example.com/a"), problems("a b")], [0, 1]);
+    }
 
     #[test]
     fn keys_are_qualified_names() {

@@ -54,6 +54,9 @@ pub(crate) mod cluster_messages {
     pub(crate) const FIXED_CLAIMS: &str = "cannot change while perReplica is true, since a StatefulSet keeps its claims: take perReplica out first";
 }
 
+static LOOPBACK_HOSTS: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(cluster_messages::LOOPBACKS).expect("a test compiles it"));
+
 impl InferenceDeploymentSpec {
     /// Every rule, those of the daemon's tables first.
     pub fn validate(&self) -> Result<ValidSpec, Problems> {
@@ -117,8 +120,6 @@ impl InferenceDeploymentSpec {
         let token_source = text(&self.global, "tokenSource");
         let names: BTreeSet<&str> = self.volumes.iter().map(|volume| volume.volume.name.as_str()).collect();
         let is_literal = token_source.as_ref().is_some_and(|source| source.starts_with("literal:"));
-        static LOOPBACK_HOSTS: LazyLock<Regex> =
-            LazyLock::new(|| Regex::new(LOOPBACKS).expect("a test compiles it"));
         let is_loopback = LOOPBACK_HOSTS.is_match(&host);
         broken([
             ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),

@@ -22,11 +22,15 @@ struct Failures {
 }
 
 impl Backoff {
-    /// Doubles with every failure; up to a quarter more, so that objects do not all come at once.
+    /// Doubles with every failure, those before their time aside; up to a quarter more, so that objects do not all come at
+    /// once.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
         let now = Instant::now();
         let mut all = self.lock();
         let failures = all.entry(uid.to_owned()).or_insert(Failures { count: 0, until: now });
+        if now < failures.until {
+            return failures.until - now;
+        }
         let wait = SHORTEST.saturating_mul(1 << failures.count.min(10)).min(LONGEST);
         let wait = wait + wait.mul_f64(f64::from(spread(uid)) / 1024.0);
         (failures.count, failures.until) = (failures.count + 1, now + wait);
@@ -56,12 +60,16 @@ pub(crate) fn spread(text: &str) -> u8 {
 mod tests {
     use super::*;
 
-    #[test]
-    fn waits_grow_to_a_limit_and_start_anew_after_success() {
+    #[tokio::test(start_paused = true)]
+    async fn waits_grow_to_a_limit_and_start_anew_after_success() {
         let backoff = Backoff::default();
         let first = backoff.failed("a");
-        let waits: Vec<Duration> = (0..12).map(|_| backoff.failed("a")).collect();
-        assert!(waits.is_sorted() && first < waits[0]);
+        let mut waits = vec![first];
+        for _ in 0..12 {
+            tokio::time::sleep(*waits.last().unwrap()).await;
+            waits.push(backoff.failed("a"));
+        }
+        assert!(waits.is_sorted() && first < waits[1]);
         assert!(*waits.last().unwrap() <= LONGEST + LONGEST / 4);
         assert!(backoff.failed("b") < SHORTEST * 2);
         backoff.succeeded("a");
@@ -74,6 +82,8 @@ mod tests {
         assert!(!backoff.is_early("a"));
         let wait = backoff.failed("a");
         assert!(backoff.is_early("a") && !backoff.is_early("b"));
+        tokio::time::sleep(wait / 2).await;
+        assert!(backoff.failed("a") < wait);
         tokio::time::sleep(wait).await;
         assert!(!backoff.is_early("a"));
     }

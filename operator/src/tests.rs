@@ -6,6 +6,7 @@ mod held;
 mod models;
 mod monitoring;
 mod pods;
+mod refusals;
 mod revisions;
 mod rights;
 mod stateful;

@@ -65,9 +65,16 @@ impl Manifest {
     pub fn all(name: &str, text: &str) -> Result<Vec<Manifest>, Problems> {
         let file: Arc<str> = name.into();
         let at = |line, key: &str, message: String| problem_at(&file, line, key, message);
-        let trees = yaml::documents(text).map_err(|error| at(Some(error.line), "", error.message))?;
+        let documents = yaml::documents(text).map_err(|error| at(Some(error.line), "", error.message))?;
         let is_ours = |tree: &Node| tree.field("kind").and_then(Node::text) == Some(KIND);
-        let ours: Vec<Node> = trees.into_iter().flat_map(items).filter(is_ours).collect();
+        let mut ours = Vec::new();
+        for document in documents {
+            let found = ours.len();
+            ours.extend(items(document.node).into_iter().filter(is_ours));
+            if let Some(odd) = document.odd.filter(|_| ours.len() > found) {
+                return Err(at(Some(odd.line), "", odd.message));
+            }
+        }
         if ours.is_empty() {
             return Err(at(None, "", format!("holds no object of kind {KIND}")));
         }

@@ -13,6 +13,7 @@ use ostro_crds::Reason;
 
 use super::build::CACHE_VOLUME;
 
+pub(crate) use containers::is_sidecar;
 pub(crate) use nodes::failed_at;
 pub(crate) use stuck::Stuck;
 
@@ -69,7 +70,7 @@ fn cause(reason: Reason, message: impl Into<String>) -> Option<Cause> {
 
 /// Of the kubelet's words about what a pod lacks.
 fn names_secret(message: &str) -> bool {
-    ["secret \"", "secret key", "key in Secret"].iter().any(|words| message.contains(words))
+    ["secret \"", "secret key", " in Secret "].iter().any(|words| message.contains(words))
 }
 
 /// The claim of a pod's cache, the replica's own or one that all share.

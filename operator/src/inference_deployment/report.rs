@@ -38,7 +38,7 @@ pub(super) async fn write_status(
         "kind": InferenceDeployment::kind(&()),
         "status": status,
     }));
-    // None where it was deleted meanwhile.
+    // None where it was deleted or changed meanwhile.
     let Some(written) = patch(owner, context, (&parameters, &apply)).await? else { return Ok(()) };
     if let Some(change) = correction(&written, &json!(status)) {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
@@ -63,13 +63,14 @@ async fn patch<P: Serialize + std::fmt::Debug>(
             context.metrics.writes.inc();
             Ok(Some(written))
         }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        // Whoever wrote meanwhile has made an event of it.
+        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(None),
         Err(error) => Err(ReconcileError::Status(error)),
     }
 }
 
-/// An apply leaves what somebody else has written, such as a condition that no longer holds: the lists as they should be,
-/// with conditions of types that are not the operator's.
+/// An apply leaves what somebody else has written, such as a condition that no longer holds: all as it should be, with
+/// conditions of types that are not the operator's.
 fn correction(written: &Written, status: &Value) -> Option<Value> {
     let mut left = written.status.clone();
     let conditions = left["conditions"].as_array_mut().map(std::mem::take).unwrap_or_default();
@@ -81,6 +82,12 @@ fn correction(written: &Written, status: &Value) -> Option<Value> {
         return None;
     }
     let mut status = status.clone();
+    for (name, _) in left.as_object().into_iter().flatten() {
+        // What a merge leaves out stays.
+        if status[name].is_null() {
+            status[name] = Value::Null;
+        }
+    }
     if let Some(conditions) = status["conditions"].as_array_mut() {
         conditions.extend(others);
     }
@@ -119,16 +126,19 @@ mod tests {
     fn only_what_others_wrote_of_the_operators_is_corrected() {
         let written = |conditions: &[&str]| Written {
             metadata: Metadata { resource_version: "7".to_owned() },
-            status: json!({ "phase": "Ready", "conditions": conditions.iter().map(|kind| condition(kind)).collect::<Vec<_>>() }),
+            status: json!({ "phase": "Ready", "models": ["x"], "conditions": conditions.iter().map(|kind| condition(kind)).collect::<Vec<_>>() }),
         };
-        let status = json!({ "phase": "Ready", "conditions": [condition("Ready")] });
+        let status = json!({ "phase": "Ready", "models": ["x"], "conditions": [condition("Ready")] });
         assert_eq!(correction(&written(&["Ready"]), &status), None);
         assert_eq!(correction(&written(&["Ready", "Scanned"]), &status), None);
         let change = correction(&written(&["Scanned", "Ready", "Stalled"]), &status).unwrap();
-        let conditions = json!([condition("Ready"), condition("Scanned")]);
+        assert_eq!(change["metadata"], json!({ "resourceVersion": "7" }));
+        assert_eq!(change["status"]["conditions"], json!([condition("Ready"), condition("Scanned")]));
+        let without = json!({ "phase": "Ready", "conditions": [condition("Ready")] });
+        let change = correction(&written(&["Ready"]), &without).unwrap();
         assert_eq!(
-            change,
-            json!({ "metadata": { "resourceVersion": "7" }, "status": { "phase": "Ready", "conditions": conditions } })
+            change["status"],
+            json!({ "phase": "Ready", "models": null, "conditions": [condition("Ready")] })
         );
     }
 }

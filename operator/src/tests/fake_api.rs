@@ -38,6 +38,8 @@ struct State {
     rights: BTreeSet<Right>,
     namespaces: BTreeSet<Option<String>>,
     writes: usize,
+    /// Of these every write is refused, and each refusal has its number.
+    refused: Option<(String, usize)>,
 }
 
 struct Watch {
@@ -105,6 +107,15 @@ impl FakeApi {
         of_kind.map(|(_, object)| object.clone()).collect()
     }
 
+    /// As a webhook does that counts.
+    pub(super) fn refuse(&self, resource: &str) {
+        self.state.lock().unwrap().refused = Some((resource.to_owned(), 0));
+    }
+
+    pub(super) fn refusals(&self) -> usize {
+        self.state.lock().unwrap().refused.as_ref().map_or(0, |(_, count)| *count)
+    }
+
     pub(super) fn rights(&self) -> BTreeSet<Right> {
         self.state.lock().unwrap().rights.clone()
     }
@@ -137,7 +148,14 @@ impl State {
         let namespace = call.namespace.clone().unwrap_or_default();
         let key = [call.group.clone(), resource.to_owned(), namespace, name.unwrap_or_default()];
         let found = self.objects.get(&key).cloned();
-        self.writes += usize::from(matches!(call.verb, "create" | "update" | "patch" | "delete"));
+        let is_write = matches!(call.verb, "create" | "update" | "patch" | "delete");
+        self.writes += usize::from(is_write);
+        if let Some((_, count)) =
+            self.refused.as_mut().filter(|(refused, _)| *refused == resource && is_write)
+        {
+            *count += 1;
+            return failure(StatusCode::FORBIDDEN, &format!("refusal {count}"));
+        }
         match (call.verb, found) {
             ("list", _) => self.list(&call, query),
             ("watch", _) => self.watch(&call, query),

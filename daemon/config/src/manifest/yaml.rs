@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span};
+use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 use serde_json::Value as Json;
 use toml::Value;
 
@@ -19,23 +19,37 @@ const ALIASED_BYTES_MAX: usize = 16 << 20;
 pub(super) struct YamlError {
     pub(super) line: usize,
     pub(super) message: String,
+    is_syntax: bool,
+}
+
+impl YamlError {
+    fn new(line: usize, message: impl Into<String>) -> YamlError {
+        YamlError { line, message: message.into(), is_syntax: false }
+    }
+}
+
+/// A document of a file, and what of it readers do not agree on.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) node: Node,
+    pub(super) odd: Option<YamlError>,
 }
 
 /// The documents of a file that are not empty. JSON has escapes that YAML has not.
-pub(super) fn documents(text: &str) -> Result<Vec<Node>, YamlError> {
-    let read = documents_of_yaml(text);
-    if read.is_err() && text.trim_start().starts_with('{') {
-        let objects = serde_json::Deserializer::from_str(text).into_iter::<Json>();
-        if let Ok(objects) = objects.collect::<Result<Vec<_>, _>>() {
-            return Ok(objects.iter().map(Node::from_json).collect());
+pub(super) fn documents(text: &str) -> Result<Vec<Read>, YamlError> {
+    match documents_of_yaml(text) {
+        Err(error) if error.is_syntax && text.trim_start().starts_with('{') => {
+            let objects = serde_json::Deserializer::from_str(text).into_iter::<Json>();
+            let objects = objects.collect::<Result<Vec<_>, _>>().map_err(|_| error)?;
+            Ok(objects.iter().map(|object| Read { node: Node::from_json(object), odd: None }).collect())
         }
+        read => read,
     }
-    read
 }
 
-fn documents_of_yaml(text: &str) -> Result<Vec<Node>, YamlError> {
+fn documents_of_yaml(text: &str) -> Result<Vec<Read>, YamlError> {
     let parser = Parser::new_from_str(text);
-    let mut events = Events { parser, anchors: BTreeMap::new(), aliased_bytes: 0 };
+    let mut events = Events { parser, anchors: BTreeMap::new(), aliased_bytes: 0, odd: None };
     let mut documents = Vec::new();
     loop {
         match events.next()? {
@@ -43,8 +57,9 @@ fn documents_of_yaml(text: &str) -> Result<Vec<Node>, YamlError> {
             (Event::StreamStart | Event::DocumentStart(_) | Event::DocumentEnd, _) => {}
             (event, span) => {
                 let node = events.node(event, span, 0)?;
+                let odd = events.odd.take();
                 if !matches!(node.tree, Tree::Null) {
-                    documents.push(node);
+                    documents.push(Read { node, odd });
                 }
             }
         }
@@ -56,6 +71,8 @@ struct Events<'a> {
     /// By the parser's numbers; 0 is none.
     anchors: BTreeMap<usize, Node>,
     aliased_bytes: usize,
+    /// The first of the document.
+    odd: Option<YamlError>,
 }
 
 impl<'a> Events<'a> {
@@ -69,39 +86,49 @@ impl<'a> Events<'a> {
 
     fn node(&mut self, event: Event<'a>, span: Span, depth: usize) -> Result<Node, YamlError> {
         let line = span.start.line();
-        let error = |message: &str| Err(YamlError { line, message: message.to_owned() });
         if depth > DEPTH_MAX {
-            return error("is nested too deeply");
+            return Err(YamlError::new(line, "is nested too deeply"));
         }
-        let anchor = match &event {
-            Event::Scalar(_, _, anchor, _)
-            | Event::SequenceStart(anchor, _)
-            | Event::MappingStart(anchor, _) => *anchor,
-            _ => 0,
+        let (anchor, tag) = match &event {
+            Event::Scalar(_, _, anchor, tag)
+            | Event::SequenceStart(anchor, tag)
+            | Event::MappingStart(anchor, tag) => (*anchor, tag.clone()),
+            _ => (0, None),
         };
+        let is_text = self.is_text(line, tag.as_deref());
         let tree = match event {
-            Event::Scalar(text, _, _, Some(tag)) if tag.is_yaml_core_schema() && tag.suffix == "str" => {
-                Tree::Scalar(Value::String(text.into_owned()))
-            }
-            Event::Scalar(.., Some(tag)) => {
-                return error(&format!("has the tag {}, which is not supported", tag.suffix));
-            }
-            Event::Scalar(text, style, _, None) => scalar(&text, style),
+            Event::Scalar(text, ..) if is_text => Tree::Scalar(Value::String(text.into_owned())),
+            Event::Scalar(text, style, ..) => scalar(&text, style),
             Event::SequenceStart(..) => self.list(depth)?,
             Event::MappingStart(..) => self.map(depth)?,
             Event::Alias(anchor) => self.aliased(anchor, line, depth)?,
-            _ => return error("is not YAML: a value is missing"),
+            _ => return Err(YamlError::new(line, "is not YAML: a value is missing")),
         };
         let node = Node { line: Some(line), tree };
         if anchor != 0 {
-            self.count(&node, depth).map_err(|message| YamlError { line, message })?;
+            self.count(&node, depth).map_err(|message| YamlError::new(line, message))?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
     }
 
+    /// Whether a tag says so. Others are noted: what they make of a value is nobody's business here.
+    fn is_text(&mut self, line: usize, tag: Option<&Tag>) -> bool {
+        let Some(tag) = tag else { return false };
+        let is_known = tag.is_yaml_core_schema() && ["str", "map", "seq"].contains(&tag.suffix.as_str());
+        if !is_known {
+            self.note(line, format!("has the tag {}, which is not supported", tag.suffix));
+        }
+        is_known && tag.suffix == "str"
+    }
+
+    /// What readers do not agree on, the first of a document.
+    fn note(&mut self, line: usize, message: String) {
+        self.odd.get_or_insert_with(|| YamlError::new(line, message));
+    }
+
     fn aliased(&mut self, anchor: usize, line: usize, depth: usize) -> Result<Tree, YamlError> {
-        let error = |message: &str| YamlError { line, message: message.to_owned() };
+        let error = |message: &str| YamlError::new(line, message);
         let node = self.anchors.get(&anchor).cloned();
         let node = node.ok_or_else(|| error("has an alias within what it stands for"))?;
         self.count(&node, depth).map_err(|message| error(&message))?;
@@ -133,26 +160,27 @@ impl<'a> Events<'a> {
         loop {
             let (event, span) = self.next()?;
             let line = span.start.line();
-            let error = |message| YamlError { line, message };
+            let error = |message: String| YamlError::new(line, message);
             match event {
                 Event::MappingEnd => return Ok(Tree::Map(map.fields)),
                 Event::Scalar(name, ScalarStyle::Plain, _, None) if name == MERGE => {
                     let maps = self.merged(depth)?;
                     map.merge(maps).map_err(error)?;
                 }
-                Event::Scalar(name, style, anchor, _) => {
+                Event::Scalar(name, style, anchor, tag) => {
                     if anchor != 0 {
                         self.anchors.insert(anchor, Node { line: Some(line), tree: scalar(&name, style) });
                     }
-                    if let Some(other) = read_otherwise(&name, style) {
+                    let is_text = self.is_text(line, tag.as_deref());
+                    if let Some(other) = read_otherwise(&name, style).filter(|_| !is_text) {
                         let hint = format!("YAML reads it as {other}: put it in quotes");
-                        return Err(error(format!("has the key {name}, and {hint}")));
+                        self.note(line, format!("has the key {name}, and {hint}"));
                     }
                     let (event, span) = self.next()?;
                     let node = self.node(event, span, depth + 1)?;
                     map.add(name.into_owned(), Node { line: Some(line), ..node }).map_err(error)?;
                 }
-                _ => return Err(error("has a key that is no text".to_owned())),
+                _ => return Err(YamlError::new(line, "has a key that is no text")),
             }
         }
     }
@@ -168,17 +196,15 @@ impl<'a> Events<'a> {
         };
         let maps = nodes.into_iter().map(|node| match node.tree {
             Tree::Map(fields) => Ok(fields),
-            _ => Err(YamlError {
-                line: span.start.line(),
-                message: format!("has {MERGE} with what is no map"),
-            }),
+            _ => Err(YamlError::new(span.start.line(), format!("has {MERGE} with what is no map"))),
         });
         maps.collect()
     }
 }
 
 fn not_yaml(error: &ScanError) -> YamlError {
-    YamlError { line: error.marker().line(), message: format!("is not YAML: {}", error.info()) }
+    let message = format!("is not YAML: {}", error.info());
+    YamlError { line: error.marker().line(), message, is_syntax: true }
 }
 
 fn scalar(text: &str, style: ScalarStyle) -> Tree {
@@ -198,8 +224,10 @@ fn scalar(text: &str, style: ScalarStyle) -> Tree {
 fn read_otherwise(name: &str, style: ScalarStyle) -> Option<String> {
     let read = match scalar(name, style) {
         Tree::Scalar(Value::String(_)) => return None,
+        // As Go writes it.
+        Tree::Scalar(Value::Float(number)) => return Some(number.to_string()),
         Tree::Scalar(value) => value.to_string(),
-        _ => "null".to_owned(),
+        _ => return Some("null".to_owned()),
     };
     (read != name).then_some(read)
 }

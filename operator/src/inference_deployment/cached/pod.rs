@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::short;
 use super::text::{Packer, Text};
 use crate::inference_deployment::build::{CACHE_VOLUME, CONTAINER, instance_of};
-use crate::inference_deployment::classify::failed_at;
+use crate::inference_deployment::classify::{failed_at, is_sidecar};
 use crate::inference_deployment::store::Shown;
 
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -119,16 +119,24 @@ fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     let daemons = spec.containers.into_iter().filter(|container| container.name == CONTAINER);
     let containers =
         daemons.map(|Container { name, ports, .. }| Container { name, ports, ..Container::default() });
-    let claims = spec.volumes.into_iter().flatten().filter(|volume| volume.persistent_volume_claim.is_some());
+    let is_claim = |volume: &Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
+    let claims = spec.volumes.into_iter().flatten().filter(is_claim);
     let claims: Vec<Volume> = claims.filter(|volume| !is_taken || volume.name == CACHE_VOLUME).collect();
+    let init = spec.init_containers.into_iter().flatten();
+    let sidecars: Vec<Container> = init.filter(is_sidecar).map(sidecar).collect();
     PodSpec {
         containers: containers.collect(),
+        init_containers: (!sidecars.is_empty()).then_some(sidecars),
         volumes: (!claims.is_empty()).then_some(claims),
         resource_claims: spec.resource_claims.filter(|_| scheduler_name.is_some()),
         node_name,
         scheduler_name,
         ..PodSpec::default()
     }
+}
+
+fn sidecar(Container { name, restart_policy, .. }: Container) -> Container {
+    Container { name, restart_policy, ..Container::default() }
 }
 
 fn status(status: PodStatus) -> PodStatus {
@@ -174,3 +182,6 @@ fn container_status(status: ContainerStatus) -> ContainerStatus {
 }
 
 resource_as!(CachedPod, Pod);
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What the kubelet says of a pod's containers.
 
-use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 use kube::ResourceExt;
 use ostro_crds::Reason;
 
@@ -10,7 +10,13 @@ use crate::inference_deployment::build::{CONFIG_DIR, CONTAINER};
 /// A container, whose name is told unless it is the daemon.
 struct Seen<'a> {
     status: &'a ContainerStatus,
+    /// It ends when it has done its work.
     is_init: bool,
+}
+
+/// An init container that goes on running.
+pub(crate) fn is_sidecar(init: &Container) -> bool {
+    init.restart_policy.as_deref() == Some("Always")
 }
 
 impl Seen<'_> {
@@ -33,7 +39,10 @@ fn containers(pod: &Pod) -> impl Iterator<Item = Seen<'_>> {
     let init = status.and_then(|status| status.init_container_statuses.as_ref()).into_iter().flatten();
     let main = || status.and_then(|status| status.container_statuses.as_ref()).into_iter().flatten();
     let main = move |is_daemon: bool| main().filter(move |status| (status.name == CONTAINER) == is_daemon);
-    let init = init.map(|status| Seen { status, is_init: true });
+    let sidecars =
+        pod.spec.iter().flat_map(|spec| spec.init_containers.iter().flatten()).filter(|one| is_sidecar(one));
+    let sidecars: Vec<&str> = sidecars.map(|container| container.name.as_str()).collect();
+    let init = init.map(move |status| Seen { status, is_init: !sidecars.contains(&status.name.as_str()) });
     init.chain(main(true).chain(main(false)).map(|status| Seen { status, is_init: false }))
 }
 
@@ -94,12 +103,6 @@ fn end(status: &ContainerStatus) -> Option<ContainerStateTerminated> {
     terminated(&status.state).or_else(|| terminated(&status.last_state)).filter(|_| !status.ready)
 }
 
-/// An init container has, unless it is one that should go on running: such a one is started again.
-fn has_done_its_work(container: &Seen<'_>, ended: &ContainerStateTerminated) -> bool {
-    let is_waiting = container.status.state.as_ref().is_some_and(|state| state.waiting.is_some());
-    container.is_init && ended.exit_code == 0 && !is_waiting
-}
-
 /// The node could not begin it, in words that are not the container's.
 fn never_started(ended: &ContainerStateTerminated) -> Option<Cause> {
     let is_node = ["StartError", "ContainerCannotRun"].contains(&ended.reason.as_deref()?);
@@ -132,7 +135,7 @@ fn daemon_ended(status: &ContainerStatus, startup_budget_seconds: i64) -> Option
 }
 
 fn other_ended(container: &Seen<'_>, pod: &str) -> Option<Cause> {
-    let ended = end(container.status).filter(|ended| !has_done_its_work(container, ended))?;
+    let ended = end(container.status).filter(|ended| !container.is_init || ended.exit_code != 0)?;
     if let Some(cause) = never_started(&ended) {
         return Some(Cause { message: format!("{}: {}", container.name(), cause.message), ..cause });
     }

@@ -20,6 +20,8 @@ const NAMED_NODE_SILENCE: Duration = Duration::from_secs(10);
 const CHOSEN_NODE_SILENCE: Duration = Duration::from_secs(90);
 /// So with a scheduler.
 const SCHEDULER_SILENCE: Duration = Duration::from_secs(15);
+/// While a volume is made for the node that it has chosen, which it waits for 600 s, a scheduler says nothing.
+const VOLUME_SILENCE: Duration = Duration::from_secs(660);
 /// Of pods that wait at once so many are asked for their events.
 const ASKED_MAX: usize = 3;
 const AGAIN_MAX: Duration = Duration::from_secs(60);
@@ -54,7 +56,7 @@ impl<'a> Stuck<'a> {
 
     /// What stands in its way is told soon or never, and its events are not in a cache.
     pub(crate) fn again(&self) -> Duration {
-        let silences = [NAMED_NODE_SILENCE, SCHEDULER_SILENCE, CHOSEN_NODE_SILENCE];
+        let silences = [NAMED_NODE_SILENCE, SCHEDULER_SILENCE, CHOSEN_NODE_SILENCE, VOLUME_SILENCE];
         let next =
             silences.into_iter().filter_map(|limit| limit.checked_sub(self.age)).find(|left| !left.is_zero());
         let often = (self.age / 2).clamp(PATIENCE, AGAIN_MAX);
@@ -95,10 +97,10 @@ impl<'a> Stuck<'a> {
             );
             return Some(Cause { reason: Reason::NodeSilent, message });
         }
-        // A scheduler says nothing while a volume is made for the node that it has chosen.
-        let has_claim = spec.volumes.iter().flatten().any(|volume| volume.persistent_volume_claim.is_some());
         let is_looked_at = spec.node_name.is_some() || condition(self.pod).is_some();
-        if self.age < SCHEDULER_SILENCE || is_looked_at || has_claim {
+        let has_claims = spec.volumes.as_ref().is_some_and(|claims| !claims.is_empty());
+        let limit = if has_claims { VOLUME_SILENCE } else { SCHEDULER_SILENCE };
+        if is_looked_at || self.age < limit {
             return None;
         }
         // Until a claim is there a scheduler says nothing either.

@@ -64,6 +64,11 @@ fn each_failure_has_its_reason_and_its_words() {
         Reason::SecretMissing,
         "secret \"t\"",
     );
+    check(
+        waiting("CreateContainerConfigError", "couldn't find key token in Secret shop/hf"),
+        Reason::SecretMissing,
+        "huggingFaceToken",
+    );
     check(waiting("RunContainerError", "no such file"), Reason::ContainerFailed, "no such file");
     check(crash(137, "OOMKilled", "", 5), Reason::HostOutOfMemory, "limits.memory");
     check(crash(137, "Error", "", 61), Reason::StartupBudgetExceeded, "60 s");
@@ -127,13 +132,34 @@ fn other_containers_are_told_by_their_names() {
     // The kubelet sorts them by name.
     let both = [of("istio", killed_by(3)), of("ostro", killed_by(1))].map(|one| one[0].clone());
     check(json!({ "containerStatuses": both }), Reason::CrashLoop, "the daemon ended with code 1");
-    // One that should go on running, and is started again.
-    let mut again = of("side", json!({ "waiting": { "reason": "CrashLoopBackOff" } }));
-    again[0]["lastState"] = json!({ "terminated": { "exitCode": 0 } });
-    let words = "the init container side ended with code 0";
-    check(json!({ "initContainerStatuses": again }), Reason::CrashLoop, words);
     let done: Pod = serde_json::from_value(json!({ "status": init(failed(0, "")) })).unwrap();
     assert_eq!(classify(&Signals { pods: &[&done], ..NOTHING }), None);
+}
+
+/// Which of the two an init container is, its spec tells.
+#[test]
+fn a_sidecar_that_ends_is_told_however_it_ends() {
+    let pod = |policy: Value, state: Value| -> Pod {
+        let status = json!({
+            "name": "side", "image": "", "imageID": "", "ready": false, "restartCount": 1, "state": state,
+            "lastState": { "terminated": { "exitCode": 0 } },
+        });
+        let init = json!([{ "name": "side", "restartPolicy": policy }]);
+        let spec = json!({ "containers": [], "initContainers": init });
+        serde_json::from_value(json!({ "spec": spec, "status": { "initContainerStatuses": [status] } }))
+            .unwrap()
+    };
+    let cause = |pod: Pod| classify(&Signals { pods: &[&pod], ..NOTHING }).map(|cause| cause.message);
+    let states = [
+        json!({ "running": {} }),
+        json!({ "waiting": { "reason": "CrashLoopBackOff" } }),
+        json!({ "terminated": { "exitCode": 0 } }),
+    ];
+    for state in states {
+        let told = cause(pod("Always".into(), state.clone())).unwrap();
+        assert!(told.starts_with("the container side ended with code 0"), "{told}");
+        assert_eq!(cause(pod(Value::Null, state)), None);
+    }
 }
 
 #[test]

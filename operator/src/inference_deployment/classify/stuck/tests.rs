@@ -112,7 +112,8 @@ fn nobody_who_takes_a_pod_is_told_after_a_while() {
     assert!(reason == Reason::Unschedulable && message.ends_with("is there one named mine?"), "{message}");
     let mut waits_for_volume = other();
     waits_for_volume["volumes"] = json!([{ "name": "cache", "persistentVolumeClaim": { "claimName": "c" } }]);
-    assert_eq!(told(waits_for_volume, json!({}), 100), None);
+    assert_eq!(told(waits_for_volume.clone(), json!({}), 659), None);
+    assert!(told(waits_for_volume, json!({}), 660).is_some());
     let scheduled = |time: &str| json!({ "conditions": [{ "type": "PodScheduled", "status": "True", "lastTransitionTime": time }] });
     assert_eq!(told(json!({}), scheduled(CREATED), 100), None);
 
