@@ -2,6 +2,9 @@
 //! numbers where a text belongs, bounds. Reads the JSON that is sent, since the spec's types forgive some of it. Knows
 //! the keywords that the CRD has; a test finds others.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use ostro_config::{Place, Problem, Problems};
 use regex::Regex;
@@ -10,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bounds::{IN_WORDS, LABEL, LABEL_VALUE};
 use crate::crd::crd_json;
+use crate::lists::{NOT_QUALIFIED, is_qualified};
 
 const INT_OR_STRING: &str = "x-kubernetes-int-or-string";
 const OPEN: &str = "x-kubernetes-preserve-unknown-fields";
@@ -23,7 +27,13 @@ const EXACT_MAX: f64 = (1u64 << 53) as f64;
 /// What the API server would refuse, by field.
 pub fn conform(mut object: Value) -> Result<Value, Problems> {
     let mut problems = Vec::new();
-    check(&object_schema(), "", &mut object, &mut problems);
+    static SCHEMA: LazyLock<Value> = LazyLock::new(object_schema);
+    check(&SCHEMA, "", &mut object, &mut problems);
+    for field in ["labels", "annotations"] {
+        let keys = object["metadata"][field].as_object().into_iter().flatten().map(|(key, _)| key);
+        let odd = keys.map(|key| key.to_ascii_lowercase()).find(|key| !is_qualified(key));
+        problems.extend(odd.map(|_| problem(&format!("metadata.{field}"), None, NOT_QUALIFIED.to_owned())));
+    }
     if problems.is_empty() { Ok(object) } else { Err(Problems(problems)) }
 }
 
@@ -129,6 +139,10 @@ fn broken_bound(schema: &Value, value: &Value) -> Option<String> {
     }
 }
 
+fn compiled(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("a test compiles all of the CRD's")
+}
+
 fn broken_text(schema: &Value, text: &str) -> Option<String> {
     let characters = text.chars().count() as u64;
     if let Some(most) = schema["maxLength"].as_u64().filter(|most| characters > *most) {
@@ -138,7 +152,12 @@ fn broken_text(schema: &Value, text: &str) -> Option<String> {
         return Some(format!("must have at least {least} characters"));
     }
     let pattern = schema["pattern"].as_str()?;
-    let is_match = Regex::new(pattern).expect("a test compiles all of the CRD's").is_match(text);
+    static PATTERNS: LazyLock<BTreeMap<&str, Regex>> =
+        LazyLock::new(|| IN_WORDS.map(|(pattern, _)| (pattern, compiled(pattern))).into());
+    let is_match = match PATTERNS.get(pattern) {
+        Some(compiled) => compiled.is_match(text),
+        None => compiled(pattern).is_match(text),
+    };
     (!is_match).then(|| in_words(pattern))
 }
 
@@ -226,6 +245,8 @@ mod tests {
         check(json!({ "name": "a.b" }), json!({}), &[name]);
         let small = "metadata.namespace must have small letters, digits and inner hyphens only";
         check(json!({ "name": "m", "namespace": "A" }), json!({}), &[small]);
+        let keys = "metadata.labels must have keys of letters, digits and inner -, _ and ., after a domain and / or without";
+        check(json!({ "name": "m", "labels": { "a b": "c" } }), json!({}), &[keys]);
         let label = "metadata.labels.a must have letters, digits and inner -, _ and . only";
         check(json!({ "name": "m", "labels": { "a": "b c" } }), json!({}), &[label]);
         let long = "metadata.name must have at most 63 characters, and has 64";

@@ -7,7 +7,7 @@ use crate::rules::CelRule;
 use crate::spec::InferenceDeploymentSpec;
 use crate::validate::broken;
 
-const NOT_QUALIFIED: &str =
+pub(crate) const NOT_QUALIFIED: &str =
     "must have keys of letters, digits and inner -, _ and ., after a domain and / or without";
 const SAME_SECRET: &str = "must not have a name twice";
 const SAME_SPREAD: &str = "must not have a topologyKey twice with the same whenUnsatisfiable";
@@ -52,7 +52,7 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
 }
 
 /// Kubernetes' qualified name. Not as CEL, whose cost grows with the longest key that a map could have.
-fn is_qualified(key: &str) -> bool {
+pub(crate) fn is_qualified(key: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let is_name = |name: &str, most: usize| {
         let ends = [name.chars().next(), name.chars().next_back()];

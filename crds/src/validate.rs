@@ -33,7 +33,7 @@ pub(crate) mod cluster_messages {
     pub(crate) const RECREATE: &str = "Recreate has neither maxSurge nor maxUnavailable";
     pub(crate) const FREE_PORT: &str = "must not be 0: the Service needs a fixed port";
     /// However the addresses are written, those among them that are numbers in other bases.
-    pub(crate) const LOOPBACKS: &str = "(?i)^(localhost(\\.localdomain)?\\.?|ip6-(localhost|loopback)|127\\..*|0x.*|0[0-7]+(\\..*)?|[1-9][0-9]*|\
+    pub(crate) const LOOPBACKS: &str = "(?i)^((.*\\.)?localhost[46]?(\\.localdomain[46]?)?\\.?|ip6-(localhost|loopback)|127\\..*|0x.*|0[0-7]+(\\..*)?|[1-9][0-9]*|\
          [0:]*:0*1(%.*)?|[0:]*:ffff:(127\\..*|7f[0-9a-f]{2}:[0-9a-f]{1,4}))$";
     pub(crate) const LOOPBACK: &str = "must be reachable from outside of the pod";
     pub(crate) const LITERAL_TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";

@@ -67,9 +67,10 @@ fn cannot_start(container: &Seen<'_>) -> Option<Cause> {
         "CreateContainerConfigError" if names_secret(&message) => {
             cause(Reason::SecretMissing, format!("{}; see spec.huggingFaceToken and spec.env", of(&message)))
         }
-        "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
-            cause(Reason::ContainerFailed, of(&message))
-        }
+        "CreateContainerConfigError"
+        | "CreateContainerError"
+        | "RunContainerError"
+        | "PostStartHookError" => cause(Reason::ContainerFailed, of(&message)),
         _ => None,
     }
 }
@@ -77,6 +78,8 @@ fn cannot_start(container: &Seen<'_>) -> Option<Cause> {
 /// Volumes can be images too, and of those the kubelet tells as of the container that has them.
 fn cannot_pull(container: &Seen<'_>, message: &str) -> String {
     let image = &container.status.image;
+    // While it waits to try again, the kubelet says what it said when it failed, and more.
+    let message = message.split_once(": ErrImagePull: ").map_or(message, |(_, cause)| cause);
     if !message.is_empty() && !message.contains(image.as_str()) {
         let hint = "is the image right that spec.image, cache.image or volumes name, and do imagePullSecrets allow it?";
         return format!("cannot pull an image of {}: {message}; {hint}", container.name());

@@ -30,8 +30,8 @@ const PROGRESS: [&str; 5] = ["SuccessfulAttachVolume", "Pulling", "Pulled", "Cre
 const OF_VOLUMES: [&str; 3] = ["FailedMount", "FailedAttachVolume", "FailedMapVolume"];
 const OF_CLAIMS: [&str; 1] = ["FailedResourceClaimCreation"];
 /// Others may warn of what stands in no pod's way.
-const OF_CONTAINERS: [&str; 3] =
-    ["FailedCreatePodSandBox", "NetworkNotReady", "FailedPrepareDynamicResources"];
+const OF_CONTAINERS: [&str; 4] =
+    ["FailedCreatePodSandBox", "NetworkNotReady", "FailedPrepareDynamicResources", "FailedPostStartHook"];
 
 /// A pod that waits to be begun, and for how long.
 #[derive(Clone, Copy, Debug)]

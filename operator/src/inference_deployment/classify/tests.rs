@@ -55,6 +55,11 @@ fn each_failure_has_its_reason_and_its_words() {
         "cannot pull r/i:1: Back-off pulling image \"r/i:1\": not found; is spec.image right",
     );
     check(
+        waiting("ImagePullBackOff", "Back-off pulling image \"r/i:1\": ErrImagePull: r/i:1: not found"),
+        Reason::ImagePullFailed,
+        "cannot pull r/i:1: r/i:1: not found; is spec.image right",
+    );
+    check(
         waiting("ImagePullBackOff", "Back-off pulling image \"r/models:1\": not found"),
         Reason::ImagePullFailed,
         "cannot pull an image of the daemon: Back-off pulling image \"r/models:1\": not found; is the image right",
@@ -181,6 +186,33 @@ fn pods_that_go_or_have_failed_are_not_those_that_crash() {
         classify(&signals).map(|told| assert_eq!(told.reason, cause)).is_some()
     };
     assert_eq!([at(1, false), at(119, false), at(1, true), at(200, false)], [true, true, false, false]);
+}
+
+#[test]
+fn a_failed_pod_that_goes_or_has_a_ready_successor_is_no_cause() {
+    let pod = |name: &str, created: u8, more: Value, status: Value| -> Pod {
+        let mut metadata =
+            json!({ "name": name, "creationTimestamp": format!("2026-01-01T00:00:{created:02}Z") });
+        metadata.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(json!({ "metadata": metadata, "status": status })).unwrap()
+    };
+    let failed = |more: Value| {
+        let ended = json!({ "terminated": { "exitCode": 137, "finishedAt": "2026-01-01T00:00:20Z" } });
+        let mut status = container(ended, json!({}));
+        status["phase"] = "Failed".into();
+        pod("failed", 0, more, status)
+    };
+    let ready = |created| {
+        let ready = json!({ "conditions": [{ "type": "Ready", "status": "True" }] });
+        pod("ready", created, json!({}), ready)
+    };
+    let is_told = |pods: &[&Pod]| {
+        let now = "2026-01-01T00:00:30Z".parse().unwrap();
+        classify(&Signals { pods, now, ..NOTHING }).is_some()
+    };
+    assert!(is_told(&[&failed(json!({})), &ready(10)]));
+    assert!(!is_told(&[&failed(json!({})), &ready(20)]));
+    assert!(!is_told(&[&failed(json!({ "deletionTimestamp": "2026-01-01T00:00:25Z" }))]));
 }
 
 /// As one that waited for its node.
