@@ -1,6 +1,6 @@
 //! `ostro serve` on a tiny random model: opens its port, answers, drains at SIGTERM.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -28,10 +28,15 @@ fn second_ctrl_c_ends_the_server_at_once() {
     let home = Home::new();
     let model = home.tiny_model();
     let mut server = Running::start(&home, &["serve", "-m", text(&model)]);
-    // What is left of a body is waited for, for a moment.
+    // What is left of a body is waited for, for a moment, once the server reads it, as it says by a 100.
     let mut half = TcpStream::connect(&server.address).unwrap();
-    half.write_all(b"POST /v1/completions HTTP/1.1\r\nhost: ostro\r\ncontent-length: 100\r\n\r\n{").unwrap();
-    assert_eq!(server.request("GET", "/health", "").0, 200);
+    let head =
+        "POST /v1/completions HTTP/1.1\r\nhost: ostro\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n";
+    half.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(&half).read_line(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 100"), "{answer}");
+    half.write_all(b"{").unwrap();
     server.signal("INT");
     let mut line = String::new();
     while !line.contains("shutting down") {
