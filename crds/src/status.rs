@@ -96,6 +96,11 @@ impl ConditionType {
         Self::TemplateUpdatePending,
     ];
 
+    /// Whether a condition of this type is the operator's to write.
+    pub fn is_own(kind: &str) -> bool {
+        Self::ALL.iter().any(|own| own.as_str() == kind)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             ConditionType::Ready => "Ready",

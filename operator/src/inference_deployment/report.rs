@@ -74,22 +74,21 @@ async fn patch<P: Serialize + std::fmt::Debug>(
 fn correction(written: &Written, status: &Value) -> Option<Value> {
     let mut left = written.status.clone();
     let conditions = left["conditions"].as_array_mut().map(std::mem::take).unwrap_or_default();
-    let (own, others): (Vec<Value>, Vec<Value>) = conditions
-        .into_iter()
-        .partition(|one| ConditionType::ALL.iter().any(|kind| one["type"] == kind.as_str()));
+    let (own, others): (Vec<Value>, Vec<Value>) =
+        conditions.into_iter().partition(|one| one["type"].as_str().is_some_and(ConditionType::is_own));
     left["conditions"] = own.into();
     if left == *status {
         return None;
     }
     let mut status = status.clone();
-    for (name, _) in left.as_object().into_iter().flatten() {
-        // What a merge leaves out stays.
-        if status[name].is_null() {
-            status[name] = Value::Null;
-        }
-    }
     if let Some(conditions) = status["conditions"].as_array_mut() {
         conditions.extend(others);
+    }
+    if let (Some(fields), Some(left)) = (status.as_object_mut(), left.as_object()) {
+        // What a merge leaves out stays.
+        for name in left.keys() {
+            fields.entry(name).or_insert(Value::Null);
+        }
     }
     let metadata = json!({ "resourceVersion": written.metadata.resource_version });
     Some(json!({ "metadata": metadata, "status": status }))

@@ -66,8 +66,7 @@ impl From<Sent> for CachedObject {
 /// Others may have conditions of their own there. What cannot be read is written anew.
 fn read_status(json: &str) -> Option<InferenceDeploymentStatus> {
     let mut status: InferenceDeploymentStatus = serde_json::from_str(json).ok()?;
-    let is_own = |kind: &str| ConditionType::ALL.iter().any(|own| own.as_str() == kind);
-    status.conditions.retain(|condition| is_own(&condition.type_));
+    status.conditions.retain(|condition| ConditionType::is_own(&condition.type_));
     Some(status)
 }
 
