@@ -1,7 +1,6 @@
 //! What must hold for a spec before anything is built from it.
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -77,9 +76,7 @@ impl InferenceDeploymentSpec {
     }
 
     fn size_problem(&self) -> Option<Problem> {
-        let mut bytes = ByteCount(0);
-        serde_json::to_writer(&mut bytes, self).ok()?;
-        too_large(bytes.0)
+        too_large(serde_json::to_vec(self).expect("it came as JSON").len())
     }
 
     /// The volume that each replica has of its own, if it has.
@@ -169,19 +166,6 @@ pub fn too_large(bytes: usize) -> Option<Problem> {
         value: None,
         message: format!("must have at most {SPEC_BYTES_MAX} bytes as JSON, and has {bytes}"),
     })
-}
-
-struct ByteCount(usize);
-
-impl Write for ByteCount {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Of fields with a message and whether it holds.

@@ -87,6 +87,13 @@ mod tests {
     }
 
     #[test]
+    fn all_lines_of_a_webhook_are_told() {
+        let webhook = "admission webhook \"v\" denied the request: \n\nresource m was blocked \n\nlabels:\n  rule: no\n";
+        let told = "admission webhook \"v\" denied the request: resource m was blocked labels: rule: no";
+        assert_eq!(in_one_line(webhook), told);
+    }
+
+    #[test]
     fn several_causes_are_told_in_one_order() {
         let of = |fields: &[&str]| {
             let causes = fields

@@ -49,13 +49,17 @@ pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<Vec<(InferenceDep
         (Some(own), 2..) => format!("{name}, {own}"),
         _ => name.clone(),
     };
-    let (read, failed): (Vec<_>, Vec<_>) =
-        objects.iter().map(|object| read_one(&of(object), object, image)).partition(Result::is_ok);
-    if failed.is_empty() {
-        return read.into_iter().collect();
+    let (mut read, mut failed) = (Vec::new(), Vec::new());
+    for object in &objects {
+        match read_one(&of(object), object, image) {
+            Ok(one) => read.push(one),
+            Err(error) => failed.push(format!("{error:#}")),
+        }
     }
-    let failed = failed.into_iter().filter_map(Result::err);
-    bail!(failed.map(|error| format!("{error:#}")).collect::<Vec<_>>().join("\n"))
+    if !failed.is_empty() {
+        bail!(failed.join("\n"));
+    }
+    Ok(read)
 }
 
 fn read_one(file: &str, object: &Manifest, image: &str) -> anyhow::Result<(InferenceDeployment, Rendering)> {

@@ -4,13 +4,13 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodSpec};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use ostro_crds::Reason;
 
 use super::scheduling::condition;
-use super::{Cause, names_secret, nodes};
+use super::{Cause, cause, names_secret, nodes};
 use crate::inference_deployment::events;
 
 /// Most pods start sooner.
@@ -27,12 +27,6 @@ const ASKED_MAX: usize = 3;
 const AGAIN_MAX: Duration = Duration::from_secs(60);
 /// After these the kubelet got on, whatever it complained of before.
 const PROGRESS: [&str; 5] = ["SuccessfulAttachVolume", "Pulling", "Pulled", "Created", "Started"];
-const OF_VOLUMES: [&str; 3] = ["FailedMount", "FailedAttachVolume", "FailedMapVolume"];
-const OF_CLAIMS: [&str; 1] = ["FailedResourceClaimCreation"];
-/// Others may warn of what stands in no pod's way.
-const OF_CONTAINERS: [&str; 4] =
-    ["FailedCreatePodSandBox", "NetworkNotReady", "FailedPrepareDynamicResources", "FailedPostStartHook"];
-
 /// A pod that waits to be begun, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stuck<'a> {
@@ -73,47 +67,52 @@ impl<'a> Stuck<'a> {
         let own = events.iter().filter(|event| {
             event.regarding.as_ref().is_some_and(|regarding| regarding.uid.as_deref() == uid)
         });
-        let is_of = |event: &Event, reasons: &[&str]| {
-            event.reason.as_deref().is_some_and(|reason| reasons.contains(&reason))
-        };
-        let complains = |event: &Event| {
-            [&OF_VOLUMES[..], &OF_CLAIMS, &OF_CONTAINERS].into_iter().any(|reasons| is_of(event, reasons))
-        };
-        let counts = own.filter(|event| complains(event) || is_of(event, &PROGRESS));
+        let is_progress = |event: &Event| PROGRESS.contains(&reason(event));
+        let complains = |event: &Event| of_reason(reason(event)).is_some();
+        let counts = own.filter(|event| complains(event) || is_progress(event));
         let times = counts.filter_map(|event| Some((events::time(event)?.as_second(), event)));
         times.max_by_key(|(second, event)| (*second, complains(event))).map(|(_, event)| event)
     }
 
+    /// Nobody who should take it says anything.
     fn of_silence(&self) -> Option<Cause> {
         let spec = self.pod.spec.as_ref()?;
-        let name = self.pod.name_any();
+        match &spec.node_name {
+            Some(node) => self.of_silent_node(node),
+            None => self.of_silent_scheduler(spec),
+        }
+    }
+
+    fn of_silent_node(&self, node: &str) -> Option<Cause> {
         let limit = match condition(self.pod) {
             Some(_) => CHOSEN_NODE_SILENCE,
             None => NAMED_NODE_SILENCE,
         };
-        if let Some(node) = spec.node_name.as_ref().filter(|_| self.age >= limit) {
-            let message = format!(
-                "the node {node} does not take the pod {name}: is it there, and does its kubelet run?"
-            );
-            return Some(Cause { reason: Reason::NodeSilent, message });
-        }
-        let is_looked_at = spec.node_name.is_some() || condition(self.pod).is_some();
+        let name = self.pod.name_any();
+        let message =
+            format!("the node {node} does not take the pod {name}: is it there, and does its kubelet run?");
+        cause(Reason::NodeSilent, message).filter(|_| self.age >= limit)
+    }
+
+    fn of_silent_scheduler(&self, spec: &PodSpec) -> Option<Cause> {
         let has_claims = spec.volumes.as_ref().is_some_and(|claims| !claims.is_empty());
         let limit = if has_claims { VOLUME_SILENCE } else { SCHEDULER_SILENCE };
-        if is_looked_at || self.age < limit {
+        if condition(self.pod).is_some() || self.age < limit {
             return None;
         }
+        let name = self.pod.name_any();
         // Until a claim is there a scheduler says nothing either.
-        if let Some(claim) =
-            spec.resource_claims.iter().flatten().find_map(|one| one.resource_claim_name.as_ref())
-        {
-            let message =
-                format!("the pod {name} waits to be scheduled: is its ResourceClaim {claim} there?");
-            return Some(Cause { reason: Reason::Unschedulable, message });
-        }
-        let scheduler = spec.scheduler_name.as_deref().unwrap_or("default-scheduler");
-        let message = format!("no scheduler has looked at the pod {name}: is there one named {scheduler}?");
-        Some(Cause { reason: Reason::Unschedulable, message })
+        let claim = spec.resource_claims.iter().flatten().find_map(|one| one.resource_claim_name.as_ref());
+        let message = match claim {
+            Some(claim) => {
+                format!("the pod {name} waits to be scheduled: is its ResourceClaim {claim} there?")
+            }
+            None => {
+                let scheduler = spec.scheduler_name.as_deref().unwrap_or("default-scheduler");
+                format!("no scheduler has looked at the pod {name}: is there one named {scheduler}?")
+            }
+        };
+        cause(Reason::Unschedulable, message)
     }
 }
 
@@ -146,21 +145,36 @@ fn is_unbegun(pod: &Pod) -> bool {
     of(&status.container_statuses) && !is_begun && !init_runs
 }
 
+fn reason(event: &Event) -> &str {
+    event.reason.as_deref().unwrap_or_default()
+}
+
+/// Other events may warn of what stands in no pod's way.
+fn of_reason(reason: &str) -> Option<Reason> {
+    match reason {
+        "FailedMount" | "FailedAttachVolume" | "FailedMapVolume" => Some(Reason::VolumeFailed),
+        "FailedResourceClaimCreation" => Some(Reason::Unschedulable),
+        "FailedCreatePodSandBox"
+        | "NetworkNotReady"
+        | "FailedPrepareDynamicResources"
+        | "FailedPostStartHook" => Some(Reason::ContainerFailed),
+        _ => None,
+    }
+}
+
 fn of_event(event: &Event) -> Option<Cause> {
-    let reason = event.reason.as_deref().unwrap_or_default();
     let note = event.note.as_deref().unwrap_or_default().trim().trim_end_matches('.');
-    let (of, hint) = match reason {
-        _ if OF_VOLUMES.contains(&reason) && names_secret(note) => {
+    let (of, hint) = match of_reason(reason(event))? {
+        Reason::VolumeFailed if names_secret(note) => {
             (Reason::SecretMissing, "; see spec.volumes and spec.podTemplatePatch")
         }
-        _ if OF_VOLUMES.contains(&reason) => {
+        Reason::VolumeFailed => {
             (Reason::VolumeFailed, "; see spec.cache, spec.volumes and spec.podTemplatePatch")
         }
-        _ if OF_CLAIMS.contains(&reason) => (Reason::Unschedulable, "; see spec.podTemplatePatch"),
-        _ if OF_CONTAINERS.contains(&reason) => (Reason::ContainerFailed, ""),
-        _ => return None,
+        Reason::Unschedulable => (Reason::Unschedulable, "; see spec.podTemplatePatch"),
+        other => (other, ""),
     };
-    Some(Cause { reason: of, message: format!("{reason}: {note}{hint}") })
+    cause(of, format!("{}: {note}{hint}", reason(event)))
 }
 
 #[cfg(test)]
