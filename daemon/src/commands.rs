@@ -10,6 +10,7 @@ mod serve;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use clap::ArgMatches;
 use ostro_config::{Command, Document, Loaded};
@@ -27,6 +28,7 @@ use crate::translate::{Plan, plan};
 
 /// Larger files are not configurations.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+const DRAIN_SECONDS_MAX: u64 = 86_400;
 
 pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let environment = Environment::read();
@@ -103,7 +105,11 @@ fn with_flags(mut document: Document, matches: &ArgMatches) -> Result<Document, 
 fn supported(loaded: &Loaded, environment: &Environment) -> Result<Plan, Failure> {
     loaded.unsupported()?;
     let isa = environment.instruction_set.as_deref().map(instruction_set).transpose()?;
-    Ok(plan(loaded.clone(), isa))
+    let mut plan = plan(loaded.clone(), isa);
+    if let Some(seconds) = &environment.drain_seconds {
+        plan.server.grace = drain_time(seconds)?;
+    }
+    Ok(plan)
 }
 
 fn instruction_set(name: &str) -> Result<Isa, Failure> {
@@ -111,6 +117,15 @@ fn instruction_set(name: &str) -> Result<Isa, Failure> {
         let names: Vec<&str> = Isa::supported().into_iter().map(Isa::name).collect();
         Failure::Usage(format!("OSTRO_CPU = {name:?}: {error}; here it can be {}", names.join(", ")))
     })
+}
+
+fn drain_time(seconds: &str) -> Result<Duration, Failure> {
+    let seconds = seconds.parse().ok().filter(|seconds| *seconds <= DRAIN_SECONDS_MAX).ok_or_else(|| {
+        Failure::Usage(format!(
+            "OSTRO_DRAIN_SECONDS = {seconds:?}: must be whole seconds from 0 to {DRAIN_SECONDS_MAX}"
+        ))
+    })?;
+    Ok(Duration::from_secs(seconds))
 }
 
 fn start_logging(plan: &Plan, matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {

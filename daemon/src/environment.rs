@@ -7,6 +7,8 @@ use std::path::PathBuf;
 pub(crate) struct Environment {
     /// `OSTRO_CPU`: instruction set to use in place of the best one (`portable`, `avx2`, `avx512`, `amx`, `neon`).
     pub(crate) instruction_set: Option<String>,
+    /// `OSTRO_DRAIN_SECONDS`: how long running answers may go on after SIGTERM.
+    pub(crate) drain_seconds: Option<String>,
     /// `HF_HOME`, else `huggingface` in the user's cache folder, else in the one for temporary files.
     pub(crate) hf_home: PathBuf,
     /// `HF_HUB_CACHE`: where downloaded models are kept, else `hub` in `hf_home`.
@@ -49,6 +51,7 @@ impl Environment {
         let cache = under_home("XDG_CACHE_HOME", ".cache").unwrap_or_else(std::env::temp_dir);
         Environment {
             instruction_set: text("OSTRO_CPU"),
+            drain_seconds: text("OSTRO_DRAIN_SECONDS"),
             hf_home: path("HF_HOME").unwrap_or_else(|| cache.join("huggingface")),
             hf_cache: path("HF_HUB_CACHE"),
             hf_endpoint: text("HF_ENDPOINT"),
@@ -82,10 +85,14 @@ fn is_true(value: &str) -> bool {
 
 /// Every variable that is read by name, for the reference page.
 #[cfg(test)]
-pub(crate) const VARIABLES: [(&str, &str); 11] = [
+pub(crate) const VARIABLES: [(&str, &str); 12] = [
     (
         "OSTRO_CPU",
         "instruction set to use in place of the best one: `portable`, `avx2`, `avx512`, `amx`, `neon`",
+    ),
+    (
+        "OSTRO_DRAIN_SECONDS",
+        "how long running answers may go on after SIGTERM or SIGINT: 0 to 86400, by default 25",
     ),
     (
         "HF_HOME",

@@ -16,7 +16,8 @@ mod tests {
 <!-- Written by `cargo test -p ostro cli_page` from daemon/src/args; do not edit. -->
 
 Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 130 stopped by Ctrl-C. SIGTERM and
-SIGINT end a server after running answers had their grace period of 25 s, with 0; SIGINT after either ends it at once.
+SIGINT end a server, with 0, after running answers had 25 s to end (`OSTRO_DRAIN_SECONDS`); SIGINT after either ends it at
+once.
 
 `ostro run` on a terminal: Ctrl-C stops an answer, Ctrl-D ends. With `--input`, or with lines from a pipe or file, Ctrl-C
 ends the program. Answers go to standard output, all else to standard error; a reader that leaves (`| head`) ends the

@@ -58,6 +58,18 @@ fn unknown_instruction_sets_are_refused() {
 }
 
 #[test]
+fn a_drain_time_that_is_none_is_refused() {
+    let home = Home::new();
+    for wrong in ["-1", "25s", "86401"] {
+        let output = home.command(&["serve", "-m", "m"]).env("OSTRO_DRAIN_SECONDS", wrong).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        let expected = format!("OSTRO_DRAIN_SECONDS = \"{wrong}\": must be whole seconds from 0 to 86400");
+        assert!(errors.contains(&expected), "{errors}");
+    }
+}
+
+#[test]
 fn files_are_checked_by_line_and_key() {
     let home = Home::new();
     let file = "[server]\nport = \"x\"\nhots = 1\n[[models]]\nmodel_id = \"m\"\n";

@@ -28,15 +28,7 @@ fn second_ctrl_c_ends_the_server_at_once() {
     let home = Home::new();
     let model = home.tiny_model();
     let mut server = Running::start(&home, &["serve", "-m", text(&model)]);
-    // What is left of a body is waited for, for a moment, once the server reads it, as it says by a 100.
-    let mut half = TcpStream::connect(&server.address).unwrap();
-    let head =
-        "POST /v1/completions HTTP/1.1\r\nhost: ostro\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n";
-    half.write_all(head.as_bytes()).unwrap();
-    let mut answer = String::new();
-    BufReader::new(&half).read_line(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 100"), "{answer}");
-    half.write_all(b"{").unwrap();
+    let _half = half_a_request(&server);
     server.signal("INT");
     let mut line = String::new();
     while !line.contains("shutting down") {
@@ -46,6 +38,35 @@ fn second_ctrl_c_ends_the_server_at_once() {
     server.signal("INT");
     let (code, log) = server.end();
     assert_eq!(code, Some(130), "{log}");
+}
+
+#[test]
+fn what_runs_gets_the_time_that_the_environment_says() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let mut command = home.command(&["serve", "-m", text(&model)]);
+    command.env("OSTRO_DRAIN_SECONDS", "1");
+    let server = Running::of(command);
+    let _half = half_a_request(&server);
+    server.signal("TERM");
+    let began = Instant::now();
+    let (code, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("the grace period is over") && log.contains("grace_s=1"), "{log}");
+    assert!(began.elapsed() < Duration::from_secs(20), "{log}");
+}
+
+/// What is left of its body is waited for once the server reads it, as it says by a 100.
+fn half_a_request(server: &Running) -> TcpStream {
+    let mut half = TcpStream::connect(&server.address).unwrap();
+    let head =
+        "POST /v1/completions HTTP/1.1\r\nhost: ostro\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n";
+    half.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    BufReader::new(&half).read_line(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 100"), "{answer}");
+    half.write_all(b"{").unwrap();
+    half
 }
 
 #[test]

@@ -20,6 +20,10 @@ const USER: i64 = 65532;
 /// Between the Service's forgetting the pod and the daemon's stop: no new request is lost.
 const FORGET_SECONDS: i64 = 5;
 const DRAIN_SECONDS: i64 = 60;
+/// What the daemon takes at most to end after its answers had their time: it cancels them, and writes its log.
+const END_SECONDS: i64 = 10;
+/// Tells the daemon its time.
+const DRAIN_VARIABLE: &str = "OSTRO_DRAIN_SECONDS";
 
 /// What is not the object's own.
 pub(super) struct PodInput<'a> {
@@ -35,7 +39,6 @@ pub(super) fn build(
     input: &PodInput<'_>,
 ) -> Result<PodTemplateSpec, Problems> {
     let (volumes, mounts) = volumes::build(names, spec);
-    let drain = spec.rollout.as_ref().and_then(|rollout| rollout.drain_seconds).unwrap_or(DRAIN_SECONDS);
     let mut container = container(spec, daemon, input.defaults);
     container.volume_mounts = Some(mounts);
     let annotations = [(CONFIG_HASH.to_owned(), input.config_hash.to_owned())];
@@ -54,7 +57,7 @@ pub(super) fn build(
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             security_context: Some(pod_security()),
-            termination_grace_period_seconds: Some(drain + FORGET_SECONDS),
+            termination_grace_period_seconds: Some(FORGET_SECONDS + drain_seconds(spec) + END_SECONDS),
             image_pull_secrets: some_list(&spec.image_pull_secrets),
             node_selector: (!spec.node_selector.is_empty()).then(|| spec.node_selector.clone()),
             tolerations: some_list(&spec.tolerations),
@@ -66,6 +69,10 @@ pub(super) fn build(
         }),
     };
     patch::apply(names, spec, template)
+}
+
+fn drain_seconds(spec: &InferenceDeploymentSpec) -> i64 {
+    spec.rollout.as_ref().and_then(|rollout| rollout.drain_seconds).unwrap_or(DRAIN_SECONDS)
 }
 
 fn container(spec: &InferenceDeploymentSpec, daemon: &Loaded, defaults: &Defaults) -> Container {
@@ -108,7 +115,9 @@ fn environment(spec: &InferenceDeploymentSpec) -> Vec<EnvVar> {
         value: Some(value.to_owned()),
         ..EnvVar::default()
     };
-    let mut variables = vec![plain("HF_HOME", CACHE_DIR), plain("HOME", "/tmp")];
+    let drain = drain_seconds(spec).to_string();
+    let mut variables =
+        vec![plain("HF_HOME", CACHE_DIR), plain("HOME", "/tmp"), plain(DRAIN_VARIABLE, &drain)];
     variables.extend(spec.hugging_face_token.as_ref().map(|token| EnvVar {
         name: "HF_TOKEN".to_owned(),
         value_from: Some(EnvVarSource {

@@ -143,6 +143,21 @@ fn every_cache_is_mounted_where_the_daemon_looks() {
     assert_eq!(*home, json!({ "name": "HF_HOME", "value": "/var/cache/ostro" }));
 }
 
+/// The daemon is told its time, and nobody kills it before: not while the Service forgets it, nor at its end.
+#[test]
+fn a_pod_has_the_time_to_drain_that_its_daemon_is_told() {
+    for (fields, drain, grace) in
+        [(json!({}), "60", 75), (json!({ "rollout": { "drainSeconds": 3600 } }), "3600", 3615)]
+    {
+        let pod = &pod(fields)["spec"];
+        let container = &pod["containers"][0];
+        let told = json!({ "name": "OSTRO_DRAIN_SECONDS", "value": drain });
+        assert!(container["env"].as_array().unwrap().contains(&told), "{container}");
+        assert_eq!(container["lifecycle"]["preStop"]["sleep"]["seconds"], 5);
+        assert_eq!(pod["terminationGracePeriodSeconds"], grace);
+    }
+}
+
 #[test]
 fn each_replica_may_have_a_cache_of_its_own() {
     let volume = json!({ "size": "5Gi", "storageClassName": "fast", "perReplica": true });
@@ -168,7 +183,6 @@ fn each_replica_may_have_a_cache_of_its_own() {
     let pod = &spec["template"]["spec"];
     let has = |list: &Value| list.as_array().unwrap().iter().any(|item| item["name"] == "cache");
     assert!(!has(&pod["volumes"]) && has(&pod["containers"][0]["volumeMounts"]), "{pod}");
-    assert_eq!(pod["terminationGracePeriodSeconds"], 12);
     let mut shared = fields;
     shared["cache"]["volume"]["perReplica"] = false.into();
     let deployment = of_kind(&built(with(shared)), "Deployment").unwrap();
