@@ -1,7 +1,7 @@
-//! One operator works at a time: the holder of a Lease. What to do is decided by `Election`, which knows no API and no
-//! clock; a holder that cannot renew in time ends its process.
+//! One operator works at a time: the holder of a Lease. What to do is decided by `Election` and `Term`, which know no API
+//! and no clock; a holder that cannot renew in time ends its process.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -9,12 +9,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, PostParams};
 use kube::core::ObjectMeta;
+use tokio::time::{Instant, sleep, timeout};
 
 const NAME: &str = "ostro-operator";
 /// A holder that was not heard of for this long has lost the lease.
 const DURATION: Duration = Duration::from_secs(15);
-/// A holder gives up when it could not renew for this long.
+/// A holder gives up when it could not renew for this long: well before another may take the lease.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// A hanging connection must leave time for another attempt.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(4);
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Who holds the lease, as this process has seen it.
@@ -68,6 +71,19 @@ impl Election {
     }
 }
 
+/// How long a holder may go on, by the last request that renewed its lease.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    /// When that was sent: when it was written is not known, but not before.
+    asked: Instant,
+}
+
+impl Term {
+    fn left(self, now: Instant) -> Duration {
+        RENEW_DEADLINE.saturating_sub(now.duration_since(self.asked))
+    }
+}
+
 /// The lease, reached through the API.
 pub(crate) struct Leader {
     api: Api<Lease>,
@@ -82,29 +98,34 @@ impl Leader {
     /// Returns once this process leads.
     pub(crate) async fn acquire(&mut self) {
         loop {
-            match self.attempt().await {
-                Ok(true) => return tracing::info!("leading"),
-                Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "cannot reach the lease"),
+            match timeout(ATTEMPT_LIMIT, self.attempt()).await {
+                // Written not long ago: `hold` renews it at once.
+                Ok(Ok(true)) => return tracing::info!("leading"),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "cannot take the lease"),
+                Err(_) => tracing::warn!("the lease is not answered for"),
             }
-            tokio::time::sleep(RETRY).await;
+            sleep(RETRY).await;
         }
     }
 
     /// Renews; returns when the lease is lost, or could not be renewed for too long.
     pub(crate) async fn hold(&mut self) {
-        let mut renewed = Instant::now();
+        // An attempt of `acquire` may have begun that much sooner.
+        let mut term = Term { asked: Instant::now() - ATTEMPT_LIMIT };
         loop {
-            tokio::time::sleep(RETRY).await;
-            match tokio::time::timeout(RENEW_DEADLINE, self.attempt()).await {
-                Ok(Ok(true)) => renewed = Instant::now(),
+            let asked = Instant::now();
+            let left = term.left(asked);
+            if left.is_zero() {
+                return tracing::error!("the lease could not be renewed in time");
+            }
+            match timeout(left.min(ATTEMPT_LIMIT), self.attempt()).await {
+                Ok(Ok(true)) => term = Term { asked },
                 Ok(Ok(false)) => return tracing::error!("another operator took the lease"),
                 Ok(Err(error)) => tracing::warn!(%error, "cannot renew the lease"),
                 Err(_) => tracing::warn!("renewing the lease takes too long"),
             }
-            if renewed.elapsed() >= RENEW_DEADLINE {
-                return tracing::error!("the lease could not be renewed in time");
-            }
+            sleep(RETRY.min(term.left(Instant::now()))).await;
         }
     }
 
@@ -137,16 +158,16 @@ impl Leader {
                 self.api.create(&PostParams::default(), &Lease { metadata, spec: Some(*spec) }).await
             }
         };
-        match written {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
-            Err(error) => Err(error),
-        }
+        // Somebody wrote first: another, or an attempt of this process that was given up. The next one reads who.
+        written?;
+        Ok(true)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{Request, Response};
+
     use super::*;
 
     struct World {
@@ -192,6 +213,54 @@ mod tests {
         // Let go: at once.
         world.lease.as_mut().unwrap().holder_identity = None;
         assert!(world.act(&mut a));
+    }
+
+    /// What the API does with the lease from a second on, until the next.
+    #[derive(Clone, Copy)]
+    enum Api {
+        Writes,
+        Fails,
+        Hangs,
+        /// It has another holder.
+        IsAnothers,
+    }
+
+    /// Seconds for which a holder of the lease goes on.
+    async fn held(script: &'static [(u64, Api)]) -> u64 {
+        let start = Instant::now();
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| async move {
+            let second = start.elapsed().as_secs();
+            let (_, now) = script.iter().rev().find(|(from, _)| *from <= second).unwrap();
+            let holder = if matches!(now, Api::IsAnothers) { "b" } else { "a" };
+            let lease = serde_json::json!({
+                "metadata": { "name": NAME, "resourceVersion": "1" },
+                "spec": { "holderIdentity": holder, "leaseDurationSeconds": 15 },
+            });
+            let (status, body) = match now {
+                Api::Hangs => std::future::pending().await,
+                Api::Fails => (500, String::new()),
+                _ if request.method() == "GET" => (200, lease.to_string()),
+                Api::Writes => (200, lease.to_string()),
+                Api::IsAnothers => (409, String::new()),
+            };
+            let response = Response::builder().status(status).body(axum::body::Body::from(body));
+            Ok::<_, kube::Error>(response.unwrap())
+        });
+        Leader::new(Client::new(service, "n"), "n", "a".to_owned()).hold().await;
+        start.elapsed().as_secs()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_holder_ends_before_another_may_take_its_lease() {
+        use self::Api::{Fails, Hangs, IsAnothers, Writes};
+        // Renewed at second 8 last.
+        assert_eq!(held(&[(0, Writes), (9, Fails)]).await, 18);
+        assert_eq!(held(&[(0, Writes), (9, Hangs)]).await, 18);
+        // Failures first, so that an attempt hangs while the time runs out.
+        assert_eq!(held(&[(0, Writes), (9, Fails), (15, Hangs)]).await, 18);
+        // An attempt that hangs leaves time for one that does not.
+        assert_eq!(held(&[(0, Writes), (9, Hangs), (15, Writes), (25, Fails)]).await, 34);
+        assert_eq!(held(&[(0, Writes), (9, IsAnothers)]).await, 10);
     }
 
     #[test]
