@@ -137,6 +137,8 @@ pub enum Reason {
     HfGatedModel,
     HubUnreachable,
     ModelNotFound,
+    /// A model of several could not be loaded, for a reason of another kind.
+    ModelFailed,
     HostOutOfMemory,
     StartupBudgetExceeded,
     CrashLoop,
@@ -182,6 +184,7 @@ impl Reason {
             Reason::HfGatedModel => "HFGatedModel",
             Reason::HubUnreachable => "HubUnreachable",
             Reason::ModelNotFound => "ModelNotFound",
+            Reason::ModelFailed => "ModelFailed",
             Reason::HostOutOfMemory => "HostOutOfMemory",
             Reason::StartupBudgetExceeded => "StartupBudgetExceeded",
             Reason::CrashLoop => "CrashLoop",
@@ -200,9 +203,12 @@ impl Reason {
         }
     }
 
-    /// Nothing but a change by a person helps.
+    /// Nothing but a change by a person helps: of the object, of its token, or of what the hub has.
     pub fn is_stalling(self) -> bool {
-        matches!(self, Reason::InvalidConfig)
+        matches!(
+            self,
+            Reason::InvalidConfig | Reason::HfUnauthorized | Reason::HfGatedModel | Reason::ModelNotFound
+        )
     }
 }
 

@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 use apply::{Applied, ApplyError};
 use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render};
 use children::Children;
-use classify::Cause;
+use classify::{Cause, failed_model, or_of_model};
 use daemons::{Daemons, PodModels};
 use hold::Held;
 use live::Live;
@@ -113,6 +113,9 @@ pub(crate) async fn reconcile(
     let ids = model_ids(owner, &outcome.held);
     let look = context.daemons.look(&owner.uid().unwrap_or_default(), &ids, &live.pods).await;
     again = look.again.map_or(again, |due| again.min(due));
+    if outcome.workload.is_some() {
+        outcome.cause = or_of_model(outcome.cause, failed_model(&look.pods));
+    }
     let status = observe(owner, context, outcome, (&live, &look.pods));
     // What is refused in other words every time, as by a webhook that counts, would be news for ever.
     let is_early = failed.is_some() && context.backoff.is_early(&owner.uid().unwrap_or_default());

@@ -1,6 +1,7 @@
 //! Why pods do not get ready: one cause with a stable reason and a hint, from what Kubernetes says of them. Pure.
 
 mod containers;
+mod models;
 mod nodes;
 mod scheduling;
 mod stuck;
@@ -14,6 +15,7 @@ use ostro_crds::Reason;
 use super::build::CACHE_VOLUME;
 
 pub(crate) use containers::is_sidecar;
+pub(crate) use models::{failed_model, or_of_model};
 pub(crate) use nodes::failed_at;
 pub(crate) use stuck::Stuck;
 

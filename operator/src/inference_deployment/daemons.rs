@@ -37,7 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// For one pod, after `SILENT_MAX` in a row were silent: the network is likely closed to the operator.
 const PATIENCE_IN_SILENCE: Duration = Duration::from_millis(100);
 const SILENT_MAX: u32 = 16;
-/// Until a pod that is not ready is asked again; doubles with each silence in a row.
+/// Until a pod that is not ready is asked again; doubles with each silence in a row but the first: a new container does
+/// not listen yet.
 const AGAIN: Duration = Duration::from_secs(10);
 /// An object whose pods were not asked for so long is gone.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
@@ -217,7 +218,7 @@ impl Known {
     fn due(&self) -> Instant {
         let wait = match self.pod.is_ready {
             true => RESYNC,
-            false => AGAIN.saturating_mul(1 << self.silences.min(10)).min(RESYNC),
+            false => AGAIN.saturating_mul(1 << self.silences.saturating_sub(1).min(10)).min(RESYNC),
         };
         self.asked + wait
     }

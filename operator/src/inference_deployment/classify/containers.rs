@@ -166,7 +166,7 @@ fn is_over_budget(
 }
 
 /// The daemon's own words; its tests hold them.
-fn reason_of(error: &str) -> (Reason, &'static str) {
+pub(super) fn reason_of(error: &str) -> (Reason, &'static str) {
     let says = |words: &[&str]| words.iter().any(|words| error.contains(words));
     if says(&["is gated"]) {
         (Reason::HfGatedModel, "; is spec.huggingFaceToken of an account that accepted them?")

@@ -167,7 +167,7 @@ async fn silence_leaves_the_last_word_and_makes_questions_rare() {
         assert_eq!(state(&look), Some(ModelState::Loading));
         waits.push(look.again.unwrap().as_secs());
     }
-    assert_eq!(waits, [20, 40, 80, 160, 320, 600, 600, 600, 600]);
+    assert_eq!(waits, [10, 20, 40, 80, 160, 320, 600, 600, 600]);
     // Another container has not said anything.
     assert_eq!(state(&look(&daemons, &[pod("p", false, "2")]).await), None);
     script.say(Says::Loading);

@@ -3,7 +3,7 @@
 
 use ostro_crds::{ModelState, ModelStatus};
 
-use super::super::daemons::{PodModels, Told};
+use super::super::daemons::PodModels;
 
 pub(super) fn statuses(ids: &[String], pods: &[PodModels]) -> Vec<ModelStatus> {
     ids.iter().map(|id| status(id, pods)).collect()
@@ -15,16 +15,11 @@ pub(super) fn ready(ids: &[String], pods: &[PodModels]) -> usize {
     ids.iter().filter(|id| serves(id)).count()
 }
 
-/// What the first pod that is not ready waits for: a model that failed, else one that loads.
+/// What the first pod that is not ready waits for.
 pub(super) fn news(ids: &[String], pods: &[PodModels]) -> Option<String> {
     let pod = pods.iter().find(|pod| !pod.is_ready && pod.told.is_some())?;
     let told = pod.told.as_deref()?;
-    let first = |state| told.iter().find(|told| told.state == Some(state));
-    let message = |told: &Told| told.message.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
-    if let Some(failed) = first(ModelState::Failed) {
-        return Some(format!("{} did not load{}", failed.id, message(failed)));
-    }
-    let loads = first(ModelState::Loading)?;
+    let loads = told.iter().find(|told| told.state == Some(ModelState::Loading))?;
     let loaded = ids.iter().filter(|id| is_loaded(pod, id)).count();
     Some(format!("loading {}: {loaded} of {} models", loads.id, ids.len()))
 }
@@ -58,6 +53,7 @@ fn says(pod: &PodModels, id: &str) -> Option<(ModelState, Option<String>)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::daemons::Told;
     use super::*;
 
     const IDS: [&str; 2] = ["a/b", "c"];
@@ -95,15 +91,19 @@ mod tests {
     #[test]
     fn the_worst_that_a_pod_says_is_told_and_loaded_ones_are_counted() {
         let (ready, starts) = (|says| pod(true, says), |says| pod(false, says));
-        let failed = "c did not load: no such file";
         let cases: &[(&[PodModels], [&str; 2], usize, &str)] = &[
             (&[], ["0 -", "0 -"], 0, ""),
             (&[starts("ll")], ["0 Loading download", "0 Loading download"], 0, "loading a/b: 0 of 2 models"),
             (&[starts("Ll")], ["1 Loaded", "0 Loading download"], 0, "loading c: 1 of 2 models"),
             (&[starts("LL")], ["1 Loaded", "1 Loaded"], 0, ""),
             (&[ready("LL")], ["1 Loaded", "1 Loaded"], 2, ""),
-            (&[starts("LF")], ["1 Loaded", "0 Failed no such file"], 0, failed),
-            (&[starts("lF"), ready("LL")], ["1 Loading download", "1 Failed no such file"], 2, failed),
+            (&[starts("LF")], ["1 Loaded", "0 Failed no such file"], 0, ""),
+            (
+                &[starts("lF"), ready("LL")],
+                ["1 Loading download", "1 Failed no such file"],
+                2,
+                "loading a/b: 0 of 2 models",
+            ),
             // A rollout: the old pods do not have the second model.
             (&[ready("L"), starts("Ll")], ["2 Loaded", "0 Loading download"], 1, "loading c: 1 of 2 models"),
             // It could not be asked.

@@ -74,6 +74,9 @@ fn cases() -> Vec<Case> {
         case("a volume that is not mounted", degraded(Reason::VolumeFailed), waits),
         case("no kubelet yet", degraded(Reason::NodeSilent), waits),
         case("an evicted pod", degraded(Reason::PodFailed), waits),
+        case("no such model", degraded(Reason::ModelNotFound), ["Degraded", "Failed", "Failed"]),
+        case("a wrong token", degraded(Reason::HfUnauthorized), ["Degraded", "Failed", "Failed"]),
+        case("a model that fails beside others", degraded(Reason::ModelFailed), fails),
         case("a bad spec", object(2, None, Some(Reason::InvalidConfig)), ["Degraded", "Failed", "Failed"]),
         case(
             "a bad spec over ready pods",

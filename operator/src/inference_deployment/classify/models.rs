@@ -1,0 +1,82 @@
+//! What daemons say of models that they could not load.
+
+use ostro_crds::{ModelState, Reason};
+
+use super::containers::reason_of;
+use super::{Cause, cause};
+use crate::inference_deployment::daemons::PodModels;
+
+/// Of the first pod that is not ready because a model of several failed: its daemon serves the others, and does not end.
+pub(crate) fn failed_model(pods: &[PodModels]) -> Option<Cause> {
+    let told = pods.iter().filter(|pod| !pod.is_ready).flat_map(|pod| pod.told.iter().flatten());
+    let failed = told.into_iter().find(|told| told.state == Some(ModelState::Failed))?;
+    let words = failed.message.as_deref().unwrap_or("it does not say why");
+    let (reason, hint) = match reason_of(words) {
+        (Reason::CrashLoop, _) => (Reason::ModelFailed, ""),
+        known => known,
+    };
+    cause(reason, format!("{} did not load: {words}{hint}", failed.id))
+}
+
+/// The cause of Kubernetes, unless it follows from a model's: a daemon that waits to be ready is ended at last.
+pub(crate) fn or_of_model(cause: Option<Cause>, model: Option<Cause>) -> Option<Cause> {
+    match cause {
+        None => model,
+        Some(Cause { reason: Reason::StartupBudgetExceeded, .. }) => model.or(cause),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::inference_deployment::daemons::Told;
+
+    fn pod(is_ready: bool, state: ModelState, message: Option<&str>) -> PodModels {
+        let loaded = Told { id: "a".to_owned(), state: Some(ModelState::Loaded), message: None };
+        let other = Told { id: "b/c".to_owned(), state: Some(state), message: message.map(str::to_owned) };
+        PodModels { is_ready, told: Some(vec![loaded, other]) }
+    }
+
+    #[test]
+    fn a_model_that_failed_beside_others_is_the_cause() {
+        use ModelState::{Failed, Loading};
+        let silent = PodModels { is_ready: false, told: None };
+        let gone = "the hub has no model b/c";
+        let cases: &[(&[PodModels], Option<(Reason, &str)>)] = &[
+            (&[], None),
+            (&[silent.clone(), pod(false, Loading, None)], None),
+            // Its readiness is the kubelet's to see.
+            (&[pod(true, Failed, Some(gone))], None),
+            (
+                &[silent, pod(false, Failed, Some(gone))],
+                Some((Reason::ModelNotFound, "b/c did not load: the hub has no model b/c; see spec.models")),
+            ),
+            (
+                &[pod(false, Failed, Some("is broken"))],
+                Some((Reason::ModelFailed, "b/c did not load: is broken")),
+            ),
+            (
+                &[pod(false, Failed, None)],
+                Some((Reason::ModelFailed, "b/c did not load: it does not say why")),
+            ),
+        ];
+        for (pods, expected) in cases {
+            let told = failed_model(pods);
+            let told = told.as_ref().map(|cause| (cause.reason, cause.message.as_str()));
+            assert_eq!(told, *expected, "{pods:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_failed_explains_a_budget_that_ran_out_and_nothing_else() {
+        let of = |reason| cause(reason, "");
+        let model = || of(Reason::ModelNotFound);
+        assert_eq!(or_of_model(None, model()), model());
+        assert_eq!(or_of_model(of(Reason::StartupBudgetExceeded), model()), model());
+        for kept in [Reason::StartupBudgetExceeded, Reason::Unschedulable] {
+            assert_eq!(or_of_model(of(kept), None), of(kept));
+        }
+        assert_eq!(or_of_model(of(Reason::Unschedulable), model()), of(Reason::Unschedulable));
+    }
+}
