@@ -33,6 +33,10 @@ const NO_NUL: &str = r"^[^\x00]*$";
 const ABSOLUTE: &str = "^/";
 /// As the daemon has it.
 const HOST: &str = "^[-A-Za-z0-9._:%]+$";
+const EFFECTS: [&str; 4] = ["", "NoSchedule", "PreferNoSchedule", "NoExecute"];
+/// The last two of Kubernetes 1.35 and later.
+const TOLERATES: [&str; 5] = ["", "Equal", "Exists", "Lt", "Gt"];
+const LENGTH_MAX: u64 = 64;
 /// Terminals act on control characters, wherever the text is shown.
 const PRINTABLE: &str = r"^[^\x00-\x1f\x7f-\x9f]*$";
 
@@ -71,6 +75,31 @@ pub(crate) fn tighten(schema: &mut Value) {
         for (keyword, value) in keywords.as_object().into_iter().flatten() {
             field[keyword] = value.clone();
         }
+    }
+    // Of the dynamic resource allocation; who wants it gives the pod's claims and the container's by the patch.
+    let resources = &mut spec["properties"]["resources"]["properties"];
+    resources.as_object_mut().expect("resources have fields").remove("claims");
+    bound(schema);
+}
+
+/// Lists and maps without a bound of their own.
+fn bound(schema: &mut Value) {
+    let keyword = match &schema["type"] {
+        kind if kind == "array" => Some("maxItems"),
+        kind if kind == "object" && schema["additionalProperties"].is_object() => Some("maxProperties"),
+        _ => None,
+    };
+    if let Some(bound) = keyword.filter(|keyword| schema[keyword].is_null()) {
+        schema[bound] = LENGTH_MAX.into();
+    }
+    let Some(fields) = schema.as_object_mut() else { return };
+    for name in ["items", "additionalProperties"] {
+        if let Some(inner) = fields.get_mut(name).filter(|inner| inner.is_object()) {
+            bound(inner);
+        }
+    }
+    if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(bound);
     }
 }
 
@@ -168,6 +197,8 @@ fn bounds() -> Vec<(&'static str, Value)> {
         ("env.[].valueFrom.secretKeyRef.name", name.clone()),
         ("env.[].valueFrom.configMapKeyRef.name", name),
         ("server.host", json!({ "pattern": HOST, "maxLength": 253 })),
+        ("tolerations.[].operator", json!({ "enum": TOLERATES })),
+        ("tolerations.[].effect", json!({ "enum": EFFECTS })),
         ("topologySpreadConstraints.[].topologyKey", json!({ "minLength": 1, "maxLength": 317 })),
         ("topologySpreadConstraints.[].maxSkew", json!({ "minimum": 1 })),
         ("topologySpreadConstraints.[].minDomains", json!({ "minimum": 1 })),

@@ -222,7 +222,7 @@ mod tests {
         check(
             named(),
             json!({ "resources": { "limit": {} } }),
-            &["spec.resources.limit is not a known field; known here are claims, limits, requests"],
+            &["spec.resources.limit is not a known field; known here are requests, limits"],
         );
         check(
             named(),

@@ -12,8 +12,9 @@ pub(crate) fn check(cluster: &Cluster) {
 }
 
 fn check_cases(cluster: &Cluster) {
-    let cases: Vec<Value> = serde_json::from_str(include_str!("../../../crds/tests/rules.json")).unwrap();
-    for case in cases {
+    let tables =
+        [include_str!("../../../crds/tests/rules.json"), include_str!("../../../crds/tests/partners.json")];
+    for case in tables.map(|table| serde_json::from_str::<Vec<Value>>(table).unwrap()).concat() {
         let spec = &case["spec"];
         let output =
             cluster.kubectl_input(&["apply", "--dry-run=server", "-f", "-"], &manifest("rules", spec));
