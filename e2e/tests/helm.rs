@@ -17,7 +17,7 @@ struct Case {
 const CLUSTER_WIDE: [&str; 7] =
     ["ClusterRole", "ClusterRoleBinding", "Deployment", "Role", "RoleBinding", "Service", "ServiceAccount"];
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case { values: &[], kinds: &CLUSTER_WIDE },
     Case { values: &["replicas=0", "priorityClassName=high", "logFilter=debug"], kinds: &CLUSTER_WIDE },
     Case {
@@ -61,6 +61,19 @@ const CASES: [Case; 6] = [
             "Service",
             "ServiceAccount",
             "ServiceMonitor",
+        ],
+    },
+    Case {
+        values: &["prometheusRule.enabled=true", "prometheusRule.labels.release=prometheus"],
+        kinds: &[
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "Deployment",
+            "PrometheusRule",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount",
         ],
     },
 ];
@@ -164,7 +177,7 @@ fn values_reach_the_objects() {
     let Some(helm) = Helm::find() else { return };
     let digest = format!("image.digest={DIGEST}");
     let daemon = format!("daemonImage.digest={DIGEST}");
-    let cases: [(&[&str], &str, &str, Value); 12] = [
+    let cases: [(&[&str], &str, &str, Value); 15] = [
         (
             &[],
             "Deployment",
@@ -196,6 +209,24 @@ fn values_reach_the_objects() {
             json!(image("ostro", "@", DIGEST)),
         ),
         (&["replicas=3"], "Deployment", "/spec/replicas", json!(3)),
+        (
+            &["replicas=2"],
+            "Deployment",
+            "/spec/template/spec/topologySpreadConstraints/0/labelSelector/matchLabels/app.kubernetes.io~1instance",
+            json!(RELEASE),
+        ),
+        (
+            &["prometheusRule.enabled=true", "prometheusRule.labels.release=p"],
+            "PrometheusRule",
+            "/metadata/labels/release",
+            json!("p"),
+        ),
+        (
+            &["prometheusRule.enabled=true"],
+            "PrometheusRule",
+            "/spec/groups/0/rules/0/alert",
+            json!("OstroOperatorNotLeading"),
+        ),
         (&["replicas=2"], "PodDisruptionBudget", "/spec/maxUnavailable", json!(1)),
         (
             &["image.pullSecrets[0].name=s"],
@@ -260,7 +291,8 @@ fn names_that_helm_takes_are_the_clusters() {
         ("ostro-operator.v1", "ostro-operator-v1"),
         ("7", "r7-ostro-operator"),
     ] {
-        let set = "replicas=2,networkPolicy.enabled=true,serviceMonitor.enabled=true";
+        let set =
+            "replicas=2,networkPolicy.enabled=true,serviceMonitor.enabled=true,prometheusRule.enabled=true";
         let text = helm.run(&["template", release, "ostro-operator", "--namespace", "12", "--set", set]);
         for object in documents(&text) {
             let metadata = &object["metadata"];
@@ -326,6 +358,7 @@ fn bad_values_are_refused_by_name() {
         ("networkPolicy.apiServerPorts={0}", "/networkPolicy/apiServerPorts/0"),
         ("serviceMonitor.interval=often", "/serviceMonitor/interval"),
         ("serviceMonitor.enable=true", "enable"),
+        ("prometheusRule.labels.a=1", "/prometheusRule/labels/a"),
     ];
     for (value, field) in cases {
         let error = helm.error(&template(&[value]));

@@ -18,8 +18,8 @@ use tempfile::NamedTempFile;
 /// Of all that this Prometheus is to scrape; it selects monitors by the label.
 const JOBS: [&str; 3] =
     ["serviceMonitor/shop/m/0", "podMonitor/shop/n/0", "serviceMonitor/ostro/ostro-operator/0"];
-const VALUES: &str =
-    "serviceMonitor.enabled=true,serviceMonitor.interval=1s,serviceMonitor.labels.release=prometheus";
+const VALUES: &str = "serviceMonitor.enabled=true,serviceMonitor.interval=1s,\
+    serviceMonitor.labels.release=prometheus,prometheusRule.enabled=true";
 
 fn install_operator(cluster: &Cluster) -> Operator {
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
@@ -104,13 +104,17 @@ fn check_metrics(cluster: &Cluster, port: u16) {
     assert!(matches!(output.status.code(), Some(0 | 3)), "{}", output.status);
 }
 
-/// The rules of the page that people copy.
+/// Those of the chart, which the page shows.
 fn check_alerts(cluster: &Cluster) {
+    let rules = include_str!("../../charts/ostro-operator/files/alerts.yaml");
     let page = include_str!("../../docs/operations.md");
-    let (_, rest) = page.split_once("```yaml\ngroups:").unwrap();
-    let rules = format!("groups:{}", rest.split_once("```").unwrap().0);
-    let told = check(cluster, "rules", &rules);
+    assert!(page.contains(&format!("```yaml\n{rules}```")), "docs/operations.md shows other alerts");
+    let told = check(cluster, "rules", rules);
     assert!(told.contains("SUCCESS"), "{told}");
+    let words = ["get", "prometheusrule", RELEASE, "--namespace", NAMESPACE, "--output", "json"];
+    let object: Value = serde_json::from_str(&cluster.kubectl(&words)).unwrap();
+    let shown: Value = serde_saphyr::from_str(rules).unwrap();
+    assert_eq!(object["spec"], shown);
 }
 
 #[test]

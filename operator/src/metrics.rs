@@ -30,13 +30,21 @@ pub(crate) struct Metrics {
     optional_apis: Family<ApiLabel, Gauge>,
     daemon_requests: Family<ReplyLabel, Counter>,
     templates_pending: Family<ReasonLabel, Gauge>,
-    count_pending: Arc<OnceLock<CountPending>>,
+    objects_behind: Gauge,
+    count: Arc<OnceLock<Count>>,
     last_id: Arc<AtomicU64>,
     registry: Arc<Registry>,
 }
 
-/// How many objects wait with their template, by reason.
-type CountPending = Box<dyn Fn() -> Vec<(&'static str, usize)> + Send + Sync>;
+/// How many objects wait for something.
+pub(crate) struct Waiting {
+    /// With their template, by reason.
+    pub(crate) templates: Vec<(&'static str, usize)>,
+    /// For the reconcile of their latest spec.
+    pub(crate) behind: usize,
+}
+
+type Count = Box<dyn Fn() -> Waiting + Send + Sync>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
@@ -87,7 +95,8 @@ impl Metrics {
             optional_apis: Family::default(),
             daemon_requests: Family::default(),
             templates_pending: Family::default(),
-            count_pending: Arc::default(),
+            objects_behind: Gauge::default(),
+            count: Arc::default(),
             last_id: Arc::default(),
             registry: Arc::default(),
         };
@@ -113,6 +122,12 @@ impl Metrics {
         );
         let pending = self.templates_pending.clone();
         registry.register("templates_pending", "InferenceDeployments with TemplateUpdatePending", pending);
+        let behind = self.objects_behind.clone();
+        registry.register(
+            "objects_behind",
+            "InferenceDeployments whose latest spec was not reconciled yet",
+            behind,
+        );
         registry.register("reconciles", "Reconciles that ended", self.reconciles.clone());
         registry.register("reconciles_running", "Reconciles that run", self.running.clone());
         let errors = self.errors.clone();
@@ -161,17 +176,17 @@ impl Metrics {
     }
 
     /// Objects are counted when somebody asks, so that one that was deleted is counted no more.
-    pub(crate) fn count_pending_by(
-        &self,
-        count: impl Fn() -> Vec<(&'static str, usize)> + Send + Sync + 'static,
-    ) {
+    pub(crate) fn count_by(&self, count: impl Fn() -> Waiting + Send + Sync + 'static) {
         // Set once: a process leads once.
-        let _ = self.count_pending.set(Box::new(count));
+        let _ = self.count.set(Box::new(count));
     }
 
     pub(crate) fn text(&self, exposition: Exposition) -> String {
-        for (reason, objects) in self.count_pending.get().into_iter().flat_map(|count| count()) {
-            self.templates_pending.get_or_create(&ReasonLabel { reason }).set(objects as i64);
+        if let Some(Waiting { templates, behind }) = self.count.get().map(|count| count()) {
+            self.objects_behind.set(behind as i64);
+            for (reason, objects) in templates {
+                self.templates_pending.get_or_create(&ReasonLabel { reason }).set(objects as i64);
+            }
         }
         exposition.write(&self.registry)
     }
@@ -192,7 +207,7 @@ mod tests {
         metrics.api_called(None, None);
         metrics.set_optional_api(&ChildKind::ServiceMonitor.resource(), true);
         metrics.daemon_asked(DaemonReply::Answered);
-        metrics.count_pending_by(|| vec![("SpecHeld", 1)]);
+        metrics.count_by(|| Waiting { templates: vec![("SpecHeld", 1)], behind: 0 });
         let text = metrics.text(Exposition::Text);
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let mut names: Vec<&str> = types.map(|line| line.split(' ').next().unwrap_or_default()).collect();

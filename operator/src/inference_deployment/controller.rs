@@ -16,6 +16,7 @@ use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
 use crate::in_words::in_words;
+use crate::metrics::Waiting;
 
 /// Reconciles at once; one object is never reconciled twice at the same time.
 const CONCURRENCY: u16 = 16;
@@ -49,9 +50,11 @@ pub(crate) async fn run(
         controller = controller.owns_stream_with(changes, kind);
     }
     let all = store.clone();
-    context.metrics.count_pending_by(move || {
-        let pending: Vec<Reason> = all.state().iter().filter_map(|object| object.pending).collect();
-        count_pending(&pending)
+    context.metrics.count_by(move || {
+        let objects = all.state();
+        let pending: Vec<Reason> = objects.iter().filter_map(|object| object.pending).collect();
+        let behind = objects.iter().filter(|object| object.is_behind).count();
+        Waiting { templates: count_pending(&pending), behind }
     });
     let metrics = context.metrics.clone();
     let objects = store.clone();

@@ -36,6 +36,8 @@ pub(crate) struct CachedObject {
     pub(crate) monitor: Option<ChildKind>,
     /// Why its template waits, as its status says.
     pub(crate) pending: Option<Reason>,
+    /// Its status is not of its latest spec.
+    pub(crate) is_behind: bool,
     /// What the schema lets through, and is too large or not to be read by the spec's types. Then there is no spec but its
     /// replicas.
     pub(crate) unreadable: Option<Box<Problem>>,
@@ -58,9 +60,20 @@ impl From<Sent> for CachedObject {
         let status = status.as_deref().and_then(|status| read_status(status.get()));
         let object = InferenceDeployment { metadata, spec, status };
         let text = serde_json::to_string(&object).expect("the types are JSON").into();
-        let (monitor, pending) = (monitor_kind(&object.spec), pending_reason(&object));
-        CachedObject { metadata: short(&object.metadata), text, monitor, pending, unreadable }
+        CachedObject {
+            metadata: short(&object.metadata),
+            text,
+            monitor: monitor_kind(&object.spec),
+            pending: pending_reason(&object),
+            is_behind: is_behind(&object),
+            unreadable,
+        }
     }
+}
+
+fn is_behind(object: &InferenceDeployment) -> bool {
+    let seen = object.status.as_ref().and_then(|status| status.observed_generation);
+    object.metadata.deletion_timestamp.is_none() && seen != object.metadata.generation
 }
 
 /// Others may have conditions of their own there. What cannot be read is written anew.

@@ -215,3 +215,20 @@ fn an_object_is_read_as_it_was() {
     );
     assert_eq!((cached.monitor, cached.pending), (Some(ChildKind::PodMonitor), Some(Reason::SpecHeld)));
 }
+
+#[test]
+fn an_object_is_behind_until_its_latest_spec_was_seen() {
+    let of = |seen: Value, deleted: Value| {
+        let metadata =
+            json!({ "name": "m", "namespace": "n", "generation": 3, "deletionTimestamp": deleted });
+        let object = json!({
+            "metadata": metadata, "spec": { "models": [] },
+            "status": { "observedGeneration": seen, "conditions": [] },
+        });
+        serde_json::from_value::<CachedObject>(object).unwrap().is_behind
+    };
+    let none = || Value::Null;
+    assert_eq!([of(none(), none()), of(json!(2), none()), of(json!(3), none())], [true, true, false]);
+    // It will not be seen any more.
+    assert!(!of(json!(2), json!("2026-01-01T00:00:00Z")));
+}
