@@ -19,3 +19,4 @@ pub mod process;
 pub mod python;
 pub mod quickstart;
 mod stories15m;
+pub mod writes;

@@ -6,13 +6,13 @@ use crate::exposition::samples;
 
 /// Objects that the API server was made to write, by verb and resource, such as `APPLY deployments`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Writes(pub(super) BTreeMap<String, u64>);
+pub struct Writes(pub BTreeMap<String, u64>);
 
 const VERBS: [&str; 6] = ["POST", "PUT", "PATCH", "APPLY", "DELETE", "DELETECOLLECTION"];
 
 impl Writes {
     /// From the API server's metrics. Leases are left out: they are written as long as somebody lives.
-    pub(super) fn parse(text: &str) -> Writes {
+    pub fn parse(text: &str) -> Writes {
         let mut writes = BTreeMap::new();
         for sample in samples(text, "apiserver_request_total") {
             let (verb, resource) = (sample.label("verb"), sample.label("resource"));
@@ -27,7 +27,7 @@ impl Writes {
         Writes(writes)
     }
 
-    pub(super) fn since(&self, before: &Writes) -> Writes {
+    pub fn since(&self, before: &Writes) -> Writes {
         let differences = self.0.iter().map(|(name, count)| {
             let before = before.0.get(name).copied().unwrap_or_default();
             (name.clone(), count.saturating_sub(before))
@@ -37,7 +37,7 @@ impl Writes {
 
     /// By server-side apply, which nobody but the operator does here, and revisions that are made; objects themselves are
     /// applied by the benchmark.
-    pub(super) fn applied(&self) -> u64 {
+    pub fn applied(&self) -> u64 {
         let is_operators = |name: &str| {
             let is_apply = name.starts_with("APPLY ") && name != "APPLY inferencedeployments";
             is_apply || name == "POST controllerrevisions"
@@ -45,11 +45,11 @@ impl Writes {
         self.0.iter().filter(|(name, _)| is_operators(name)).map(|(_, count)| count).sum()
     }
 
-    pub(super) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
 
-    pub(super) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         let all: Vec<String> = self.0.iter().map(|(name, count)| format!("{count} {name}")).collect();
         all.join(", ")
     }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use support::chart::{helm, install_api, release, start_operator};
 use support::helm::{CHARTS, NAMESPACE, RELEASE};
 use support::operator::Operator;
@@ -16,14 +16,21 @@ fn start(cluster: &Cluster, identity: &str) -> Operator {
 
 /// An object that becomes ready shows that the operator works.
 fn serve(cluster: &Cluster, name: &str) {
-    let object = json!({
+    serve_in(cluster, "default", name);
+}
+
+fn serve_in(cluster: &Cluster, namespace: &str, name: &str) {
+    cluster.apply(&object(namespace, name));
+    let words = ["--for=condition=Ready", "--timeout=60s", "--namespace", namespace];
+    cluster.kubectl(&[&["wait", &format!("infd/{name}")], &words[..]].concat());
+}
+
+fn object(namespace: &str, name: &str) -> Value {
+    json!({
         "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
-        "metadata": { "name": name, "namespace": "default" },
+        "metadata": { "name": name, "namespace": namespace },
         "spec": { "models": [{ "modelId": "a/b" }], "replicas": 2, "networkPolicy": { "enabled": true } },
-    });
-    let output = cluster.kubectl_input(&["apply", "-f", "-"], &object.to_string());
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    cluster.kubectl(&["wait", "--for=condition=Ready", &format!("infd/{name}"), "--timeout=60s"]);
+    })
 }
 
 /// Who an object, its Deployment and its pods are, and their specs' generations.
@@ -98,4 +105,35 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
             .kubectl(&["get", "deployments,pods,services", "--selector", label, "--output", "name"])
             .is_empty()
     });
+}
+
+/// What the service account may do in a namespace, as the API server lists it.
+fn rights(cluster: &Cluster, namespace: &str) -> String {
+    let account = format!("--as=system:serviceaccount:{NAMESPACE}:{RELEASE}");
+    cluster.kubectl(&["auth", "can-i", "--list", &account, "--namespace", namespace])
+}
+
+#[test]
+fn a_namespaced_operator_works_where_it_is_and_may_do_nothing_elsewhere() {
+    let Some(cluster) = Cluster::with_simulated_nodes("test-namespaced") else { return };
+    cluster.run(&["up", "--control-plane-only"]);
+    cluster.kubectl(&["create", "namespace", NAMESPACE]);
+    install_api(&cluster);
+    release(&cluster, "install", "namespaced=true");
+    // Those that everybody has, and no others.
+    let own = rights(&cluster, NAMESPACE);
+    let elsewhere = rights(&cluster, "default");
+    for resource in ["inferencedeployments.inference.ostro.dev", "deployments.apps", "configmaps", "pods"] {
+        assert!(own.contains(resource) && !elsewhere.contains(resource), "{resource}: {own}\n{elsewhere}");
+    }
+    assert!(!own.contains("secrets"), "{own}");
+    for kind in ["clusterroles", "clusterrolebindings"] {
+        let label = format!("app.kubernetes.io/instance={RELEASE}");
+        assert_eq!(cluster.kubectl(&["get", kind, "--selector", &label, "--output", "name"]), "");
+    }
+    // Somebody else's, which it does not see.
+    cluster.apply(&object("default", "other"));
+    let _operator = start_operator(&cluster, &["--namespace", NAMESPACE]);
+    serve_in(&cluster, NAMESPACE, "m");
+    assert_eq!(cluster.kubectl(&["get", "infd/other", "--output", "jsonpath={.status}"]), "");
 }

@@ -55,6 +55,20 @@ fn down_cleans_up_after_a_killed_up() {
     assert_eq!(cluster.leftovers(), [""; 0]);
 }
 
+/// As a crash leaves it: while the first node's container runtime starts.
+#[test]
+fn down_cleans_up_nodes_of_a_killed_up() {
+    let Some(cluster) = Cluster::with_nodes("test-crash") else { return };
+    let mut up = cluster.command(&["up"]).stderr(Stdio::null()).spawn().unwrap();
+    let has_node = || cluster.processes().iter().any(|process| process.starts_with("containerd "));
+    await_until("a node", has_node);
+    up.kill().unwrap();
+    up.wait().unwrap();
+    assert!(has_node(), "nothing was left to clean up");
+    cluster.run(&["down"]);
+    assert_eq!(cluster.leftovers(), [""; 0]);
+}
+
 /// Real containers: a service by its name, and an image that was built and loaded here.
 #[test]
 fn a_real_pod_answers_and_nothing_is_left() {

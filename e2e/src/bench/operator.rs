@@ -8,7 +8,6 @@ mod observer;
 mod process;
 mod report;
 mod stages;
-mod writes;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -60,7 +60,13 @@ fn check_pods(cluster: &Cluster) {
     let stray = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": "stray", "namespace": "shop", "labels": labels },
-        "spec": { "containers": [{ "name": "ostro", "image": "x" }], "nodeSelector": { "no": "node" } },
+        "spec": {
+            "containers": [{
+                "name": "ostro", "image": "x", "securityContext": pod["spec"]["containers"][0]["securityContext"],
+            }],
+            "securityContext": pod["spec"]["securityContext"],
+            "nodeSelector": { "no": "node" },
+        },
     });
     cluster.apply(&stray.to_string());
     await_until("the scheduler to look", || {

@@ -8,7 +8,9 @@ mod rules;
 mod support;
 
 use std::process::Command;
+use std::time::Duration;
 
+use ostro_e2e::writes::Writes;
 use serde_json::{Value, json};
 use support::operator::{Operator, program};
 use support::{Cluster, await_until};
@@ -71,7 +73,21 @@ fn applies(cluster: &Cluster) -> u64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }
 
-/// A control plane that knows the API, with a namespace.
+/// Nobody writes for a minute, once nothing was written for a moment.
+fn check_idle(cluster: &Cluster) {
+    let writes = || Writes::parse(&cluster.kubectl(&["get", "--raw", "/metrics"]));
+    let mut before = writes();
+    await_until("writes to end", || {
+        std::thread::sleep(Duration::from_secs(3));
+        let (last, now) = (before.clone(), writes());
+        before = now;
+        before.since(&last).total() == 0
+    });
+    std::thread::sleep(Duration::from_secs(60));
+    assert_eq!(writes().since(&before).describe(), "");
+}
+
+/// A control plane that knows the API, with a namespace that takes restricted pods only.
 fn up(name: &'static str) -> Option<Cluster> {
     let cluster = Cluster::with_simulated_nodes(name)?;
     cluster.run(&["up", "--control-plane-only"]);
@@ -80,6 +96,7 @@ fn up(name: &'static str) -> Option<Cluster> {
     cluster.apply(&String::from_utf8(crd.stdout).unwrap());
     await_until("the API", || cluster.kubectl_input(&["get", "infd"], "").status.success());
     cluster.kubectl(&["create", "namespace", "shop"]);
+    cluster.kubectl(&["label", "namespace", "shop", "pod-security.kubernetes.io/enforce=restricted"]);
     Some(cluster)
 }
 
@@ -111,6 +128,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let of_new = applies(&cluster) - before;
     // Four children beside the revision, which is not applied, and the status as it changed; `m` was reconciled too.
     assert!((5..=12).contains(&of_new), "{of_new} writes");
+    check_idle(&cluster);
 
     cluster.kubectl(&["delete", "infd/m", "infd/n", "--namespace", "shop", "--cascade=foreground"]);
     for name in ["m", "n"] {
@@ -262,12 +280,13 @@ fn replicas_keep_caches_of_their_own() {
     // Another reconcile, and another operator, find nothing to do.
     let before = applies(&cluster);
     cluster.kubectl(&["annotate", "infd/m", "look=again", "--namespace", "shop"]);
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(3));
     operator.kill();
     let _operator = start(&cluster, "second");
     await_leader(&cluster, "second");
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(3));
     assert_eq!(applies(&cluster), before);
+    check_idle(&cluster);
 
     cluster.apply(&with_volume(false));
     await_until("a Deployment", || {

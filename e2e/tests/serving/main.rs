@@ -17,6 +17,7 @@ mod removal;
 mod replacement;
 #[path = "../support/mod.rs"]
 mod support;
+mod upgrade;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -108,7 +109,10 @@ fn models_are_served_on_real_nodes() {
     step("kubectl ostro", || clients::kubectl_ostro(&cluster));
     step("a killed daemon starts again while the other answers", || crash::kill(&cluster));
     step("a drained node loses no request", || replacement::drain(&cluster));
-    step("an operator killed at any moment ends in the same state", || operator::kill(&cluster));
+    step("an operator killed at any moment ends in the same state", || {
+        operator::kill(&cluster, model);
+    });
+    step("an upgrade of the operator by Helm restarts no pod", || upgrade::by_helm(&cluster));
     step("the example, without a hub and with one", || example::check(&cluster));
     step("specs that cannot work are told", || refusals::check(&cluster));
     step("deletion leaves nothing", || removal::check(&cluster));

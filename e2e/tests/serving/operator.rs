@@ -1,12 +1,14 @@
 //! An operator that is killed while objects are applied: the next one ends where an undisturbed one does.
 
+use std::ops::Range;
+use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
 use crate::crash::process_of;
-use crate::objects::object;
+use crate::objects::{object, of_disk};
 use crate::support::{Cluster, await_until};
 
 const NAMESPACE: &str = "killed";
@@ -14,19 +16,23 @@ const NAMESPACE: &str = "killed";
 /// So many that a kill finds some done, some begun and some not seen.
 const OBJECTS: usize = 8;
 
-/// From the beginning of `kubectl apply`. Three, since the kubelet waits longer before each start.
-const KILLED_AFTER_MS: [u64; 3] = [230, 340, 280];
+/// Three, since the kubelet waits longer before each start.
+const KILLS: u32 = 3;
+/// From the beginning of `kubectl apply`, milliseconds.
+const KILLED_AFTER: Range<u64> = 150..600;
 
 const CHILDREN: &str = "deployments,services,configmaps,serviceaccounts,controllerrevisions";
 
-pub(crate) fn kill(cluster: &Cluster) {
+pub(crate) fn kill(cluster: &Cluster, model: &Path) {
+    let objects = objects(model);
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
-    cluster.apply(&objects());
+    cluster.apply(&objects);
     await_reconciled(cluster);
     let undisturbed = state(cluster);
     remove(cluster);
-    for after_ms in KILLED_AFTER_MS {
-        let made = kill_while_applying(cluster, Duration::from_millis(after_ms));
+    for _ in 0..KILLS {
+        let after_ms = any_of(KILLED_AFTER);
+        let made = kill_while_applying(cluster, &objects, Duration::from_millis(after_ms));
         await_reconciled(cluster);
         let found = state(cluster);
         for (found, expected) in found.iter().zip(&undisturbed) {
@@ -38,13 +44,20 @@ pub(crate) fn kill(cluster: &Cluster) {
         remove(cluster);
     }
     let status = operator(cluster)["status"]["containerStatuses"][0].clone();
-    assert_eq!(status["restartCount"], KILLED_AFTER_MS.len(), "{status}");
+    assert_eq!(status["restartCount"], KILLS, "{status}");
 }
 
-/// Without pods, which take time and tell nothing of the operator.
-fn objects() -> Value {
-    let spec = json!({ "models": [{ "modelId": "a/b" }], "replicas": 0 });
+/// At another moment in each run; what is printed tells which.
+fn any_of(range: Range<u64>) -> u64 {
+    let nanos = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
+    range.start + nanos / 1000 % (range.end - range.start)
+}
+
+/// One with a pod, and others without, which take no time.
+fn objects(model: &Path) -> Value {
     let items = (0..OBJECTS).map(|number| {
+        let mut spec = of_disk(model);
+        spec["replicas"] = json!(i32::from(number == 0));
         let mut object = object(&format!("object-{number}"), &spec);
         object["metadata"]["namespace"] = json!(NAMESPACE);
         object
@@ -53,10 +66,10 @@ fn objects() -> Value {
 }
 
 /// Returns how many children the killed one left.
-fn kill_while_applying(cluster: &Cluster, after: Duration) -> usize {
+fn kill_while_applying(cluster: &Cluster, objects: &Value, after: Duration) -> usize {
     let pid = process_of(&operator(cluster), "ostro-operator").expect("it runs on this machine").to_string();
     std::thread::scope(|scope| {
-        let applied = scope.spawn(|| cluster.apply(&objects()));
+        let applied = scope.spawn(|| cluster.apply(objects));
         // The moment is what is tested: no condition tells it.
         std::thread::sleep(after);
         assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
@@ -77,7 +90,7 @@ fn await_reconciled(cluster: &Cluster) {
         let objects = list(cluster, "infd", &["--namespace", NAMESPACE]);
         let ready = objects.iter().filter(|object| {
             let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-            conditions.into_iter().any(|condition| condition["reason"] == "ScaledToZero")
+            conditions.into_iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
         });
         ready.count() == OBJECTS
     });

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::latency::percentile;
 use super::stages::{IDLE, Measured};
+use crate::writes::Writes;
 
 /// What the operator is to reach.
 const OBJECTS: usize = 1000;
@@ -94,7 +95,7 @@ fn latency(measured: &Measured) -> Vec<Row> {
 fn rest(measured: &Measured) -> Vec<Row> {
     let Measured { idle, restart, restarted, .. } = measured;
     let rate = restarted.reconciles / restarted.cpu_seconds;
-    let text = |writes: &super::writes::Writes| match writes.total() {
+    let text = |writes: &Writes| match writes.total() {
         0 => "0".to_owned(),
         total => format!("{total}: {}", writes.describe()),
     };
@@ -142,7 +143,6 @@ fn mib(bytes: u64) -> String {
 mod tests {
     use super::super::latency::Latencies;
     use super::super::process::Reading;
-    use super::super::writes::Writes;
     use super::*;
 
     fn measured() -> Measured {

@@ -10,8 +10,8 @@ use super::latency::{self, Latencies};
 use super::objects;
 use super::observer::Observer;
 use super::process::{Operator, Reading};
-use super::writes::Writes;
 use crate::cluster::Simulated;
+use crate::writes::Writes;
 
 pub(super) const IDLE: Duration = Duration::from_secs(60);
 /// Nothing more comes when nothing came for this long.
