@@ -105,7 +105,6 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
         "~ InferenceDeployment m",
         "    spec.replicas: added 2",
         "+ PodDisruptionBudget m",
-        "= ConfigMap m-config",
         "    spec.replicas: 1 -> 2",
         "no pod restarts",
         "Deployment m goes from 1 to 2 replicas",
@@ -128,7 +127,8 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
     let (code, text) = plan(&cluster, &more);
     assert!(code == 1 && text.contains("      + max_seqs = 4"), "{text}");
     assert!(text.contains("all 2 pods of Deployment m restart"), "{text}");
-    assert!(text.contains("config-hash\"] (the daemon's configuration)"), "{text}");
+    assert!(text.contains("    spec.volumes[config].configMap.name (the daemon's configuration)"), "{text}");
+    assert!(text.contains("\n+ ConfigMap m-config-") && text.contains("\n- ConfigMap m-config-"), "{text}");
     cluster.apply(&manifest(&more));
     await_until("new pods", || pod_uids(&cluster).iter().all(|pod| !both.contains(pod)));
     await_ready(&cluster, "2");

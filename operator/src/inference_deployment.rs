@@ -15,6 +15,7 @@ mod refusal;
 mod report;
 pub(crate) mod status;
 mod store;
+mod superseded;
 pub(crate) mod workload;
 
 use std::time::Duration;

@@ -1,6 +1,7 @@
 //! The whole operator against an API server in memory, on a clock that jumps to the next thing that happens.
 
 mod caches;
+mod configs;
 mod fake_api;
 mod held;
 mod models;
@@ -177,6 +178,12 @@ fn make_ready_of(api: &FakeApi, resource: &str) {
         "replicas": replicas, "readyReplicas": replicas, "updatedReplicas": replicas, "observedGeneration": generation,
     });
     api.put("apps", resource, workload);
+}
+
+/// Names of the daemon's configurations.
+fn configs(api: &FakeApi) -> Vec<String> {
+    let configs = api.all("", "configmaps");
+    configs.iter().map(|config| config["metadata"]["name"].as_str().unwrap().to_owned()).collect()
 }
 
 fn condition(api: &FakeApi, kind: &str) -> Option<Value> {

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use support::operator::{Operator, program};
 use support::{Cluster, await_until};
 
+const NAMESPACE: &str = "shop";
 const FIRST_IMAGE: &str = "registry.local/ostro:1";
 const SECOND_IMAGE: &str = "registry.local/ostro:2";
 
@@ -110,8 +111,15 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     cluster.apply(&manifest("m", &spec));
     await_ready(&cluster, "m", "1/1");
     let found = children(&cluster, "m");
-    assert_eq!(found[..4], ["deployment.apps/m", "service/m", "configmap/m-config", "serviceaccount/m"]);
-    assert!(found.len() == 5 && found[4].starts_with("controllerrevision.apps/m-"), "{found:?}");
+    let expected = [
+        "deployment.apps/m",
+        "service/m",
+        "configmap/m-config-",
+        "serviceaccount/m",
+        "controllerrevision.apps/m-",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    assert!(found.iter().zip(expected).all(|(found, expected)| found.starts_with(expected)), "{found:?}");
     cluster.kubectl(&["scale", "infd/m", "--replicas=3", "--namespace", "shop"]);
     await_ready(&cluster, "m", "3/3");
     assert!(children(&cluster, "m").contains(&"poddisruptionbudget.policy/m".to_owned()));

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::manifest;
 use crate::support::Cluster;
+use crate::{NAMESPACE, manifest};
 
 pub(crate) fn check(cluster: &Cluster) {
     check_cases(cluster);
@@ -53,6 +53,6 @@ fn check_volume_changes(cluster: &Cluster) {
         let broken = case["broken"].as_array().unwrap();
         assert_eq!(output.status.success(), broken.is_empty(), "{case}: {errors}");
         assert!(broken.iter().all(|message| errors.contains(message.as_str().unwrap())), "{case}: {errors}");
-        cluster.kubectl(&["delete", "infd/rules", "--namespace", "shop"]);
+        cluster.kubectl(&["delete", "infd/rules", "--namespace", NAMESPACE]);
     }
 }

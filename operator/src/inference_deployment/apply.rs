@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::children::Children;
 use super::optional::Lack;
+use super::superseded;
 
 /// The one field manager.
 pub(crate) const MANAGER: &str = "ostro-operator";
@@ -77,11 +78,15 @@ pub(crate) async fn apply(
             Err(error) => return Err(error),
         }
     }
-    for (kind, name, object) in children.of(owner) {
-        if !object.is_going && is_orphan(kind, &name, prepared) {
-            delete(client, owner, kind, name).await?;
-            applied.deleted += 1;
-        }
+    let orphans = children
+        .of(owner)
+        .into_iter()
+        .filter(|(kind, name, object)| !object.is_going && is_orphan(*kind, name, prepared));
+    let mut orphans: Vec<_> = orphans.map(|(kind, name, _)| (kind, name)).collect();
+    superseded::spare(children, owner, prepared, &mut orphans);
+    for (kind, name) in orphans {
+        delete(client, owner, kind, name).await?;
+        applied.deleted += 1;
     }
     Ok(applied)
 }

@@ -31,18 +31,18 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-pub(crate) use config_map::FILE as CONFIG_FILE;
+pub(crate) use config_map::{FILE as CONFIG_FILE, config_map_of, prefix as config_prefix};
 pub(crate) use deployment::needs_spare;
 pub(crate) use gpu::is_gpu;
 pub(crate) use inputs::inputs_hash;
 pub(crate) use monitor::kind as monitor_kind;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
 pub(crate) use patch::merge_key;
-pub(crate) use pod::{CONFIG_HASH, CONTAINER};
+pub(crate) use pod::CONTAINER;
 pub(crate) use revision::{History, Kept, Rendering};
 pub(crate) use service::endpoint;
 pub(crate) use template::{image, startup_budget_seconds};
-pub(crate) use volumes::{CACHE_VOLUME, CONFIG_DIR};
+pub(crate) use volumes::{CACHE_VOLUME, CONFIG_DIR, CONFIG_VOLUME};
 
 /// Of what an object's fields were when the operator applied it.
 pub(crate) const HASH_ANNOTATION: &str = "inference.ostro.dev/applied-hash";
@@ -86,8 +86,8 @@ pub(crate) fn render(
 ) -> Result<Rendering, Problems> {
     let names = Names::of(owner);
     let config = valid.daemon.written_toml();
-    let config_hash = config_map::content_hash(&config_map::build(&names, &config));
-    let input = pod::PodInput { defaults, config_hash: &config_hash };
+    let config_map = config_map::name(&names, &config);
+    let input = pod::PodInput { defaults, config_map: &config_map };
     let template = pod::build(&names, &owner.spec, &valid.daemon, &input)?;
     claim::check(&names, &owner.spec)?;
     Ok(Rendering {
@@ -110,7 +110,10 @@ pub(crate) fn build(owner: &InferenceDeployment, kept: &Kept) -> Vec<Prepared> {
     };
     add(ChildKind::ServiceAccount, service_account::build(&names, spec, &pod).map(dynamic));
     add(ChildKind::ControllerRevision, Some(dynamic(revision::build(&names, kept))));
-    add(ChildKind::ConfigMap, Some(dynamic(config_map::build(&names, &kept.rendering.config))));
+    let config = &kept.rendering.config;
+    let config_map = pod.spec.as_ref().and_then(config_map_of).map(str::to_owned);
+    let config_map = config_map.unwrap_or_else(|| config_map::name(&names, config));
+    add(ChildKind::ConfigMap, Some(dynamic(config_map::build(config_map, config))));
     add(ChildKind::PersistentVolumeClaim, claim::build(&names, spec).map(dynamic));
     add(ChildKind::Service, Some(dynamic(service::build(&names, spec))));
     add(ChildKind::NetworkPolicy, network_policy::build(&names, spec, &pod).map(dynamic));

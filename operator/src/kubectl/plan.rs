@@ -21,7 +21,7 @@ use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
 use crate::inference_deployment::build::{
-    ChildKind, Defaults, HASH_ANNOTATION, MANAGED_BY, Prepared, build, render,
+    ChildKind, Defaults, HASH_ANNOTATION, History, MANAGED_BY, Prepared, build, config_map_of, render,
 };
 use crate::inference_deployment::hold;
 use crate::offline;
@@ -39,6 +39,8 @@ struct Change {
 #[derive(Clone, Debug, PartialEq)]
 enum What {
     Created,
+    /// In the place of one of before, whose name was of its content.
+    Replaces(Vec<FieldChange>),
     Changed(Vec<FieldChange>),
     Deleted,
     Unchanged,
@@ -130,6 +132,8 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     if hold::changes_claims(&history, &kept) && sets.any(|set| is_owned(set, owner)) {
         bail!("{}: {}", owner.name_any(), InferenceDeploymentSpec::fixed_claims());
     }
+    let configs = of_kind(ChildKind::ConfigMap).unwrap_or_default();
+    let running = read_by_pods(owner, &history, configs);
     plan.notes.extend(pending.map(|pending| pending.message(&owner.name_any())));
     let prepared = build(owner, &kept);
     for wanted in &prepared {
@@ -138,7 +142,10 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
             plan.notes.push(format!("{kind:?} {name} is left out: the cluster has no such API"));
             continue;
         }
-        let change = plan_child(cluster, owner, wanted, &mut plan.notes).await?;
+        let mut change = plan_child(cluster, owner, wanted, &mut plan.notes).await?;
+        if let (ChildKind::ConfigMap, What::Created, Some(before)) = (wanted.kind, &change.what, &running) {
+            change.what = replaces(before, &wanted.object)?;
+        }
         plan.changes.push(change);
     }
     for (kind, objects) in &found {
@@ -149,6 +156,25 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
         plan.changes.extend(orphans.map(|object| deletion(*kind, object)));
     }
     Ok(plan)
+}
+
+/// The configuration of what pods run.
+fn read_by_pods<'a>(
+    owner: &InferenceDeployment,
+    history: &History,
+    configs: &'a [DynamicObject],
+) -> Option<&'a DynamicObject> {
+    let Some(Ok(kept)) = &history.newest else { return None };
+    let pod = kept.rendering.pod();
+    let name = config_map_of(pod.spec.as_ref()?)?;
+    configs.iter().find(|config| is_owned(*config, owner) && config.name_any() == name)
+}
+
+fn replaces(before: &DynamicObject, after: &DynamicObject) -> Result<What> {
+    Ok(match what_of(&fields(before)?, &fields(after)?) {
+        What::Changed(fields) => What::Replaces(fields),
+        _ => What::Created,
+    })
 }
 
 fn deletion(kind: ChildKind, object: &DynamicObject) -> Change {

@@ -35,11 +35,12 @@ const DEPLOYMENT: (&str, &str, &str) = ("apps", "deployments", "m");
 async fn what_others_change_of_the_operators_fields_is_put_back() {
     let api = FakeApi::default();
     let _operator = start(&api).await;
+    let config = configs(&api).remove(0);
     let cases = [
         (DEPLOYMENT, "/spec/template/spec/containers/0/image", json!("other")),
         (DEPLOYMENT, "/spec/template/spec/terminationGracePeriodSeconds", json!(1)),
         (DEPLOYMENT, "/metadata/labels/app.kubernetes.io~1instance", json!("other")),
-        (("", "configmaps", "m-config"), "/data/ostro.toml", json!("")),
+        (("", "configmaps", &config), "/data/ostro.toml", json!("")),
         (("", "services", "m"), "/spec/ports/0/port", json!(1)),
     ];
     for ((group, resource, name), pointer, other) in cases {

@@ -22,10 +22,6 @@ impl Names {
         Names { name: owner.name_any(), namespace: owner.namespace().unwrap_or_default() }
     }
 
-    pub(crate) fn config_map(&self) -> String {
-        format!("{}-config", self.name)
-    }
-
     pub(crate) fn claim(&self) -> String {
         format!("{}-cache", self.name)
     }

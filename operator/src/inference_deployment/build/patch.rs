@@ -37,9 +37,9 @@ pub(super) fn apply(
     template: PodTemplateSpec,
 ) -> Result<PodTemplateSpec, Problems> {
     let Some(patch) = &spec.pod_template_patch else { return Ok(template) };
-    let template = serde_json::to_value(&template).expect("Kubernetes types are JSON");
-    let merged = check_size(patch).and_then(|()| merge::merge(template, patch));
-    let patched = merged.and_then(|patched| rules::check(names, spec, &patched));
+    let json = serde_json::to_value(&template).expect("Kubernetes types are JSON");
+    let merged = check_size(patch).and_then(|()| merge::merge(json, patch));
+    let patched = merged.and_then(|patched| rules::check(names, spec, (&template, &patched)));
     patched.map_err(|Fault { path, message }| {
         let key = if path.is_empty() { FIELD.to_owned() } else { format!("{FIELD}.{path}") };
         Problems(vec![Problem { place: Place::Default, key, value: None, message }])

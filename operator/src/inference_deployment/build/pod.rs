@@ -14,7 +14,6 @@ use super::volumes::{self, CACHE_DIR, CONFIG_DIR};
 use super::{Defaults, gpu, patch, probes};
 
 pub(crate) const CONTAINER: &str = "ostro";
-pub(crate) const CONFIG_HASH: &str = "inference.ostro.dev/config-hash";
 /// As in the image.
 const USER: i64 = 65532;
 /// Between the Service's forgetting the pod and the daemon's stop: no new request is lost.
@@ -28,8 +27,8 @@ const DRAIN_VARIABLE: &str = "OSTRO_DRAIN_SECONDS";
 /// What is not the object's own.
 pub(super) struct PodInput<'a> {
     pub(super) defaults: &'a Defaults,
-    /// Of the configuration: pods are replaced when it changes.
-    pub(super) config_hash: &'a str,
+    /// Of the configuration, named by its content: pods are replaced when it changes.
+    pub(super) config_map: &'a str,
 }
 
 pub(super) fn build(
@@ -38,16 +37,11 @@ pub(super) fn build(
     daemon: &Loaded,
     input: &PodInput<'_>,
 ) -> Result<PodTemplateSpec, Problems> {
-    let (volumes, mounts) = volumes::build(names, spec);
+    let (volumes, mounts) = volumes::build(names, spec, input.config_map);
     let mut container = container(spec, daemon, input.defaults);
     container.volume_mounts = Some(mounts);
-    let annotations = [(CONFIG_HASH.to_owned(), input.config_hash.to_owned())];
     let template = PodTemplateSpec {
-        metadata: Some(ObjectMeta {
-            labels: Some(labels(&names.name)),
-            annotations: Some(annotations.into()),
-            ..ObjectMeta::default()
-        }),
+        metadata: Some(ObjectMeta { labels: Some(labels(&names.name)), ..ObjectMeta::default() }),
         spec: Some(PodSpec {
             containers: vec![container],
             volumes: Some(volumes),

@@ -87,8 +87,15 @@ fn pods_keep_the_restricted_standard() {
 
 #[test]
 fn a_changed_configuration_replaces_pods_and_nothing_else_does() {
-    let hash = |fields: Value| pod(fields)["metadata"]["annotations"].clone();
-    assert_ne!(hash(json!({ "runtime": { "maxSeqs": 4 } })), hash(json!({})));
+    let config = |fields: Value| {
+        let objects = built(with(fields));
+        let name = of_kind(&objects, "ConfigMap").unwrap()["metadata"]["name"].clone();
+        let deployment = of_kind(&objects, "Deployment").unwrap();
+        let volume = &deployment["spec"]["template"]["spec"]["volumes"][0];
+        assert_eq!(volume, &json!({ "name": "config", "configMap": { "name": name } }));
+        name
+    };
+    assert_ne!(config(json!({ "runtime": { "maxSeqs": 4 } })), config(json!({})));
     for same in [
         json!({ "replicas": 5 }),
         json!({ "service": { "port": 81 } }),

@@ -8,14 +8,18 @@ use ostro_crds::{Cache, InferenceDeploymentSpec};
 use super::names::Names;
 
 pub(crate) const CONFIG_DIR: &str = "/etc/ostro";
-pub(super) const CONFIG_VOLUME: &str = "config";
+pub(crate) const CONFIG_VOLUME: &str = "config";
 /// A StatefulSet names a replica's claim by it.
 pub(crate) const CACHE_VOLUME: &str = "cache";
 pub(super) const CACHE_DIR: &str = "/var/cache/ostro";
 const TMP_DIR: &str = "/tmp";
 
 /// Volumes and their mounts, in the same order.
-pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> (Vec<Volume>, Vec<VolumeMount>) {
+pub(super) fn build(
+    names: &Names,
+    spec: &InferenceDeploymentSpec,
+    config_map: &str,
+) -> (Vec<Volume>, Vec<VolumeMount>) {
     let empty = |name: &str, medium: Option<&str>| Volume {
         name: name.to_owned(),
         empty_dir: Some(EmptyDirVolumeSource {
@@ -27,7 +31,7 @@ pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec) -> (Vec<Volum
     let config = Volume {
         name: CONFIG_VOLUME.to_owned(),
         config_map: Some(ConfigMapVolumeSource {
-            name: names.config_map(),
+            name: config_map.to_owned(),
             ..ConfigMapVolumeSource::default()
         }),
         ..Volume::default()

@@ -1,16 +1,19 @@
-//! What the cache keeps of an object's pod: its status, the daemon's port, the cache's claim, and who has yet to take it.
+//! What the cache keeps of an object's pod: its status, the daemon's port and configuration, the cache's claim, and who
+//! has yet to take it.
 //! Of other pods it keeps that they are there.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, Volume};
+use k8s_openapi::api::core::v1::{
+    ConfigMapVolumeSource, Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, Volume,
+};
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use super::short;
 use super::text::{Packer, Text};
-use crate::inference_deployment::build::{CACHE_VOLUME, CONTAINER, instance_of};
+use crate::inference_deployment::build::{CACHE_VOLUME, CONFIG_VOLUME, CONTAINER, instance_of};
 use crate::inference_deployment::classify::{failed_at, is_sidecar};
 use crate::inference_deployment::store::Shown;
 
@@ -119,20 +122,28 @@ fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     let daemons = spec.containers.into_iter().filter(|container| container.name == CONTAINER);
     let containers =
         daemons.map(|Container { name, ports, .. }| Container { name, ports, ..Container::default() });
+    let config = spec.volumes.iter().flatten().find(|volume| volume.name == CONFIG_VOLUME).map(config_name);
     let is_claim = |volume: &Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
     let claims = spec.volumes.into_iter().flatten().filter(is_claim);
-    let claims: Vec<Volume> = claims.filter(|volume| !is_taken || volume.name == CACHE_VOLUME).collect();
+    let claims = claims.filter(|volume| !is_taken || volume.name == CACHE_VOLUME);
+    let volumes: Vec<Volume> = claims.chain(config).collect();
     let init = spec.init_containers.into_iter().flatten();
     let sidecars: Vec<Container> = init.filter(is_sidecar).map(sidecar).collect();
     PodSpec {
         containers: containers.collect(),
         init_containers: (!sidecars.is_empty()).then_some(sidecars),
-        volumes: (!claims.is_empty()).then_some(claims),
+        volumes: (!volumes.is_empty()).then_some(volumes),
         resource_claims: spec.resource_claims.filter(|_| scheduler_name.is_some()),
         node_name,
         scheduler_name,
         ..PodSpec::default()
     }
+}
+
+fn config_name(volume: &Volume) -> Volume {
+    let name = volume.config_map.as_ref().map(|source| source.name.clone()).unwrap_or_default();
+    let source = ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() };
+    Volume { name: volume.name.clone(), config_map: Some(source), ..Volume::default() }
 }
 
 fn sidecar(Container { name, restart_policy, .. }: Container) -> Container {

@@ -95,7 +95,8 @@ impl<'a> Stuck<'a> {
     }
 
     fn of_silent_scheduler(&self, spec: &PodSpec) -> Option<Cause> {
-        let has_claims = spec.volumes.as_ref().is_some_and(|claims| !claims.is_empty());
+        let mut volumes = spec.volumes.iter().flatten();
+        let has_claims = volumes.any(|one| one.persistent_volume_claim.is_some() || one.ephemeral.is_some());
         let limit = if has_claims { VOLUME_SILENCE } else { SCHEDULER_SILENCE };
         if condition(self.pod).is_some() || self.age < limit {
             return None;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::inference_deployment::apply::{contains, is_same_text};
-use crate::inference_deployment::build::{CACHE_VOLUME, CONFIG_FILE, CONFIG_HASH, Rendering, merge_key};
+use crate::inference_deployment::build::{CACHE_VOLUME, CONFIG_FILE, CONFIG_VOLUME, Rendering, merge_key};
 
 pub(crate) fn differences(kept: &Rendering, rendered: &Rendering) -> Vec<String> {
     let mut paths = Vec::new();
@@ -16,8 +16,8 @@ pub(crate) fn differences(kept: &Rendering, rendered: &Rendering) -> Vec<String>
         paths.push(format!("volumeClaimTemplates[{CACHE_VOLUME}]"));
     }
     if kept.config != rendered.config {
-        // The hash of the file says the same again.
-        paths.retain(|path| *path != format!("metadata.annotations[{CONFIG_HASH}]"));
+        // The name by its content says the same again.
+        paths.retain(|path| *path != format!("spec.volumes[{CONFIG_VOLUME}].configMap.name"));
         paths.insert(0, CONFIG_FILE.to_owned());
     }
     paths

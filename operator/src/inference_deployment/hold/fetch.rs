@@ -9,7 +9,7 @@ use super::adopt::adopt;
 use crate::inference_deployment::Context;
 use crate::inference_deployment::apply::{ApplyError, is_owned};
 use crate::inference_deployment::build::{
-    CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, inputs_hash, selector_text,
+    CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, config_map_of, inputs_hash, selector_text,
 };
 use crate::inference_deployment::cached;
 
@@ -46,7 +46,10 @@ pub(crate) async fn fetch_history(
     // With its managed fields, which the cache leaves out, as it does most of a ConfigMap.
     let live = fetch(context, owner, (*kind, &names.name)).await?;
     let Some(live) = live else { return Ok(history) };
-    let config = fetch(context, owner, (ChildKind::ConfigMap, &names.config_map())).await?;
+    let config = match config_name(&live) {
+        Some(name) => fetch(context, owner, (ChildKind::ConfigMap, &name)).await?,
+        None => None,
+    };
     let config = config.as_ref().and_then(config_of);
     tracing::warn!(reason, "what runs is taken from the cluster, and kept");
     let rendering = adopt(&live, config.as_deref(), rendered);
@@ -85,6 +88,12 @@ async fn fetch(
     let live = api(context, owner, kind).get_opt(name).await;
     let live = live.map_err(|source| ApplyError::Read { kind, name: name.to_owned(), source })?;
     Ok(live.filter(|live| is_owned(live, owner)))
+}
+
+/// That the pods of a workload read.
+pub(crate) fn config_name(workload: &DynamicObject) -> Option<String> {
+    let pod = serde_json::from_value(workload.data["spec"].pointer("/template/spec")?.clone()).ok()?;
+    config_map_of(&pod).map(str::to_owned)
 }
 
 pub(crate) fn config_of(config_map: &DynamicObject) -> Option<String> {

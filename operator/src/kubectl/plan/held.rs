@@ -8,7 +8,7 @@ use super::child_api;
 use crate::inference_deployment::apply::is_owned;
 use crate::inference_deployment::build::{ChildKind, History, Names, Rendering};
 use crate::inference_deployment::hold::adopt::adopt;
-use crate::inference_deployment::hold::fetch::{adopted, config_of};
+use crate::inference_deployment::hold::fetch::{adopted, config_name, config_of};
 use crate::kubectl::cluster::Cluster;
 use crate::kubectl::explained::explained;
 
@@ -28,7 +28,10 @@ pub(super) async fn history(
         live = live.or(own(cluster, owner, (kind, &names.name)).await?);
     }
     let Some(live) = live else { return Ok(history) };
-    let config = own(cluster, owner, (ChildKind::ConfigMap, &names.config_map())).await?;
+    let config = match config_name(&live) {
+        Some(name) => own(cluster, owner, (ChildKind::ConfigMap, &name)).await?,
+        None => None,
+    };
     let config = config.as_ref().and_then(config_of);
     Ok(adopted(owner, &history, adopt(&live, config.as_deref(), rendered)))
 }

@@ -5,13 +5,14 @@ use super::{Change, What};
 use crate::inference_deployment::build::ChildKind;
 
 const TEMPLATE: &str = "spec.template.";
-const CONFIG_HASH: &str = "inference.ostro.dev/config-hash";
+const CONFIG_NAME: &str = "[config].configMap.name";
 
 pub(super) fn text(namespace: &str, changes: &[Change]) -> String {
     let mut lines = vec![format!("namespace {namespace}")];
     for change in changes {
         let (sign, fields) = match &change.what {
             What::Created => ("+", Vec::new()),
+            What::Replaces(fields) => ("+", fields.iter().map(|field| field.text()).collect()),
             What::Changed(fields) => ("~", fields.iter().map(|field| field.text()).collect()),
             What::Deleted => ("-", Vec::new()),
             What::Unchanged => ("=", Vec::new()),
@@ -37,7 +38,7 @@ fn pods(change: &Change) -> Vec<String> {
     let fields = match &change.what {
         What::Created => return vec![format!("pods of {workload} start: it is new")],
         What::Deleted => return vec![format!("{count} of {workload} end: it is deleted")],
-        What::Unchanged => return Vec::new(),
+        What::Unchanged | What::Replaces(_) => return Vec::new(),
         What::Changed(fields) => fields,
     };
     let template = fields.iter().filter_map(|field| field.path.strip_prefix(TEMPLATE));
@@ -58,7 +59,7 @@ fn pods(change: &Change) -> Vec<String> {
 }
 
 fn reason(path: &str) -> String {
-    match path.contains(CONFIG_HASH) {
+    match path.ends_with(CONFIG_NAME) {
         true => format!("{path} (the daemon's configuration)"),
         false => path.to_owned(),
     }

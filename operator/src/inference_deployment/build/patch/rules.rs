@@ -6,6 +6,7 @@ use ostro_crds::InferenceDeploymentSpec;
 use serde_json::Value;
 
 use super::Fault;
+use crate::inference_deployment::build::config_map_of;
 use crate::inference_deployment::build::names::{Names, labels};
 use crate::inference_deployment::build::pod::CONTAINER;
 use crate::inference_deployment::build::volumes::{CACHE_VOLUME, CONFIG_DIR, CONFIG_VOLUME};
@@ -13,7 +14,7 @@ use crate::inference_deployment::build::volumes::{CACHE_VOLUME, CONFIG_DIR, CONF
 pub(super) fn check(
     names: &Names,
     spec: &InferenceDeploymentSpec,
-    patched: &Value,
+    (before, patched): (&PodTemplateSpec, &Value),
 ) -> Result<PodTemplateSpec, Fault> {
     let template: PodTemplateSpec = serde_path_to_error::deserialize(patched).map_err(|error| {
         let path = error.path().to_string();
@@ -24,7 +25,7 @@ pub(super) fn check(
         return Err(Fault::new(&path, "is not a field of a pod template"));
     }
     keeps_labels(names, &template)?;
-    keeps_config(names, &template)?;
+    keeps_config(before, &template)?;
     if spec.volume_per_replica().is_some() {
         leaves_stateful_set(&template)?;
     }
@@ -61,7 +62,7 @@ fn keeps_labels(names: &Names, template: &PodTemplateSpec) -> Result<(), Fault> 
     Ok(())
 }
 
-fn keeps_config(names: &Names, template: &PodTemplateSpec) -> Result<(), Fault> {
+fn keeps_config(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(), Fault> {
     let spec = template.spec.as_ref().ok_or_else(|| Fault::new("spec", "is missing"))?;
     let Some(container) = spec.containers.iter().find(|container| container.name == CONTAINER) else {
         return Err(Fault::new("spec.containers", format!("must keep the container {CONTAINER}")));
@@ -71,18 +72,12 @@ fn keeps_config(names: &Names, template: &PodTemplateSpec) -> Result<(), Fault> 
         let path = format!("spec.containers[{CONTAINER}].volumeMounts");
         return Err(Fault::new(&path, format!("must keep {CONFIG_VOLUME} at {CONFIG_DIR}")));
     }
-    let mut volumes = spec.volumes.iter().flatten();
-    let is_config = volumes.any(|volume| {
-        let source = volume.config_map.as_ref();
-        volume.name == CONFIG_VOLUME && source.is_some_and(|source| source.name == names.config_map())
-    });
-    match is_config {
-        true => Ok(()),
-        false => {
-            let path = format!("spec.volumes[{CONFIG_VOLUME}]");
-            Err(Fault::new(&path, format!("must stay the ConfigMap {}", names.config_map())))
-        }
+    let expected = before.spec.as_ref().and_then(config_map_of);
+    if config_map_of(spec) == expected {
+        return Ok(());
     }
+    let path = format!("spec.volumes[{CONFIG_VOLUME}]");
+    Err(Fault::new(&path, format!("must stay the ConfigMap {}", expected.unwrap_or_default())))
 }
 
 /// It puts its own in place of these, and the API server says nothing.

@@ -154,7 +154,7 @@ fn patched_of(mut spec: Value) -> Result<Value, String> {
     let names = Names { name: "m".to_owned(), namespace: "n".to_owned() };
     let daemon = spec.validate().unwrap().daemon;
     let defaults = Defaults { image: "ostro:1".to_owned() };
-    let input = pod::PodInput { defaults: &defaults, config_hash: "h" };
+    let input = pod::PodInput { defaults: &defaults, config_map: "m-config-h" };
     let template = pod::build(&names, &spec, &daemon, &input).map_err(|problems| problems.to_string())?;
     Ok(serde_json::to_value(template).unwrap())
 }
@@ -224,7 +224,7 @@ fn what_breaks_the_template_is_named() {
         ),
         (
             json!({ "spec": { "volumes": [{ "name": "config", "configMap": { "name": "x" } }] } }),
-            "spec.podTemplatePatch.spec.volumes[config] must stay the ConfigMap m-config",
+            "spec.podTemplatePatch.spec.volumes[config] must stay the ConfigMap m-config-h",
         ),
         (
             daemon(json!({ "$retainKeys": [] })),

@@ -1,0 +1,61 @@
+//! Configurations of before, which stay for pods of before.
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// An object whose Deployment is ready, and its configuration.
+async fn start(api: &FakeApi) -> (Operator, String) {
+    let operator = Operator::start(api, Scope::Cluster);
+    put(api, json!({}));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    make_ready(api);
+    await_within(SOON, "readiness", || told(api, "Ready") == "True AllReady").await;
+    (operator, configs(api).remove(0))
+}
+
+/// Another configuration, and the names of all.
+async fn configure(api: &FakeApi, sequences: u32) -> Vec<String> {
+    let before = configs(api);
+    put(api, json!({ "runtime": { "maxSeqs": sequences } }));
+    let is_new = || configs(api).iter().any(|config| !before.contains(config));
+    await_within(SOON, "another configuration", is_new).await;
+    tokio::time::sleep(SOON).await;
+    configs(api)
+}
+
+fn put_pod(api: &FakeApi, config: &str) {
+    let volumes = json!([{ "name": "config", "configMap": { "name": config } }]);
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata("old"),
+        "spec": { "containers": [{ "name": "ostro" }], "volumes": volumes },
+    });
+    api.put("", "pods", pod);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_before_keeps_its_configuration() {
+    let api = FakeApi::default();
+    let (_operator, first) = start(&api).await;
+    put_pod(&api, &first);
+    assert_eq!(configure(&api, 8).await.len(), 2);
+    make_ready(&api);
+    tokio::time::sleep(SOON).await;
+    assert!(configs(&api).contains(&first), "the pod is still there");
+    api.remove("", "pods", "old");
+    await_within(SOON, "the configuration to go", || !configs(&api).contains(&first)).await;
+    assert_eq!(configs(&api).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_that_does_not_end_keeps_some_of_before() {
+    let api = FakeApi::default();
+    let (_operator, first) = start(&api).await;
+    let both = configure(&api, 2).await;
+    assert!(both.len() == 2 && both.contains(&first), "{both:?}");
+    for sequences in 3..20 {
+        assert!(configure(&api, sequences).await.len() <= 9);
+    }
+    make_ready(&api);
+    await_within(SOON, "those of before to go", || configs(&api).len() == 1).await;
+}
