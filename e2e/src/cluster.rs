@@ -12,6 +12,7 @@
 //! | remember | `state` |
 //! | end | `down` |
 //! | for a while, for a benchmark | `simulated` |
+//! | another cluster in its place | `given` |
 
 mod build;
 mod certificates;
@@ -19,6 +20,7 @@ mod cgroups;
 mod control_plane;
 mod down;
 mod folders;
+mod given;
 mod images;
 mod kubeconfig;
 mod launch;
@@ -100,6 +102,9 @@ struct Up {
     /// Install Debian packages that are missing.
     #[arg(long)]
     install: bool,
+    /// Use another cluster in its place, which `down` leaves alone.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nodes", "control_plane_only", "install"])]
+    kubeconfig: Option<PathBuf>,
 }
 
 /// # Errors
@@ -108,7 +113,10 @@ pub fn run(options: &Options) -> Result<()> {
     let folders = Folders::new(&options.name)?;
     match &options.command {
         Command::Up(options) => {
-            up::up(&folders, shape_of(options), missing_of(options.install))?;
+            match &options.kubeconfig {
+                Some(file) => given::up(&folders, file)?,
+                None => up::up(&folders, shape_of(options), missing_of(options.install))?,
+            }
             println!("{}", folders.kubeconfig().display());
             Ok(())
         }

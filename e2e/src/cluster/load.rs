@@ -15,6 +15,9 @@ use super::state::{Shape, State};
 /// No node is up, a file cannot be read, or it is no image archive.
 pub(super) fn load(folders: &Folders, files: &[PathBuf]) -> Result<()> {
     let Some(state) = State::load(&folders.state())? else { bail!("no cluster is up") };
+    if state.is_given {
+        bail!("another's cluster takes images by its own means, such as `kind load image-archive`");
+    }
     let Shape::Nodes { .. } = state.shape else {
         bail!("simulated nodes run no containers: any image name does")
     };

@@ -18,6 +18,9 @@ pub(super) struct State {
     /// Whether `up` came to its end.
     pub(super) ready: bool,
     pub(super) processes: Vec<Process>,
+    /// Another's cluster by its kubeconfig: nothing of it was started here.
+    #[serde(default)]
+    pub(super) is_given: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,7 +50,16 @@ pub(super) struct Birth {
 impl State {
     pub(super) fn new(shape: Shape) -> State {
         let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        State { shape, created_seconds: created.as_secs(), ready: false, processes: Vec::new() }
+        let created_seconds = created.as_secs();
+        State { shape, created_seconds, ready: false, processes: Vec::new(), is_given: false }
+    }
+
+    pub(super) fn given() -> State {
+        State { ready: true, is_given: true, ..State::new(Shape::ControlPlane { nodes: 0 }) }
+    }
+
+    pub(super) fn describe(&self) -> String {
+        if self.is_given { "another's cluster".to_owned() } else { self.shape.to_string() }
     }
 
     /// `None`: there is no such file.

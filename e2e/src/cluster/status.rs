@@ -15,7 +15,7 @@ use super::state::{Process, State};
 /// No cluster is up, or a program of it has ended.
 pub(super) fn status(folders: &Folders) -> Result<()> {
     let Some(state) = State::load(&folders.state())? else { bail!("no cluster is up") };
-    println!("{}, up for {}", state.shape, progress::text(Duration::from_secs(state.age_seconds())));
+    println!("{}, up for {}", state.describe(), progress::text(Duration::from_secs(state.age_seconds())));
     println!("kubeconfig {}", folders.kubeconfig().display());
     for process in &state.processes {
         println!("{}", line(process, process.is_running()));

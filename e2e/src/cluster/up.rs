@@ -60,8 +60,9 @@ fn is_in_use(state: &State, shape: Shape) -> Result<bool> {
         eprintln!("the cluster's certificates end soon: starting it anew");
         return Ok(false);
     }
-    if is_whole && state.shape != shape {
-        bail!("another cluster is up ({}): run `cluster down` first, or give this one a --name", state.shape);
+    if is_whole && (state.shape != shape || state.is_given) {
+        let other = state.describe();
+        bail!("another cluster is up ({other}): run `cluster down` first, or give this one a --name");
     }
     Ok(is_whole)
 }

@@ -4,6 +4,7 @@
 //! One cluster for all of it, since to bring one up takes half a minute; each step says how long it took.
 #![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
+mod caches;
 mod clients;
 mod crash;
 mod example;
@@ -114,6 +115,7 @@ fn models_are_served_on_real_nodes() {
     });
     step("an upgrade of the operator by Helm restarts no pod", || upgrade::by_helm(&cluster));
     step("the example, without a hub and with one", || example::check(&cluster));
+    step("caches: a claim, another's, a disk, an image", || caches::check(&cluster));
     step("specs that cannot work are told", || refusals::check(&cluster));
     step("deletion leaves nothing", || removal::check(&cluster));
     cluster.run(&["down"]);
