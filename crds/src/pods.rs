@@ -20,6 +20,8 @@ use crate::validate::broken;
 pub const MOUNT_PATHS: [&str; 4] = ["/etc/ostro", "/var/cache/ostro", "/tmp", "/dev/shm"];
 /// Nothing can be mounted there, or over what containers have there.
 const SYSTEM_PATHS: [&str; 3] = ["/proc", "/sys", "/dev"];
+/// A variable that a field of the spec decides.
+const DRAIN_VARIABLE: &str = "OSTRO_DRAIN_SECONDS";
 /// Variables by which the daemon and hub libraries are given a token.
 const TOKENS: [&str; 2] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
 
@@ -30,6 +32,7 @@ const SAME_VARIABLE: &str = "must not have a name twice";
 const TWO_VALUES: &str = "must not have both value and valueFrom";
 const ONE_ORIGIN: &str = "must have exactly one source";
 const TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";
+const DRAIN: &str = "must not set OSTRO_DRAIN_SECONDS: rollout.drainSeconds does";
 const ONE_SOURCE: &str = "must have exactly one source each, such as emptyDir";
 const SAME_PATH: &str = "must not have a mountPath twice";
 const RESERVED_PATH: &str = "must not take the operator's paths /etc/ostro, /var/cache/ostro, /tmp and /dev/shm, nor /proc, /sys and /dev";
@@ -98,6 +101,7 @@ fn variable_rules() -> Vec<CelRule> {
             "env",
             TOKEN,
         ),
+        CelRule::new(each("env", "e", &format!("e.name != '{DRAIN_VARIABLE}'")), "env", DRAIN),
     ]
 }
 
@@ -144,6 +148,7 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
             ONE_ORIGIN,
             spec.env.iter().filter_map(|one| one.value_from.as_ref()).any(|from| fields_set(from, &[]) != 1),
         ),
+        ("env", DRAIN, spec.env.iter().any(|one| one.name == DRAIN_VARIABLE)),
         ("env", TOKEN, spec.env.iter().any(|one| has_value(one) && TOKENS.contains(&one.name.as_str()))),
         ("volumes", ONE_SOURCE, spec.volumes.iter().any(|one| fields_set(one, &VOLUME_FIELDS) != 1)),
         ("volumes", SAME_PATH, is_double(spec.volumes.iter().map(|one| one.mount_path.as_str()))),

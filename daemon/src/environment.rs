@@ -9,6 +9,8 @@ pub(crate) struct Environment {
     pub(crate) instruction_set: Option<String>,
     /// `OSTRO_DRAIN_SECONDS`: how long running answers may go on after SIGTERM.
     pub(crate) drain_seconds: Option<String>,
+    /// `OSTRO_ALL_MODELS`: which models a server cannot do without.
+    pub(crate) wanted: Wanted,
     /// `HF_HOME`, else `huggingface` in the user's cache folder, else in the one for temporary files.
     pub(crate) hf_home: PathBuf,
     /// `HF_HUB_CACHE`: where downloaded models are kept, else `hub` in `hf_home`.
@@ -34,6 +36,14 @@ pub(crate) enum Offline {
     Yes,
 }
 
+/// Of a server's models, once none loads any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    #[default]
+    Any,
+    All,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Color {
     #[default]
@@ -52,6 +62,10 @@ impl Environment {
         Environment {
             instruction_set: text("OSTRO_CPU"),
             drain_seconds: text("OSTRO_DRAIN_SECONDS"),
+            wanted: match text("OSTRO_ALL_MODELS").is_some_and(|value| is_true(&value)) {
+                true => Wanted::All,
+                false => Wanted::Any,
+            },
             hf_home: path("HF_HOME").unwrap_or_else(|| cache.join("huggingface")),
             hf_cache: path("HF_HUB_CACHE"),
             hf_endpoint: text("HF_ENDPOINT"),
@@ -85,7 +99,7 @@ fn is_true(value: &str) -> bool {
 
 /// Every variable that is read by name, for the reference page.
 #[cfg(test)]
-pub(crate) const VARIABLES: [(&str, &str); 12] = [
+pub(crate) const VARIABLES: [(&str, &str); 13] = [
     (
         "OSTRO_CPU",
         "instruction set to use in place of the best one: `portable`, `avx2`, `avx512`, `amx`, `neon`",
@@ -93,6 +107,10 @@ pub(crate) const VARIABLES: [(&str, &str); 12] = [
     (
         "OSTRO_DRAIN_SECONDS",
         "how long running answers may go on after SIGTERM or SIGINT: 0 to 86400, by default 25",
+    ),
+    (
+        "OSTRO_ALL_MODELS",
+        "`1`, `on`, `yes` or `true`: end, once all others are loaded, where a model cannot be",
     ),
     (
         "HF_HOME",

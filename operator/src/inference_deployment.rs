@@ -107,7 +107,7 @@ pub(crate) async fn reconcile(
     let live = Live::read(context, owner, outcome.workload);
     let mut again = resync(owner);
     if let Some(kind) = outcome.workload {
-        let (cause, due) = live.cause(context, owner, kind).await;
+        let (cause, due) = live.cause(context, owner, (kind, outcome.template.as_deref())).await;
         outcome.cause = cause;
         again = due.map_or(again, |due| again.min(due));
     }
@@ -115,7 +115,8 @@ pub(crate) async fn reconcile(
     let look = context.daemons.look(&owner.uid().unwrap_or_default(), &ids, &live.pods).await;
     again = look.again.map_or(again, |due| again.min(due));
     if outcome.workload.is_some() {
-        outcome.cause = or_of_model(outcome.cause, failed_model(&look.pods));
+        let failed = failed_model(&look.pods, outcome.template.as_deref());
+        outcome.cause = or_of_model(outcome.cause, failed);
     }
     let status = observe(owner, context, outcome, (&live, &look.pods));
     // What is refused in other words every time, as by a webhook that counts, would be news for ever.
@@ -145,6 +146,7 @@ async fn carry_out(
     };
     let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered);
     let (workload, held) = (kept.rendering.workload(), Held::of(pending));
+    let template = kept.rendering.template_hash().map(str::to_owned);
     if hold::changes_claims(&history, &kept)
         && Workload::find(&context.children, owner, Some(workload)).is_some()
     {
@@ -156,7 +158,7 @@ async fn carry_out(
         Ok(applied) => {
             count_writes(context, &applied);
             let monitored = monitored(owner, &applied);
-            (Outcome { workload: Some(workload), cause: None, monitored, held }, None)
+            (Outcome { workload: Some(workload), template, cause: None, monitored, held }, None)
         }
         Err(error) => failed(error, held),
     }
@@ -172,6 +174,8 @@ fn resync(owner: &InferenceDeployment) -> Duration {
 struct Outcome {
     /// That makes the pods, once it is applied.
     workload: Option<ChildKind>,
+    /// Of which it makes them.
+    template: Option<String>,
     /// Why nothing could be applied; then, why pods do not get ready.
     cause: Option<Cause>,
     monitored: Option<Monitored>,
@@ -205,7 +209,7 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, cause, monitored, held }: Outcome,
+    Outcome { workload: _, template: _, cause, monitored, held }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();

@@ -152,8 +152,10 @@ fn put(api: &FakeApi, fields: Value) {
     api.put(GROUP, "inferencedeployments", object(fields));
 }
 
-/// Of a pod of that object's Deployment.
-fn pod_metadata(name: &str) -> Value {
+/// Of a pod of that object's Deployment, as it is now.
+fn pod_metadata(api: &FakeApi, name: &str) -> Value {
+    let deployment = api.get("apps", "deployments", "m").unwrap_or_default();
+    let annotations = deployment["spec"]["template"]["metadata"]["annotations"].clone();
     let labels = json!({
         "app.kubernetes.io/managed-by": "ostro-operator", "app.kubernetes.io/instance": "m",
         "pod-template-hash": "5d4",
@@ -161,7 +163,7 @@ fn pod_metadata(name: &str) -> Value {
     let owner = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "m-5d4", "uid": "r", "controller": true });
     json!({
         "name": name, "namespace": "n", "labels": labels, "ownerReferences": [owner],
-        "creationTimestamp": "2026-01-01T00:00:00Z",
+        "creationTimestamp": "2026-01-01T00:00:00Z", "annotations": annotations,
     })
 }
 

@@ -129,18 +129,30 @@ impl Models {
     /// # Errors
     /// None was loaded; why the default one was not.
     pub async fn any_loaded(&self) -> Result<(), ApiError> {
-        let mut first = None;
-        let mut loaded = false;
+        match self.settled().await {
+            (0, Some(error)) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Ready once every model is loaded or has failed.
+    ///
+    /// # Errors
+    /// One was not loaded; why the first was not, the default one before others.
+    pub async fn all_loaded(&self) -> Result<(), ApiError> {
+        self.settled().await.1.map_or(Ok(()), Err)
+    }
+
+    /// How many models are loaded once all are settled, and why the first of the others is not.
+    async fn settled(&self) -> (usize, Option<ApiError>) {
+        let (mut loaded, mut first) = (0, None);
         for model in self.iter() {
             match model.ready(Duration::MAX).await {
-                Ok(_) => loaded = true,
+                Ok(_) => loaded += 1,
                 Err(error) => first = first.or(Some(error)),
             }
         }
-        match first {
-            Some(error) if !loaded => Err(error),
-            _ => Ok(()),
-        }
+        (loaded, first)
     }
 
     /// Ends every engine; what runs on them fails.

@@ -7,7 +7,7 @@ use ostro_server::{ModelSource, Models, Port, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use crate::environment::Environment;
+use crate::environment::{Environment, Wanted};
 use crate::failure::Failure;
 use crate::hub::hub_options;
 use crate::load::load;
@@ -40,7 +40,7 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
     let shutdown = async {
         tokio::select! {
             _ = stopped => {}
-            error = nothing_to_serve(&models) => failed = Some(error),
+            error = too_few(&models, environment.wanted) => failed = Some(error),
         }
     };
     tokio::select! {
@@ -53,10 +53,14 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
     }
 }
 
-/// Ready when every model failed to load; the error carries why. While one answers, the others' failures show in the
-/// log, in `/v1/models` and in the answers of those who ask for them.
-async fn nothing_to_serve(models: &Models) -> anyhow::Error {
-    match models.any_loaded().await {
+/// Ready when every model failed to load, or one where all are wanted; the error carries why. While the others answer, its
+/// failure shows in the log, in `/v1/models` and in the answers of those who ask for it.
+async fn too_few(models: &Models, wanted: Wanted) -> anyhow::Error {
+    let loaded = match wanted {
+        Wanted::Any => models.any_loaded().await,
+        Wanted::All => models.all_loaded().await,
+    };
+    match loaded {
         // The reason names the model itself.
         Err(ApiError::LoadFailed { reason, .. }) => anyhow::Error::msg(reason),
         Err(error) => anyhow::Error::new(error),

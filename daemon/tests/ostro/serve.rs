@@ -119,6 +119,26 @@ fn model_that_does_not_load_ends_the_server() {
 }
 
 #[test]
+fn a_server_that_wants_all_models_ends_without_one() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    home.write("b.gguf", "not a model");
+    home.write(
+        "a.toml",
+        &format!(
+            "[server]\nhost = \"127.0.0.1\"\nport = 0\n[[models]]\nmodel_id = {:?}\n[[models]]\nmodel_id = \"b.gguf\"\n",
+            text(&model)
+        ),
+    );
+    let mut command = home.command(&["from-config", "-f", "a.toml"]);
+    let output = command.env("OSTRO_ALL_MODELS", "1").output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    let last = errors.lines().last().unwrap();
+    assert!(last.starts_with("error: ") && last.contains("b.gguf"), "{errors}");
+}
+
+#[test]
 fn port_in_use_is_a_runtime_error() {
     let home = Home::new();
     let model = home.tiny_model();

@@ -41,7 +41,7 @@ pub(crate) use patch::merge_key;
 pub(crate) use pod::CONTAINER;
 pub(crate) use revision::{History, Kept, Rendering};
 pub(crate) use service::endpoint;
-pub(crate) use template::{image, startup_budget_seconds};
+pub(crate) use template::{TEMPLATE_HASH_ANNOTATION, image, startup_budget_seconds, template_hash};
 pub(crate) use volumes::{CACHE_VOLUME, CONFIG_DIR, CONFIG_VOLUME};
 
 /// Of what an object's fields were when the operator applied it.

@@ -244,14 +244,14 @@ impl Children {
         self.get(kind, namespace(owner), name)?.typed()
     }
 
-    /// With what is kept of them. Of those that failed only the last: a node that refuses a pod is given a next one at
+    /// With what is kept of them. Of those that ended only the last: a node that refuses a pod is given a next one at
     /// once, and thousands pile up.
     pub(crate) fn pods_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
         let name = owner.meta().name.as_deref();
         let pods = self.pods.filter(namespace(owner), |pod| pod.instance() == name);
-        let last_failed = pods.iter().filter_map(|(name, pod)| Some((pod.failed_at()?, name))).max();
+        let last_ended = pods.iter().filter_map(|(name, pod)| Some((pod.ended_at()?, name))).max();
         let is_read = |(name, pod): &&(String, Arc<KeptPod>)| {
-            pod.failed_at().is_none() || last_failed.is_some_and(|(_, last)| last == name)
+            pod.ended_at().is_none() || last_ended.is_some_and(|(_, last)| last == name)
         };
         pods.iter().filter(is_read).map(|(_, pod)| pod.pod()).collect()
     }

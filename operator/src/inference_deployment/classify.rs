@@ -16,7 +16,7 @@ use super::build::CACHE_VOLUME;
 
 pub(crate) use containers::is_sidecar;
 pub(crate) use models::{failed_model, or_of_model};
-pub(crate) use nodes::failed_at;
+pub(crate) use nodes::{ended_at, has_ended};
 pub(crate) use stuck::Stuck;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ impl<'a> Signals<'a> {
     /// Those that are to get ready, or to stay so.
     fn live(&self) -> impl Iterator<Item = &'a Pod> {
         let pods = self.pods.iter().copied();
-        pods.filter(|pod| pod.metadata.deletion_timestamp.is_none() && !nodes::has_failed(pod))
+        let has_ended = |pod: &Pod| pod.status.as_ref().is_some_and(has_ended);
+        pods.filter(move |pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod))
     }
 
     /// When the cause is to be looked for anew although nothing has changed.
@@ -56,14 +57,14 @@ impl<'a> Signals<'a> {
 /// The first cause, those closest to the pod's beginning first.
 pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
     let pods = || signals.live();
-    let failed = || nodes::failed(signals.pods, signals.now).filter(|_| !signals.is_complete);
+    let ended = || nodes::ended(signals.pods, signals.now).filter(|_| !signals.is_complete);
     signals
         .refusal
         .and_then(rejected)
         .or_else(|| pods().find_map(|pod| scheduling::unschedulable(pod, signals)))
         .or_else(|| pods().find_map(containers::waiting))
         .or_else(|| pods().find_map(|pod| containers::crashed(pod, signals.startup_budget_seconds)))
-        .or_else(failed)
+        .or_else(ended)
 }
 
 fn cause(reason: Reason, message: impl Into<String>) -> Option<Cause> {

@@ -48,6 +48,8 @@ const SWEPT_EVERY: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PodModels {
     pub(crate) is_ready: bool,
+    /// Hash of the template that it was made of.
+    pub(crate) template: Option<String>,
     /// `None` where it could not be asked.
     pub(crate) told: Option<Vec<Told>>,
 }
@@ -115,6 +117,7 @@ impl Daemons {
         let mut before = self.recall(uid, ids);
         let mut running: Vec<Running> = pods.iter().filter_map(Running::of).collect();
         running.sort_by(|one, other| one.name.cmp(&other.name));
+        let templates: Vec<Option<String>> = running.iter().map(|pod| pod.template.clone()).collect();
         let deadline = Instant::now() + LOOK_LIMIT;
         let renewals = running.into_iter().map(|pod| {
             let seen = pod.seen();
@@ -125,7 +128,7 @@ impl Daemons {
         let known = join_all(renewals).await;
         let look = Look {
             again: known.iter().filter_map(Known::again).min(),
-            pods: known.iter().map(Known::models).collect(),
+            pods: known.iter().zip(templates).map(|(known, template)| known.models(template)).collect(),
         };
         self.remember(uid, ids, known);
         look
@@ -211,8 +214,8 @@ fn hash_of(value: &(impl Hash + ?Sized)) -> u64 {
 }
 
 impl Known {
-    fn models(&self) -> PodModels {
-        PodModels { is_ready: self.pod.is_ready, told: self.told.clone() }
+    fn models(&self, template: Option<String>) -> PodModels {
+        PodModels { is_ready: self.pod.is_ready, template, told: self.told.clone() }
     }
 
     fn due(&self) -> Instant {

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use ostro_crds::InferenceDeployment;
 
 use super::Context;
-use super::build::{ChildKind, needs_spare, startup_budget_seconds};
+use super::build::{ChildKind, needs_spare, startup_budget_seconds, template_hash};
 use super::classify::{Cause, Signals, Stuck, claim_name, classify};
 use super::workload::Workload;
 use super::{events, refusal};
@@ -29,14 +29,16 @@ impl Live {
         }
     }
 
-    /// Why pods do not get ready, and when that should be asked again.
+    /// Why pods of this template do not get ready, and when that should be asked again.
     pub(super) async fn cause(
         &self,
         context: &Context,
         owner: &InferenceDeployment,
-        kind: ChildKind,
+        (kind, template): (ChildKind, Option<&str>),
     ) -> (Option<Cause>, Option<Duration>) {
-        let pods: Vec<&Pod> = self.pods.iter().collect();
+        // What pods of before suffer from says nothing of what they are replaced by.
+        let pods = self.pods.iter().filter(|pod| template_hash(&pod.metadata) == template);
+        let pods: Vec<&Pod> = pods.collect();
         let claims = self.claims(context, owner);
         let budget = |workload: &Workload| startup_budget_seconds(&workload.spec.template);
         let (refusal, refusal_again) = self.refusal(context, owner, (kind, &pods)).await;

@@ -21,7 +21,8 @@ use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
 use crate::inference_deployment::build::{
-    ChildKind, Defaults, HASH_ANNOTATION, History, MANAGED_BY, Prepared, build, config_map_of, render,
+    ChildKind, Defaults, HASH_ANNOTATION, History, MANAGED_BY, Prepared, TEMPLATE_HASH_ANNOTATION, build,
+    config_map_of, render,
 };
 use crate::inference_deployment::hold;
 use crate::offline;
@@ -302,7 +303,9 @@ fn fields(object: &impl serde::Serialize) -> Result<Value> {
 fn what_of(before: &Value, after: &Value) -> What {
     let mut changes = diff(before, after);
     // Says that something differs, which the other fields say better.
-    let is_note = |change: &FieldChange| change.path.contains(HASH_ANNOTATION);
+    let is_note = |change: &FieldChange| {
+        [HASH_ANNOTATION, TEMPLATE_HASH_ANNOTATION].iter().any(|note| change.path.contains(note))
+    };
     if !changes.iter().all(is_note) {
         changes.retain(|change| !is_note(change));
     }

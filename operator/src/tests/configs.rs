@@ -27,7 +27,7 @@ async fn configure(api: &FakeApi, sequences: u32) -> Vec<String> {
 fn put_pod(api: &FakeApi, config: &str) {
     let volumes = json!([{ "name": "config", "configMap": { "name": config } }]);
     let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata("old"),
+        "apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata(api, "old"),
         "spec": { "containers": [{ "name": "ostro" }], "volumes": volumes },
     });
     api.put("", "pods", pod);

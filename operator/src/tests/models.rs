@@ -49,7 +49,7 @@ impl Daemon {
 }
 
 fn put_pod(api: &FakeApi, name: &str, ready: &str) {
-    let metadata = pod_metadata(name);
+    let metadata = pod_metadata(api, name);
     let status = json!({
         "podIP": "10.0.0.7", "conditions": [{ "type": "Ready", "status": ready }],
         "containerStatuses": [{

@@ -6,7 +6,7 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn put_pod(api: &FakeApi, name: &str, status: Value) {
     let pod = json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata(name),
+        "apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata(api, name),
         "spec": { "containers": [{ "name": "ostro" }], "nodeName": "node-1" }, "status": status,
     });
     api.put("", "pods", pod);
@@ -68,7 +68,7 @@ async fn pods_with_the_labels_of_an_object_are_not_its_pods() {
     let _operator = start(&api).await;
     make_ready(&api);
     await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
-    let mut metadata = pod_metadata("stray");
+    let mut metadata = pod_metadata(&api, "stray");
     metadata["ownerReferences"] = json!([]);
     let unschedulable = json!({ "type": "PodScheduled", "status": "False", "message": "no room" });
     api.put("", "pods", json!({
@@ -80,26 +80,52 @@ async fn pods_with_the_labels_of_an_object_are_not_its_pods() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pod_that_failed_is_told_until_another_is_ready() {
+async fn a_pod_that_a_node_ended_is_told_until_another_is_ready() {
+    let low = "The node was low on resource: memory.";
+    for (mut status, code, expected) in [
+        (
+            json!({ "phase": "Failed", "reason": "Evicted", "message": low }),
+            137,
+            "a node refused or ended a pod: Evicted: The node was low",
+        ),
+        // Its daemon did nothing, and ended in time.
+        (json!({ "phase": "Succeeded" }), 0, "a node ended a pod that stopped as it was told"),
+    ] {
+        let api = FakeApi::default();
+        let _operator = start(&api).await;
+        let finished = jiff::Timestamp::now().to_string();
+        status["containerStatuses"] = json!([{
+            "name": "ostro", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "terminated": { "exitCode": code, "finishedAt": finished } },
+        }]);
+        put_pod(&api, "p", status);
+        await_within(SOON, "the end", || told(&api, "Ready") == "False PodFailed").await;
+        let message = condition(&api, "Ready").unwrap()["message"].to_string();
+        assert!(message.contains(expected), "{message}");
+        make_ready(&api);
+        await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    }
+}
+
+/// A tool that waits would give a corrected spec up at once.
+#[tokio::test(start_paused = true)]
+async fn what_pods_of_before_suffer_from_is_not_told_of_a_new_spec() {
     let api = FakeApi::default();
     let _operator = start(&api).await;
-    let finished = jiff::Timestamp::now().to_string();
-    put_pod(
-        &api,
-        "p",
-        json!({
-            "phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory.",
-            "containerStatuses": [{
-                "name": "ostro", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
-                "state": { "terminated": { "exitCode": 137, "finishedAt": finished } },
-            }],
-        }),
-    );
-    await_within(SOON, "the eviction", || told(&api, "Ready") == "False PodFailed").await;
-    let message = condition(&api, "Ready").unwrap()["message"].to_string();
-    assert!(message.contains("a node refused or ended a pod: Evicted: The node was low"), "{message}");
-    make_ready(&api);
-    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    let crashed = json!({
+        "containerStatuses": [{
+            "name": "ostro", "image": "i", "imageID": "", "ready": false, "restartCount": 1,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+            "lastState": { "terminated": { "exitCode": 1, "message": "error: the hub refuses a/b" } },
+        }],
+    });
+    put_pod(&api, "p", crashed);
+    await_within(SOON, "the refusal", || told(&api, "Stalled") == "True HFUnauthorized").await;
+    put(&api, json!({ "runtime": { "maxSeqs": 8 } }));
+    await_within(SOON, "the new spec", || told(&api, "Ready") == "False RollingOut").await;
+    assert_eq!(told(&api, "Stalled"), "");
+    tokio::time::sleep(SOON).await;
+    assert_eq!(told(&api, "Ready"), "False RollingOut");
 }
 
 /// As of a node that refuses each of them.
@@ -109,7 +135,7 @@ async fn of_pods_that_failed_the_last_is_told() {
     let operator = start(&api).await;
     let now = jiff::Timestamp::now();
     for number in 0..10 {
-        let mut metadata = pod_metadata(&format!("p{number}"));
+        let mut metadata = pod_metadata(&api, &format!("p{number}"));
         let age = Duration::from_secs(if number == 4 { 1 } else { 50 + number });
         metadata["creationTimestamp"] = (now - age).to_string().into();
         let status =

@@ -11,7 +11,7 @@ use ostro_crds::InferenceDeploymentSpec;
 use super::config_map::FILE;
 use super::names::{Names, labels};
 use super::volumes::{self, CACHE_DIR, CONFIG_DIR};
-use super::{Defaults, gpu, patch, probes};
+use super::{Defaults, gpu, patch, probes, template};
 
 pub(crate) const CONTAINER: &str = "ostro";
 /// As in the image.
@@ -22,7 +22,7 @@ const DRAIN_SECONDS: i64 = 60;
 /// What the daemon takes at most to end after its answers had their time: it cancels them, and writes its log.
 const END_SECONDS: i64 = 10;
 /// Tells the daemon its time.
-const DRAIN_VARIABLE: &str = "OSTRO_DRAIN_SECONDS";
+pub(super) const DRAIN_VARIABLE: &str = "OSTRO_DRAIN_SECONDS";
 
 /// What is not the object's own.
 pub(super) struct PodInput<'a> {
@@ -62,7 +62,9 @@ pub(super) fn build(
             ..PodSpec::default()
         }),
     };
-    patch::apply(names, spec, template)
+    let mut template = patch::apply(names, spec, template)?;
+    template::mark(&mut template);
+    Ok(template)
 }
 
 fn drain_seconds(spec: &InferenceDeploymentSpec) -> i64 {
@@ -110,8 +112,13 @@ fn environment(spec: &InferenceDeploymentSpec) -> Vec<EnvVar> {
         ..EnvVar::default()
     };
     let drain = drain_seconds(spec).to_string();
-    let mut variables =
-        vec![plain("HF_HOME", CACHE_DIR), plain("HOME", "/tmp"), plain(DRAIN_VARIABLE, &drain)];
+    // A pod is ready with all of its models; one that lacks some is to start again.
+    let mut variables = vec![
+        plain("HF_HOME", CACHE_DIR),
+        plain("HOME", "/tmp"),
+        plain(DRAIN_VARIABLE, &drain),
+        plain("OSTRO_ALL_MODELS", "1"),
+    ];
     variables.extend(spec.hugging_face_token.as_ref().map(|token| EnvVar {
         name: "HF_TOKEN".to_owned(),
         value_from: Some(EnvVarSource {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::config_map::FILE;
 use super::names::Names;
-use super::{ChildKind, content_hash};
+use super::{ChildKind, TEMPLATE_HASH_ANNOTATION, content_hash};
 
 /// A pod template with its configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,6 +38,11 @@ impl Rendering {
         let mut parts = vec![json!(self.template), json!(self.config)];
         parts.extend(self.cache_claim.clone());
         format!("{renderer}-{}", content_hash(&parts.into()))
+    }
+
+    /// As its pods have it.
+    pub(crate) fn template_hash(&self) -> Option<&str> {
+        self.template["metadata"]["annotations"][TEMPLATE_HASH_ANNOTATION].as_str()
     }
 
     /// The kind that makes the pods.

@@ -2,7 +2,24 @@
 
 use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 
+use kube::core::ObjectMeta;
+
 use super::pod::CONTAINER;
+use super::{content_hash, json};
+
+/// Tells the pods of one template from those of others.
+pub(crate) const TEMPLATE_HASH_ANNOTATION: &str = "inference.ostro.dev/template-hash";
+
+pub(super) fn mark(template: &mut PodTemplateSpec) {
+    let hash = content_hash(&json(template));
+    let metadata = template.metadata.get_or_insert_default();
+    metadata.annotations.get_or_insert_default().insert(TEMPLATE_HASH_ANNOTATION.to_owned(), hash);
+}
+
+/// Of a pod or a template; none of those that no operator has marked.
+pub(crate) fn template_hash(metadata: &ObjectMeta) -> Option<&str> {
+    metadata.annotations.as_ref()?.get(TEMPLATE_HASH_ANNOTATION).map(String::as_str)
+}
 
 /// The daemon's.
 fn container(pod: &PodTemplateSpec) -> Option<&Container> {

@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container, ContainerStatus, Pod, PodCondition, PodSpec, PodStatus, Volume,
+    ConfigMapVolumeSource, Container, ContainerStatus, Lifecycle, LifecycleHandler, Pod, PodCondition,
+    PodSpec, PodStatus, Volume,
 };
 use kube::core::ObjectMeta;
 use serde::Deserialize;
 
 use super::short;
 use super::text::{Packer, Text};
-use crate::inference_deployment::build::{CACHE_VOLUME, CONFIG_VOLUME, CONTAINER, instance_of};
-use crate::inference_deployment::classify::{failed_at, is_sidecar};
+use crate::inference_deployment::build::{
+    CACHE_VOLUME, CONFIG_VOLUME, CONTAINER, TEMPLATE_HASH_ANNOTATION, instance_of,
+};
+use crate::inference_deployment::classify::{ended_at, has_ended, is_sidecar};
 use crate::inference_deployment::store::Shown;
 
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -32,7 +35,7 @@ pub(crate) struct CachedPod {
 pub(crate) struct KeptPod {
     /// The object that its labels name, and whose workload has made it.
     instance: Option<Box<str>>,
-    failed_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
     text: Text,
 }
 
@@ -40,10 +43,14 @@ impl From<Pod> for CachedPod {
     fn from(pod: Pod) -> Self {
         let instance = instance(&pod.metadata).map(Box::from);
         if instance.is_none() {
-            let kept = KeptPod { instance, failed_at: None, text: String::new().into() };
+            let kept = KeptPod { instance, ended_at: None, text: String::new().into() };
             return CachedPod { metadata: short(&pod.metadata), kept: Arc::new(kept) };
         }
         let ObjectMeta { name, uid, creation_timestamp, deletion_timestamp, .. } = pod.metadata.clone();
+        let annotations = pod.metadata.annotations.clone().map(|mut annotations| {
+            annotations.retain(|key, _| key == TEMPLATE_HASH_ANNOTATION);
+            annotations
+        });
         let is_taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let rest = Pod {
             metadata: ObjectMeta {
@@ -51,13 +58,14 @@ impl From<Pod> for CachedPod {
                 uid,
                 creation_timestamp,
                 deletion_timestamp,
+                annotations: annotations.filter(|annotations| !annotations.is_empty()),
                 ..ObjectMeta::default()
             },
             spec: pod.spec.map(|pod| spec(pod, is_taken)),
             status: pod.status.map(status),
         };
         let text = serde_json::to_string(&rest).expect("it came as JSON").into();
-        let kept = KeptPod { instance, failed_at: failed_at(&rest), text };
+        let kept = KeptPod { instance, ended_at: ended_at(&rest), text };
         CachedPod { metadata: short(&pod.metadata), kept: Arc::new(kept) }
     }
 }
@@ -87,9 +95,9 @@ impl KeptPod {
         self.instance.as_deref()
     }
 
-    /// Of one that has failed.
-    pub(crate) fn failed_at(&self) -> Option<Timestamp> {
-        self.failed_at
+    /// Of one that has ended.
+    pub(crate) fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at
     }
 
     /// With what `classify` and `daemons` read of it.
@@ -120,8 +128,7 @@ fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     let node_name = spec.node_name.filter(|_| !is_taken);
     let scheduler_name = spec.scheduler_name.filter(|_| !is_taken && node_name.is_none());
     let daemons = spec.containers.into_iter().filter(|container| container.name == CONTAINER);
-    let containers =
-        daemons.map(|Container { name, ports, .. }| Container { name, ports, ..Container::default() });
+    let containers = daemons.map(daemon);
     let config = spec.volumes.iter().flatten().find(|volume| volume.name == CONFIG_VOLUME).map(config_name);
     let is_claim = |volume: &Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
     let claims = spec.volumes.into_iter().flatten().filter(is_claim);
@@ -140,6 +147,14 @@ fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     }
 }
 
+/// That it has a hook is told, and not which.
+fn daemon(Container { name, ports, lifecycle, .. }: Container) -> Container {
+    let post_start = lifecycle.and_then(|lifecycle| lifecycle.post_start);
+    let lifecycle = post_start
+        .map(|_| Lifecycle { post_start: Some(LifecycleHandler::default()), ..Lifecycle::default() });
+    Container { name, ports, lifecycle, ..Container::default() }
+}
+
 fn config_name(volume: &Volume) -> Volume {
     let name = volume.config_map.as_ref().map(|source| source.name.clone()).unwrap_or_default();
     let source = ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() };
@@ -151,6 +166,7 @@ fn sidecar(Container { name, restart_policy, .. }: Container) -> Container {
 }
 
 fn status(status: PodStatus) -> PodStatus {
+    let has_ended = has_ended(&status);
     let PodStatus {
         conditions,
         init_container_statuses,
@@ -164,15 +180,14 @@ fn status(status: PodStatus) -> PodStatus {
     } = status;
     let is_read = |condition: &PodCondition| ["Ready", "PodScheduled"].contains(&condition.type_.as_str());
     let containers = |all: Vec<ContainerStatus>| all.into_iter().map(container_status).collect();
-    let has_failed = phase.as_deref() == Some("Failed");
     PodStatus {
         conditions: conditions.map(|all| all.into_iter().filter(is_read).collect()),
         init_container_statuses: init_container_statuses.map(containers),
         container_statuses: container_statuses.map(containers),
-        phase: phase.filter(|_| has_failed),
-        reason: reason.filter(|_| has_failed),
-        message: message.filter(|_| has_failed),
-        start_time: start_time.filter(|_| has_failed),
+        phase: phase.filter(|_| has_ended),
+        reason: reason.filter(|_| has_ended),
+        message: message.filter(|_| has_ended),
+        start_time: start_time.filter(|_| has_ended),
         pod_ip,
         ..PodStatus::default()
     }

@@ -95,7 +95,7 @@ fn cannot_pull(container: &Seen<'_>, message: &str) -> String {
 /// A container ended, and is started again.
 pub(super) fn crashed(pod: &Pod, startup_budget_seconds: i64) -> Option<Cause> {
     containers(pod).find_map(|container| match container.is_daemon() {
-        true => daemon_ended(container.status, startup_budget_seconds),
+        true => daemon_ended(pod, container.status, startup_budget_seconds),
         false => other_ended(&container, &pod.name_any()),
     })
 }
@@ -112,7 +112,7 @@ fn never_started(ended: &ContainerStateTerminated) -> Option<Cause> {
     cause(Reason::ContainerFailed, ended.message.clone().unwrap_or_default()).filter(|_| is_node)
 }
 
-fn daemon_ended(status: &ContainerStatus, startup_budget_seconds: i64) -> Option<Cause> {
+fn daemon_ended(pod: &Pod, status: &ContainerStatus, startup_budget_seconds: i64) -> Option<Cause> {
     let ended = end(status)?;
     if let Some(cause) = never_started(&ended) {
         return Some(cause);
@@ -131,10 +131,32 @@ fn daemon_ended(status: &ContainerStatus, startup_budget_seconds: i64) -> Option
             ),
         );
     }
+    if ended.exit_code == 0 {
+        return stopped(pod);
+    }
     let words = ended.message.unwrap_or_default();
     let last_error = last_error(&words);
     let (reason, hint) = reason_of(&last_error);
     cause(reason, format!("the daemon ended with code {}: {last_error}{hint}", ended.exit_code))
+}
+
+/// Who is told to stop ends with 0. Why it was told, only an event says, for an hour.
+fn stopped(pod: &Pod) -> Option<Cause> {
+    let (reason, what) = match has_start_hook(pod) {
+        true => (Reason::ContainerFailed, "postStart hook"),
+        false => (Reason::CrashLoop, "liveness probe"),
+    };
+    let name = pod.name_any();
+    cause(
+        reason,
+        format!("the daemon was told to stop: does its {what} fail? See kubectl describe pod {name}"),
+    )
+}
+
+fn has_start_hook(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let mut hooks = containers.filter(|one| one.name == CONTAINER).filter_map(|one| one.lifecycle.as_ref());
+    hooks.any(|lifecycle| lifecycle.post_start.is_some())
 }
 
 fn other_ended(container: &Seen<'_>, pod: &str) -> Option<Cause> {

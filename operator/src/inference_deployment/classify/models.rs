@@ -6,10 +6,11 @@ use super::containers::reason_of;
 use super::{Cause, cause};
 use crate::inference_deployment::daemons::PodModels;
 
-/// Of the first pod that is not ready because a model of several failed: its daemon serves the others, and does not end.
-pub(crate) fn failed_model(pods: &[PodModels]) -> Option<Cause> {
-    let told = pods.iter().filter(|pod| !pod.is_ready).flat_map(|pod| pod.told.iter().flatten());
-    let failed = told.into_iter().find(|told| told.state == Some(ModelState::Failed))?;
+/// Of the first pod of a template that is not ready because a model failed, while its daemon loads the others.
+pub(crate) fn failed_model(pods: &[PodModels], template: Option<&str>) -> Option<Cause> {
+    let waiting = pods.iter().filter(|pod| !pod.is_ready && pod.template.as_deref() == template);
+    let mut told = waiting.flat_map(|pod| pod.told.iter().flatten());
+    let failed = told.find(|told| told.state == Some(ModelState::Failed))?;
     let words = failed.message.as_deref().unwrap_or("it does not say why");
     let (reason, hint) = match reason_of(words) {
         (Reason::CrashLoop, _) => (Reason::ModelFailed, ""),
@@ -35,17 +36,18 @@ mod tests {
     fn pod(is_ready: bool, state: ModelState, message: Option<&str>) -> PodModels {
         let loaded = Told { id: "a".to_owned(), state: Some(ModelState::Loaded), message: None };
         let other = Told { id: "b/c".to_owned(), state: Some(state), message: message.map(str::to_owned) };
-        PodModels { is_ready, told: Some(vec![loaded, other]) }
+        PodModels { is_ready, template: Some("t".to_owned()), told: Some(vec![loaded, other]) }
     }
 
     #[test]
     fn a_model_that_failed_beside_others_is_the_cause() {
         use ModelState::{Failed, Loading};
-        let silent = PodModels { is_ready: false, told: None };
+        let silent = PodModels { told: None, ..pod(false, Loading, None) };
+        let of_before = PodModels { template: None, ..pod(false, Failed, Some("x")) };
         let gone = "the hub has no model b/c";
         let cases: &[(&[PodModels], Option<(Reason, &str)>)] = &[
             (&[], None),
-            (&[silent.clone(), pod(false, Loading, None)], None),
+            (&[silent.clone(), of_before, pod(false, Loading, None)], None),
             // Its readiness is the kubelet's to see.
             (&[pod(true, Failed, Some(gone))], None),
             (
@@ -62,7 +64,7 @@ mod tests {
             ),
         ];
         for (pods, expected) in cases {
-            let told = failed_model(pods);
+            let told = failed_model(pods, Some("t"));
             let told = told.as_ref().map(|cause| (cause.reason, cause.message.as_str()));
             assert_eq!(told, *expected, "{pods:?}");
         }

@@ -3,23 +3,25 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use ostro_crds::Reason;
 
 use super::Cause;
 use crate::inference_deployment::daemons::is_ready;
 
-/// A pod's end is told for this long, unless its successor gets ready: failed pods stay where they are for days.
+/// A pod's end is told for this long, unless its successor gets ready: pods that ended stay where they are for days.
 pub(super) const TOLD_FOR: Duration = Duration::from_secs(120);
 
-pub(super) fn has_failed(pod: &Pod) -> bool {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Failed")
+/// Its containers are not started again. A daemon that is told to stop ends well, so that a node which evicts it has no
+/// failure to tell.
+pub(crate) fn has_ended(status: &PodStatus) -> bool {
+    matches!(status.phase.as_deref(), Some("Failed" | "Succeeded"))
 }
 
-/// When a pod failed that is to stay: where no container ran, when its node took it, or it came.
-pub(crate) fn failed_at(pod: &Pod) -> Option<Timestamp> {
+/// When a pod ended that is to stay: where no container ran, when its node took it, or it came.
+pub(crate) fn ended_at(pod: &Pod) -> Option<Timestamp> {
     let is_going = pod.metadata.deletion_timestamp.is_some();
-    let status = pod.status.as_ref().filter(|_| has_failed(pod) && !is_going)?;
+    let status = pod.status.as_ref().filter(|status| has_ended(status) && !is_going)?;
     let statuses = status.container_statuses.iter().flatten();
     let ended =
         statuses.filter_map(|status| status.state.as_ref()?.terminated.as_ref()?.finished_at.as_ref());
@@ -27,10 +29,10 @@ pub(crate) fn failed_at(pod: &Pod) -> Option<Timestamp> {
     ended.or(pod.metadata.creation_timestamp.as_ref()).map(|time| time.0)
 }
 
-/// The pod that failed last, and how long that is still told.
+/// The pod that ended last, and how long that is still told.
 fn latest<'a>(pods: &[&'a Pod], now: Timestamp) -> Option<(&'a Pod, Duration)> {
-    let failed = pods.iter().filter_map(|pod| Some((*pod, failed_at(pod)?)));
-    let (pod, time) = failed.max_by_key(|(_, time)| *time)?;
+    let ended = pods.iter().filter_map(|pod| Some((*pod, ended_at(pod)?)));
+    let (pod, time) = ended.max_by_key(|(_, time)| *time)?;
     let is_later = |pod: &Pod| {
         pod.metadata
             .creation_timestamp
@@ -46,17 +48,24 @@ fn latest<'a>(pods: &[&'a Pod], now: Timestamp) -> Option<(&'a Pod, Duration)> {
 }
 
 /// The kubelet refused a pod, or ended it.
-pub(super) fn failed(pods: &[&Pod], now: Timestamp) -> Option<Cause> {
+pub(super) fn ended(pods: &[&Pod], now: Timestamp) -> Option<Cause> {
     let (pod, _) = latest(pods, now)?;
     let status = pod.status.as_ref()?;
-    let reason = status.reason.as_deref().unwrap_or("Failed");
-    let words = status.message.as_deref().unwrap_or("its node said nothing more");
-    // Without its name: its successors may fail one after the other.
-    let message = format!("a node refused or ended a pod: {reason}: {words}");
+    // Without its name: its successors may end one after the other.
+    let message = match status.phase.as_deref() {
+        Some("Succeeded") => {
+            "a node ended a pod that stopped as it was told: see kubectl get events".to_owned()
+        }
+        _ => {
+            let reason = status.reason.as_deref().unwrap_or("Failed");
+            let words = status.message.as_deref().unwrap_or("its node said nothing more");
+            format!("a node refused or ended a pod: {reason}: {words}")
+        }
+    };
     Some(Cause { reason: Reason::PodFailed, message })
 }
 
-/// When a failure is old.
+/// When an end is old.
 pub(super) fn told_until(pods: &[&Pod], now: Timestamp) -> Option<Duration> {
     latest(pods, now).map(|(_, left)| left)
 }

@@ -128,7 +128,7 @@ fn age(pod: &Pod, now: Timestamp) -> Duration {
 }
 
 fn is_unbegun(pod: &Pod) -> bool {
-    if pod.metadata.deletion_timestamp.is_some() || nodes::has_failed(pod) {
+    if pod.metadata.deletion_timestamp.is_some() || pod.status.as_ref().is_some_and(nodes::has_ended) {
         return false;
     }
     let Some(status) = &pod.status else { return true };

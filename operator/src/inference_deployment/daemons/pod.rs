@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use super::super::build::CONTAINER;
+use super::super::build::{CONTAINER, template_hash};
 use super::hash_of;
 
 /// A pod whose container runs, or that is ready. When it differs from before its daemon is asked again.
@@ -14,6 +14,7 @@ pub(super) struct Running {
     pub(super) name: String,
     pub(super) uid: String,
     pub(super) is_ready: bool,
+    pub(super) template: Option<String>,
     /// Of the daemon, once the pod has one and its container runs.
     pub(super) address: Option<SocketAddr>,
     /// Another after every restart.
@@ -51,6 +52,7 @@ impl Running {
             name: pod.name_any(),
             uid: pod.uid().unwrap_or_default(),
             is_ready,
+            template: template_hash(&pod.metadata).map(str::to_owned),
             address: address.filter(|_| runs),
             container: container.and_then(|container| container.container_id.clone()),
         })

@@ -3,11 +3,15 @@
 use serde_json::{Map, Value};
 
 use crate::inference_deployment::apply::{contains, is_same_text};
-use crate::inference_deployment::build::{CACHE_VOLUME, CONFIG_FILE, CONFIG_VOLUME, Rendering, merge_key};
+use crate::inference_deployment::build::{
+    CACHE_VOLUME, CONFIG_FILE, CONFIG_VOLUME, Rendering, TEMPLATE_HASH_ANNOTATION, merge_key,
+};
 
 pub(crate) fn differences(kept: &Rendering, rendered: &Rendering) -> Vec<String> {
     let mut paths = Vec::new();
     walk(&Place::default(), &kept.template, &rendered.template, &mut paths);
+    // Says that something differs, which the others say better.
+    paths.retain(|path| *path != format!("metadata.annotations[{TEMPLATE_HASH_ANNOTATION}]"));
     let is_same_claim = match (&kept.cache_claim, &rendered.cache_claim) {
         (Some(kept), Some(rendered)) => is_same(kept, rendered),
         (kept, rendered) => kept.is_some() == rendered.is_some(),

@@ -74,7 +74,7 @@ mod tests {
             Told { id: id.to_owned(), state, message }
         };
         let told = (says != "-").then(|| IDS.into_iter().zip(says.chars()).map(told).collect());
-        PodModels { is_ready, told }
+        PodModels { is_ready, template: None, told }
     }
 
     /// The models' lines, how many are ready, and the news.

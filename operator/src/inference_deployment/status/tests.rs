@@ -91,7 +91,8 @@ fn times_change_with_the_status_only() {
 #[test]
 fn what_people_and_autoscalers_read() {
     let (owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
-    let (pods, now) = ([PodModels { is_ready: true, told: None }], Timestamp::from_second(1000).unwrap());
+    let (pods, now) =
+        ([PodModels { is_ready: true, template: None, told: None }], Timestamp::from_second(1000).unwrap());
     let deployment = Some(&deployment);
     let observed = Observed {
         owner: &owner,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Fault;
 use crate::inference_deployment::build::config_map_of;
 use crate::inference_deployment::build::names::{Names, labels};
-use crate::inference_deployment::build::pod::CONTAINER;
+use crate::inference_deployment::build::pod::{CONTAINER, DRAIN_VARIABLE};
 use crate::inference_deployment::build::volumes::{CACHE_VOLUME, CONFIG_DIR, CONFIG_VOLUME};
 
 pub(super) fn check(
@@ -26,6 +26,7 @@ pub(super) fn check(
     }
     keeps_labels(names, &template)?;
     keeps_config(before, &template)?;
+    keeps_drain(before, &template)?;
     if spec.volume_per_replica().is_some() {
         leaves_stateful_set(&template)?;
     }
@@ -78,6 +79,28 @@ fn keeps_config(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<
     }
     let path = format!("spec.volumes[{CONFIG_VOLUME}]");
     Err(Fault::new(&path, format!("must stay the ConfigMap {}", expected.unwrap_or_default())))
+}
+
+/// The daemon's time, and that nobody kills it before.
+fn keeps_drain(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(), Fault> {
+    let hint = "rollout.drainSeconds decides it";
+    let told = |pod: &PodTemplateSpec| {
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        let mut variables =
+            containers.filter(|one| one.name == CONTAINER).flat_map(|one| one.env.iter().flatten());
+        variables.find(|variable| variable.name == DRAIN_VARIABLE).cloned()
+    };
+    if told(template) != told(before) {
+        let path = format!("spec.containers[{CONTAINER}].env[{DRAIN_VARIABLE}]");
+        return Err(Fault::new(&path, format!("must stay: {hint}")));
+    }
+    let grace = |pod: &PodTemplateSpec| pod.spec.as_ref()?.termination_grace_period_seconds;
+    match (grace(template), grace(before)) {
+        (Some(patched), Some(least)) if patched < least => {
+            Err(Fault::new("spec.terminationGracePeriodSeconds", format!("must be at least {least}: {hint}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// It puts its own in place of these, and the API server says nothing.

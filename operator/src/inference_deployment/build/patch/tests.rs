@@ -227,6 +227,14 @@ fn what_breaks_the_template_is_named() {
             "spec.podTemplatePatch.spec.volumes[config] must stay the ConfigMap m-config-h",
         ),
         (
+            daemon(json!({ "env": [{ "name": "OSTRO_DRAIN_SECONDS", "value": "200" }] })),
+            "spec.podTemplatePatch.spec.containers[ostro].env[OSTRO_DRAIN_SECONDS] must stay: rollout.drainSeconds",
+        ),
+        (
+            json!({ "spec": { "terminationGracePeriodSeconds": 74 } }),
+            "spec.podTemplatePatch.spec.terminationGracePeriodSeconds must be at least 75: rollout.drainSeconds",
+        ),
+        (
             daemon(json!({ "$retainKeys": [] })),
             "spec.podTemplatePatch.spec.containers[0].$retainKeys is a directive",
         ),

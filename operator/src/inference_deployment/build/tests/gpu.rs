@@ -40,6 +40,8 @@ fn a_gpu_changes_nothing_but_its_kernels_cache_and_the_time_to_start() {
     let of = with_gpu.iter_mut().find(|object| object["kind"] == "Deployment").unwrap();
     let before = of_kind(&plain, "Deployment").unwrap();
     of["metadata"]["annotations"] = before["metadata"]["annotations"].clone();
+    let hash = &before["spec"]["template"]["metadata"]["annotations"];
+    of["spec"]["template"]["metadata"]["annotations"] = hash.clone();
     of["spec"]["progressDeadlineSeconds"] = before["spec"]["progressDeadlineSeconds"].clone();
     let container = &mut of["spec"]["template"]["spec"]["containers"][0];
     let resources = container.as_object_mut().unwrap().remove("resources");

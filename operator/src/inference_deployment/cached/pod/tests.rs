@@ -21,12 +21,21 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
     let side = json!({ "name": "sidecar", "image": "", "imageID": "", "ready": true, "restartCount": 0 });
     let ready = json!({ "type": "Ready", "status": "True" });
     let cache = json!({ "name": "cache", "persistentVolumeClaim": { "claimName": "cache-m-1" } });
+    let mut metadata = of_replica_set("m-5d4", "5d4");
+    metadata["annotations"] = json!({ "inference.ostro.dev/template-hash": "h", "other": "x" });
     let pod = json!({
-        "metadata": of_replica_set("m-5d4", "5d4"),
+        "metadata": metadata,
         "spec": {
             "nodeName": "x", "schedulerName": "s",
-            "containers": [{ "name": "ostro", "image": "ostro:1", "ports": [{ "containerPort": 1 }] }],
-            "volumes": [{ "name": "tmp", "emptyDir": {} }, cache],
+            "containers": [{
+                "name": "ostro", "image": "ostro:1", "ports": [{ "containerPort": 1 }],
+                "lifecycle": { "preStop": { "sleep": { "seconds": 5 } }, "postStart": { "exec": { "command": ["x"] } } },
+            }],
+            "volumes": [
+                { "name": "tmp", "emptyDir": {} },
+                cache,
+                { "name": "config", "configMap": { "name": "m-config-1", "defaultMode": 420 } },
+            ],
         },
         "status": {
             "phase": "Running", "podIP": "10.0.0.1", "conditions": [{ "type": "Initialized", "status": "True" }, ready],
@@ -39,8 +48,14 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
         (Some("m"), Some("n"))
     );
     let expected = json!({
-        "metadata": { "name": "m-1", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z" },
-        "spec": { "containers": [{ "name": "ostro", "ports": [{ "containerPort": 1 }] }], "volumes": [cache] },
+        "metadata": {
+            "name": "m-1", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z",
+            "annotations": { "inference.ostro.dev/template-hash": "h" },
+        },
+        "spec": {
+            "containers": [{ "name": "ostro", "ports": [{ "containerPort": 1 }], "lifecycle": { "postStart": {} } }],
+            "volumes": [cache, { "name": "config", "configMap": { "name": "m-config-1" } }],
+        },
         "status": { "podIP": "10.0.0.1", "conditions": [ready], "containerStatuses": [side, daemon] },
     });
     let mut expected: Pod = serde_json::from_value(expected).unwrap();
@@ -68,6 +83,8 @@ fn of_a_pod_that_nobody_has_taken_its_node_or_scheduler_is_kept() {
     assert_eq!([volumes(json!({})), volumes(json!({ "startTime": "2026-01-01T00:00:00Z" }))], [1, 0]);
     let failed = json!({ "phase": "Failed", "reason": "Evicted", "message": "no room" });
     assert_eq!(serde_json::to_value(kept(spec("x".into()), failed.clone()).status).unwrap(), failed);
+    let ended = json!({ "phase": "Succeeded", "startTime": "2026-01-01T00:00:00Z" });
+    assert_eq!(serde_json::to_value(kept(spec("x".into()), ended.clone()).status).unwrap(), ended);
 }
 
 #[test]
