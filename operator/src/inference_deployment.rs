@@ -28,6 +28,7 @@ use ostro_config::{Problem, Problems};
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason};
 
 use crate::backoff::{Backoff, spread};
+use crate::contests::Contests;
 use crate::in_words::in_words;
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError};
@@ -54,6 +55,7 @@ pub(crate) struct Context {
     pub(crate) reporter: Reporter,
     pub(crate) metrics: Metrics,
     pub(crate) backoff: Backoff,
+    pub(crate) contests: Contests,
     pub(crate) daemons: Daemons,
 }
 
@@ -154,7 +156,7 @@ async fn carry_out(
         return (Outcome { cause: Some(cause), held: Held::Unknown, ..Outcome::default() }, None);
     }
     let prepared = build(owner, &kept);
-    match apply::apply(&context.client, &context.children, owner, &prepared).await {
+    match apply::apply(context, owner, &prepared).await {
         Ok(applied) => {
             count_writes(context, &applied);
             let monitored = monitored(owner, &applied);

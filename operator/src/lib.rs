@@ -6,6 +6,7 @@ mod api_calls;
 mod args;
 mod backoff;
 mod client;
+mod contests;
 mod discovery;
 mod http;
 mod in_words;

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::args::RunArgs;
 use crate::backoff::Backoff;
 use crate::client::client;
+use crate::contests::Contests;
 use crate::discovery::Discovery;
 use crate::http::{self, Health};
 use crate::inference_deployment::build::Defaults;
@@ -75,6 +76,7 @@ async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: wat
         daemons: Daemons::new(dial(), metrics.clone()),
         metrics,
         backoff: Backoff::default(),
+        contests: Contests::default(),
     });
     let shutdown = async move {
         let _ = stopped.changed().await;

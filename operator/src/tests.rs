@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
+use crate::contests::Contests;
 use crate::discovery::Discovery;
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope, Watches};
@@ -77,6 +78,7 @@ fn prepare(
         defaults: Defaults { image: "ostro:1".to_owned() },
         metrics: metrics.clone(),
         backoff: Backoff::default(),
+        contests: Contests::default(),
         daemons: Daemons::new(dial, metrics.clone()),
     };
     (Arc::new(context), (watches, discovery))

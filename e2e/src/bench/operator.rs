@@ -90,7 +90,7 @@ Deployment and one pod. Times until all are Ready are mostly the control plane's
 - Memory an object is resident memory of the process beyond what it has with one object Ready, over the objects after
   it: pages of its own program that it touches at its first work come once, and stand in a row of their own.
 - An event is the moment at which a watch shows an object's change; a write, that at which a watch shows the
-  Deployment's. The operator gathers changes of an object for 50 ms, which is in there.
+  Deployment's. The operator gathers changes of an object for 25 ms, which is in there.
 - Writes of anybody are what the API server counts in whole, leases aside: the operator's, the controllers', the
   scheduler's.
 - After a restart every object is reconciled with nothing to do; the processor time is all that the process took since

@@ -10,9 +10,8 @@ use ostro_crds::{InferenceDeployment, quantity};
 use serde_json::Value;
 
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
-use super::children::Children;
 use super::optional::Lack;
-use super::superseded;
+use super::{Context, superseded};
 
 /// The one field manager.
 pub(crate) const MANAGER: &str = "ostro-operator";
@@ -26,6 +25,10 @@ pub(crate) enum ApplyError {
     Read { kind: ChildKind, name: String, source: kube::Error },
     #[error("{kind:?} {name} exists and is not this object's: rename one of them")]
     Foreign { kind: ChildKind, name: String },
+    #[error(
+        "{kind:?} {name} is changed by somebody each time it is applied: see its managedFields, and policies of admission"
+    )]
+    Contested { kind: ChildKind, name: String },
     #[error("cannot apply {kind:?} {name}")]
     Apply { kind: ChildKind, name: String, source: kube::Error },
     #[error("cannot delete {kind:?} {name}")]
@@ -57,11 +60,11 @@ pub(crate) struct Applied {
 }
 
 pub(crate) async fn apply(
-    client: &Client,
-    children: &Children,
+    context: &Context,
     owner: &InferenceDeployment,
     prepared: &[Prepared],
 ) -> Result<Applied, ApplyError> {
+    let Context { client, children, .. } = context;
     let mut applied = Applied::default();
     for wanted in prepared {
         if let Some(lack) = children.lack(wanted.kind) {
@@ -69,7 +72,7 @@ pub(crate) async fn apply(
             applied.lacking.push((wanted.kind, lack));
             continue;
         }
-        match apply_one(client, children, owner, wanted).await {
+        match apply_one(context, owner, wanted).await {
             Ok(is_written) => applied.written += usize::from(is_written),
             Err(error) if error.tells_of_no_api() => {
                 children.ask_for_apis();
@@ -92,11 +95,11 @@ pub(crate) async fn apply(
 }
 
 async fn apply_one(
-    client: &Client,
-    children: &Children,
+    context: &Context,
     owner: &InferenceDeployment,
     wanted: &Prepared,
 ) -> Result<bool, ApplyError> {
+    let Context { client, children, contests, .. } = context;
     let Prepared { object, kind } = wanted;
     let (kind, name) = (*kind, object.name_any());
     let namespace = owner.namespace().unwrap_or_default();
@@ -104,6 +107,11 @@ async fn apply_one(
     let live = children.get(kind, &namespace, &name);
     if live.as_ref().is_some_and(|live| live.is_as(kind, object)) {
         return Ok(false);
+    }
+    if let Some(hash) = live.as_ref().and_then(|live| live.applied_hash(object))
+        && contests.is_lost(&format!("{kind:?}/{namespace}/{name}"), hash)
+    {
+        return Err(ApplyError::Contested { kind, name });
     }
     if live.is_none() && kind == ChildKind::ControllerRevision && create(client, wanted).await? {
         return Ok(true);

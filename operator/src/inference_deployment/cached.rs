@@ -163,8 +163,7 @@ impl Kept {
 
     /// Whether an apply of `wanted` would change nothing.
     pub(crate) fn is_as(&self, kind: ChildKind, wanted: &DynamicObject) -> bool {
-        let hash = wanted.metadata.annotations.as_ref().and_then(|all| all.get(HASH_ANNOTATION));
-        let Some(hash) = hash.and_then(|hash| number(hash)) else { return false };
+        let Some(hash) = hash_of(wanted).and_then(number) else { return false };
         let mut body = self.body();
         if let Some(checked) = body.checked {
             return checked.wanted == hash;
@@ -180,6 +179,14 @@ impl Kept {
             }
         }
         is_as
+    }
+
+    /// Of `wanted`, where that was applied last. For one that is not as wanted: somebody has changed it since.
+    pub(crate) fn applied_hash<'a>(&self, wanted: &'a DynamicObject) -> Option<&'a str> {
+        let wanted = hash_of(wanted)?;
+        let body = self.body();
+        let is_applied = body.checked.is_none() && hash_of(&body.object()) == Some(wanted);
+        is_applied.then_some(wanted)
     }
 
     /// Whether all of a pod template is in that of this workload; rather no than a wrong yes.
@@ -224,6 +231,11 @@ fn shorten(object: &mut DynamicObject) {
     if let Some(conditions) = data.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
         conditions.retain(|condition| condition["type"] == REPLICA_FAILURE);
     }
+}
+
+/// Of the fields that the operator applies.
+fn hash_of(object: &DynamicObject) -> Option<&str> {
+    object.metadata.annotations.as_ref()?.get(HASH_ANNOTATION).map(String::as_str)
 }
 
 /// That a `short_hash` is the text of.

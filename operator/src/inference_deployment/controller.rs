@@ -23,7 +23,7 @@ const CONCURRENCY: u16 = 16;
 /// Of objects that are listed at once: the API server takes them up to some MiB each.
 const OBJECTS_PAGE: u32 = 10;
 /// Changes that come together lead to one reconcile.
-const DEBOUNCE: Duration = Duration::from_millis(50);
+const DEBOUNCE: Duration = Duration::from_millis(25);
 
 /// That reconciles have to finish: less than Kubernetes lets a pod stop in.
 const STOP_LIMIT: Duration = Duration::from_secs(20);

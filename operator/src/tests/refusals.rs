@@ -40,3 +40,31 @@ async fn other_words_are_written_when_it_is_tried_again_and_not_for_ever() {
     let of_others = status_writes(&api) - writes;
     assert!(of_others < 650, "{of_others} writes");
 }
+
+/// As by a policy of admission that changes what it changed before.
+#[tokio::test(start_paused = true)]
+async fn a_child_that_somebody_always_changes_is_told_and_left() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    let (mut changes, before) = (0, api.writes());
+    for _ in 0..300 {
+        let mut deployment = api.get("apps", "deployments", "m").unwrap();
+        if deployment["spec"]["minReadySeconds"] != 7 || deployment["spec"]["replicas"] != 9 {
+            (deployment["spec"]["minReadySeconds"], deployment["spec"]["replicas"]) = (7.into(), 9.into());
+            api.put("apps", "deployments", deployment);
+            changes += 1;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!((5..40).contains(&changes), "{changes} times in five minutes");
+    assert!(api.writes() - before < 80, "{} writes", api.writes() - before);
+    assert_eq!(told(&api, "Ready"), "False ApplyFailed");
+    assert!(message(&api).contains("Deployment m is changed by somebody each time"), "{}", message(&api));
+    await_within(Duration::from_secs(200), "what is wanted", || {
+        api.get("apps", "deployments", "m").unwrap()["spec"]["replicas"] == 1
+    })
+    .await;
+    await_within(SOON, "no refusal", || told(&api, "Ready") == "False RollingOut").await;
+}
