@@ -177,7 +177,7 @@ fn values_reach_the_objects() {
     let Some(helm) = Helm::find() else { return };
     let digest = format!("image.digest={DIGEST}");
     let daemon = format!("daemonImage.digest={DIGEST}");
-    let cases: [(&[&str], &str, &str, Value); 15] = [
+    let cases: [Reaches; 11] = [
         (
             &[],
             "Deployment",
@@ -215,18 +215,6 @@ fn values_reach_the_objects() {
             "/spec/template/spec/topologySpreadConstraints/0/labelSelector/matchLabels/app.kubernetes.io~1instance",
             json!(RELEASE),
         ),
-        (
-            &["prometheusRule.enabled=true", "prometheusRule.labels.release=p"],
-            "PrometheusRule",
-            "/metadata/labels/release",
-            json!("p"),
-        ),
-        (
-            &["prometheusRule.enabled=true"],
-            "PrometheusRule",
-            "/spec/groups/0/rules/0/alert",
-            json!("OstroOperatorNotLeading"),
-        ),
         (&["replicas=2"], "PodDisruptionBudget", "/spec/maxUnavailable", json!(1)),
         (
             &["image.pullSecrets[0].name=s"],
@@ -246,6 +234,14 @@ fn values_reach_the_objects() {
             "/spec/egress/1/ports",
             json!([{ "protocol": "TCP", "port": 8443 }]),
         ),
+    ];
+    check_reached(&helm, cases);
+}
+
+#[test]
+fn values_of_monitoring_reach_its_objects() {
+    let Some(helm) = Helm::find() else { return };
+    let cases: [Reaches; 4] = [
         (
             &["serviceMonitor.enabled=true", "serviceMonitor.labels.release=p"],
             "ServiceMonitor",
@@ -253,7 +249,26 @@ fn values_reach_the_objects() {
             json!("p"),
         ),
         (&["serviceMonitor.enabled=true"], "ServiceMonitor", "/spec/endpoints/0/port", json!("http")),
+        (
+            &["prometheusRule.enabled=true", "prometheusRule.labels.release=p"],
+            "PrometheusRule",
+            "/metadata/labels/release",
+            json!("p"),
+        ),
+        (
+            &["prometheusRule.enabled=true"],
+            "PrometheusRule",
+            "/spec/groups/0/rules/0/alert",
+            json!("OstroOperatorNotLeading"),
+        ),
     ];
+    check_reached(&helm, cases);
+}
+
+/// Values, and what is then at a path of the object of a kind.
+type Reaches<'a> = (&'a [&'a str], &'a str, &'a str, Value);
+
+fn check_reached<const N: usize>(helm: &Helm, cases: [Reaches; N]) {
     for (values, kind, path, expected) in cases {
         let objects = helm.render(values);
         assert_eq!(only(&objects, kind).pointer(path), Some(&expected), "{values:?}: {kind} {path}");

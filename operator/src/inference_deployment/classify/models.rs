@@ -39,13 +39,16 @@ mod tests {
         PodModels { is_ready, template: Some("t".to_owned()), told: Some(vec![loaded, other]) }
     }
 
+    /// Pods, and the reason and words that they lead to.
+    type Case<'a> = (&'a [PodModels], Option<(Reason, &'a str)>);
+
     #[test]
     fn a_model_that_failed_beside_others_is_the_cause() {
         use ModelState::{Failed, Loading};
         let silent = PodModels { told: None, ..pod(false, Loading, None) };
         let of_before = PodModels { template: None, ..pod(false, Failed, Some("x")) };
         let gone = "the hub has no model b/c";
-        let cases: &[(&[PodModels], Option<(Reason, &str)>)] = &[
+        let cases: &[Case] = &[
             (&[], None),
             (&[silent.clone(), of_before, pod(false, Loading, None)], None),
             // Its readiness is the kubelet's to see.
