@@ -181,12 +181,13 @@ impl Kept {
         is_as
     }
 
-    /// Of `wanted`, where that was applied last. For one that is not as wanted: somebody has changed it since.
+    /// Of `wanted`, where that was applied last, or nobody can tell any more. For one that is not as wanted: somebody has
+    /// changed it since.
     pub(crate) fn applied_hash<'a>(&self, wanted: &'a DynamicObject) -> Option<&'a str> {
         let wanted = hash_of(wanted)?;
         let body = self.body();
-        let is_applied = body.checked.is_none() && hash_of(&body.object()) == Some(wanted);
-        is_applied.then_some(wanted)
+        let is_applied = || hash_of(&body.object()).is_none_or(|live| live == wanted);
+        (body.checked.is_none() && is_applied()).then_some(wanted)
     }
 
     /// Whether all of a pod template is in that of this workload; rather no than a wrong yes.

@@ -51,8 +51,11 @@ async fn a_child_that_somebody_always_changes_is_told_and_left() {
     let (mut changes, before) = (0, api.writes());
     for _ in 0..300 {
         let mut deployment = api.get("apps", "deployments", "m").unwrap();
-        if deployment["spec"]["minReadySeconds"] != 7 || deployment["spec"]["replicas"] != 9 {
-            (deployment["spec"]["minReadySeconds"], deployment["spec"]["replicas"]) = (7.into(), 9.into());
+        if deployment["spec"]["replicas"] != 9 {
+            deployment["spec"]["replicas"] = 9.into();
+            if changes > 2 {
+                deployment["metadata"]["annotations"] = json!({});
+            }
             api.put("apps", "deployments", deployment);
             changes += 1;
         }
