@@ -3,6 +3,9 @@
 
 mod support;
 
+use std::path::Path;
+use std::process::Command;
+
 use serde_json::{Value, json};
 use support::helm::{CHARTS, Helm, NAMESPACE, RELEASE, documents, image, only};
 
@@ -104,6 +107,46 @@ fn install(helm: &Helm) -> String {
         text.push_str(&serde_saphyr::to_string(&object).unwrap());
     }
     text
+}
+
+/// By name, since kustomize has an order of its own.
+fn sorted(text: &str) -> Vec<Value> {
+    let mut objects = documents(text);
+    objects.sort_by_key(|object| format!("{} {}", object["kind"], object["metadata"]["name"]));
+    objects
+}
+
+#[test]
+fn kustomize_makes_the_same_objects_and_puts_others_images_in() {
+    let kubectl = ostro_e2e::cache::root().unwrap().join("cluster/bin/kubectl");
+    if !kubectl.is_file() {
+        eprintln!("skipped: kubectl is not built: run `ostro-e2e cluster build`");
+        return;
+    }
+    let kustomize = |folder: &Path| {
+        let output = Command::new(&kubectl).arg("kustomize").arg(folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let root = Path::new(INSTALL).parent().unwrap();
+    let base = kustomize(root);
+    assert_eq!(sorted(&base), sorted(&std::fs::read_to_string(INSTALL).unwrap()));
+
+    // As docs/operations.md has it, beside a copy of the base.
+    let page = std::fs::read_to_string(root.join("docs/operations.md")).unwrap();
+    let (_, rest) = page.split_once("```yaml\nresources: [ostro]\n").unwrap();
+    let overlay = format!("resources: [ostro]\n{}", rest.split_once("```").unwrap().0);
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("ostro");
+    std::fs::create_dir(&copy).unwrap();
+    for name in ["kustomization.yaml", "install.yaml"] {
+        std::fs::copy(root.join(name), copy.join(name)).unwrap();
+    }
+    std::fs::write(folder.path().join("kustomization.yaml"), overlay).unwrap();
+    let objects = documents(&kustomize(folder.path()));
+    let operator = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(operator["image"], "registry.example.com/ostro-operator:1");
+    assert_eq!(operator["env"][0], json!({ "name": "OSTRO_IMAGE", "value": "registry.example.com/ostro:1" }));
 }
 
 #[test]

@@ -72,8 +72,8 @@ fn of_models(hub: &Hub) -> Vec<Case> {
     let mut one_of_two = of_hub(MODEL, TOKEN);
     one_of_two["models"].as_array_mut().unwrap().push(json!({ "modelId": "/absent/model.gguf" }));
     vec![
-        // Its daemon goes on, with the other.
-        case("one-of-two", one_of_two, "ModelNotFound", "/absent/model.gguf did not load"),
+        // By its daemon while the other loads, and by its end after that.
+        case("one-of-two", one_of_two, "ModelNotFound", "/absent/model.gguf"),
         case("downloads", of_hub(MODEL, TOKEN), "AllReady", ""),
         case("wrong-token", of_hub(MODEL, "wrong"), "HFUnauthorized", "huggingFaceToken"),
         case("gated", of_hub(GATED, TOKEN), "HFGatedModel", GATED),
