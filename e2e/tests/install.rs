@@ -109,9 +109,20 @@ fn install(helm: &Helm) -> String {
     text
 }
 
+/// kustomize writes large whole numbers as fractions.
+fn with_fractions(value: &mut Value) {
+    match value {
+        Value::Number(number) => *value = json!(number.as_f64()),
+        Value::Array(items) => items.iter_mut().for_each(with_fractions),
+        Value::Object(fields) => fields.values_mut().for_each(with_fractions),
+        _ => {}
+    }
+}
+
 /// By name, since kustomize has an order of its own.
 fn sorted(text: &str) -> Vec<Value> {
     let mut objects = documents(text);
+    objects.iter_mut().for_each(with_fractions);
     objects.sort_by_key(|object| format!("{} {}", object["kind"], object["metadata"]["name"]));
     objects
 }
