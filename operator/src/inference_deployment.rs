@@ -5,6 +5,7 @@ pub(crate) mod build;
 mod cached;
 pub(crate) mod children;
 pub(crate) mod classify;
+pub(crate) mod comparison;
 pub(crate) mod controller;
 pub(crate) mod daemons;
 mod events;
@@ -33,6 +34,7 @@ use crate::in_words::in_words;
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError};
 use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render};
+pub(crate) use cached::Version;
 use children::Children;
 use classify::{Cause, failed_model, or_of_model};
 use daemons::{Daemons, PodModels};
@@ -157,10 +159,15 @@ async fn carry_out(
     }
     let prepared = build(owner, &kept);
     match apply::apply(context, owner, &prepared).await {
-        Ok(applied) => {
+        Ok(mut applied) => {
             count_writes(context, &applied);
+            if let Some(error) = applied.contested.take() {
+                return failed(error, held);
+            }
             let monitored = monitored(owner, &applied);
-            (Outcome { workload: Some(workload), template, cause: None, monitored, held }, None)
+            let is_behind = applied.is_workload_behind;
+            let workload = Some(workload);
+            (Outcome { workload, template, is_behind, cause: None, monitored, held }, None)
         }
         Err(error) => failed(error, held),
     }
@@ -178,6 +185,8 @@ struct Outcome {
     workload: Option<ChildKind>,
     /// Of which it makes them.
     template: Option<String>,
+    /// No watch has shown it yet as it was applied.
+    is_behind: bool,
     /// Why nothing could be applied; then, why pods do not get ready.
     cause: Option<Cause>,
     monitored: Option<Monitored>,
@@ -211,7 +220,7 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, template: _, cause, monitored, held }: Outcome,
+    Outcome { workload: _, template: _, is_behind, cause, monitored, held }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();
@@ -220,5 +229,5 @@ fn observe(
     let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
     let image = running.unwrap_or(wanted).to_owned();
     let now = Timestamp::now();
-    Observed { owner, workload, pods, cause, monitored, held, image, now }.status()
+    Observed { owner, workload, is_behind, pods, cause, monitored, held, image, now }.status()
 }

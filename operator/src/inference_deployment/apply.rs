@@ -1,17 +1,20 @@
 //! Writes what differs, prunes what is wanted no more. Nothing is written when nothing changed.
 
+use std::sync::Arc;
+
 use axum::http::HeaderValue;
 use axum::http::header::ACCEPT;
 use kube::api::{
     Api, DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Request,
 };
 use kube::{Client, Resource, ResourceExt};
-use ostro_crds::{InferenceDeployment, quantity};
-use serde_json::Value;
+use ostro_crds::InferenceDeployment;
 
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
+use super::cached::{Kept, Version};
 use super::optional::Lack;
 use super::{Context, superseded};
+use crate::contests::{Claim, Turn};
 
 /// The one field manager.
 pub(crate) const MANAGER: &str = "ostro-operator";
@@ -26,9 +29,10 @@ pub(crate) enum ApplyError {
     #[error("{kind:?} {name} exists and is not this object's: rename one of them")]
     Foreign { kind: ChildKind, name: String },
     #[error(
-        "{kind:?} {name} is changed by somebody each time it is applied: see its managedFields, and policies of admission"
+        "{kind:?} {name} is changed by somebody each time it is applied{}: see its managedFields, and policies of admission",
+        at(path.as_ref())
     )]
-    Contested { kind: ChildKind, name: String },
+    Contested { kind: ChildKind, name: String, path: Option<String> },
     #[error("cannot apply {kind:?} {name}")]
     Apply { kind: ChildKind, name: String, source: kube::Error },
     #[error("cannot delete {kind:?} {name}")]
@@ -50,10 +54,18 @@ impl ApplyError {
     }
 }
 
+fn at(path: Option<&String>) -> String {
+    path.map(|path| format!(" ({path})")).unwrap_or_default()
+}
+
 /// Writes that were needed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Applied {
     pub(crate) written: usize,
+    /// What makes the pods is not shown yet as it was written.
+    pub(crate) is_workload_behind: bool,
+    /// The first child that somebody keeps changing.
+    pub(crate) contested: Option<ApplyError>,
     pub(crate) deleted: usize,
     /// Kinds whose API is not to be had.
     pub(crate) lacking: Vec<(ChildKind, Lack)>,
@@ -73,7 +85,15 @@ pub(crate) async fn apply(
             continue;
         }
         match apply_one(context, owner, wanted).await {
-            Ok(is_written) => applied.written += usize::from(is_written),
+            Ok(step) => {
+                applied.written += usize::from(step == Step::Written);
+                applied.is_workload_behind |=
+                    step != Step::Same && ChildKind::WORKLOADS.contains(&wanted.kind);
+            }
+            // The others are no worse for it.
+            Err(error @ ApplyError::Contested { .. }) => {
+                applied.contested = applied.contested.or(Some(error))
+            }
             Err(error) if error.tells_of_no_api() => {
                 children.ask_for_apis();
                 applied.lacking.push((wanted.kind, Lack::Missing));
@@ -94,29 +114,63 @@ pub(crate) async fn apply(
     Ok(applied)
 }
 
+/// What was done with a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// It is as wanted.
+    Same,
+    Written,
+    /// It was written before, and no watch has shown that.
+    Awaited,
+}
+
 async fn apply_one(
     context: &Context,
     owner: &InferenceDeployment,
     wanted: &Prepared,
-) -> Result<bool, ApplyError> {
+) -> Result<Step, ApplyError> {
     let Context { client, children, contests, .. } = context;
     let Prepared { object, kind } = wanted;
     let (kind, name) = (*kind, object.name_any());
     let namespace = owner.namespace().unwrap_or_default();
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
     let live = children.get(kind, &namespace, &name);
+    let child = || format!("{kind:?}/{namespace}/{name}");
+    let contested = |live: Option<&Arc<Kept>>| {
+        let path = live.and_then(|live| live.difference(object));
+        Err(ApplyError::Contested { kind, name: name.clone(), path })
+    };
     if live.as_ref().is_some_and(|live| live.is_as(kind, object)) {
-        return Ok(false);
+        return if contests.is_unsettled(child) { contested(None) } else { Ok(Step::Same) };
     }
-    if let Some(hash) = live.as_ref().and_then(|live| live.applied_hash(object))
-        && contests.is_lost(&format!("{kind:?}/{namespace}/{name}"), hash)
-    {
-        return Err(ApplyError::Contested { kind, name });
+    let claim = (child(), object.annotations().get(HASH_ANNOTATION).cloned().unwrap_or_default());
+    let claim = Claim { child: &claim.0, hash: &claim.1 };
+    let shown = live.as_ref().and_then(|live| live.version);
+    match contests.turn(claim, shown) {
+        Turn::Apply => (),
+        Turn::Await => return Ok(Step::Awaited),
+        Turn::Leave => return contested(live.as_ref()),
     }
     if live.is_none() && kind == ChildKind::ControllerRevision && create(client, wanted).await? {
-        return Ok(true);
+        return Ok(Step::Written);
     }
-    if !live.is_some_and(|live| live.is_of(owner)) {
+    let is_own = live.as_ref().is_some_and(|live| live.is_of(owner));
+    let written = write(client, (owner, is_own), wanted).await?;
+    if live.is_some() && contests.is_lost(claim, shown, written) {
+        return contested(live.as_ref());
+    }
+    Ok(Step::Written)
+}
+
+/// The version that comes of it. Of a child that is not known to be its own, the owner is asked for first.
+async fn write(
+    client: &Client,
+    (owner, is_own): (&InferenceDeployment, bool),
+    Prepared { object, kind }: &Prepared,
+) -> Result<Version, ApplyError> {
+    let (kind, name) = (*kind, object.name_any());
+    let namespace = owner.namespace().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
+    if !is_own {
         // The cache lags, or somebody else's object has the name.
         let found = api.get_metadata_opt(&name).await;
         let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
@@ -126,8 +180,8 @@ async fn apply_one(
     }
     let parameters = PatchParams::apply(MANAGER).force();
     let written = api.patch_metadata(&name, &parameters, &Patch::Apply(object)).await;
-    written.map_err(|source| ApplyError::Apply { kind, name, source })?;
-    Ok(true)
+    let written = written.map_err(|source| ApplyError::Apply { kind, name, source })?;
+    Ok(Version::of(&written.metadata))
 }
 
 /// `false` where the name is taken. A revision is new with every change of pods, which wait for it, and one request is
@@ -177,85 +231,10 @@ pub(crate) fn is_owned(object: &impl Resource, owner: &InferenceDeployment) -> b
     object.owner_references().iter().any(|reference| Some(reference.uid.as_str()) == uid)
 }
 
-/// The operator's own fields are as it wrote them last, and it would write the same again.
-pub(crate) fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool {
-    let hash = |object: &DynamicObject| object.annotations().get(HASH_ANNOTATION).cloned();
-    let metadata = |object: &DynamicObject| serde_json::to_value(&object.metadata).unwrap_or_default();
-    hash(wanted) == hash(live)
-        && contains(&metadata(live), &metadata(wanted))
-        && contains(&live.data, &wanted.data)
-}
-
-/// Every field of `part` is in `whole`, which may have more: the API server's defaults.
-pub(crate) fn contains(whole: &Value, part: &Value) -> bool {
-    match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => {
-            part.iter().all(|(name, part)| match whole.get(name) {
-                Some(whole) => contains(whole, part),
-                None => is_empty(part),
-            })
-        }
-        (Value::Array(whole), Value::Array(part)) => {
-            whole.len() == part.len() && whole.iter().zip(part).all(|(whole, part)| contains(whole, part))
-        }
-        (Value::String(whole), Value::String(part)) => is_same_text(whole, part),
-        (whole, part) => whole == part,
-    }
-}
-
-pub(crate) fn is_same_text(one: &str, other: &str) -> bool {
-    one == other || quantity(one).is_some_and(|one| Some(one) == quantity(other))
-}
-
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Object(fields) => fields.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        _ => false,
-    }
-}
-
-/// `live` with the fields of `wanted` in it: what an apply makes of it, removed fields aside.
-pub(crate) fn overlay(live: &Value, wanted: &Value) -> Value {
-    match (live, wanted) {
-        (live, wanted) if contains(live, wanted) => live.clone(),
-        (Value::Object(fields), Value::Object(wanted)) => {
-            let mut fields = fields.clone();
-            for (name, wanted) in wanted {
-                let live = fields.get(name).unwrap_or(&Value::Null);
-                fields.insert(name.clone(), overlay(live, wanted));
-            }
-            fields.into()
-        }
-        (Value::Array(items), Value::Array(wanted)) if items.len() == wanted.len() => {
-            items.iter().zip(wanted).map(|(live, wanted)| overlay(live, wanted)).collect()
-        }
-        (_, wanted) => wanted.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use ostro_crds::Reason;
-    use serde_json::json;
-
-    #[test]
-    fn defaults_of_the_server_are_no_difference() {
-        let live = json!({ "spec": { "a": 1, "list": [{ "name": "x", "added": true }], "cpu": "1" } });
-        let same = json!({ "spec": { "list": [{ "name": "x" }], "cpu": "1000m", "empty": {} } });
-        assert!(contains(&live, &same));
-        for other in [
-            json!({ "spec": { "a": 2 } }),
-            json!({ "spec": { "b": 1 } }),
-            json!({ "spec": { "list": [] } }),
-            json!({ "spec": { "list": [{ "name": "y" }] } }),
-            json!({ "spec": { "cpu": "2" } }),
-        ] {
-            assert!(!contains(&live, &other), "{other}");
-        }
-    }
 
     #[test]
     fn a_refusal_is_told_in_the_api_servers_words() {
@@ -274,19 +253,5 @@ mod tests {
             let expected = format!("cannot apply Deployment a: {told}");
             assert_eq!((cause.reason, cause.message), (reason, expected));
         }
-    }
-
-    #[test]
-    fn an_overlay_keeps_what_was_not_asked_for() {
-        let live =
-            json!({ "a": { "b": 1, "server": 2 }, "list": [{ "name": "x", "added": true }], "cpu": "1" });
-        let wanted = json!({ "a": { "b": 3 }, "list": [{ "name": "y" }], "cpu": "1000m", "new": {} });
-        let after = overlay(&live, &wanted);
-        assert_eq!(
-            after,
-            json!({ "a": { "b": 3, "server": 2 }, "list": [{ "name": "y", "added": true }], "cpu": "1", "new": {} })
-        );
-        assert!(contains(&after, &wanted));
-        assert_eq!(overlay(&json!([1, 2]), &json!([1])), json!([1]));
     }
 }

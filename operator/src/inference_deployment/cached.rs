@@ -41,6 +41,7 @@ mod sent;
 #[cfg(test)]
 mod tests;
 mod text;
+mod version;
 
 use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,8 +55,8 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::apply::{contains, is_unchanged};
 use super::build::{ChildKind, HASH_ANNOTATION, content_hash};
+use super::comparison::{contains, first_difference, is_unchanged};
 use super::refusal::REPLICA_FAILURE;
 use super::store::Shown;
 
@@ -64,6 +65,7 @@ pub(crate) use pod::{CachedPod, KeptPod};
 use sent::SentMetadata;
 pub(crate) use text::Packer;
 use text::Text;
+pub(crate) use version::Version;
 
 /// One of the operator's own objects, as a watch shows it.
 #[derive(Clone, Debug, Deserialize)]
@@ -80,6 +82,8 @@ pub(crate) struct Kept {
     /// The uids of the InferenceDeployments that own it, each with a space behind it.
     owners: Box<str>,
     pub(crate) is_going: bool,
+    /// None where little of it is kept.
+    pub(crate) version: Option<Version>,
     body: Mutex<Body>,
 }
 
@@ -135,11 +139,13 @@ impl From<DynamicObject> for Cached {
         let text = |object: &DynamicObject| serde_json::to_string(object).expect("it came as JSON");
         let most = if owners.is_empty() { OTHERS_BYTES_MAX } else { CHILD_BYTES_MAX };
         let mut kept = text(&object);
+        let has_fields = object.data.as_object().is_some_and(|fields| !fields.is_empty());
+        let version = (has_fields && kept.len() <= most).then(|| Version::of(&metadata));
         if kept.len() > most {
             kept = text(&DynamicObject { metadata: names(&object.metadata), data: json!({}), ..object });
         }
         let body = Mutex::new(Body { text: kept.into(), checked: None });
-        Cached { metadata, kept: Arc::new(Kept { owners: owners.into(), is_going, body }) }
+        Cached { metadata, kept: Arc::new(Kept { owners: owners.into(), is_going, version, body }) }
     }
 }
 
@@ -181,13 +187,10 @@ impl Kept {
         is_as
     }
 
-    /// Of `wanted`, where that was applied last, or nobody can tell any more. For one that is not as wanted: somebody has
-    /// changed it since.
-    pub(crate) fn applied_hash<'a>(&self, wanted: &'a DynamicObject) -> Option<&'a str> {
-        let wanted = hash_of(wanted)?;
+    /// The path of a field that is not as wanted, where it is known.
+    pub(crate) fn difference(&self, wanted: &DynamicObject) -> Option<String> {
         let body = self.body();
-        let is_applied = || hash_of(&body.object()).is_none_or(|live| live == wanted);
-        (body.checked.is_none() && is_applied()).then_some(wanted)
+        body.checked.is_none().then(|| first_difference(wanted, &body.object()))?
     }
 
     /// Whether all of a pod template is in that of this workload; rather no than a wrong yes.

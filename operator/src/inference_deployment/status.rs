@@ -23,6 +23,8 @@ const MESSAGE_CHARS_MAX: usize = 4000;
 pub(crate) struct Observed<'a> {
     pub(crate) owner: &'a InferenceDeployment,
     pub(crate) workload: Option<&'a Workload>,
+    /// It was written since.
+    pub(crate) is_behind: bool,
     pub(crate) pods: &'a [PodModels],
     /// Why pods do not get ready, or why nothing could be built or applied.
     pub(crate) cause: Option<Cause>,
@@ -76,7 +78,9 @@ impl Observed<'_> {
             present: status.replicas,
             ready: status.ready_replicas,
             updated: status.updated_replicas,
-            is_current: status.observed_generation == metadata.generation && spec.replicas == Some(wanted),
+            is_current: !self.is_behind
+                && status.observed_generation == metadata.generation
+                && spec.replicas == Some(wanted),
         }
     }
 
@@ -192,7 +196,10 @@ impl Verdict {
             let message = format!("all {wanted} replicas are ready");
             return Verdict { is_ready: true, ..plain(Phase::Ready, Reason::AllReady, message) };
         }
-        let message = format!("{ready} of {wanted} replicas are ready, {updated} of them with this spec");
+        // Which of them are of this spec is not known before the workload's controller has seen it.
+        let is_known = is_current && ready > 0;
+        let updated = if is_known { format!(", {updated} with this spec") } else { String::new() };
+        let message = format!("{ready} of {wanted} replicas are ready{updated}");
         Verdict { is_progressing: true, ..plain(Phase::Progressing, Reason::RollingOut, message) }
     }
 

@@ -19,11 +19,12 @@ use super::explained::explained;
 use super::list::{Scope, list};
 use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
-use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned, is_unchanged, overlay};
+use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned};
 use crate::inference_deployment::build::{
     ChildKind, Defaults, HASH_ANNOTATION, History, MANAGED_BY, Prepared, TEMPLATE_HASH_ANNOTATION, build,
     config_map_of, render,
 };
+use crate::inference_deployment::comparison::{is_unchanged, overlay};
 use crate::inference_deployment::hold;
 use crate::offline;
 

@@ -1,6 +1,8 @@
 //! An API server in memory: objects, watches, server-side apply without field managers. It writes down the rights that
 //! a real one would demand, and can lack the optional APIs.
 
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -15,6 +17,7 @@ use serde_json::{Value, json};
 
 use crate::api_calls::{ApiCall, CountCalls};
 use crate::metrics::Metrics;
+use answers::{failure, found_answer, is_same_but_for_versions, is_selected, missing, selector};
 
 pub(super) const MONITORING: &str = "monitoring.coreos.com";
 
@@ -38,6 +41,8 @@ struct State {
     rights: BTreeSet<Right>,
     namespaces: BTreeSet<Option<String>>,
     writes: usize,
+    /// A field of these is set so in every write.
+    mutated: Option<(String, &'static str, Value)>,
     /// Of these every write is refused, and each refusal has its number.
     refused: Option<(String, usize)>,
 }
@@ -112,6 +117,12 @@ impl FakeApi {
         self.state.lock().unwrap().refused = Some((resource.to_owned(), 0));
     }
 
+    /// As a policy of admission does, from now on or no more.
+    pub(super) fn mutate(&self, mutated: Option<(&str, &'static str, Value)>) {
+        let mutated = mutated.map(|(resource, pointer, value)| (resource.to_owned(), pointer, value));
+        self.state.lock().unwrap().mutated = mutated;
+    }
+
     pub(super) fn refusals(&self) -> usize {
         self.state.lock().unwrap().refused.as_ref().map_or(0, |(_, count)| *count)
     }
@@ -135,7 +146,7 @@ impl State {
         &mut self,
         call: Option<ApiCall>,
         (query, path): (&str, &str),
-        body: Value,
+        mut body: Value,
     ) -> Response<Answer> {
         let Some(call) = call else { return self.discover(path) };
         if call.group == MONITORING && !self.has_monitoring {
@@ -156,6 +167,13 @@ impl State {
             *count += 1;
             return failure(StatusCode::FORBIDDEN, &format!("refusal {count}"));
         }
+        if let Some((_, pointer, value)) =
+            self.mutated.as_ref().filter(|(mutated, ..)| *mutated == resource && is_write)
+        {
+            if let Some(field) = body.pointer_mut(pointer) {
+                *field = value.clone();
+            }
+        }
         match (call.verb, found) {
             ("list", _) => self.list(&call, query),
             ("watch", _) => self.watch(&call, query),
@@ -174,7 +192,8 @@ impl State {
             ("create", Some(_)) => failure(StatusCode::CONFLICT, "AlreadyExists"),
             ("update" | "patch", Some(before)) => {
                 self.demand_of_owners(&call, Some(&before), &body);
-                found_answer(&self.store(key, body))
+                let is_same = is_same_but_for_versions(&before, &body);
+                found_answer(&if is_same { before } else { self.store(key, body) })
             }
             ("delete", Some(object)) => {
                 self.objects.remove(&key);
@@ -268,34 +287,4 @@ impl State {
             }
         }
     }
-}
-
-fn found_answer(value: &Value) -> Response<Answer> {
-    Response::new(Answer::from(value.to_string()))
-}
-
-fn missing() -> Response<Answer> {
-    failure(StatusCode::NOT_FOUND, "NotFound")
-}
-
-fn failure(code: StatusCode, reason: &str) -> Response<Answer> {
-    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code.as_u16(), "message": reason });
-    let mut answer = found_answer(&status);
-    *answer.status_mut() = code;
-    answer
-}
-
-/// `key=value` or `!key`, one or more.
-fn selector(query: &str) -> Option<String> {
-    let value = query.split('&').find_map(|pair| pair.strip_prefix("labelSelector="))?;
-    Some(value.replace("%3D", "=").replace("%2F", "/").replace("%2C", ",").replace("%21", "!"))
-}
-
-fn is_selected(object: &Value, selector: Option<&str>) -> bool {
-    let mut pairs = selector.into_iter().flat_map(|selector| selector.split(','));
-    let labels = &object["metadata"]["labels"];
-    pairs.all(|pair| match pair.strip_prefix('!') {
-        Some(key) => labels[key].is_null(),
-        None => pair.split_once('=').is_some_and(|(key, value)| labels[key] == value),
-    })
 }

@@ -1,6 +1,7 @@
 //! What the API server refuses in other words every time.
 
 use super::*;
+use crate::inference_deployment::build::HASH_ANNOTATION;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -41,7 +42,7 @@ async fn other_words_are_written_when_it_is_tried_again_and_not_for_ever() {
     assert!(of_others < 650, "{of_others} writes");
 }
 
-/// As by a policy of admission that changes what it changed before.
+/// As by another controller. Some of them change the operator's own mark.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_somebody_always_changes_is_told_and_left() {
     let api = FakeApi::default();
@@ -53,8 +54,10 @@ async fn a_child_that_somebody_always_changes_is_told_and_left() {
         let mut deployment = api.get("apps", "deployments", "m").unwrap();
         if deployment["spec"]["replicas"] != 9 {
             deployment["spec"]["replicas"] = 9.into();
-            if changes > 2 {
-                deployment["metadata"]["annotations"] = json!({});
+            match changes {
+                0 | 1 => (),
+                2 | 3 => deployment["metadata"]["annotations"] = json!({}),
+                _ => deployment["metadata"]["annotations"] = json!({ HASH_ANNOTATION: changes.to_string() }),
             }
             api.put("apps", "deployments", deployment);
             changes += 1;
@@ -69,5 +72,43 @@ async fn a_child_that_somebody_always_changes_is_told_and_left() {
         api.get("apps", "deployments", "m").unwrap()["spec"]["replicas"] == 1
     })
     .await;
-    await_within(SOON, "no refusal", || told(&api, "Ready") == "False RollingOut").await;
+    // It is believed when it lasts.
+    assert_eq!(told(&api, "Ready"), "False ApplyFailed");
+    let settled = Duration::from_secs(260);
+    await_within(settled, "no refusal", || told(&api, "Ready") == "False RollingOut").await;
+}
+
+/// Writing it for ever changes nothing: there is no event that tells of it.
+#[tokio::test(start_paused = true)]
+async fn what_a_policy_of_admission_undoes_is_told_until_it_does_so_no_more() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    make_ready(&api);
+    await_within(SOON, "pods", || told(&api, "Ready") == "True AllReady").await;
+    let selector = || api.get("", "services", "m").unwrap()["spec"]["selector"].clone();
+    let wanted = selector();
+    api.mutate(Some(("services", "/spec/selector", json!({ "wrong": "x" }))));
+    let mut service = api.get("", "services", "m").unwrap();
+    service["spec"]["selector"] = json!({ "wrong": "x" });
+    api.put("", "services", service);
+    await_within(SOON, "a contest", || told(&api, "Ready") == "False ApplyFailed").await;
+    assert!(message(&api).contains("Service m is changed by somebody each time"), "{}", message(&api));
+    assert!(message(&api).contains("(spec.selector."), "{}", message(&api));
+    // The other children are applied all the same.
+    put(&api, json!({ "replicas": 3 }));
+    let replicas = || api.get("apps", "deployments", "m").unwrap()["spec"]["replicas"].clone();
+    await_within(SOON, "three replicas", || replicas() == 3).await;
+
+    let before = api.writes();
+    for _ in 0..300 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(told(&api, "Ready"), "False ApplyFailed");
+    }
+    assert!((1..10).contains(&(api.writes() - before)), "{} writes", api.writes() - before);
+    api.mutate(None);
+    await_within(Duration::from_secs(160), "the selector", || selector() == wanted).await;
+    make_ready(&api);
+    await_within(SOON, "pods", || told(&api, "Ready") == "True AllReady").await;
 }

@@ -6,8 +6,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::DynamicObject;
 use serde_json::{Map, Value};
 
-use crate::inference_deployment::apply::{MANAGER, contains};
+use crate::inference_deployment::apply::MANAGER;
 use crate::inference_deployment::build::{Rendering, image};
+use crate::inference_deployment::comparison::contains;
 
 /// `live` with its managed fields, and the configuration beside it. Exactly `rendered` where applying that would leave
 /// the pods alone.

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::inference_deployment::apply::{contains, is_same_text};
 use crate::inference_deployment::build::{
     CACHE_VOLUME, CONFIG_FILE, CONFIG_VOLUME, Rendering, TEMPLATE_HASH_ANNOTATION, merge_key,
 };
+use crate::inference_deployment::comparison::{contains, is_same_text};
 
 pub(crate) fn differences(kept: &Rendering, rendered: &Rendering) -> Vec<String> {
     let mut paths = Vec::new();

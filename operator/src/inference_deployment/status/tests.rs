@@ -35,7 +35,8 @@ pub(super) fn status(
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
     let (monitored, held, image) = (None, Held::Nothing, "i".to_owned());
-    Observed { owner, workload: deployment, pods: &[], cause, monitored, held, image, now }.status()
+    Observed { owner, workload: deployment, is_behind: false, pods: &[], cause, monitored, held, image, now }
+        .status()
 }
 
 fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
@@ -69,6 +70,29 @@ fn verdicts_follow_the_deployment() {
 }
 
 #[test]
+fn counts_of_before_an_apply_are_not_told_of_the_new_spec() {
+    let owner = owner(2);
+    let told = |deployment: &Workload, is_behind| {
+        let (cause, monitored, held, image) = (None, None, Held::Nothing, "i".to_owned());
+        let (workload, now) = (Some(deployment), Timestamp::from_second(1000).unwrap());
+        let status =
+            Observed { owner: &owner, workload, is_behind, pods: &[], cause, monitored, held, image, now }
+                .status();
+        let ready = &status.conditions[0];
+        format!("{}: {}", ready.status, ready.message)
+    };
+    let ready = deployment(2, 2, 2, 2, true);
+    assert_eq!(told(&ready, false), "True: all 2 replicas are ready");
+    assert_eq!(told(&ready, true), "False: 2 of 2 replicas are ready");
+    assert_eq!(told(&deployment(2, 2, 2, 2, false), false), "False: 2 of 2 replicas are ready");
+    assert_eq!(
+        told(&deployment(2, 3, 1, 2, true), false),
+        "False: 2 of 2 replicas are ready, 1 with this spec"
+    );
+    assert_eq!(told(&deployment(2, 1, 1, 0, true), false), "False: 0 of 2 replicas are ready");
+}
+
+#[test]
 fn times_change_with_the_status_only() {
     let deployment = deployment(1, 1, 1, 1, true);
     let mut owner = owner(1);
@@ -76,8 +100,18 @@ fn times_change_with_the_status_only() {
     let later = Timestamp::from_second(2000).unwrap();
     let observe = |owner: &InferenceDeployment, deployment: Option<&Workload>| {
         let (cause, monitored, held, image) = (None, None, Held::Nothing, "i".to_owned());
-        Observed { owner, workload: deployment, pods: &[], cause, monitored, held, image, now: later }
-            .status()
+        Observed {
+            owner,
+            workload: deployment,
+            is_behind: false,
+            pods: &[],
+            cause,
+            monitored,
+            held,
+            image,
+            now: later,
+        }
+        .status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
     let ready = observe(&owner, Some(&deployment));
@@ -97,6 +131,7 @@ fn what_people_and_autoscalers_read() {
     let observed = Observed {
         owner: &owner,
         workload: deployment,
+        is_behind: false,
         pods: &pods,
         cause: None,
         monitored: None,
@@ -127,6 +162,7 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
         let observed = Observed {
             owner: &owner,
             workload: deployment,
+            is_behind: false,
             pods: &[],
             cause: None,
             monitored,
@@ -181,6 +217,7 @@ fn what_waits_is_told_and_ready_stays() {
         let observed = Observed {
             owner: &owner,
             workload: Some(&deployment),
+            is_behind: false,
             pods: &[],
             cause: reason.map(|reason| Cause { reason, message: "why".to_owned() }),
             monitored: None,

@@ -1,0 +1,193 @@
+//! Whether an object of the API is as one that is wanted, and what an apply would make of it. Pure.
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use ostro_crds::quantity;
+use serde_json::Value;
+
+use super::build::HASH_ANNOTATION;
+
+/// The operator's own fields are as it wrote them last, and it would write the same again.
+pub(crate) fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool {
+    first_difference(wanted, live).is_none()
+}
+
+/// The path of a field that is not as it is wanted.
+pub(crate) fn first_difference(wanted: &DynamicObject, live: &DynamicObject) -> Option<String> {
+    let metadata = |object: &DynamicObject| serde_json::to_value(&object.metadata).unwrap_or_default();
+    let lists = Lists::Named;
+    let path = difference(&live.data, &wanted.data, lists).or_else(|| {
+        let path = difference(&metadata(live), &metadata(wanted), lists);
+        path.map(|path| format!(".metadata{path}"))
+    });
+    // A field that is wanted no more is no difference of fields.
+    let hash = |object: &DynamicObject| object.annotations().get(HASH_ANNOTATION).cloned();
+    let path = path.or_else(|| {
+        (hash(wanted) != hash(live)).then(|| format!(".metadata.annotations[{HASH_ANNOTATION}]"))
+    });
+    path.map(|path| path.trim_start_matches('.').to_owned())
+}
+
+/// Every field of `part` is in `whole`, which may have more: the API server's defaults.
+pub(crate) fn contains(whole: &Value, part: &Value) -> bool {
+    difference(whole, part, Lists::Whole).is_none()
+}
+
+/// How lists are compared.
+#[derive(Clone, Copy)]
+enum Lists {
+    /// Item by item.
+    Whole,
+    /// As an apply makes them: it keeps what others have added to a list of named items.
+    Named,
+}
+
+/// Where `part` is not in `whole`.
+fn difference(whole: &Value, part: &Value, lists: Lists) -> Option<String> {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => part.iter().find_map(|(name, part)| {
+            let inner = match whole.get(name) {
+                Some(whole) => difference(whole, part, lists)?,
+                None if is_left_out(name, part) => return None,
+                None => String::new(),
+            };
+            Some(format!(".{name}{inner}"))
+        }),
+        (Value::Array(whole), Value::Array(part)) => difference_of_lists(whole, part, lists),
+        (Value::String(whole), Value::String(part)) if is_same_text(whole, part) => None,
+        (whole, part) => (whole != part).then(String::new),
+    }
+}
+
+fn difference_of_lists(whole: &[Value], part: &[Value], lists: Lists) -> Option<String> {
+    if whole.len() == part.len() {
+        let mut pairs = whole.iter().zip(part).enumerate();
+        return pairs.find_map(|(index, (whole, part))| {
+            Some(format!("[{index}]{}", difference(whole, part, lists)?))
+        });
+    }
+    let has_names = part.iter().all(|item| name_of(item).is_some());
+    if part.is_empty() || !has_names || matches!(lists, Lists::Whole) {
+        return Some(String::new());
+    }
+    // A name may be there twice, as a volume's in the mounts of it.
+    let is_in = |part: &Value| {
+        whole.iter().any(|whole| name_of(whole) == name_of(part) && difference(whole, part, lists).is_none())
+    };
+    let lost = part.iter().find(|part| !is_in(part)).and_then(name_of);
+    lost.map(|name| format!("[{name}]"))
+}
+
+fn name_of(item: &Value) -> Option<&str> {
+    item.get("name")?.as_str()
+}
+
+pub(crate) fn is_same_text(one: &str, other: &str) -> bool {
+    one == other || quantity(one).is_some_and(|one| Some(one) == quantity(other))
+}
+
+/// Fields that are no pointers in Kubernetes' own types: the API server does not tell `false` from nothing.
+const PLAIN_BOOLEANS: [&str; 7] =
+    ["hostIPC", "hostNetwork", "hostPID", "readOnly", "stdin", "stdinOnce", "tty"];
+
+/// What the API server does not show, though it was applied.
+fn is_left_out(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(is_set) => !is_set && PLAIN_BOOLEANS.contains(&name),
+        Value::String(text) => text.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Number(_) => false,
+    }
+}
+
+/// `live` with the fields of `wanted` in it: what an apply makes of it, removed fields aside.
+pub(crate) fn overlay(live: &Value, wanted: &Value) -> Value {
+    match (live, wanted) {
+        (live, wanted) if contains(live, wanted) => live.clone(),
+        (Value::Object(fields), Value::Object(wanted)) => {
+            let mut fields = fields.clone();
+            for (name, wanted) in wanted {
+                let live = fields.get(name).unwrap_or(&Value::Null);
+                fields.insert(name.clone(), overlay(live, wanted));
+            }
+            fields.into()
+        }
+        (Value::Array(items), Value::Array(wanted)) if items.len() == wanted.len() => {
+            items.iter().zip(wanted).map(|(live, wanted)| overlay(live, wanted)).collect()
+        }
+        (_, wanted) => wanted.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn defaults_of_the_server_are_no_difference() {
+        let live = json!({ "spec": { "a": 1, "list": [{ "name": "x", "added": true }], "cpu": "1" } });
+        let same = json!({ "spec": { "list": [{ "name": "x" }], "cpu": "1000m", "empty": {} } });
+        assert!(contains(&live, &same));
+        for other in [
+            json!({ "spec": { "a": 2 } }),
+            json!({ "spec": { "b": 1 } }),
+            json!({ "spec": { "list": [] } }),
+            json!({ "spec": { "list": [{ "name": "y" }] } }),
+            json!({ "spec": { "cpu": "2" } }),
+        ] {
+            assert!(!contains(&live, &other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_difference_is_told_by_its_path() {
+        let object = |spec: Value, hash: &str| -> DynamicObject {
+            let metadata =
+                json!({ "name": "a", "annotations": { HASH_ANNOTATION: hash }, "labels": { "own": "1" } });
+            serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
+        };
+        let item = |name: &str| json!({ "name": name, "value": "1" });
+        let named = json!({ "env": [item("a"), item("b")], "args": ["x"], "hostNetwork": false, "text": "" });
+        let with = |path: &str, value: Value| {
+            let mut spec = named.clone();
+            spec[path] = value;
+            spec
+        };
+        for (live, expected) in [
+            (with("env", json!([item("injected"), item("a"), item("b")])), None),
+            (with("args", json!(["x", "y"])), Some("spec.args")),
+            (with("args", json!(["y"])), Some("spec.args[0]")),
+            (with("env", json!([item("a")])), Some("spec.env[b]")),
+            (with("env", json!([{ "name": "b", "value": "2" }, item("a"), item("c")])), Some("spec.env[b]")),
+            (json!({ "env": [item("a"), item("b")], "args": ["x"] }), None),
+            (json!({ "env": [item("a"), item("b")] }), Some("spec.args")),
+            (with("hostNetwork", json!(true)), Some("spec.hostNetwork")),
+        ] {
+            let found = first_difference(&object(named.clone(), "1"), &object(live, "1"));
+            assert_eq!(found.as_deref(), expected);
+        }
+        let mut live = object(named.clone(), "1");
+        live.metadata.labels = None;
+        assert_eq!(first_difference(&object(named.clone(), "1"), &live).unwrap(), "metadata.labels");
+        // What is wanted no more.
+        let found = first_difference(&object(json!({ "args": ["x"] }), "2"), &object(named, "1"));
+        assert_eq!(found.unwrap(), format!("metadata.annotations.{HASH_ANNOTATION}"));
+    }
+
+    #[test]
+    fn an_overlay_keeps_what_was_not_asked_for() {
+        let live =
+            json!({ "a": { "b": 1, "server": 2 }, "list": [{ "name": "x", "added": true }], "cpu": "1" });
+        let wanted = json!({ "a": { "b": 3 }, "list": [{ "name": "y" }], "cpu": "1000m", "new": {} });
+        let after = overlay(&live, &wanted);
+        assert_eq!(
+            after,
+            json!({ "a": { "b": 3, "server": 2 }, "list": [{ "name": "y", "added": true }], "cpu": "1", "new": {} })
+        );
+        assert!(contains(&after, &wanted));
+        assert_eq!(overlay(&json!([1, 2]), &json!([1])), json!([1]));
+    }
+}
