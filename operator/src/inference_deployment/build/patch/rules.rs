@@ -1,7 +1,7 @@
 //! What a patched template must still be: a pod template, whose pods the Deployment and the operator recognise, and
 //! whose daemon finds its configuration. A StatefulSet leaves fewer fields.
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
+use k8s_openapi::api::core::v1::{Container, PodTemplateSpec};
 use ostro_crds::InferenceDeploymentSpec;
 use serde_json::Value;
 
@@ -85,9 +85,7 @@ fn keeps_config(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<
 fn keeps_drain(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(), Fault> {
     let hint = "rollout.drainSeconds decides it";
     let told = |pod: &PodTemplateSpec| {
-        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        let mut variables =
-            containers.filter(|one| one.name == CONTAINER).flat_map(|one| one.env.iter().flatten());
+        let mut variables = daemon(pod)?.env.iter().flatten();
         variables.find(|variable| variable.name == DRAIN_VARIABLE).cloned()
     };
     if told(template) != told(before) {
@@ -95,12 +93,25 @@ fn keeps_drain(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(
         return Err(Fault::new(&path, format!("must stay: {hint}")));
     }
     let grace = |pod: &PodTemplateSpec| pod.spec.as_ref()?.termination_grace_period_seconds;
-    match (grace(template), grace(before)) {
-        (Some(patched), Some(least)) if patched < least => {
-            Err(Fault::new("spec.terminationGracePeriodSeconds", format!("must be at least {least}: {hint}")))
-        }
-        _ => Ok(()),
+    let sleep = |pod: &PodTemplateSpec| {
+        Some(daemon(pod)?.lifecycle.as_ref()?.pre_stop.as_ref()?.sleep.as_ref()?.seconds)
+    };
+    // It is counted from before the sleep.
+    let longer = (sleep(template).unwrap_or(0) - sleep(before).unwrap_or(0)).max(0);
+    let least = grace(before).unwrap_or(0).saturating_add(longer);
+    // Without one, Kubernetes takes 30 s.
+    if grace(template).is_none_or(|patched| patched < least) {
+        let hint = if longer > 0 { "preStop sleeps, then the daemon drains" } else { hint };
+        return Err(Fault::new(
+            "spec.terminationGracePeriodSeconds",
+            format!("must be at least {least}: {hint}"),
+        ));
     }
+    Ok(())
+}
+
+fn daemon(pod: &PodTemplateSpec) -> Option<&Container> {
+    pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)
 }
 
 /// It puts its own in place of these, and the API server says nothing.

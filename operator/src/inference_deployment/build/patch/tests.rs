@@ -235,6 +235,14 @@ fn what_breaks_the_template_is_named() {
             "spec.podTemplatePatch.spec.terminationGracePeriodSeconds must be at least 75: rollout.drainSeconds",
         ),
         (
+            json!({ "spec": { "terminationGracePeriodSeconds": null } }),
+            "spec.podTemplatePatch.spec.terminationGracePeriodSeconds must be at least 75: rollout.drainSeconds",
+        ),
+        (
+            daemon(json!({ "lifecycle": { "preStop": { "sleep": { "seconds": 1000 } } } })),
+            "spec.podTemplatePatch.spec.terminationGracePeriodSeconds must be at least 1070: preStop sleeps, then",
+        ),
+        (
             daemon(json!({ "$retainKeys": [] })),
             "spec.podTemplatePatch.spec.containers[0].$retainKeys is a directive",
         ),
