@@ -20,8 +20,14 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 pub(super) fn down(folders: &Folders) -> Result<()> {
     let _lock = folders.lock()?;
     let was_there = folders.run.exists();
+    let is_given = State::load(&folders.state()).is_ok_and(|state| state.is_some_and(|state| state.is_given));
     remove_all(folders)?;
-    eprintln!("{}", if was_there { "the cluster is down" } else { "no cluster was up" });
+    let said = match (was_there, is_given) {
+        (true, true) => "another's cluster is let go: what was applied to it stays there",
+        (true, false) => "the cluster is down",
+        (false, _) => "no cluster was up",
+    };
+    eprintln!("{said}");
     Ok(())
 }
 
