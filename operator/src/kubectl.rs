@@ -10,6 +10,7 @@ mod explained;
 #[cfg(test)]
 mod fake_api;
 mod list;
+mod logs;
 mod plan;
 mod reference;
 mod status;
@@ -50,6 +51,7 @@ fn run(command: &Command) -> anyhow::Result<Found> {
         Command::Convert(args) => convert::run(args)?,
         Command::Plan(args) => return wait(plan::run(args)),
         Command::Status(args) => return wait(status::run(args)),
+        Command::Logs(args) => wait(logs::run(args))?,
         Command::Chat(args) => wait(chat::run(args))?,
     }
     Ok(Found::Nothing)

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 
 use crate::args::{FileArgs, RenderArgs, image, namespace, object_name, service_name};
+use crate::inference_deployment::build::CONTAINER;
 
 /// Plans, watches and tries InferenceDeployments.
 #[derive(Debug, Parser)]
@@ -26,6 +28,8 @@ pub(super) enum Command {
     Plan(PlanArgs),
     /// Shows objects with their conditions, models and pods
     Status(StatusArgs),
+    /// Prints what the daemons of an object's pods say, each line with its pod
+    Logs(LogsArgs),
     /// Sends messages to a model, through a port-forward to a ready pod
     Chat(ChatArgs),
 }
@@ -109,6 +113,41 @@ pub(super) enum Output {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// The object
+    #[arg(value_parser = object_name)]
+    pub(super) name: String,
+    /// Go on with what is said from now on, by pods that start later too, until interrupted
+    #[arg(short = 'f', long, conflicts_with = "previous")]
+    pub(super) follow: bool,
+    /// Those of the containers before their last start, as after a crash
+    #[arg(short = 'p', long)]
+    pub(super) previous: bool,
+    /// The last lines of each pod [default: all]
+    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(super) tail: Option<i64>,
+    /// Not older than this, as in 30s, 5m or 1h30m
+    #[arg(long, value_name = "DURATION", value_parser = since)]
+    pub(super) since: Option<SignedDuration>,
+    /// Each line with its time
+    #[arg(long)]
+    pub(super) timestamps: bool,
+    /// Of another container than the daemon's
+    #[arg(short = 'c', long, value_name = "NAME", default_value = CONTAINER, value_parser = object_name)]
+    pub(super) container: String,
+    #[command(flatten)]
+    pub(super) cluster: ClusterArgs,
+}
+
+fn since(text: &str) -> Result<SignedDuration, String> {
+    match text.parse::<SignedDuration>() {
+        Ok(since) if since.is_positive() => Ok(since),
+        Ok(_) => Err("must be more than nothing".to_owned()),
+        Err(_) => Err("is no duration, as in 30s, 5m or 1h30m".to_owned()),
+    }
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ChatArgs {
     /// The object
     #[arg(value_parser = object_name)]
@@ -129,12 +168,15 @@ mod tests {
     /// They become parts of URLs.
     #[test]
     fn names_that_no_server_has_are_refused_by_argument() {
-        let cases: [(&[&str], &str); 6] = [
+        let cases: [(&[&str], &str); 9] = [
             (&["status", "a/b"], "[NAME]"),
             (&["status", "--namespace", "x?y=z"], "--namespace <NAMESPACE>"),
             (&["status", "-n", ""], "--namespace <NAMESPACE>"),
             (&["plan", "../x"], "[NAME]"),
             (&["chat", "x#y"], "<NAME>"),
+            (&["logs", "x", "-c", "a/b"], "--container <NAME>"),
+            (&["logs", "x", "--since", "0s"], "--since <DURATION>"),
+            (&["logs", "x", "--tail", "all"], "--tail <LINES>"),
             (&["convert", "-f", "-", "--name", "m.n"], "--name <NAME>"),
         ];
         for (words, argument) in cases {

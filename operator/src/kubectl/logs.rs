@@ -1,0 +1,170 @@
+//! What the daemons of an object say: the logs of all its pods in one stream, each line with its pod. Pods that come or
+//! start again while it follows join in.
+
+mod stream;
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use kube::ResourceExt;
+use kube::api::{Api, ListParams, LogParams};
+use ostro_crds::InferenceDeployment;
+use tokio::sync::mpsc::{Sender, channel};
+
+use super::args::LogsArgs;
+use super::cluster::{Cluster, SILENCE_LIMIT};
+use super::explained::explained;
+use super::terminal;
+use crate::inference_deployment::build::{Names, selector_text};
+use stream::{Said, read};
+
+/// Between looks for new pods.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Lines that wait to be printed.
+const LINES_MAX: usize = 256;
+
+pub(super) async fn run(args: &LogsArgs) -> Result<()> {
+    let cluster = Cluster::connect(&args.cluster, None).await?;
+    let found = tokio::time::timeout(SILENCE_LIMIT, cluster.fetch(&args.name)).await;
+    let object = found.context("the API server does not answer")??;
+    let output = std::io::stdout();
+    let is_terminal = output.is_terminal();
+    print(&cluster, (&object, args), &mut |said| write(&mut output.lock(), said, is_terminal)).await
+}
+
+/// Until there is no more of them, or for ever.
+async fn print(
+    cluster: &Cluster,
+    (object, args): (&InferenceDeployment, &LogsArgs),
+    write: &mut impl FnMut(&Said) -> Result<()>,
+) -> Result<()> {
+    let (sender, mut lines) = channel(LINES_MAX);
+    let reading = async move {
+        if args.follow {
+            follow(cluster, (object, args), sender).await
+        } else {
+            once(cluster, (object, args), sender).await
+        }
+    };
+    let writing = async {
+        while let Some(said) = lines.recv().await {
+            write(&said)?;
+        }
+        Ok(())
+    };
+    tokio::try_join!(reading, writing).map(drop)
+}
+
+/// Pod by pod.
+async fn once(
+    cluster: &Cluster,
+    (object, args): (&InferenceDeployment, &LogsArgs),
+    sender: Sender<Said>,
+) -> Result<()> {
+    let pods = pods_of(cluster, object).await?;
+    if pods.is_empty() {
+        bail!("InferenceDeployment {} in namespace {} has no pods", object.name_any(), cluster.namespace);
+    }
+    let mut failed = Vec::new();
+    for pod in &pods {
+        if let Err(error) = read(&cluster.api(), (pod, &parameters(args)), &sender).await {
+            failed.push(format!("{}: {}", pod.name_any(), terminal::error(&error)));
+        }
+    }
+    if failed.len() == pods.len() {
+        bail!("no pod has logs: {}", failed.join("; "));
+    }
+    for pod in failed {
+        eprintln!("note: {}", terminal::lines(&pod));
+    }
+    Ok(())
+}
+
+/// A container and how often it was begun.
+type Followed = (String, i32);
+
+/// All at once, and those that begin later from their first line on.
+async fn follow(
+    cluster: &Cluster,
+    (object, args): (&InferenceDeployment, &LogsArgs),
+    sender: Sender<Said>,
+) -> Result<()> {
+    let mut followed: BTreeSet<Followed> = BTreeSet::new();
+    let mut parameters = parameters(args);
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        let pods = pods_of(cluster, object).await?;
+        followed.retain(|(name, _)| pods.iter().any(|pod| pod.name_any() == *name));
+        for pod in pods {
+            let Some(restarts) = begun(&pod, &args.container) else { continue };
+            if followed.insert((pod.name_any(), restarts)) {
+                let (api, parameters, sender) = (cluster.api(), parameters.clone(), sender.clone());
+                tasks.spawn(async move {
+                    let ended = read(&api, (&pod, &parameters), &sender).await;
+                    ended.map_err(|error| format!("{}: {}", pod.name_any(), terminal::error(&error)))
+                });
+            }
+        }
+        while let Some(ended) = tasks.try_join_next() {
+            if let Ok(Err(why)) = ended {
+                eprintln!("note: {}", terminal::lines(&why));
+            }
+        }
+        // What was said before concerns those that were there.
+        (parameters.tail_lines, parameters.since_seconds) = (None, None);
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How often a container was begun again, once it runs or did.
+fn begun(pod: &Pod, container: &str) -> Option<i32> {
+    let statuses = pod.status.iter().flat_map(|status| {
+        let all = [&status.container_statuses, &status.init_container_statuses];
+        all.into_iter().flatten().flatten()
+    });
+    let is_begun = |status: &&ContainerStatus| {
+        let state = status.state.as_ref();
+        status.name == container
+            && state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
+    };
+    statuses.filter(is_begun).map(|status| status.restart_count).next()
+}
+
+async fn pods_of(cluster: &Cluster, object: &InferenceDeployment) -> Result<Vec<Pod>> {
+    let selector = ListParams::default().labels(&selector_text(&Names::of(object).selector()));
+    let api: Api<Pod> = cluster.api();
+    let listed = tokio::time::timeout(SILENCE_LIMIT, api.list(&selector)).await;
+    let listed = listed.context("the API server does not answer")?;
+    let mut pods = listed.map_err(explained).context("cannot list pods")?.items;
+    pods.sort_by_key(|pod| (pod.metadata.creation_timestamp.clone().map(|time| time.0), pod.name_any()));
+    Ok(pods)
+}
+
+fn parameters(args: &LogsArgs) -> LogParams {
+    LogParams {
+        container: Some(args.container.clone()),
+        follow: args.follow,
+        previous: args.previous,
+        since_seconds: args.since.map(|since| since.as_secs().max(1)),
+        tail_lines: args.tail,
+        timestamps: args.timestamps,
+        ..LogParams::default()
+    }
+}
+
+/// On a terminal nothing but text; elsewhere the bytes as they are.
+fn write(output: &mut impl Write, said: &Said, is_terminal: bool) -> Result<()> {
+    let Said { pod, line } = said;
+    let written = if is_terminal {
+        writeln!(output, "{pod} {}", terminal::line(&String::from_utf8_lossy(line)))
+    } else {
+        output.write_all(&[pod.as_bytes(), b" ", line, b"\n"].concat())
+    };
+    written.context("cannot write to standard output")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+use std::collections::BTreeMap;
+
+use clap::Parser;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::kubectl::args::{Arguments, Command};
+use crate::kubectl::fake_api::{FakeApi, cluster, missing};
+
+fn args(words: &[&str]) -> LogsArgs {
+    let words = [&["kubectl-ostro", "logs", "m"], words].concat();
+    match Arguments::try_parse_from(words).unwrap().command {
+        Command::Logs(args) => args,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn pod(name: &str, restarts: i32) -> Value {
+    let status = json!({ "name": "ostro", "restartCount": restarts, "state": { "running": {} }, "ready": true, "image": "", "imageID": "" });
+    json!({
+        "metadata": { "name": name, "creationTimestamp": format!("2026-01-01T00:00:0{}Z", &name[2..]) },
+        "status": { "containerStatuses": [status] },
+    })
+}
+
+/// With these logs, by pod and how often it was begun.
+fn api(logs: &[(&str, i32, &str)]) -> FakeApi {
+    let pods: BTreeMap<&str, Value> =
+        logs.iter().map(|(name, restarts, _)| (*name, pod(name, *restarts))).collect();
+    let list = json!({ "items": pods.into_values().rev().collect::<Vec<_>>() });
+    let logs: BTreeMap<String, String> =
+        logs.iter().map(|(name, _, log)| ((*name).to_owned(), (*log).to_owned())).collect();
+    FakeApi::answering(move |asked| {
+        let path = asked.line.split([' ', '?']).nth(1).unwrap();
+        match path.split('/').collect::<Vec<_>>()[5..] {
+            ["pods"] => (200, list.clone()),
+            ["pods", name, "log"] => match logs.get(name).filter(|log| !log.is_empty()) {
+                Some(log) => (200, log.clone().into()),
+                None => missing("pods", name),
+            },
+            _ => panic!("{}", asked.line),
+        }
+    })
+}
+
+async fn printed(api: &FakeApi, args: &LogsArgs, most: usize) -> (Vec<String>, Option<String>) {
+    let object = InferenceDeployment::new("m", ostro_crds::InferenceDeploymentSpec::default());
+    let mut lines = Vec::new();
+    let mut print_line = |said: &Said| {
+        let mut output = Vec::new();
+        write(&mut output, said, true)?;
+        lines.push(String::from_utf8(output)?);
+        if lines.len() == most { bail!("enough") } else { Ok(()) }
+    };
+    let cluster = cluster(api.clone());
+    let error = print(&cluster, (&object, args), &mut print_line).await.err().map(|error| error.to_string());
+    (lines, error)
+}
+
+#[tokio::test]
+async fn logs_of_all_pods_come_from_the_oldest_on() {
+    let api = api(&[("m-2", 0, "c\u{1b}\n"), ("m-1", 0, "a\nb"), ("m-3", 0, "")]);
+    let args = args(&["--tail", "5", "--since", "1h30m", "--previous"]);
+    let (lines, error) = printed(&api, &args, 9).await;
+    assert_eq!((lines, error), (["m-1 a\n", "m-1 b\n", "m-2 c\\u{1b}\n"].map(str::to_owned).into(), None));
+    let asked = api.asked().into_iter().find(|asked| asked.line.contains("m-1/log")).unwrap().line;
+    for parameter in ["container=ostro", "previous=true", "sinceSeconds=5400", "tailLines=5"] {
+        assert!(asked.contains(parameter), "{asked}");
+    }
+    assert!(!asked.contains("follow"), "{asked}");
+}
+
+#[tokio::test]
+async fn without_any_log_it_is_told_why() {
+    let (_, error) = printed(&api(&[("m-1", 0, "")]), &args(&[]), 9).await;
+    let error = error.unwrap();
+    assert!(error.starts_with("no pod has logs: m-1: ") && error.contains("not found"), "{error}");
+    let (_, error) = printed(&api(&[]), &args(&[]), 9).await;
+    assert_eq!(error.unwrap(), "InferenceDeployment m in namespace shop has no pods");
+}
+
+/// Each is asked for once, until it starts again.
+#[tokio::test(start_paused = true)]
+async fn containers_that_begin_later_are_followed_too() {
+    let state = std::sync::Arc::new(std::sync::Mutex::new(vec![("m-1", 0, "a\n")]));
+    let now = state.clone();
+    let fake = FakeApi::answering(move |asked| api(&now.lock().unwrap().clone()).handle(asked.clone()));
+    let later = async {
+        for logs in
+            [vec![("m-1", 0, "a\n"), ("m-2", 0, "b\n")], vec![("m-1", 1, "again\n"), ("m-2", 0, "b\n")]]
+        {
+            tokio::time::sleep(LOOK_EVERY * 3).await;
+            *state.lock().unwrap() = logs;
+        }
+    };
+    let args = args(&["--follow", "--tail", "1"]);
+    let (told, ()) = tokio::join!(printed(&fake, &args, 3), later);
+    assert_eq!(told.0, ["m-1 a\n", "m-2 b\n", "m-1 again\n"]);
+    let logs: Vec<String> =
+        fake.asked().into_iter().map(|asked| asked.line).filter(|line| line.contains("/log")).collect();
+    assert_eq!(logs.len(), 3, "{logs:?}");
+    let tails: Vec<bool> = logs.iter().map(|line| line.contains("tailLines")).collect();
+    assert_eq!(tails, [true, false, false]);
+}
