@@ -5,6 +5,8 @@ pub(crate) mod config_flags;
 mod numbers;
 mod reference;
 
+use std::net::SocketAddr;
+
 use clap::builder::styling::Styles;
 use clap::{Arg, ArgAction, ColorChoice, Command, value_parser};
 use clap_complete::Shell;
@@ -29,7 +31,16 @@ pub(crate) fn command() -> Command {
                 .global(true)
                 .help("Log more: -v debug, -vv trace; RUST_LOG overrides it"),
         )
-        .subcommands([serve(), run(), bench::bench(), from_config(), config(), doctor(), completions()])
+        .subcommands([
+            serve(),
+            run(),
+            pull(),
+            bench::bench(),
+            from_config(),
+            config(),
+            doctor(),
+            completions(),
+        ])
 }
 
 fn serve() -> Command {
@@ -47,6 +58,16 @@ fn run() -> Command {
         .arg(input.help("Answer this text and end; without it, chat").allow_hyphen_values(true))
         .arg(max_tokens.help("Tokens of an answer at most [default: what the context holds]"))
         .args(flags)
+}
+
+fn pull() -> Command {
+    let listen =
+        Arg::new("listen").long("listen").value_name("ADDRESS:PORT").value_parser(value_parser!(SocketAddr));
+    Command::new("pull")
+        .about("Downloads the models of a configuration, and loads none; prints where each one is")
+        .arg(file())
+        .arg(listen.help("Tell how far it is at /v1/models of this address meanwhile, as a server does"))
+        .args(config_flags(ShortF::Configuration, |_| true))
 }
 
 fn from_config() -> Command {

@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod config;
 mod doctor;
+mod pull;
 mod run;
 mod serve;
 
@@ -37,6 +38,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         "serve" => serve_or_run(load(Document::for_command(Command::Serve), matches)?, matches, &environment),
         "run" => serve_or_run(load(Document::for_command(Command::Run), matches)?, matches, &environment),
         "from-config" => serve_or_run(load(read_file(matches)?, matches)?, matches, &environment),
+        "pull" => pull::run(matches, &environment),
         "bench" => bench::run(matches, &environment),
         "config" => config::run(matches),
         "doctor" => doctor::run(matches, &environment),

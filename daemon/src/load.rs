@@ -31,14 +31,8 @@ pub(crate) fn load(
     hub: &HubOptions,
     progress: &dyn Fn(Progress),
 ) -> Result<Loaded, ModelError> {
-    let ModelPlan { id, folder, revision, format, file, hub_cache: _, engine, seed, origins } = plan;
-    let model = meant(&id, folder.as_deref());
-    let reference = ModelReference { model, quantized_file: file, revision };
-    let resolved = resolve_model(&reference, hub, &|step| {
-        progress(Progress { stage: "download".into(), done: step.done, total: step.total });
-    });
-    let path = resolved.map_err(|source| ModelError::Find { id: id.clone(), source })?.path;
-    check_format(format, &path)?;
+    let path = find(&plan, hub, progress)?;
+    let ModelPlan { id, engine, seed, origins, .. } = plan;
     let mut defaults = read_sampling_defaults(&path)?;
     defaults.seed = seed;
     let options = EngineOptions { model: path, ..engine };
@@ -46,6 +40,23 @@ pub(crate) fn load(
     let engine = engine.map_err(|error| not_loaded(&id, error, &origins))?;
     tell(&id, engine.info());
     Ok(Loaded { engine, defaults })
+}
+
+/// Blocks until its files are on this machine, and tells where.
+pub(crate) fn find(
+    plan: &ModelPlan,
+    hub: &HubOptions,
+    progress: &dyn Fn(Progress),
+) -> Result<PathBuf, ModelError> {
+    let ModelPlan { id, folder, revision, format, file, .. } = plan;
+    let model = meant(id, folder.as_deref());
+    let reference = ModelReference { model, quantized_file: file.clone(), revision: revision.clone() };
+    let resolved = resolve_model(&reference, hub, &|step| {
+        progress(Progress { stage: "download".into(), done: step.done, total: step.total });
+    });
+    let path = resolved.map_err(|source| ModelError::Find { id: id.clone(), source })?.path;
+    check_format(*format, &path)?;
+    Ok(path)
 }
 
 fn not_loaded(id: &str, error: LoadError, origins: &Origins) -> ModelError {

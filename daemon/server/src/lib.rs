@@ -16,12 +16,14 @@ pub mod weights;
 mod answer;
 mod builder;
 mod choice;
+mod downloads;
 mod http;
 mod payload_log;
 mod prompt;
 mod serve;
 
 pub use builder::{BuildError, EngineBuilder, RouterBuilder};
+pub use downloads::Downloads;
 pub use http::{RouterError, document as openapi_document};
 pub use models::{LoadFailure, ModelSource, Models, Progress};
 pub use options::{RouterOptions, ServerOptions};

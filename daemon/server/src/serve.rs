@@ -71,6 +71,20 @@ impl Port {
         let address = listener.local_addr().map_err(failed)?;
         Ok(Port { listener, address })
     }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// On an open port, until it is dropped.
+pub(crate) async fn answer_all(
+    Port { listener, address }: Port,
+    router: (&Router, &Admission),
+    options: &ServerOptions,
+) {
+    tracing::info!(%address, "listening");
+    accept(listener, router, &GracefulShutdown::new(), options, std::future::pending()).await;
 }
 
 impl Server {

@@ -6,6 +6,7 @@ mod cli;
 mod doctor;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod pull;
 mod run;
 mod serve;
 mod support;
