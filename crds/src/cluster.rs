@@ -30,6 +30,10 @@ pub struct Cache {
     /// Room of the empty directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size_limit: Option<Quantity>,
+    /// A Job downloads the models before pods of a new spec start (`false`, unless said): no GPU waits for that, and pods
+    /// of before go on meanwhile. Needs a `volume` that replicas share, or `existingClaim`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefetch: Option<bool>,
 }
 
 /// CEL estimates the cost of reading an amount by its length.

@@ -133,6 +133,12 @@ fn daemon_rules() -> Vec<CelRule> {
     rules
 }
 
+const PREFETCHES: &str = "has(self.cache) && has(self.cache.prefetch) && self.cache.prefetch";
+const SHARED_CACHE: &str = "has(self.cache.existingClaim) || (has(self.cache.volume) && \
+                            !(has(self.cache.volume.perReplica) && self.cache.volume.perReplica))";
+const OFFLINE: &str = "has(self.networkPolicy) && has(self.networkPolicy.enabled) && self.networkPolicy.enabled && \
+                       has(self.networkPolicy.offline) && self.networkPolicy.offline";
+
 fn cluster_rules() -> Vec<CelRule> {
     let sources = "[has(self.cache.volume), has(self.cache.existingClaim), has(self.cache.hostPath), \
                    has(self.cache.image), has(self.cache.sizeLimit)].filter(x, x)";
@@ -143,6 +149,16 @@ fn cluster_rules() -> Vec<CelRule> {
             format!("!(has(self.cache) && has(self.cache.volume)) || {}", has_size("self")),
             "cache.volume.size",
             cluster::NO_SIZE,
+        ),
+        CelRule::new(
+            format!("!({PREFETCHES}) || {SHARED_CACHE}"),
+            "cache.prefetch",
+            cluster::NO_SHARED_CACHE,
+        ),
+        CelRule::new(
+            format!("!({PREFETCHES}) || !({OFFLINE})"),
+            "cache.prefetch",
+            cluster::NOTHING_TO_PREFETCH,
         ),
         CelRule::new(
             "!has(self.disruptionBudget) || !(has(self.disruptionBudget.minAvailable) && \

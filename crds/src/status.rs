@@ -124,6 +124,8 @@ pub enum Reason {
     ScaledToZero,
     /// Pods start, load or are replaced.
     RollingOut,
+    /// A Job downloads the models of pods that are to start.
+    Prefetching,
     /// Some replicas are ready, not all.
     SomeReady,
     NoneReady,
@@ -173,6 +175,7 @@ impl Reason {
             Reason::AllReady => "AllReady",
             Reason::ScaledToZero => "ScaledToZero",
             Reason::RollingOut => "RollingOut",
+            Reason::Prefetching => "Prefetching",
             Reason::SomeReady => "SomeReady",
             Reason::NoneReady => "NoneReady",
             Reason::InvalidConfig => "InvalidConfig",

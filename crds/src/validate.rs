@@ -28,6 +28,10 @@ pub(crate) mod cluster_messages {
     pub(crate) const RESERVED_VOLUMES: [&str; 4] = ["config", "cache", "tmp", "shm"];
     pub(crate) const ONE_CACHE: &str =
         "must have at most one of volume, existingClaim, hostPath, image and sizeLimit";
+    pub(crate) const NO_SHARED_CACHE: &str =
+        "needs a cache.volume that replicas share, or cache.existingClaim";
+    pub(crate) const NOTHING_TO_PREFETCH: &str =
+        "conflicts with networkPolicy.offline, by which nothing is downloaded";
     pub(crate) const ONE_BUDGET: &str = "must not have both minAvailable and maxUnavailable";
     pub(crate) const RECREATE: &str = "Recreate has neither maxSurge nor maxUnavailable";
     pub(crate) const FREE_PORT: &str = "must not be 0: the Service needs a fixed port";
@@ -84,6 +88,22 @@ impl InferenceDeploymentSpec {
         self.cache.as_ref()?.volume.as_ref().filter(|volume| volume.per_replica == Some(true))
     }
 
+    /// Whether models are downloaded before pods start.
+    pub fn prefetches(&self) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.prefetch == Some(true))
+    }
+
+    fn has_shared_cache(&self) -> bool {
+        let is_shared = |volume: &CacheVolume| volume.per_replica != Some(true);
+        let shared =
+            |cache: &Cache| cache.existing_claim.is_some() || cache.volume.as_ref().is_some_and(is_shared);
+        self.cache.as_ref().is_some_and(shared)
+    }
+
+    fn is_offline(&self) -> bool {
+        self.network_policy.as_ref().is_some_and(|policy| policy.enabled && policy.offline)
+    }
+
     /// What the API server's rule says, for where it saw each of two changes and nobody acted in between.
     pub fn fixed_claims() -> Problems {
         Problems(vec![problem("cache.volume", cluster_messages::FIXED_CLAIMS)])
@@ -121,6 +141,8 @@ impl InferenceDeploymentSpec {
         broken([
             ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),
             ("cache.volume.size", NO_SIZE, self.cache.as_ref().is_some_and(Cache::has_no_size)),
+            ("cache.prefetch", NO_SHARED_CACHE, self.prefetches() && !self.has_shared_cache()),
+            ("cache.prefetch", NOTHING_TO_PREFETCH, self.prefetches() && self.is_offline()),
             (
                 "disruptionBudget",
                 ONE_BUDGET,
@@ -207,7 +229,7 @@ impl Monitoring {
 
 impl Cache {
     fn is_ambiguous(&self) -> bool {
-        let Cache { volume, existing_claim, host_path, image, size_limit } = self;
+        let Cache { volume, existing_claim, host_path, image, size_limit, prefetch: _ } = self;
         let set = [
             volume.is_some(),
             existing_claim.is_some(),

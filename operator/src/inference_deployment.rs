@@ -33,13 +33,13 @@ use crate::contests::Contests;
 use crate::in_words::in_words;
 use crate::metrics::Metrics;
 use apply::{Applied, ApplyError};
-use build::{ChildKind, Defaults, Rendering, build, image, monitor_kind, render};
+use build::{ChildKind, Defaults, History, Kept, Prefetch, Rendering, build, image, monitor_kind, render};
 pub(crate) use cached::Version;
 use children::Children;
 use classify::{Cause, failed_model, or_of_model};
 use daemons::{Daemons, PodModels};
 use hold::Held;
-use live::Live;
+use live::{Awaited, Live};
 use report::write_status;
 use status::{Monitored, Observed, is_same, is_same_but_for_words, model_ids};
 use workload::Workload;
@@ -110,13 +110,14 @@ pub(crate) async fn reconcile(
     };
     let live = Live::read(context, owner, outcome.workload);
     let mut again = resync(owner);
-    if let Some(kind) = outcome.workload {
-        let (cause, due) = live.cause(context, owner, (kind, outcome.template.as_deref())).await;
+    if let Some(awaited) = outcome.awaited() {
+        let (cause, due) = live.cause(context, owner, awaited).await;
         outcome.cause = cause;
         again = due.map_or(again, |due| again.min(due));
     }
     let ids = model_ids(owner, &outcome.held);
-    let look = context.daemons.look(&owner.uid().unwrap_or_default(), &ids, &live.pods).await;
+    let (uid, pods) = (owner.uid().unwrap_or_default(), live.all_pods());
+    let look = context.daemons.look(&uid, &ids, &pods).await;
     again = look.again.map_or(again, |due| again.min(due));
     if outcome.workload.is_some() {
         let failed = failed_model(&look.pods, outcome.template.as_deref());
@@ -157,7 +158,9 @@ async fn carry_out(
         let cause = invalid(&InferenceDeploymentSpec::fixed_claims());
         return (Outcome { cause: Some(cause), held: Held::Unknown, ..Outcome::default() }, None);
     }
-    let prepared = build(owner, &kept);
+    let prefetch = prefetch_of(context, owner, (&history, &kept));
+    let prepared =
+        prefetch.as_ref().map_or_else(|| build(owner, &kept), |prefetch| prefetch.prepared.clone());
     match apply::apply(context, owner, &prepared).await {
         Ok(mut applied) => {
             count_writes(context, &applied);
@@ -165,12 +168,28 @@ async fn carry_out(
                 return failed(error, held);
             }
             let monitored = monitored(owner, &applied);
-            let is_behind = applied.is_workload_behind;
-            let workload = Some(workload);
-            (Outcome { workload, template, is_behind, cause: None, monitored, held }, None)
+            let is_behind = applied.is_workload_behind || prefetch.is_some();
+            let (workload, job) = match prefetch {
+                Some(prefetch) => (None, Some((prefetch.name, prefetch.template_hash))),
+                None => (Some(workload), None),
+            };
+            (Outcome { workload, template, job, is_behind, cause: None, monitored, held }, None)
         }
         Err(error) => failed(error, held),
     }
+}
+
+/// The download that pods of what is kept wait for; none once it is done.
+fn prefetch_of(
+    context: &Context,
+    owner: &InferenceDeployment,
+    (history, kept): (&History, &Kept),
+) -> Option<Prefetch> {
+    let before = history.newest.as_ref().and_then(|newest| newest.as_ref().ok());
+    let prefetch = Prefetch::before(owner, before, kept)?;
+    let job: Option<Workload> = context.children.typed(ChildKind::Job, owner, &prefetch.name);
+    let is_done = job.is_some_and(|job| job.is_done());
+    (!is_done).then_some(prefetch)
 }
 
 /// Not all objects at the same moment.
@@ -185,6 +204,8 @@ struct Outcome {
     workload: Option<ChildKind>,
     /// Of which it makes them.
     template: Option<String>,
+    /// That downloads models before, and the hash of its template.
+    job: Option<(String, String)>,
     /// No watch has shown it yet as it was applied.
     is_behind: bool,
     /// Why nothing could be applied; then, why pods do not get ready.
@@ -192,6 +213,13 @@ struct Outcome {
     monitored: Option<Monitored>,
     /// What is not rolled out until it is released.
     held: Held,
+}
+
+impl Outcome {
+    fn awaited(&self) -> Option<Awaited<'_>> {
+        let job = self.job.as_ref().map(|(name, template)| Awaited::Job(name, template));
+        job.or_else(|| Some(Awaited::Pods(self.workload?, self.template.as_deref())))
+    }
 }
 
 fn count_writes(context: &Context, applied: &Applied) {
@@ -220,7 +248,7 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, template: _, is_behind, cause, monitored, held }: Outcome,
+    Outcome { workload: _, template: _, job, is_behind, cause, monitored, held }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();
@@ -229,5 +257,6 @@ fn observe(
     let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
     let image = running.unwrap_or(wanted).to_owned();
     let now = Timestamp::now();
-    Observed { owner, workload, is_behind, pods, cause, monitored, held, image, now }.status()
+    let job = job.map(|(name, _)| name);
+    Observed { owner, workload, is_behind, job, pods, cause, monitored, held, image, now }.status()
 }

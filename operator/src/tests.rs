@@ -7,6 +7,7 @@ mod held;
 mod models;
 mod monitoring;
 mod pods;
+mod prefetch;
 mod refusals;
 mod revisions;
 mod rights;

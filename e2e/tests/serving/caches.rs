@@ -1,4 +1,4 @@
-//! Every kind of cache in running pods: one downloads, and all others find what it has left.
+//! Every kind of cache in running pods: a Job downloads into one, and all pods find what it has left.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use ostro_e2e::image::{self, Image, Layer};
 use serde_json::{Value, json};
 
 use crate::hub::{self, MODEL};
-use crate::objects::{await_ready, object};
+use crate::objects::{await_ready, get, object, pods, ready_condition};
 use crate::support::{Cluster, await_until};
 
 const CLASS: &str = "of-a-disk";
@@ -19,9 +19,12 @@ pub(crate) fn check(cluster: &Cluster) {
     // Nodes have temporary folders of their own.
     let folder = tempfile::tempdir_in(cluster.folder()).unwrap();
     cluster.apply(&volume(folder.path()));
-    let claim = json!({ "volume": { "size": "1Gi", "storageClassName": CLASS } });
+    let claim = json!({ "volume": { "size": "1Gi", "storageClassName": CLASS }, "prefetch": true });
     let hub = hub::start(cluster);
-    cluster.apply(&object("filled", &spec(&claim, &hub.environment())));
+    let mut filled = spec(&claim, &hub.environment());
+    // No pod of it is there to download.
+    filled["replicas"] = 0.into();
+    cluster.apply(&object("filled", &filled));
     await_ready(cluster, "filled");
     drop(hub);
     let snapshots = snapshots(folder.path());
@@ -41,12 +44,34 @@ pub(crate) fn check(cluster: &Cluster) {
     for name in ["filled", "of-claim", "of-disk", "of-image"] {
         await_ready(cluster, name);
     }
+    pods_serve_while_a_download_fails(cluster, &spec(&claim, &offline));
     cluster.kubectl(&["delete", "infd/filled", "infd/of-claim", "infd/of-disk", "infd/of-image"]);
     await_until("pods to leave the volume", || {
         let label = "app.kubernetes.io/instance in (filled, of-claim, of-disk, of-image)";
         cluster.kubectl(&["get", "pods", "--selector", label, "--output", "name"]).is_empty()
     });
     cluster.kubectl(&["delete", "persistentvolume/disk"]);
+}
+
+fn pods_serve_while_a_download_fails(cluster: &Cluster, working: &Value) {
+    let before = pods(cluster, "filled")[0]["metadata"]["uid"].clone();
+    let hub = hub::start(cluster);
+    let mut failing = working.clone();
+    failing["models"] = json!([{ "modelId": "nobody/nothing" }]);
+    failing["env"] = hub.environment();
+    cluster.apply(&object("filled", &failing));
+    await_until("the model that is nowhere to be told", || {
+        ready_condition(cluster, "filled").is_some_and(|ready| ready["reason"] == "ModelNotFound")
+    });
+    let deployment = get(cluster, &["deployment", "filled"]);
+    assert_eq!(deployment["status"]["readyReplicas"], 1);
+    assert_eq!(get(cluster, &["jobs"])["items"].as_array().unwrap().len(), 1);
+    cluster.apply(&object("filled", working));
+    await_ready(cluster, "filled");
+    let is_gone = || get(cluster, &["jobs"])["items"].as_array().unwrap().is_empty();
+    await_until("the Job to be pruned", is_gone);
+    let uids: Vec<Value> = pods(cluster, "filled").iter().map(|pod| pod["metadata"]["uid"].clone()).collect();
+    assert!(uids.contains(&before), "{uids:?} have not been there before");
 }
 
 fn spec(cache: &Value, environment: &Value) -> Value {

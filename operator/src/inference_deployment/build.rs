@@ -11,6 +11,7 @@ mod names;
 mod network_policy;
 mod patch;
 mod pod;
+mod prefetch;
 mod probes;
 mod revision;
 mod service;
@@ -39,6 +40,7 @@ pub(crate) use monitor::kind as monitor_kind;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
 pub(crate) use patch::merge_key;
 pub(crate) use pod::CONTAINER;
+pub(crate) use prefetch::{COMPLETE, Prefetch, job_prefix};
 pub(crate) use revision::{History, Kept, Rendering};
 pub(crate) use service::endpoint;
 pub(crate) use template::{TEMPLATE_HASH_ANNOTATION, image, startup_budget_seconds, template_hash};
@@ -74,6 +76,8 @@ pub(crate) enum ChildKind {
     PodDisruptionBudget,
     Deployment,
     StatefulSet,
+    /// Before pods of a new template; gone when they start.
+    Job,
     ServiceMonitor,
     PodMonitor,
 }

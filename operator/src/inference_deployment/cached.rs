@@ -55,13 +55,13 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::build::{ChildKind, HASH_ANNOTATION, content_hash};
+use super::build::{COMPLETE, ChildKind, HASH_ANNOTATION, content_hash};
 use super::comparison::{contains, first_difference, is_unchanged};
 use super::refusal::REPLICA_FAILURE;
 use super::store::Shown;
 
 pub(crate) use object::CachedObject;
-pub(crate) use pod::{CachedPod, KeptPod};
+pub(crate) use pod::{CachedPod, KeptPod, Task};
 use sent::SentMetadata;
 pub(crate) use text::Packer;
 use text::Text;
@@ -222,8 +222,8 @@ impl Body {
 
 /// Those that the status and the hold are made from, also when they are as wanted.
 fn is_read(kind: ChildKind) -> bool {
-    use ChildKind::{ControllerRevision, Deployment, PersistentVolumeClaim, StatefulSet};
-    [ControllerRevision, PersistentVolumeClaim, Deployment, StatefulSet].contains(&kind)
+    use ChildKind::{ControllerRevision, Deployment, Job, PersistentVolumeClaim, StatefulSet};
+    [ControllerRevision, PersistentVolumeClaim, Deployment, StatefulSet, Job].contains(&kind)
 }
 
 /// Leaves out what nobody asks for and no other object has: it would take most of the memory.
@@ -233,7 +233,9 @@ fn shorten(object: &mut DynamicObject) {
     metadata.resource_version = None;
     metadata.creation_timestamp = None;
     if let Some(conditions) = data.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
-        conditions.retain(|condition| condition["type"] == REPLICA_FAILURE);
+        conditions.retain(|condition| {
+            condition["type"].as_str().is_some_and(|kind| [REPLICA_FAILURE, COMPLETE].contains(&kind))
+        });
     }
 }
 

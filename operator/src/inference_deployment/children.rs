@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use tokio::sync::watch::error::RecvError;
 
 use super::build::{ChildKind, MANAGED_BY};
-use super::cached::{Cached, CachedObject, CachedPod, Kept, KeptPod, Packer};
+use super::cached::{Cached, CachedObject, CachedPod, Kept, KeptPod, Packer, Task};
 use super::optional::{self, Lack, Optional};
 use super::store::{Shown, Store, Writer, store};
 use crate::discovery::Discovery;
@@ -55,7 +55,7 @@ impl Scope {
 }
 
 impl ChildKind {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::ServiceAccount,
         Self::ControllerRevision,
         Self::ConfigMap,
@@ -65,6 +65,7 @@ impl ChildKind {
         Self::PodDisruptionBudget,
         Self::Deployment,
         Self::StatefulSet,
+        Self::Job,
     ];
 
     /// Those that make pods; an object has one of them.
@@ -84,6 +85,7 @@ impl ChildKind {
             Self::PodDisruptionBudget => ("policy", "poddisruptionbudgets"),
             Self::Deployment => ("apps", "deployments"),
             Self::StatefulSet => ("apps", "statefulsets"),
+            Self::Job => ("batch", "jobs"),
             Self::ServiceMonitor => ("monitoring.coreos.com", "servicemonitors"),
             Self::PodMonitor => ("monitoring.coreos.com", "podmonitors"),
         }
@@ -244,16 +246,25 @@ impl Children {
         self.get(kind, namespace(owner), name)?.typed()
     }
 
-    /// With what is kept of them. Of those that ended only the last: a node that refuses a pod is given a next one at
+    /// Of its workload, with what is kept of them. Of those that ended only the last: a node that refuses a pod is given a next one at
     /// once, and thousands pile up.
     pub(crate) fn pods_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
-        let name = owner.meta().name.as_deref();
-        let pods = self.pods.filter(namespace(owner), |pod| pod.instance() == name);
+        let pods = self.pods_that(owner, Task::Serve);
         let last_ended = pods.iter().filter_map(|(name, pod)| Some((pod.ended_at()?, name))).max();
         let is_read = |(name, pod): &&(String, Arc<KeptPod>)| {
             pod.ended_at().is_none() || last_ended.is_some_and(|(_, last)| last == name)
         };
         pods.iter().filter(is_read).map(|(_, pod)| pod.pod()).collect()
+    }
+
+    /// Of its Jobs.
+    pub(crate) fn prefetchers_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
+        self.pods_that(owner, Task::Prefetch).iter().map(|(_, pod)| pod.pod()).collect()
+    }
+
+    fn pods_that(&self, owner: &InferenceDeployment, task: Task) -> Vec<(String, Arc<KeptPod>)> {
+        let name = owner.meta().name.as_deref();
+        self.pods.filter(namespace(owner), |pod| pod.instance() == name && pod.task() == Some(task))
     }
 }
 

@@ -17,7 +17,19 @@ use super::{events, refusal};
 
 pub(super) struct Live {
     pub(super) workload: Option<Workload>,
+    /// Of the workload.
     pub(super) pods: Vec<Pod>,
+    /// Of a Job that downloads models.
+    pub(super) prefetchers: Vec<Pod>,
+}
+
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Awaited<'a> {
+    /// Pods of this kind of workload, and of this template.
+    Pods(ChildKind, Option<&'a str>),
+    /// The Job of this name, and its template.
+    Job(&'a str, &'a str),
 }
 
 impl Live {
@@ -26,30 +38,41 @@ impl Live {
         Live {
             workload: Workload::find(&context.children, owner, kind),
             pods: context.children.pods_of(owner),
+            prefetchers: context.children.prefetchers_of(owner),
         }
     }
 
-    /// Why pods of this template do not get ready, and when that should be asked again.
+    /// All that daemons run in.
+    pub(super) fn all_pods(&self) -> Vec<Pod> {
+        self.pods.iter().chain(&self.prefetchers).cloned().collect()
+    }
+
+    /// Why what is waited for does not come, and when that should be asked again.
     pub(super) async fn cause(
         &self,
         context: &Context,
         owner: &InferenceDeployment,
-        (kind, template): (ChildKind, Option<&str>),
+        awaited: Awaited<'_>,
     ) -> (Option<Cause>, Option<Duration>) {
+        let (all, template) = match awaited {
+            Awaited::Pods(_, template) => (&self.pods, template),
+            Awaited::Job(_, template) => (&self.prefetchers, Some(template)),
+        };
         // What pods of before suffer from says nothing of what they are replaced by.
-        let pods = self.pods.iter().filter(|pod| template_hash(&pod.metadata) == template);
-        let pods: Vec<&Pod> = pods.collect();
-        let claims = self.claims(context, owner);
+        let pods: Vec<&Pod> = all.iter().filter(|pod| template_hash(&pod.metadata) == template).collect();
+        let claims = claims(context, owner, all);
         let budget = |workload: &Workload| startup_budget_seconds(&workload.spec.template);
-        let (refusal, refusal_again) = self.refusal(context, owner, (kind, &pods)).await;
+        let (refusal, refusal_again) = self.refusal(context, owner, (awaited, &pods)).await;
+        let is_of_pods = matches!(awaited, Awaited::Pods(..));
+        let is_deployment = matches!(awaited, Awaited::Pods(ChildKind::Deployment, _));
         let now = Timestamp::now();
         let signals = Signals {
             pods: &pods,
             refusal: refusal.as_deref(),
             claims: &claims,
-            needs_spare: kind == ChildKind::Deployment && needs_spare(&owner.spec),
+            needs_spare: is_deployment && needs_spare(&owner.spec),
             startup_budget_seconds: self.workload.as_ref().map_or(0, budget).into(),
-            is_complete: self.workload.as_ref().is_some_and(Workload::is_ready),
+            is_complete: is_of_pods && self.workload.as_ref().is_some_and(Workload::is_ready),
             now,
         };
         let cause = classify(&signals);
@@ -62,30 +85,34 @@ impl Live {
         (of_events(context, owner, &stuck).await, again)
     }
 
-    fn claims(&self, context: &Context, owner: &InferenceDeployment) -> Vec<PersistentVolumeClaim> {
-        let names: BTreeSet<&str> = self.pods.iter().filter_map(claim_name).collect();
-        let claim = |name| context.children.typed(ChildKind::PersistentVolumeClaim, owner, name);
-        names.into_iter().filter_map(claim).collect()
-    }
-
     /// Why the API server lets no pods be made.
     async fn refusal(
         &self,
         context: &Context,
         owner: &InferenceDeployment,
-        (kind, pods): (ChildKind, &[&Pod]),
+        (awaited, pods): (Awaited<'_>, &[&Pod]),
     ) -> (Option<String>, Option<Duration>) {
-        match &self.workload {
-            Some(workload) if kind == ChildKind::Deployment => (refusal::of_status(workload), None),
-            Some(workload) if refusal::lacks_pods(workload) => {
-                let namespace = owner.namespace().unwrap_or_default();
-                let uid = workload.metadata.uid.as_deref().unwrap_or_default();
-                let told = refusal::fetch(&context.client, (&namespace, uid), pods).await;
-                (told, Some(refusal::AGAIN))
+        let uid = match (awaited, &self.workload) {
+            (Awaited::Pods(ChildKind::Deployment, _), Some(workload)) => {
+                return (refusal::of_status(workload), None);
             }
-            _ => (None, None),
-        }
+            (Awaited::Pods(..), Some(workload)) if refusal::lacks_pods(workload) => workload.uid(),
+            (Awaited::Job(name, _), _) if pods.is_empty() => {
+                context.children.typed::<Workload>(ChildKind::Job, owner, name).and_then(|job| job.uid())
+            }
+            _ => None,
+        };
+        let Some(uid) = uid else { return (None, None) };
+        let namespace = owner.namespace().unwrap_or_default();
+        let told = refusal::fetch(&context.client, (&namespace, &uid), pods).await;
+        (told, Some(refusal::AGAIN))
     }
+}
+
+fn claims(context: &Context, owner: &InferenceDeployment, pods: &[Pod]) -> Vec<PersistentVolumeClaim> {
+    let names: BTreeSet<&str> = pods.iter().filter_map(claim_name).collect();
+    let claim = |name| context.children.typed(ChildKind::PersistentVolumeClaim, owner, name);
+    names.into_iter().filter_map(claim).collect()
 }
 
 /// Of pods that nothing else is told of.

@@ -95,7 +95,8 @@ fn correction(written: &Written, status: &Value) -> Option<Value> {
 }
 
 async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condition) {
-    let is_good = condition.status == "True" || condition.reason == Reason::RollingOut.as_str();
+    let good = [Reason::RollingOut, Reason::Prefetching].map(Reason::as_str);
+    let is_good = condition.status == "True" || good.contains(&condition.reason.as_str());
     let event = Event {
         type_: if is_good { EventType::Normal } else { EventType::Warning },
         reason: condition.reason.clone(),

@@ -23,8 +23,10 @@ const MESSAGE_CHARS_MAX: usize = 4000;
 pub(crate) struct Observed<'a> {
     pub(crate) owner: &'a InferenceDeployment,
     pub(crate) workload: Option<&'a Workload>,
-    /// It was written since.
+    /// It was written since, or is to be.
     pub(crate) is_behind: bool,
+    /// That downloads models before pods of the spec start.
+    pub(crate) job: Option<String>,
     pub(crate) pods: &'a [PodModels],
     /// Why pods do not get ready, or why nothing could be built or applied.
     pub(crate) cause: Option<Cause>,
@@ -52,7 +54,11 @@ impl Observed<'_> {
         let counts = self.counts();
         let names = Names::of(self.owner);
         let models = model_ids(self.owner, &self.held);
-        let verdict = Verdict::of(counts, self.cause.as_ref()).with(models::news(&models, self.pods));
+        let verdict = Verdict::of(counts, self.cause.as_ref());
+        let verdict = match &self.job {
+            Some(job) => verdict.after(job).with(models::download(self.pods)),
+            None => verdict.with(models::news(&models, self.pods)),
+        };
         InferenceDeploymentStatus {
             observed_generation: self.owner.metadata.generation,
             conditions: self.conditions(&verdict, counts),
@@ -203,9 +209,19 @@ impl Verdict {
         Verdict { is_progressing: true, ..plain(Phase::Progressing, Reason::RollingOut, message) }
     }
 
+    /// Where replicas wait for a Job.
+    fn after(mut self, job: &str) -> Verdict {
+        if self.reason == Reason::RollingOut {
+            self.reason = Reason::Prefetching;
+            self.message.push_str(&format!("; Job {job} downloads the models of this spec"));
+        }
+        self
+    }
+
     /// While replicas are waited for: what they wait for.
     fn with(mut self, news: Option<String>) -> Verdict {
-        if let Some(news) = news.filter(|_| self.reason == Reason::RollingOut) {
+        let is_waiting = [Reason::RollingOut, Reason::Prefetching].contains(&self.reason);
+        if let Some(news) = news.filter(|_| is_waiting) {
             self.message.push_str(&format!("; {news}"));
         }
         self

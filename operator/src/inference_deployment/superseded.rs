@@ -29,7 +29,7 @@ pub(super) fn spare(
     let is_over = workload.is_some_and(|workload| {
         workload.is_ready() && read_by(&workload.spec.template) == current.as_deref()
     });
-    let pods = children.pods_of(owner);
+    let pods = [children.pods_of(owner), children.prefetchers_of(owner)].concat();
     let prefix = config_prefix(&Names::of(owner));
     let mut unread = 0;
     orphans.retain(|orphan| {

@@ -1,5 +1,5 @@
-//! What makes an object's pods: a Deployment, or a StatefulSet where each replica has a cache of its own. Here is what a
-//! status needs of either; both have it in the same fields.
+//! What makes an object's pods: a Deployment, or a StatefulSet where each replica has a cache of its own; before them, a
+//! Job. Here is what a status needs of any; all have it in the same fields.
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
@@ -7,7 +7,7 @@ use kube::core::ObjectMeta;
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
 
-use super::build::ChildKind;
+use super::build::{COMPLETE, ChildKind};
 use super::children::Children;
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -56,6 +56,16 @@ impl Workload {
         let kinds = ChildKind::WORKLOADS.into_iter().filter(|of| kind.is_none_or(|kind| kind == *of));
         let mut found = kinds.filter_map(|kind| children.typed(kind, owner, &owner.name_any()));
         found.next()
+    }
+
+    pub(crate) fn uid(&self) -> Option<String> {
+        self.metadata.uid.clone()
+    }
+
+    /// Whether a Job has done its work.
+    pub(crate) fn is_done(&self) -> bool {
+        let conditions = self.status.iter().flat_map(|status| &status.conditions);
+        conditions.into_iter().any(|condition| condition.kind == COMPLETE && condition.status == "True")
     }
 
     /// Every wanted replica is ready and of the latest template, and no other is left.

@@ -83,7 +83,7 @@ fn answer(objects: &BTreeMap<String, Value>, asked: &Asked) -> (u16, Value) {
     }
 }
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "inferencedeployments",
     "pods",
     "serviceaccounts",
@@ -93,6 +93,7 @@ const KINDS: [&str; 13] = [
     "networkpolicies",
     "poddisruptionbudgets",
     "statefulsets",
+    "jobs",
     "deployments",
     "controllerrevisions",
     "servicemonitors",

@@ -21,8 +21,8 @@ use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
 use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned};
 use crate::inference_deployment::build::{
-    ChildKind, Defaults, HASH_ANNOTATION, History, MANAGED_BY, Prepared, TEMPLATE_HASH_ANNOTATION, build,
-    config_map_of, render,
+    ChildKind, Defaults, HASH_ANNOTATION, History, MANAGED_BY, Prefetch, Prepared, TEMPLATE_HASH_ANNOTATION,
+    build, config_map_of, render,
 };
 use crate::inference_deployment::comparison::{is_unchanged, overlay};
 use crate::inference_deployment::hold;
@@ -137,7 +137,12 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     let configs = of_kind(ChildKind::ConfigMap).unwrap_or_default();
     let running = read_by_pods(owner, &history, configs);
     plan.notes.extend(pending.map(|pending| pending.message(&owner.name_any())));
-    let prepared = build(owner, &kept);
+    let mut prepared = build(owner, &kept);
+    let before = history.newest.as_ref().and_then(|newest| newest.as_ref().ok());
+    if let Some(prefetch) = Prefetch::before(owner, before, &kept) {
+        plan.notes.push(format!("pods change when Job {} has downloaded the models", prefetch.name));
+        prepared.extend(prefetch.own().cloned());
+    }
     for wanted in &prepared {
         if of_kind(wanted.kind).is_none() {
             let (kind, name) = (wanted.kind, wanted.object.name_any());

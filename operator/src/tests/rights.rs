@@ -73,6 +73,9 @@ async fn work(api: &FakeApi, scope: Scope) -> Operator {
     await_within(LONG, "no account", || api.get("", "serviceaccounts", "m").is_none()).await;
     put(api, json!({ "cache": { "volume": { "size": "1Gi", "perReplica": true } } }));
     await_within(LONG, "the other workload", || api.get("apps", "deployments", "m").is_none()).await;
+    let other = json!([{ "modelId": "c/d" }]);
+    put(api, json!({ "cache": { "volume": { "size": "1Gi" }, "prefetch": true }, "models": other }));
+    await_within(LONG, "the Job", || !api.all("batch", "jobs").is_empty()).await;
     for kind in kinds() {
         leave_behind(api, kind);
     }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::short;
 use super::text::{Packer, Text};
 use crate::inference_deployment::build::{
-    CACHE_VOLUME, CONFIG_VOLUME, CONTAINER, TEMPLATE_HASH_ANNOTATION, instance_of,
+    CACHE_VOLUME, CONFIG_VOLUME, CONTAINER, TEMPLATE_HASH_ANNOTATION, instance_of, job_prefix,
 };
 use crate::inference_deployment::classify::{ended_at, has_ended, is_sidecar};
 use crate::inference_deployment::store::Shown;
@@ -33,17 +33,26 @@ pub(crate) struct CachedPod {
 /// What is kept of it.
 #[derive(Debug)]
 pub(crate) struct KeptPod {
-    /// The object that its labels name, and whose workload has made it.
+    /// The object that its labels name, and whose workload or Job has made it.
     instance: Option<Box<str>>,
+    task: Option<Task>,
     ended_at: Option<Timestamp>,
     text: Text,
 }
 
+/// What an object has a pod for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    Serve,
+    Prefetch,
+}
+
 impl From<Pod> for CachedPod {
     fn from(pod: Pod) -> Self {
-        let instance = instance(&pod.metadata).map(Box::from);
+        let (instance, task) = made_for(&pod.metadata).unzip();
+        let instance = instance.map(Box::from);
         if instance.is_none() {
-            let kept = KeptPod { instance, ended_at: None, text: String::new().into() };
+            let kept = KeptPod { instance, task, ended_at: None, text: String::new().into() };
             return CachedPod { metadata: short(&pod.metadata), kept: Arc::new(kept) };
         }
         let ObjectMeta { name, uid, creation_timestamp, deletion_timestamp, .. } = pod.metadata.clone();
@@ -65,7 +74,7 @@ impl From<Pod> for CachedPod {
             status: pod.status.map(status),
         };
         let text = serde_json::to_string(&rest).expect("it came as JSON").into();
-        let kept = KeptPod { instance, ended_at: ended_at(&rest), text };
+        let kept = KeptPod { instance, task, ended_at: ended_at(&rest), text };
         CachedPod { metadata: short(&pod.metadata), kept: Arc::new(kept) }
     }
 }
@@ -95,6 +104,10 @@ impl KeptPod {
         self.instance.as_deref()
     }
 
+    pub(crate) fn task(&self) -> Option<Task> {
+        self.task
+    }
+
     /// Of one that has ended.
     pub(crate) fn ended_at(&self) -> Option<Timestamp> {
         self.ended_at
@@ -107,20 +120,21 @@ impl KeptPod {
 }
 
 /// Anybody may give a pod the labels of another; the controllers give them a name.
-fn instance(metadata: &ObjectMeta) -> Option<&str> {
+fn made_for(metadata: &ObjectMeta) -> Option<(&str, Task)> {
     let labels = metadata.labels.as_ref()?;
     let instance = instance_of(labels)?;
     let mut owners = metadata.owner_references.iter().flatten();
     let controller = owners.find(|owner| owner.controller == Some(true))?;
-    let is_made = match controller.kind.as_str() {
+    let (is_made, task) = match controller.kind.as_str() {
         "ReplicaSet" => {
             let hash = labels.get(TEMPLATE_HASH)?;
-            controller.name.strip_prefix(instance)?.strip_prefix('-')? == hash
+            (controller.name.strip_prefix(instance)?.strip_prefix('-')? == hash, Task::Serve)
         }
-        "StatefulSet" => controller.name == instance,
-        _ => false,
+        "StatefulSet" => (controller.name == instance, Task::Serve),
+        "Job" => (controller.name.starts_with(&job_prefix(instance)), Task::Prefetch),
+        _ => return None,
     };
-    is_made.then_some(instance)
+    is_made.then_some((instance, task))
 }
 
 /// Its node, scheduler and all of its claims only until a kubelet has taken the pod.

@@ -5,6 +5,9 @@ use ostro_crds::{ModelState, ModelStatus};
 
 use super::super::daemons::PodModels;
 
+/// As `ostro pull` calls a model that it is done with.
+const DOWNLOADED: &str = "downloaded";
+
 pub(super) fn statuses(ids: &[String], pods: &[PodModels]) -> Vec<ModelStatus> {
     ids.iter().map(|id| status(id, pods)).collect()
 }
@@ -22,6 +25,14 @@ pub(super) fn news(ids: &[String], pods: &[PodModels]) -> Option<String> {
     let loads = told.iter().find(|told| told.state == Some(ModelState::Loading))?;
     let loaded = ids.iter().filter(|id| is_loaded(pod, id)).count();
     Some(format!("loading {}: {loaded} of {} models", loads.id, ids.len()))
+}
+
+/// How far the Job is with what it downloads, or will.
+pub(super) fn download(pods: &[PodModels]) -> Option<String> {
+    let loading = pods.iter().filter(|pod| !pod.is_ready).flat_map(|pod| pod.told.iter().flatten());
+    let steps = loading.filter_map(|told| Some((&told.id, told.message.as_deref()?)));
+    let (id, step) = steps.into_iter().find(|(_, step)| !step.starts_with(DOWNLOADED))?;
+    Some(format!("{id}: {step}"))
 }
 
 fn status(id: &str, pods: &[PodModels]) -> ModelStatus {

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::super::build::ChildKind;
+use super::super::daemons::Told;
 use super::super::hold::Pending;
 use super::super::optional::Lack;
 use super::*;
@@ -35,8 +36,19 @@ pub(super) fn status(
 ) -> InferenceDeploymentStatus {
     let now = Timestamp::from_second(1000).unwrap();
     let (monitored, held, image) = (None, Held::Nothing, "i".to_owned());
-    Observed { owner, workload: deployment, is_behind: false, pods: &[], cause, monitored, held, image, now }
-        .status()
+    Observed {
+        owner,
+        workload: deployment,
+        is_behind: false,
+        job: None,
+        pods: &[],
+        cause,
+        monitored,
+        held,
+        image,
+        now,
+    }
+    .status()
 }
 
 fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
@@ -75,9 +87,19 @@ fn counts_of_before_an_apply_are_not_told_of_the_new_spec() {
     let told = |deployment: &Workload, is_behind| {
         let (cause, monitored, held, image) = (None, None, Held::Nothing, "i".to_owned());
         let (workload, now) = (Some(deployment), Timestamp::from_second(1000).unwrap());
-        let status =
-            Observed { owner: &owner, workload, is_behind, pods: &[], cause, monitored, held, image, now }
-                .status();
+        let status = Observed {
+            owner: &owner,
+            workload,
+            is_behind,
+            job: None,
+            pods: &[],
+            cause,
+            monitored,
+            held,
+            image,
+            now,
+        }
+        .status();
         let ready = &status.conditions[0];
         format!("{}: {}", ready.status, ready.message)
     };
@@ -93,6 +115,50 @@ fn counts_of_before_an_apply_are_not_told_of_the_new_spec() {
 }
 
 #[test]
+fn a_download_is_told_with_what_it_has_come_to() {
+    let owner = owner(2);
+    let told = |id: &str, step: &str| Told {
+        id: id.to_owned(),
+        state: Some(ostro_crds::ModelState::Loading),
+        message: Some(step.to_owned()),
+    };
+    let told = vec![told("c", "downloaded, 100 %"), told("a/b", "download, 40 %")];
+    let pods = [PodModels { is_ready: false, template: None, told: Some(told) }];
+    let told = |cause: Option<Cause>| {
+        let (monitored, held, image) = (None, Held::Nothing, "i".to_owned());
+        let (job, now) = (Some("m-prefetch-1".to_owned()), Timestamp::from_second(1000).unwrap());
+        let observed = Observed {
+            owner: &owner,
+            workload: None,
+            is_behind: true,
+            job,
+            pods: &pods,
+            cause,
+            monitored,
+            held,
+            image,
+            now,
+        };
+        let status = observed.status();
+        let object = json!({ "metadata": { "generation": 3 }, "status": status });
+        let ready = &status.conditions[0];
+        (
+            format!("{}: {}", ready.reason, ready.message),
+            kstatus::verdict(&object),
+            status.models[0].message.clone(),
+        )
+    };
+    let (ready, verdict, model) = told(None);
+    assert_eq!(
+        ready,
+        "Prefetching: 0 of 2 replicas are ready; Job m-prefetch-1 downloads the models of this spec; a/b: download, 40 %"
+    );
+    assert_eq!((verdict, model.as_deref()), ("InProgress", Some("download, 40 %")));
+    let cause = Cause { reason: Reason::ModelNotFound, message: "why".to_owned() };
+    assert_eq!(told(Some(cause)).0, "ModelNotFound: why");
+}
+
+#[test]
 fn times_change_with_the_status_only() {
     let deployment = deployment(1, 1, 1, 1, true);
     let mut owner = owner(1);
@@ -104,6 +170,7 @@ fn times_change_with_the_status_only() {
             owner,
             workload: deployment,
             is_behind: false,
+            job: None,
             pods: &[],
             cause,
             monitored,
@@ -132,6 +199,7 @@ fn what_people_and_autoscalers_read() {
         owner: &owner,
         workload: deployment,
         is_behind: false,
+        job: None,
         pods: &pods,
         cause: None,
         monitored: None,
@@ -163,6 +231,7 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
             owner: &owner,
             workload: deployment,
             is_behind: false,
+            job: None,
             pods: &[],
             cause: None,
             monitored,
@@ -218,6 +287,7 @@ fn what_waits_is_told_and_ready_stays() {
             owner: &owner,
             workload: Some(&deployment),
             is_behind: false,
+            job: None,
             pods: &[],
             cause: reason.map(|reason| Cause { reason, message: "why".to_owned() }),
             monitored: None,

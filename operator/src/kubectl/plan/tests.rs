@@ -183,6 +183,21 @@ async fn another_kind_of_workload_starts_all_pods_anew() {
     assert!(!text.contains("- PersistentVolumeClaim"), "{text}");
 }
 
+#[tokio::test]
+async fn a_download_before_pods_is_told() {
+    let with = |model: &str| {
+        let cache = json!({ "volume": { "size": "1Gi" }, "prefetch": true });
+        object(spec(json!({ "models": [{ "modelId": model }], "cache": cache })))
+    };
+    let cluster = cluster(api(&applied(&with("a/b"))));
+    let plan = plan_object(&cluster, &with("c/d"), None).await.unwrap();
+    assert!(plan.notes[0].starts_with("pods change when Job m-prefetch-"), "{:?}", plan.notes);
+    let job = plan.changes.iter().find(|change| change.kind == "Job").unwrap();
+    assert_eq!(job.what, What::Created);
+    let plan = plan_object(&cluster, &with("a/b"), None).await.unwrap();
+    assert!(plan.notes.is_empty() && plan.changes.iter().all(|change| change.kind != "Job"));
+}
+
 /// Where the API server's own rule saw two changes that it allows.
 #[tokio::test]
 async fn claims_that_cannot_change_are_named() {

@@ -104,7 +104,9 @@ fn labels_alone_make_no_pod_an_objects() {
         (of("ReplicaSet", "m-5d5"), false),
         (of("ReplicaSet", "other-5d4"), false),
         (of("StatefulSet", "other"), false),
+        (of("Job", "m-prefetch-5d4"), true),
         (of("Job", "m"), false),
+        (of("Job", "m-other"), false),
         (json!({ "name": "p", "labels": { "app.kubernetes.io/instance": "m" } }), false),
         (json!({ "name": "p" }), false),
     ] {

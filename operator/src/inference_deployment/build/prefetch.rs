@@ -1,0 +1,97 @@
+//! What is applied while a Job downloads the models of a rendering, before pods of it start: what pods of before depend
+//! on, as it was, and all that the Job needs.
+
+mod job;
+#[cfg(test)]
+mod tests;
+
+use k8s_openapi::api::core::v1::PodTemplateSpec;
+use kube::ResourceExt;
+use kube::core::ObjectMeta;
+use ostro_config::Loaded;
+use ostro_crds::InferenceDeployment;
+use serde_json::{Value, json};
+
+use super::config_map::{self, FILE, config_map_of};
+use super::names::{Names, prefetch_selector};
+use super::volumes::CACHE_VOLUME;
+use super::{ChildKind, Kept, Prepared, Rendering, build, dynamic, finish, network_policy, template_hash};
+
+/// The condition of a Job that is done.
+pub(crate) const COMPLETE: &str = "Complete";
+
+pub(crate) use job::prefix as job_prefix;
+
+/// A download that pods wait for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Prefetch {
+    /// What is applied meanwhile; the last one is the Job.
+    pub(crate) prepared: Vec<Prepared>,
+    /// Of the Job.
+    pub(crate) name: String,
+    /// Of the Job's pods.
+    pub(crate) template_hash: String,
+}
+
+impl Prefetch {
+    /// Before pods of `next` start, where those of `before` have other models, or another place for them.
+    pub(crate) fn before(
+        owner: &InferenceDeployment,
+        before: Option<&Kept>,
+        next: &Kept,
+    ) -> Option<Prefetch> {
+        let is_new = before.is_none_or(|before| downloads(&before.rendering) != downloads(&next.rendering));
+        if !owner.spec.prefetches() || !is_new {
+            return None;
+        }
+        let names = Names::of(owner);
+        let job = job::build(&names, &next.rendering)?;
+        let (name, pod) = (job.name_any(), job.spec.as_ref()?.template.clone());
+        let template_hash = template_hash(pod.metadata.as_ref()?)?.to_owned();
+        let mut prepared = match before {
+            Some(before) => build(owner, before),
+            None => build(owner, next).into_iter().filter(|one| !is_of_pods(one.kind)).collect(),
+        };
+        let mut add = |kind, object| prepared.push(finish(owner, kind, object));
+        if before.is_some() {
+            let config = config_map_of(pod.spec.as_ref()?)?.to_owned();
+            add(ChildKind::ConfigMap, dynamic(config_map::build(config, &next.rendering.config)));
+        }
+        if let Some(policy) = policy(&names, owner, (&name, &pod)) {
+            add(ChildKind::NetworkPolicy, dynamic(policy));
+        }
+        add(ChildKind::Job, dynamic(job));
+        Some(Prefetch { prepared, name, template_hash })
+    }
+
+    /// What is there for the download only.
+    pub(crate) fn own(&self) -> impl Iterator<Item = &Prepared> {
+        self.prepared.iter().filter(|one| one.object.name_any() == self.name)
+    }
+}
+
+/// Where there were no pods, there are none until the Job is done, and nothing tells that there were.
+fn is_of_pods(kind: ChildKind) -> bool {
+    ChildKind::WORKLOADS.contains(&kind) || kind == ChildKind::ControllerRevision
+}
+
+/// What decides which files are downloaded, and whereto.
+fn downloads(rendering: &Rendering) -> Value {
+    let models = Loaded::from_toml(FILE, &rendering.config).map(|daemon| json!(daemon.config.models));
+    let volumes = rendering.template["spec"]["volumes"].as_array().cloned().unwrap_or_default();
+    let cache = volumes.into_iter().find(|volume| volume["name"] == CACHE_VOLUME);
+    json!([models.ok(), cache])
+}
+
+/// As the pods' own, of the Job's.
+fn policy(
+    names: &Names,
+    owner: &InferenceDeployment,
+    (name, pod): (&str, &PodTemplateSpec),
+) -> Option<k8s_openapi::api::networking::v1::NetworkPolicy> {
+    let mut policy = network_policy::build(names, &owner.spec, pod)?;
+    policy.metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
+    let selector = policy.spec.as_mut()?.pod_selector.as_mut()?;
+    selector.match_labels = Some(prefetch_selector(&names.name));
+    Some(policy)
+}
