@@ -10,6 +10,7 @@ use ostro_e2e::{daemon::Daemon, model};
 use serde_json::{Value, json};
 use support::Cluster;
 use support::chart::{install_api, release, start_operator};
+use support::dashboards::{DASHBOARDS, parse, queries, selectors};
 use support::helm::{NAMESPACE, RELEASE};
 use support::operator::Operator;
 use support::prometheus::{self, Prometheus};
@@ -92,10 +93,13 @@ fn check(cluster: &Cluster, what: &str, text: &str) -> String {
 /// Names that autoscalers and gateways already read have vLLM's colon, which is otherwise for recording rules.
 const ALLOWED: (&str, &str) = ("vllm:", " metric names should not contain ':'");
 
-fn check_metrics(cluster: &Cluster, port: u16) {
+fn metrics(port: u16) -> String {
     let url = format!("http://127.0.0.1:{port}/metrics");
-    let text = ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap();
-    let output = cluster.exec_input(&["promtool", "check", "metrics"], &text);
+    ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap()
+}
+
+fn check_metrics(cluster: &Cluster, port: u16) {
+    let output = cluster.exec_input(&["promtool", "check", "metrics"], &metrics(port));
     let told = String::from_utf8(output.stderr).unwrap();
     let is_allowed = |line: &&str| line.starts_with(ALLOWED.0) && line.ends_with(ALLOWED.1);
     let findings: Vec<&str> = told.lines().filter(|line| !is_allowed(line)).collect();
@@ -115,6 +119,60 @@ fn check_alerts(cluster: &Cluster) {
     let object: Value = serde_json::from_str(&cluster.kubectl(&words)).unwrap();
     let shown: Value = serde_saphyr::from_str(rules).unwrap();
     assert_eq!(object["spec"], shown);
+}
+
+/// Grafana's variables, longer names first, and what each may stand for.
+const VARIABLES: [(&str, &str); 7] = [
+    ("$__rate_interval", "1m"),
+    ("$__range", "1h"),
+    ("$deployment", ".*"),
+    ("$namespace", ".*"),
+    ("$model", ".+"),
+    ("$pod", ".*"),
+    ("$by", "namespace, job"),
+];
+
+/// Families without a member here: nobody is refused, no reconcile fails, and no GPU is read.
+const ABSENT: [&str; 7] = [
+    "ostro_admission_rejections_total",
+    "ostro_gpu_memory_total_bytes",
+    "ostro_gpu_memory_used_bytes",
+    "ostro_gpu_power_watts",
+    "ostro_gpu_temperature_celsius",
+    "ostro_gpu_utilization_ratio",
+    "ostro_operator_reconcile_errors_total",
+];
+
+/// Every query is one, and what it asks for is served.
+fn check_dashboards(cluster: &Cluster, exposed: &str) {
+    let mut rules = Vec::new();
+    for (name, text) in DASHBOARDS {
+        let dashboard = parse(text);
+        for query in queries(&dashboard) {
+            check_exposed(exposed, query);
+            let expression =
+                VARIABLES.iter().fold(query.to_owned(), |text, (name, value)| text.replace(name, value));
+            assert!(!expression.contains('$'), "{expression}");
+            let record = format!("{name}:{}", rules.len());
+            rules.push(json!({ "record": record, "expr": expression }));
+        }
+    }
+    let success = format!("SUCCESS: {} rules found", rules.len());
+    let group = json!({ "groups": [{ "name": "dashboards", "rules": rules }] });
+    let told = check(cluster, "rules", &group.to_string());
+    assert!(told.contains(&success), "{told}");
+}
+
+/// The metrics of a query, with a model's name where it selects by one.
+fn check_exposed(exposed: &str, query: &str) {
+    for (metric, matchers) in selectors(query) {
+        let label = if matchers.contains("model_name=") { "model_name=\"" } else { "" };
+        let is_sample = |line: &str| {
+            let rest = line.strip_prefix(metric).unwrap_or_default();
+            rest.starts_with(['{', ' ']) && rest.contains(label)
+        };
+        assert!(exposed.lines().any(is_sample) || ABSENT.contains(&metric), "{metric} of {query}");
+    }
 }
 
 #[test]
@@ -147,6 +205,7 @@ fn prometheus_scrapes_models_and_operator_by_their_monitors() {
         "ostro_generation_tokens_total{job=\"shop/n\", pod=~\"n-.+\"} > 0",
         "ostro_operator_objects{job=\"ostro-operator\"} == 2",
         "ostro_operator_reconciles_total{job=\"ostro-operator\"} > 0",
+        "ostro_operator_daemon_requests_total{job=\"ostro-operator\"} > 0",
     ] {
         prometheus.await_series(query);
     }
@@ -154,4 +213,5 @@ fn prometheus_scrapes_models_and_operator_by_their_monitors() {
     check_metrics(&cluster, daemon.port());
     check_metrics(&cluster, operator.port());
     check_alerts(&cluster);
+    check_dashboards(&cluster, &(metrics(daemon.port()) + &metrics(operator.port())));
 }

@@ -4,6 +4,7 @@
 
 mod foreign;
 mod rules;
+mod scaling;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -125,6 +126,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     assert!(children(&cluster, "m").contains(&"poddisruptionbudget.policy/m".to_owned()));
 
     foreign::check(&cluster, &spec);
+    scaling::check(&cluster);
 
     // After a crash the next operator finds nothing to do.
     let before = applies(&cluster);

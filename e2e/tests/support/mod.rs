@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // each test file uses a part
 
 pub mod chart;
+pub mod dashboards;
 pub mod helm;
 pub mod operator;
 pub mod prometheus;
