@@ -47,8 +47,8 @@ fn identities(cluster: &Cluster, name: &str) -> Vec<String> {
 }
 
 fn log_filter(cluster: &Cluster) -> String {
-    let path = "jsonpath={.spec.template.spec.containers[0].env[?(@.name==\"RUST_LOG\")].value}";
-    cluster.kubectl(&["get", "deployment", RELEASE, "--namespace", NAMESPACE, "--output", path])
+    let (name, path) = (format!("{RELEASE}-settings"), "jsonpath={.data.log-filter}");
+    cluster.kubectl(&["get", "configmap", &name, "--namespace", NAMESPACE, "--output", path])
 }
 
 #[test]

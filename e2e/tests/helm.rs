@@ -14,19 +14,37 @@ struct Case {
     kinds: &'static [&'static str],
 }
 
-const CLUSTER_WIDE: [&str; 7] =
-    ["ClusterRole", "ClusterRoleBinding", "Deployment", "Role", "RoleBinding", "Service", "ServiceAccount"];
+const CLUSTER_WIDE: [&str; 8] = [
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "Deployment",
+    "Role",
+    "RoleBinding",
+    "Service",
+    "ServiceAccount",
+];
 
-const CASES: [Case; 7] = [
+const CASES: [Case; 8] = [
     Case { values: &[], kinds: &CLUSTER_WIDE },
     Case { values: &["replicas=0", "priorityClassName=high", "logFilter=debug"], kinds: &CLUSTER_WIDE },
     Case {
         values: &["namespaced=true"],
-        kinds: &["Deployment", "Role", "Role", "RoleBinding", "RoleBinding", "Service", "ServiceAccount"],
+        kinds: &[
+            "ConfigMap",
+            "Deployment",
+            "Role",
+            "Role",
+            "RoleBinding",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount",
+        ],
     },
     Case {
         values: &["namespaced=true", "replicas=2"],
         kinds: &[
+            "ConfigMap",
             "Deployment",
             "PodDisruptionBudget",
             "Role",
@@ -42,6 +60,7 @@ const CASES: [Case; 7] = [
         kinds: &[
             "ClusterRole",
             "ClusterRoleBinding",
+            "ConfigMap",
             "Deployment",
             "NetworkPolicy",
             "Role",
@@ -55,6 +74,7 @@ const CASES: [Case; 7] = [
         kinds: &[
             "ClusterRole",
             "ClusterRoleBinding",
+            "ConfigMap",
             "Deployment",
             "Role",
             "RoleBinding",
@@ -68,8 +88,24 @@ const CASES: [Case; 7] = [
         kinds: &[
             "ClusterRole",
             "ClusterRoleBinding",
+            "ConfigMap",
             "Deployment",
             "PrometheusRule",
+            "Role",
+            "RoleBinding",
+            "Service",
+            "ServiceAccount",
+        ],
+    },
+    Case {
+        values: &["dashboards.enabled=true", "dashboards.labels.team=a"],
+        kinds: &[
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "ConfigMap",
+            "ConfigMap",
+            "ConfigMap",
+            "Deployment",
             "Role",
             "RoleBinding",
             "Service",
@@ -118,9 +154,12 @@ fn check_metadata(object: &Value) {
 /// The `restricted` standard, by all of its rules that a pod without volumes can break; probes; limits.
 fn check_pod(pod: &Value) {
     let spec = &pod["spec"];
-    for name in ["hostNetwork", "hostPID", "hostIPC", "volumes", "initContainers", "ephemeralContainers"] {
+    for name in ["hostNetwork", "hostPID", "hostIPC", "initContainers", "ephemeralContainers"] {
         assert!(spec[name].is_null(), "{name}");
     }
+    // The filter of its logs.
+    let volumes = spec["volumes"].as_array().unwrap();
+    assert!(volumes.iter().all(|volume| volume["configMap"].is_object()), "{volumes:?}");
     let security = json!({ "runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": { "type": "RuntimeDefault" } });
     assert_eq!(spec["securityContext"], security);
     let [container] = spec["containers"].as_array().unwrap().as_slice() else { panic!("{spec}") };
@@ -306,13 +345,16 @@ fn names_that_helm_takes_are_the_clusters() {
         ("ostro-operator.v1", "ostro-operator-v1"),
         ("7", "r7-ostro-operator"),
     ] {
-        let set =
-            "replicas=2,networkPolicy.enabled=true,serviceMonitor.enabled=true,prometheusRule.enabled=true";
+        let set = "replicas=2,networkPolicy.enabled=true,serviceMonitor.enabled=true,\
+            prometheusRule.enabled=true,dashboards.enabled=true";
         let text = helm.run(&["template", release, "ostro-operator", "--namespace", "12", "--set", set]);
         for object in documents(&text) {
             let metadata = &object["metadata"];
             let found = metadata["name"].as_str().unwrap();
-            assert!(found == name || found == format!("{name}-leader"), "{release}: {found}");
+            let suffix = found.strip_prefix(name).unwrap_or_else(|| panic!("{release}: {found}"));
+            let is_ours =
+                ["", "-leader", "-settings", "-dashboard-models", "-dashboard-operator"].contains(&suffix);
+            assert!(is_ours, "{release}: {found}");
             assert_eq!(metadata["labels"]["app.kubernetes.io/instance"], release);
             assert!(metadata["namespace"].is_null() || metadata["namespace"] == "12", "{object}");
         }
@@ -323,8 +365,7 @@ fn names_that_helm_takes_are_the_clusters() {
 fn a_policy_lets_the_operator_out_to_its_pods() {
     let Some(helm) = Helm::find() else { return };
     let pods = |more: Value| {
-        let labels =
-            json!({ "app.kubernetes.io/name": "ostro", "app.kubernetes.io/managed-by": "ostro-operator" });
+        let labels = json!({ "app.kubernetes.io/managed-by": "ostro-operator" });
         let mut pods = json!({ "podSelector": { "matchLabels": labels } });
         pods.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         json!({ "to": [pods] })
@@ -337,6 +378,21 @@ fn a_policy_lets_the_operator_out_to_its_pods() {
         let objects = helm.render(values);
         let egress = only(&objects, "NetworkPolicy").pointer("/spec/egress/2");
         assert_eq!(egress, Some(&expected), "{values:?}");
+    }
+}
+
+#[test]
+fn traces_go_where_they_are_to() {
+    let Some(helm) = Helm::find() else { return };
+    for (endpoint, port) in [("http://collector.x:4318", 4318), ("http://collector-1/a:5", 80)] {
+        let set = format!("traces.endpoint={endpoint}");
+        let objects = helm.render(&[&set, "networkPolicy.enabled=true"]);
+        let variables = &only(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
+        let expected = json!({ "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": endpoint });
+        assert!(variables.as_array().unwrap().contains(&expected), "{variables}");
+        let egress = only(&objects, "NetworkPolicy")["spec"]["egress"].clone();
+        let expected = json!({ "ports": [{ "protocol": "TCP", "port": port }] });
+        assert!(egress.as_array().unwrap().contains(&expected), "{egress}");
     }
 }
 
@@ -374,6 +430,10 @@ fn bad_values_are_refused_by_name() {
         ("serviceMonitor.interval=often", "/serviceMonitor/interval"),
         ("serviceMonitor.enable=true", "enable"),
         ("prometheusRule.labels.a=1", "/prometheusRule/labels/a"),
+        ("dashboards.enable=true", "enable"),
+        ("dashboards.labels.a=1", "/dashboards/labels/a"),
+        ("dashboards.namespace=A_b", "/dashboards/namespace"),
+        ("traces.endpoint=https://x:4318", "/traces/endpoint"),
     ];
     for (value, field) in cases {
         let error = helm.error(&template(&[value]));

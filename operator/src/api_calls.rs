@@ -8,8 +8,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use kube::client::Body;
 use tower::{Layer, Service};
+use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use crate::metrics::Metrics;
+use crate::traces::TARGET;
 
 /// What one request does. Subresources are part of the resource, as in `deployments/scale`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +67,25 @@ fn verb(method: &Method, query: &str, has_name: bool) -> &'static str {
     }
 }
 
+/// Of one call, by the names of OpenTelemetry.
+fn span(method: &Method, uri: &Uri) -> Span {
+    let span = tracing::info_span!(
+        target: TARGET,
+        "api call",
+        otel.name = Empty,
+        otel.kind = "client",
+        http.request.method = %method,
+        url.path = uri.path(),
+        http.response.status_code = Empty,
+    );
+    if !span.is_disabled()
+        && let Some(ApiCall { verb, resource, .. }) = ApiCall::of(method, uri)
+    {
+        span.record("otel.name", format!("{verb} {resource}"));
+    }
+    span
+}
+
 /// Counts every call by its answer, and warns of those that the API server could not serve; a watch when it begins.
 #[derive(Clone)]
 pub(crate) struct CountCalls {
@@ -106,10 +128,13 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let metrics = self.metrics.clone();
-        let answer = self.inner.call(request);
+        let span = span(&method, &uri);
+        let answer = span.in_scope(|| self.inner.call(request));
         answer
+            .instrument(span.clone())
             .inspect(move |answer| {
                 let status = answer.as_ref().ok().map(Response::status);
+                span.record("http.response.status_code", status.map(|status| status.as_u16()));
                 metrics.api_called(ApiCall::of(&method, &uri).as_ref(), status.map(|status| status.as_u16()));
                 if let Some(status) = status.filter(|status| is_failure(*status)) {
                     let (path, status) = (uri.path(), status.as_u16());

@@ -36,6 +36,10 @@ pub(crate) struct RunArgs {
     /// Address of /healthz, /readyz and /metrics
     #[arg(long, env = "OSTRO_LISTEN", default_value = "0.0.0.0:8080")]
     pub(crate) listen: SocketAddr,
+    /// A file with the filter of logs, such as info or ostro_operator=debug; its changes count within seconds
+    /// [default: RUST_LOG]
+    #[arg(long, env = "OSTRO_LOG_FILTER_FILE", value_name = "FILE")]
+    pub(crate) log_filter_file: Option<PathBuf>,
     /// Namespace of the lease by which one operator leads
     #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_parser = namespace)]
     pub(crate) lease_namespace: String,

@@ -27,11 +27,13 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use ostro_config::{Problem, Problems};
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, InferenceDeploymentStatus, Reason};
+use tracing::Instrument;
 
 use crate::backoff::{Backoff, spread};
 use crate::contests::Contests;
 use crate::in_words::in_words;
 use crate::metrics::Metrics;
+use crate::traces::TARGET;
 use apply::{Applied, ApplyError};
 use build::{ChildKind, Defaults, History, Kept, Prefetch, Rendering, build, image, monitor_kind, render};
 pub(crate) use cached::Version;
@@ -117,7 +119,8 @@ pub(crate) async fn reconcile(
     }
     let ids = model_ids(owner, &outcome.held);
     let (uid, pods) = (owner.uid().unwrap_or_default(), live.all_pods());
-    let look = context.daemons.look(&uid, &ids, &pods).await;
+    let look = context.daemons.look(&uid, &ids, &pods);
+    let look = look.instrument(tracing::info_span!(target: TARGET, "ask daemons", pods = pods.len())).await;
     again = look.again.map_or(again, |due| again.min(due));
     if outcome.workload.is_some() {
         let failed = failed_model(&look.pods, outcome.template.as_deref());
@@ -161,7 +164,8 @@ async fn carry_out(
     let prefetch = prefetch_of(context, owner, (&history, &kept));
     let prepared =
         prefetch.as_ref().map_or_else(|| build(owner, &kept), |prefetch| prefetch.prepared.clone());
-    match apply::apply(context, owner, &prepared).await {
+    let applying = apply::apply(context, owner, &prepared);
+    match applying.instrument(tracing::info_span!(target: TARGET, "apply", objects = prepared.len())).await {
         Ok(mut applied) => {
             count_writes(context, &applied);
             if let Some(error) = applied.contested.take() {

@@ -13,24 +13,22 @@ mod in_words;
 mod inference_deployment;
 mod kubectl;
 mod leader;
+mod logging;
 mod metrics;
 mod offline;
 mod run;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 use args::{Arguments, Command};
+use traces::Traces;
 
 pub use kubectl::kubectl_plugin;
-
-/// Of an answer that it cannot read kube's client warns with the whole of it, whatever it holds; the watch that asked
-/// says what is wrong.
-const LOGGED: &str = "info,kube=warn,kube_client::client=error";
 
 /// The program `ostro-operator`.
 pub fn operator() -> ExitCode {
@@ -50,8 +48,13 @@ pub fn operator() -> ExitCode {
 }
 
 fn start(args: args::RunArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let traces = traces::start(&args.identity)?;
+    let logging = logging::start(args.log_filter_file.clone(), traces.as_ref());
     // It waits most of the time, and each thread that allocates has a heap of its own, with holes of its own.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run::run(args))
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        tokio::spawn(logging.follow());
+        run::run(args).await
+    })?;
+    traces.iter().for_each(Traces::end);
+    Ok(())
 }

@@ -9,6 +9,7 @@ use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Resource, ResourceExt};
 use ostro_crds::Reason;
 use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::cached::{CachedObject, Packer};
 use super::children::{Scope, Watches, owner_of_pod};
@@ -91,11 +92,16 @@ async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Acti
         namespace = owner.namespace().unwrap_or_default(),
         name = owner.name_any(),
         generation = owner.meta().generation,
+        otel.status_description = Empty,
     );
     let started = Instant::now();
     context.metrics.running.inc();
     let unreadable = object.unreadable.as_deref();
-    let result = reconcile(&owner, unreadable, &context).instrument(span).await;
+    let result = reconcile(&owner, unreadable, &context).instrument(span.clone()).await;
+    if let Err(error) = &result {
+        // Which is an error, as OpenTelemetry has it.
+        span.record("otel.status_description", in_words(error));
+    }
     context.metrics.running.dec();
     if result.is_ok() {
         context.backoff.succeeded(&owner.uid().unwrap_or_default());

@@ -1,0 +1,155 @@
+//! Logs as JSON on standard error. The filter comes from a file that is read again and again, so that a person on call
+//! sees more without a restart; from `RUST_LOG` where there is no file.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tracing_subscriber::filter::{FilterExt, FilterFn};
+use tracing_subscriber::layer::{Filter, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
+
+use crate::traces::{self, Traces};
+
+/// Of an answer that it cannot read kube's client warns with the whole of it, whatever it holds; the watch that asked
+/// says what is wrong.
+const LOGGED: &str = "info,kube=warn,kube_client::client=error";
+/// The kubelet takes up to a minute to bring a change of a ConfigMap into a pod.
+const READ_EVERY: Duration = Duration::from_secs(5);
+
+/// What changes the filter of a process.
+pub(crate) struct Logging {
+    handle: reload::Handle<EnvFilter, Registry>,
+    file: Option<PathBuf>,
+    /// As it was read last, or why it could not be.
+    read: Result<String, String>,
+}
+
+/// From now on.
+pub(crate) fn start(file: Option<PathBuf>, traces: Option<&Traces>) -> Logging {
+    let (filter, logging) = make(file);
+    let lines = fmt::layer().json().with_writer(io::stderr).with_filter(filter);
+    let traces = traces.map(|traces| traces.layer());
+    tracing_subscriber::registry().with(lines).with(traces).init();
+    logging.complain();
+    logging
+}
+
+/// The filter of lines, which have no spans that are for traces only.
+fn make(file: Option<PathBuf>) -> (impl Filter<Registry>, Logging) {
+    let read = file.as_deref().map_or_else(|| Ok(String::new()), read);
+    let given = read.as_ref().ok().and_then(|text| filter(text).ok());
+    let default = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    let (filter, handle) = reload::Layer::new(given.flatten().unwrap_or_else(default));
+    let is_for_logs = FilterFn::new(|metadata| metadata.target() != traces::TARGET);
+    (filter.and(is_for_logs), Logging { handle, file, read })
+}
+
+impl Logging {
+    /// For ever; a filter that is wrong leaves the one before.
+    pub(crate) async fn follow(mut self) {
+        loop {
+            tokio::time::sleep(READ_EVERY).await;
+            self.look();
+        }
+    }
+
+    fn look(&mut self) {
+        let Some(file) = &self.file else { return };
+        let now = read(file);
+        if now == self.read {
+            return;
+        }
+        self.read = now;
+        self.complain();
+        if let Ok(text) = &self.read
+            && let Ok(Some(filter)) = filter(text)
+        {
+            // In the words of before and of after: one of them is shown.
+            tracing::info!(filter = text, "the log filter changes");
+            if self.handle.reload(filter).is_ok() {
+                tracing::info!(filter = text, "the log filter has changed");
+            }
+        }
+    }
+
+    fn complain(&self) {
+        let Some(file) = &self.file else { return };
+        let file = file.display();
+        match self.read.as_ref().map(|text| filter(text)) {
+            Err(error) => tracing::warn!(%file, error, "cannot read the log filter"),
+            Ok(Err(error)) => tracing::warn!(%file, error, "this is no log filter; the one before stays"),
+            Ok(Ok(_)) => {}
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<String, String> {
+    std::fs::read_to_string(file).map(|text| text.trim().to_owned()).map_err(|error| error.to_string())
+}
+
+/// None of an empty text.
+fn filter(text: &str) -> Result<Option<EnvFilter>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    EnvFilter::try_new(text).map(Some).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_filter_counts_from_its_change_and_a_wrong_one_changes_nothing() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let write = |text: &str| std::fs::write(file.path(), text).unwrap();
+        write("ostro_operator=info\n");
+        let (filter, mut logging) = make(Some(file.path().to_owned()));
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let layer = fmt::layer().json().with_writer(move || writer.clone()).with_filter(filter);
+        let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        let mut told = |text: Option<&str>| {
+            text.iter().for_each(|text| write(text));
+            logging.look();
+            logging.look();
+            let _hidden = tracing::info_span!(target: traces::TARGET, "hidden").entered();
+            tracing::debug!("detail");
+            tracing::warn!("trouble");
+            String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
+        };
+        let has = |told: &str, words: &[&str], count: usize| {
+            assert_eq!(told.lines().count(), count, "{told}");
+            assert!(!told.contains("hidden"), "{told}");
+            words.iter().for_each(|word| assert!(told.contains(word), "{word} is not in {told}"));
+        };
+        has(&told(None), &["trouble"], 1);
+        has(&told(Some("ostro_operator=debug")), &["detail", "trouble", "has changed"], 4);
+        has(&told(Some("a=b=c")), &["this is no log filter", "detail", "trouble"], 3);
+        has(&told(Some("ostro_operator=error")), &["the log filter changes"], 1);
+        has(&told(Some("")), &[], 0);
+        std::fs::remove_file(file.path()).unwrap();
+        has(&told(None), &[], 0);
+        // As it was before.
+        std::fs::write(file.path(), "ostro_operator=warn").unwrap();
+        has(&told(None), &["trouble"], 1);
+    }
+}
