@@ -25,6 +25,9 @@ const KUBERNETES_TYPES: [&str; 11] = [
     "conditions",
 ];
 
+/// Unless said, as a Deployment has them.
+const REPLICAS: i32 = 1;
+
 /// With the rules, and without Kubernetes' documentation.
 pub fn crd_json() -> Value {
     let mut crd = serde_json::to_value(InferenceDeployment::crd()).expect("a CRD is JSON");
@@ -34,6 +37,8 @@ pub fn crd_json() -> Value {
     spec["x-kubernetes-validations"] =
         rules().into_iter().map(|rule| json!({ "rule": rule.rule, "message": rule.message })).collect();
     strip(schema);
+    // Without a number the API server has no /scale to read, and no autoscaler begins.
+    schema["properties"]["spec"]["properties"]["replicas"]["default"] = REPLICAS.into();
     // Taking the API away would take everyone's objects.
     crd["metadata"]["annotations"] = json!({ "helm.sh/resource-policy": "keep" });
     crd

@@ -24,7 +24,7 @@ pub use cluster::{
 pub use conform::conform;
 pub use crd::{CRD_BYTES_MAX, crd_json};
 pub use pods::{MOUNT_PATHS, is_zero};
-pub use quantity::quantity;
+pub use quantity::{quantity, thousandths};
 pub use spec::{InferenceDeployment, InferenceDeploymentSpec};
 pub use status::{ConditionType, InferenceDeploymentStatus, ModelState, ModelStatus, Phase, Reason};
 pub use validate::{ValidSpec, too_large};

@@ -1,33 +1,57 @@
 //! Kubernetes' amounts, such as `500m`, `1Gi` or `12e6`: what the API server's `quantity()` takes.
 
-/// `None` for what is no amount.
+/// `None` for what is no amount. The same for the same amount, however it is written.
 pub fn quantity(text: &str) -> Option<f64> {
-    let sign = usize::from(text.starts_with(['+', '-']));
-    let digits = text[sign..].find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(digits.map_or(text.len(), |digits| sign + digits));
-    Some(number.parse::<f64>().ok()? * factor(unit)?)
+    Some(nanos(text)? as f64 / 1e9)
 }
 
-fn factor(unit: &str) -> Option<f64> {
+/// In thousandths, rounded up, as the API server keeps what a container asks for.
+pub fn thousandths(text: &str) -> Option<i128> {
+    Some(divide(nanos(text)?, 1_000_000))
+}
+
+/// In the smallest part that Kubernetes knows, rounded away from 0; what is too large is the largest there is.
+fn nanos(text: &str) -> Option<i128> {
+    let sign = usize::from(text.starts_with(['+', '-']));
+    let digits = text[sign..].find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text[sign..].split_at(digits.unwrap_or(text.len() - sign));
+    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+    if part.contains('.') || (whole.is_empty() && part.is_empty()) {
+        return None;
+    }
+    let (times, tens) = factor(unit)?;
+    let mantissa = format!("0{whole}{part}").parse::<i128>().unwrap_or(i128::MAX).saturating_mul(times);
+    let tens = tens.saturating_add(9).saturating_sub(i32::try_from(part.len()).ok()?);
+    let power = 10i128.checked_pow(tens.unsigned_abs()).unwrap_or(i128::MAX);
+    let nanos = if tens < 0 { divide(mantissa, power) } else { mantissa.saturating_mul(power) };
+    Some(if text.starts_with('-') { -nanos } else { nanos })
+}
+
+/// Rounded away from 0.
+fn divide(amount: i128, by: i128) -> i128 {
+    amount / by + (amount % by).signum()
+}
+
+/// A number, and how often it is taken times ten.
+fn factor(unit: &str) -> Option<(i128, i32)> {
     Some(match unit {
-        "n" => 1e-9,
-        "u" => 1e-6,
-        "m" => 1e-3,
-        "" => 1.0,
-        "k" => 1e3,
-        "M" => 1e6,
-        "G" => 1e9,
-        "T" => 1e12,
-        "P" => 1e15,
-        "E" => 1e18,
-        "Ki" => 1024.0,
-        "Mi" => f64::from(1 << 20),
-        "Gi" => f64::from(1 << 30),
-        "Ti" => 1024f64.powi(4),
-        "Pi" => 1024f64.powi(5),
-        "Ei" => 1024f64.powi(6),
-        // Within bounds, for no amount to become nothing or infinite.
-        _ => 10f64.powi(unit.strip_prefix(['e', 'E'])?.parse::<i32>().ok()?.clamp(-200, 200)),
+        "n" => (1, -9),
+        "u" => (1, -6),
+        "m" => (1, -3),
+        "" => (1, 0),
+        "k" => (1, 3),
+        "M" => (1, 6),
+        "G" => (1, 9),
+        "T" => (1, 12),
+        "P" => (1, 15),
+        "E" => (1, 18),
+        "Ki" => (1 << 10, 0),
+        "Mi" => (1 << 20, 0),
+        "Gi" => (1 << 30, 0),
+        "Ti" => (1 << 40, 0),
+        "Pi" => (1 << 50, 0),
+        "Ei" => (1 << 60, 0),
+        _ => (1, unit.strip_prefix(['e', 'E'])?.parse::<i32>().ok()?.clamp(-200, 200)),
     })
 }
 
@@ -48,10 +72,24 @@ mod tests {
             ("+1Gi", "1Gi"),
             ("5.", "5"),
             (".5", "5e-1"),
+            ("0.7", "700m"),
+            ("1.4Gi", "1503238553600m"),
+            ("3.3", "3300m"),
+            ("0.1234567", "123456700n"),
+            ("99999999999999999999999E", "99999999999999999999999999E"),
         ] {
             assert_eq!(quantity(one), quantity(other), "{one}");
         }
+        for milli in 1..20_000 {
+            let (whole, part) = (milli / 1000, milli % 1000);
+            assert_eq!(quantity(&format!("{whole}.{part:03}")), quantity(&format!("{milli}m")));
+        }
         assert_ne!(quantity("1G"), quantity("1Gi"));
+        for (text, expected) in
+            [("0.0001", 1), ("100u", 1), ("1n", 1), ("0.7", 700), ("-0.0001", -1), ("0", 0)]
+        {
+            assert_eq!(thousandths(text), Some(expected), "{text}");
+        }
         assert!(quantity("-1Gi").is_some_and(|amount| amount < 0.0));
         assert!(quantity("1e-999").is_some_and(|amount| amount > 0.0));
         for text in ["image:1", "", "Gi", "1.2.3", "1e", "1 Gi", "1gi", "+-1", "+", "1GiB"] {

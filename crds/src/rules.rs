@@ -135,7 +135,8 @@ fn daemon_rules() -> Vec<CelRule> {
 
 const PREFETCHES: &str = "has(self.cache) && has(self.cache.prefetch) && self.cache.prefetch";
 const SHARED_CACHE: &str = "has(self.cache.existingClaim) || (has(self.cache.volume) && \
-                            !(has(self.cache.volume.perReplica) && self.cache.volume.perReplica))";
+                            !(has(self.cache.volume.perReplica) && self.cache.volume.perReplica) && \
+                            !(has(self.cache.volume.accessMode) && self.cache.volume.accessMode == 'ReadWriteOncePod'))";
 const OFFLINE: &str = "has(self.networkPolicy) && has(self.networkPolicy.enabled) && self.networkPolicy.enabled && \
                        has(self.networkPolicy.offline) && self.networkPolicy.offline";
 

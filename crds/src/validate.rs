@@ -8,7 +8,9 @@ use ostro_config::{Document, Loaded, Place, Problem, Problems};
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::cluster::{Cache, CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
+use crate::cluster::{
+    AccessMode, Cache, CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy,
+};
 use crate::lists;
 use crate::pods;
 use crate::quantity::quantity;
@@ -29,7 +31,7 @@ pub(crate) mod cluster_messages {
     pub(crate) const ONE_CACHE: &str =
         "must have at most one of volume, existingClaim, hostPath, image and sizeLimit";
     pub(crate) const NO_SHARED_CACHE: &str =
-        "needs a cache.volume that replicas share, or cache.existingClaim";
+        "needs a cache.volume that several pods may have, or cache.existingClaim";
     pub(crate) const NOTHING_TO_PREFETCH: &str =
         "conflicts with networkPolicy.offline, by which nothing is downloaded";
     pub(crate) const ONE_BUDGET: &str = "must not have both minAvailable and maxUnavailable";
@@ -94,7 +96,9 @@ impl InferenceDeploymentSpec {
     }
 
     fn has_shared_cache(&self) -> bool {
-        let is_shared = |volume: &CacheVolume| volume.per_replica != Some(true);
+        let is_shared = |volume: &CacheVolume| {
+            volume.per_replica != Some(true) && volume.access_mode != Some(AccessMode::ReadWriteOncePod)
+        };
         let shared =
             |cache: &Cache| cache.existing_claim.is_some() || cache.volume.as_ref().is_some_and(is_shared);
         self.cache.as_ref().is_some_and(shared)

@@ -7,10 +7,11 @@ mod layer;
 mod libraries;
 mod programs;
 mod python;
+mod sbom;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use tempfile::TempDir;
 
@@ -40,12 +41,16 @@ pub struct Build {
     /// A built operator; without it `cargo build --release` makes one, if the workspace has it.
     #[arg(long, value_name = "PATH")]
     operator: Option<PathBuf>,
+    /// Where to write a bill of materials (CycloneDX) of each image, as NAME.cdx.json; of these sources, also where a
+    /// program is given.
+    #[arg(long, value_name = "FOLDER")]
+    sbom: Option<PathBuf>,
 }
 
 /// # Errors
 /// A program does not build or lacks a library, or the archive cannot be written.
 pub fn run(command: &Command) -> Result<()> {
-    let Command::Build(Build { out, daemon, operator }) = command;
+    let Command::Build(Build { out, daemon, operator, sbom }) = command;
     let folder = TempDir::new()?;
     let mut images = Vec::new();
     for (name, given) in [("ostro", daemon), ("ostro-operator", operator)] {
@@ -54,7 +59,12 @@ pub fn run(command: &Command) -> Result<()> {
             None => programs::build(name)?,
         };
         match program {
-            Some(path) => images.push(image_of(name, &programs::stripped(&path, folder.path())?)?),
+            Some(path) => {
+                if let Some(sbom) = sbom {
+                    write_sbom(sbom, name, &path)?;
+                }
+                images.push(image_of(name, &programs::stripped(&path, folder.path())?)?);
+            }
             None => eprintln!("skipped: {name}, which the workspace does not have"),
         }
     }
@@ -63,6 +73,17 @@ pub fn run(command: &Command) -> Result<()> {
         eprintln!("wrote {}", image.name);
     }
     println!("{}", out.display());
+    Ok(())
+}
+
+fn write_sbom(folder: &Path, name: &str, program: &Path) -> Result<()> {
+    let bill = sbom::of(name, &libraries::of(program)?)?;
+    let path = folder.join(format!("{name}.cdx.json"));
+    let text = serde_json::to_string_pretty(&bill)? + "\n";
+    std::fs::create_dir_all(folder)
+        .and_then(|()| std::fs::write(&path, text))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    eprintln!("wrote {}", path.display());
     Ok(())
 }
 

@@ -67,8 +67,11 @@ fn verb(method: &Method, query: &str, has_name: bool) -> &'static str {
     }
 }
 
-/// Of one call, by the names of OpenTelemetry.
+/// Of one call within a reconcile, by the names of OpenTelemetry. Leases and watches would be traces without end.
 fn span(method: &Method, uri: &Uri) -> Span {
+    if Span::current().is_none() {
+        return Span::none();
+    }
     let span = tracing::info_span!(
         target: TARGET,
         "api call",

@@ -81,15 +81,17 @@ impl Contests {
     }
 
     /// Notes an apply, which made one version of another; whether the child is contested.
-    pub(crate) fn is_lost(&self, claim: Claim<'_>, before: Option<Version>, after: Version) -> bool {
+    pub(crate) fn note(&self, claim: Claim<'_>, before: Option<Version>, after: Version) -> bool {
         let mut all = self.lock();
         all.retain(|_, contest| contest.is_recent() || (contest.is_lost() && contest.at.elapsed() < KEPT));
         let last = all.remove(claim.child).filter(|contest| contest.hash == claim.hash);
-        let applies = last.map_or(0, |contest| contest.applies.min(APPLIES_MAX));
+        let applies = last.as_ref().map_or(0, |contest| contest.applies.min(APPLIES_MAX));
+        // The watch is behind, and so was this apply.
+        let is_ours = last.is_some_and(|contest| contest.after == after);
         let hash = claim.hash.to_owned();
         let mut contest = Contest { hash, applies, at: Instant::now(), before, after };
         // One that changed nothing is no write.
-        contest.applies += u32::from(!contest.is_undone());
+        contest.applies += u32::from(!contest.is_undone() && !is_ours);
         let is_lost = contest.is_lost();
         all.insert(claim.child.to_owned(), contest);
         is_lost
@@ -128,7 +130,7 @@ mod tests {
 
     /// An apply of what a watch shows in an odd version, which makes the even one behind it.
     fn apply(contests: &Contests, claim: Claim<'_>, number: u32) -> bool {
-        contests.is_lost(claim, Some(version(number)), version(number + 1))
+        contests.note(claim, Some(version(number)), version(number + 1))
     }
 
     async fn seconds(count: u64) {
@@ -168,9 +170,12 @@ mod tests {
         assert_eq!(contests.turn(CLAIM, Some(version(1))), Turn::Await);
         assert_eq!(contests.turn(CLAIM, Some(version(3))), Turn::Apply);
         assert_eq!(contests.turn(Claim { hash: "2", ..CLAIM }, Some(version(1))), Turn::Apply);
-        // Of a child that is too large to be kept nothing is known.
-        assert!(!contests.is_lost(CLAIM, None, version(2)));
-        assert_eq!(contests.turn(CLAIM, None), Turn::Apply);
+        // Of a child that is too large to be kept nothing is known, nor of one that others change before the watch shows it.
+        for number in 0..20 {
+            let shown = (number % 2 == 0).then(|| version(100 + number));
+            assert_eq!(contests.turn(CLAIM, shown), Turn::Apply);
+            assert!(!contests.note(CLAIM, shown, version(2)));
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -178,11 +183,11 @@ mod tests {
         let contests = Contests::default();
         for _ in 0..20 {
             assert_eq!(contests.turn(CLAIM, Some(version(1))), Turn::Apply);
-            assert!(contests.is_lost(CLAIM, Some(version(1)), version(1)));
+            assert!(contests.note(CLAIM, Some(version(1)), version(1)));
             seconds(1).await;
         }
         // Whoever undid it does so no more.
-        assert!(!contests.is_lost(CLAIM, Some(version(1)), version(2)));
+        assert!(!contests.note(CLAIM, Some(version(1)), version(2)));
         assert!(!contests.is_unsettled(|| "a".to_owned()));
     }
 }

@@ -179,6 +179,12 @@ async fn carry_out(
             };
             (Outcome { workload, template, job, is_behind, cause: None, monitored, held }, None)
         }
+        // Pods of before go on as they are; what is downloaded may be the way out.
+        Err(error) if prefetch.is_some() && error.is_of_workload() => {
+            tracing::warn!("pods of before cannot be applied: {}", in_words(&error));
+            let job = prefetch.map(|prefetch| (prefetch.name, prefetch.template_hash));
+            (Outcome { job, template, is_behind: true, held, ..Outcome::default() }, None)
+        }
         Err(error) => failed(error, held),
     }
 }
@@ -191,7 +197,7 @@ fn prefetch_of(
 ) -> Option<Prefetch> {
     let before = history.newest.as_ref().and_then(|newest| newest.as_ref().ok());
     let prefetch = Prefetch::before(owner, before, kept)?;
-    let job: Option<Workload> = context.children.typed(ChildKind::Job, owner, &prefetch.name);
+    let job = context.children.job_of(owner, &prefetch.name);
     let is_done = job.is_some_and(|job| job.is_done());
     (!is_done).then_some(prefetch)
 }

@@ -51,10 +51,13 @@ fn start(args: args::RunArgs) -> anyhow::Result<()> {
     let traces = traces::start(&args.identity)?;
     let logging = logging::start(args.log_filter_file.clone(), traces.as_ref());
     // It waits most of the time, and each thread that allocates has a heap of its own, with holes of its own.
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
-        tokio::spawn(logging.follow());
-        run::run(args).await
-    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            ended = run::run(args) => ended,
+            never = logging.follow() => match never {},
+        }
+    });
     traces.iter().for_each(Traces::end);
-    Ok(())
+    ended
 }

@@ -1,7 +1,9 @@
 //! Logs as JSON on standard error. The filter comes from a file that is read again and again, so that a person on call
 //! sees more without a restart; from `RUST_LOG` where there is no file.
 
-use std::io;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ use crate::traces::{self, Traces};
 const LOGGED: &str = "info,kube=warn,kube_client::client=error";
 /// The kubelet takes up to a minute to bring a change of a ConfigMap into a pod.
 const READ_EVERY: Duration = Duration::from_secs(5);
+
+/// Longer ones are cut.
+const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// What changes the filter of a process.
 pub(crate) struct Logging {
@@ -48,16 +53,19 @@ fn make(file: Option<PathBuf>) -> (impl Filter<Registry>, Logging) {
 
 impl Logging {
     /// For ever; a filter that is wrong leaves the one before.
-    pub(crate) async fn follow(mut self) {
+    pub(crate) async fn follow(mut self) -> Infallible {
+        let Some(file) = self.file.clone() else { return std::future::pending().await };
         loop {
             tokio::time::sleep(READ_EVERY).await;
-            self.look();
+            let file = file.clone();
+            // A disk that hangs holds up nothing else.
+            if let Ok(now) = tokio::task::spawn_blocking(move || read(&file)).await {
+                self.take(now);
+            }
         }
     }
 
-    fn look(&mut self) {
-        let Some(file) = &self.file else { return };
-        let now = read(file);
+    fn take(&mut self, now: Result<String, String>) {
         if now == self.read {
             return;
         }
@@ -66,10 +74,10 @@ impl Logging {
         if let Ok(text) = &self.read
             && let Ok(Some(filter)) = filter(text)
         {
-            // In the words of before and of after: one of them is shown.
+            // By the filter of before: that of after may hide it.
             tracing::info!(filter = text, "the log filter changes");
-            if self.handle.reload(filter).is_ok() {
-                tracing::info!(filter = text, "the log filter has changed");
+            if let Err(error) = self.handle.reload(filter) {
+                tracing::warn!(%error, "the log filter cannot change");
             }
         }
     }
@@ -79,14 +87,18 @@ impl Logging {
         let file = file.display();
         match self.read.as_ref().map(|text| filter(text)) {
             Err(error) => tracing::warn!(%file, error, "cannot read the log filter"),
-            Ok(Err(error)) => tracing::warn!(%file, error, "this is no log filter; the one before stays"),
+            Ok(Err(error)) => {
+                tracing::warn!(%file, error, "this is no log filter: the one before, or the default, stays")
+            }
             Ok(Ok(_)) => {}
         }
     }
 }
 
 fn read(file: &Path) -> Result<String, String> {
-    std::fs::read_to_string(file).map(|text| text.trim().to_owned()).map_err(|error| error.to_string())
+    let mut text = String::new();
+    let read = File::open(file).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text));
+    read.map(|_| text.trim().to_owned()).map_err(|error| error.to_string())
 }
 
 /// None of an empty text.
@@ -129,8 +141,9 @@ mod tests {
         let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
         let mut told = |text: Option<&str>| {
             text.iter().for_each(|text| write(text));
-            logging.look();
-            logging.look();
+            for _ in 0..2 {
+                logging.take(read(file.path()));
+            }
             let _hidden = tracing::info_span!(target: traces::TARGET, "hidden").entered();
             tracing::debug!("detail");
             tracing::warn!("trouble");
@@ -142,7 +155,7 @@ mod tests {
             words.iter().for_each(|word| assert!(told.contains(word), "{word} is not in {told}"));
         };
         has(&told(None), &["trouble"], 1);
-        has(&told(Some("ostro_operator=debug")), &["detail", "trouble", "has changed"], 4);
+        has(&told(Some("ostro_operator=debug")), &["detail", "trouble", "the log filter changes"], 3);
         has(&told(Some("a=b=c")), &["this is no log filter", "detail", "trouble"], 3);
         has(&told(Some("ostro_operator=error")), &["the log filter changes"], 1);
         has(&told(Some("")), &[], 0);

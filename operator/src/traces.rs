@@ -23,8 +23,10 @@ pub(crate) const TARGET: &str = "ostro_operator::traces";
 const SERVICE: &str = "ostro-operator";
 /// In this order.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-/// For one request to the collector, and for what is left when the operator ends.
+/// For one request to the collector.
 const LIMIT: Duration = Duration::from_secs(5);
+/// For what is left when the operator ends: less than its pod's 30 s leave after reconciles and the lease.
+const END_LIMIT: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
 /// Sends what was traced.
@@ -72,7 +74,7 @@ impl Traces {
 
     /// Sends what is left.
     pub(crate) fn end(&self) {
-        if let Err(error) = self.provider.shutdown_with_timeout(LIMIT) {
+        if let Err(error) = self.provider.shutdown_with_timeout(END_LIMIT) {
             tracing::warn!(%error, "the last traces are lost");
         }
     }

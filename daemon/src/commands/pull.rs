@@ -7,6 +7,8 @@ use anyhow::Context;
 use clap::ArgMatches;
 use ostro_config::{Command, Document};
 use ostro_server::{Downloads, Port, Progress};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{load, print, read_file, start_logging, supported};
 use crate::environment::Environment;
@@ -15,6 +17,9 @@ use crate::hub::hub_options;
 use crate::load::find;
 use crate::progress::Bar;
 use crate::translate::{ModelPlan, Plan};
+
+/// As a program ends that Ctrl-C stopped.
+const INTERRUPTED: i32 = 130;
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
     let document = match matches.contains_id("file") {
@@ -28,6 +33,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
         .enable_all()
         .build()
         .context("cannot start")?;
+    end_when_told(&runtime)?;
     let downloads = Downloads::new(plan.models.iter().map(|model| model.id.clone()));
     if let Some(address) = matches.get_one::<SocketAddr>("listen") {
         let port = runtime.block_on(Port::open(&address.ip().to_string(), address.port()));
@@ -36,6 +42,21 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     let pulled = pull(&plan, environment, &downloads);
     runtime.shutdown_background();
     pulled
+}
+
+/// What is there in part is gone on with by the next one. Without this a container's first process would hear nothing.
+fn end_when_told(runtime: &Runtime) -> anyhow::Result<()> {
+    let _inside = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    runtime.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(INTERRUPTED)
+    });
+    Ok(())
 }
 
 fn pull(plan: &Plan, environment: &Environment, downloads: &Downloads) -> Result<(), Failure> {

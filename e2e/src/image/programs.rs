@@ -27,8 +27,11 @@ pub(super) fn build(name: &str) -> Result<Option<PathBuf>> {
 
 /// The daemon of an image also runs on GPUs: that needs no toolkit to build, and no GPU to start.
 pub(super) fn build_words(name: &str) -> Vec<&str> {
-    let features: &[&str] = if name == "ostro" { &["--features", "cuda"] } else { &[] };
-    [&["build", "--release", "--locked", "--package", name], features].concat()
+    [&["build", "--release", "--locked", "--package", name], features(name)].concat()
+}
+
+pub(super) fn features(name: &str) -> &'static [&'static str] {
+    if name == "ostro" { &["--features", "cuda"] } else { &[] }
 }
 
 /// A copy in `folder` without line tables, which are five sixths of a release build; names of functions stay.

@@ -55,7 +55,7 @@ fn await_ready(cluster: &Cluster, name: &str, replicas: &str) {
     });
 }
 
-const CHILDREN: &str = "deployments,statefulsets,services,configmaps,serviceaccounts,poddisruptionbudgets,networkpolicies,persistentvolumeclaims,controllerrevisions";
+const CHILDREN: &str = "deployments,statefulsets,services,configmaps,serviceaccounts,poddisruptionbudgets,networkpolicies,persistentvolumeclaims,controllerrevisions,jobs";
 
 /// `kind/name` of what belongs to an object.
 fn children(cluster: &Cluster, name: &str) -> Vec<String> {

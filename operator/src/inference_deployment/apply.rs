@@ -29,7 +29,7 @@ pub(crate) enum ApplyError {
     #[error("{kind:?} {name} exists and is not this object's: rename one of them")]
     Foreign { kind: ChildKind, name: String },
     #[error(
-        "{kind:?} {name} is changed by somebody each time it is applied{}: see its managedFields, and policies of admission",
+        "{kind:?} {name} is changed by somebody each time it is applied{}: see its managedFields, and policies of admission; or this API server does not keep the field",
         at(path.as_ref())
     )]
     Contested { kind: ChildKind, name: String, path: Option<String> },
@@ -45,6 +45,10 @@ impl ApplyError {
         // Of a key that is there twice it says 500.
         matches!(self, ApplyError::Apply { source: kube::Error::Api(status), .. }
             if status.code == 422 || status.message.contains("failed to create typed patch object"))
+    }
+
+    pub(crate) fn is_of_workload(&self) -> bool {
+        matches!(self, ApplyError::Apply { kind, .. } if ChildKind::WORKLOADS.contains(kind))
     }
 
     /// An apply makes what it does not find, so that only the API itself can be missing.
@@ -101,10 +105,13 @@ pub(crate) async fn apply(
             Err(error) => return Err(error),
         }
     }
-    let orphans = children
-        .of(owner)
-        .into_iter()
-        .filter(|(kind, name, object)| !object.is_going && is_orphan(*kind, name, prepared));
+    // Where pods are to start later, what makes them is news that a lagging watch has brought meanwhile.
+    let has_pods = prepared.iter().any(|one| ChildKind::WORKLOADS.contains(&one.kind));
+    let is_of_pods =
+        |kind: ChildKind| ChildKind::WORKLOADS.contains(&kind) || kind == ChildKind::ControllerRevision;
+    let orphans = children.of(owner).into_iter().filter(|(kind, name, object)| {
+        !object.is_going && is_orphan(*kind, name, prepared) && (has_pods || !is_of_pods(*kind))
+    });
     let mut orphans: Vec<_> = orphans.map(|(kind, name, _)| (kind, name)).collect();
     superseded::spare(children, owner, prepared, &mut orphans);
     for (kind, name) in orphans {
@@ -155,7 +162,7 @@ async fn apply_one(
     }
     let is_own = live.as_ref().is_some_and(|live| live.is_of(owner));
     let written = write(client, (owner, is_own), wanted).await?;
-    if live.is_some() && contests.is_lost(claim, shown, written) {
+    if live.is_some() && contests.note(claim, shown, written) {
         return contested(live.as_ref());
     }
     Ok(Step::Written)

@@ -40,7 +40,7 @@ pub(crate) use monitor::kind as monitor_kind;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
 pub(crate) use patch::merge_key;
 pub(crate) use pod::CONTAINER;
-pub(crate) use prefetch::{COMPLETE, Prefetch, job_prefix};
+pub(crate) use prefetch::{COMPLETE, FAILED, Prefetch, job_prefix};
 pub(crate) use revision::{History, Kept, Rendering};
 pub(crate) use service::endpoint;
 pub(crate) use template::{TEMPLATE_HASH_ANNOTATION, image, startup_budget_seconds, template_hash};

@@ -55,7 +55,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::build::{COMPLETE, ChildKind, HASH_ANNOTATION, content_hash};
+use super::build::{COMPLETE, ChildKind, FAILED, HASH_ANNOTATION, content_hash};
 use super::comparison::{contains, first_difference, is_unchanged};
 use super::refusal::REPLICA_FAILURE;
 use super::store::Shown;
@@ -234,7 +234,7 @@ fn shorten(object: &mut DynamicObject) {
     metadata.creation_timestamp = None;
     if let Some(conditions) = data.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
         conditions.retain(|condition| {
-            condition["type"].as_str().is_some_and(|kind| [REPLICA_FAILURE, COMPLETE].contains(&kind))
+            condition["type"].as_str().is_some_and(|kind| [REPLICA_FAILURE, COMPLETE, FAILED].contains(&kind))
         });
     }
 }

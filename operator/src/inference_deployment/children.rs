@@ -19,6 +19,7 @@ use super::build::{ChildKind, MANAGED_BY};
 use super::cached::{Cached, CachedObject, CachedPod, Kept, KeptPod, Packer, Task};
 use super::optional::{self, Lack, Optional};
 use super::store::{Shown, Store, Writer, store};
+use super::workload::Workload;
 use crate::discovery::Discovery;
 
 /// Objects that a watch reads at once when it starts: memory that a page took is not given back.
@@ -246,25 +247,33 @@ impl Children {
         self.get(kind, namespace(owner), name)?.typed()
     }
 
-    /// Of its workload, with what is kept of them. Of those that ended only the last: a node that refuses a pod is given a next one at
-    /// once, and thousands pile up.
+    /// A Job that is the owner's own, and stays.
+    pub(crate) fn job_of(&self, owner: &InferenceDeployment, name: &str) -> Option<Workload> {
+        let job = self.get(ChildKind::Job, namespace(owner), name)?;
+        if job.is_of(owner) && !job.is_going { job.typed() } else { None }
+    }
+
+    /// Of its workload.
     pub(crate) fn pods_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
-        let pods = self.pods_that(owner, Task::Serve);
+        self.pods_that(owner, Task::Serve)
+    }
+
+    /// Of its Jobs.
+    pub(crate) fn prefetchers_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
+        self.pods_that(owner, Task::Prefetch)
+    }
+
+    /// With what is kept of them. Of those that ended only the last: a node that refuses a pod is given a next one at
+    /// once, and thousands pile up.
+    fn pods_that(&self, owner: &InferenceDeployment, task: Task) -> Vec<Pod> {
+        let name = owner.meta().name.as_deref();
+        let is_own = |pod: &KeptPod| pod.instance() == name && pod.task() == Some(task);
+        let pods = self.pods.filter(namespace(owner), is_own);
         let last_ended = pods.iter().filter_map(|(name, pod)| Some((pod.ended_at()?, name))).max();
         let is_read = |(name, pod): &&(String, Arc<KeptPod>)| {
             pod.ended_at().is_none() || last_ended.is_some_and(|(_, last)| last == name)
         };
         pods.iter().filter(is_read).map(|(_, pod)| pod.pod()).collect()
-    }
-
-    /// Of its Jobs.
-    pub(crate) fn prefetchers_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
-        self.pods_that(owner, Task::Prefetch).iter().map(|(_, pod)| pod.pod()).collect()
-    }
-
-    fn pods_that(&self, owner: &InferenceDeployment, task: Task) -> Vec<(String, Arc<KeptPod>)> {
-        let name = owner.meta().name.as_deref();
-        self.pods.filter(namespace(owner), |pod| pod.instance() == name && pod.task() == Some(task))
     }
 }
 

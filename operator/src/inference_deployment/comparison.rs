@@ -2,8 +2,8 @@
 
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use ostro_crds::quantity;
-use serde_json::Value;
+use ostro_crds::thousandths;
+use serde_json::{Map, Value};
 
 use super::build::HASH_ANNOTATION;
 
@@ -15,9 +15,9 @@ pub(crate) fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool
 /// The path of a field that is not as it is wanted.
 pub(crate) fn first_difference(wanted: &DynamicObject, live: &DynamicObject) -> Option<String> {
     let metadata = |object: &DynamicObject| serde_json::to_value(&object.metadata).unwrap_or_default();
-    let lists = Lists::Named;
-    let path = difference(&live.data, &wanted.data, lists).or_else(|| {
-        let path = difference(&metadata(live), &metadata(wanted), lists);
+    let how = How { lists: Lists::Named, texts: Texts::Plain };
+    let path = difference(&live.data, &wanted.data, how).or_else(|| {
+        let path = difference(&metadata(live), &metadata(wanted), how);
         path.map(|path| format!(".metadata{path}"))
     });
     // A field that is wanted no more is no difference of fields.
@@ -30,10 +30,16 @@ pub(crate) fn first_difference(wanted: &DynamicObject, live: &DynamicObject) -> 
 
 /// Every field of `part` is in `whole`, which may have more: the API server's defaults.
 pub(crate) fn contains(whole: &Value, part: &Value) -> bool {
-    difference(whole, part, Lists::Whole).is_none()
+    difference(whole, part, How { lists: Lists::Whole, texts: Texts::Plain }).is_none()
 }
 
-/// How lists are compared.
+/// How values are compared.
+#[derive(Clone, Copy)]
+struct How {
+    lists: Lists,
+    texts: Texts,
+}
+
 #[derive(Clone, Copy)]
 enum Lists {
     /// Item by item.
@@ -42,37 +48,67 @@ enum Lists {
     Named,
 }
 
+#[derive(Clone, Copy, PartialEq)]
+enum Texts {
+    Plain,
+    /// Whatever they are written like.
+    Amounts,
+}
+
+/// Whose fields, or who themselves, are amounts.
+const AMOUNTS: [&str; 6] = ["divisor", "limits", "overhead", "requests", "sizeLimit", "storage"];
+/// Of these no more fields may be there: who adds one changes what is selected.
+const SELECTORS: [&str; 3] = ["matchLabels", "nodeSelector", "selector"];
+
 /// Where `part` is not in `whole`.
-fn difference(whole: &Value, part: &Value, lists: Lists) -> Option<String> {
+fn difference(whole: &Value, part: &Value, how: How) -> Option<String> {
     match (whole, part) {
-        (Value::Object(whole), Value::Object(part)) => part.iter().find_map(|(name, part)| {
-            let inner = match whole.get(name) {
-                Some(whole) => difference(whole, part, lists)?,
-                None if is_left_out(name, part) => return None,
-                None => String::new(),
-            };
-            Some(format!(".{name}{inner}"))
-        }),
-        (Value::Array(whole), Value::Array(part)) => difference_of_lists(whole, part, lists),
-        (Value::String(whole), Value::String(part)) if is_same_text(whole, part) => None,
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().find_map(|(name, part)| difference_of_field(whole, (name, part), how))
+        }
+        (Value::Array(whole), Value::Array(part)) => difference_of_lists(whole, part, how),
+        (Value::String(whole), Value::String(part))
+            if how.texts == Texts::Amounts && is_same_text(whole, part) =>
+        {
+            None
+        }
+        (Value::Null, part) if is_left_out("", part) => None,
         (whole, part) => (whole != part).then(String::new),
     }
 }
 
-fn difference_of_lists(whole: &[Value], part: &[Value], lists: Lists) -> Option<String> {
+fn difference_of_field(whole: &Map<String, Value>, (name, part): (&str, &Value), how: How) -> Option<String> {
+    let texts = if AMOUNTS.contains(&name) { Texts::Amounts } else { how.texts };
+    let inner = match whole.get(name) {
+        Some(_) if is_replaced(name, part) => return None,
+        Some(whole) => match difference(whole, part, How { texts, ..how }) {
+            None if SELECTORS.contains(&name) => added(whole, part)?,
+            inner => inner?,
+        },
+        None if is_left_out(name, part) => return None,
+        None => String::new(),
+    };
+    Some(format!(".{name}{inner}"))
+}
+
+fn added(whole: &Value, part: &Value) -> Option<String> {
+    let name = whole.as_object()?.keys().find(|name| part.get(name).is_none())?;
+    Some(format!(".{name}"))
+}
+
+fn difference_of_lists(whole: &[Value], part: &[Value], how: How) -> Option<String> {
     if whole.len() == part.len() {
         let mut pairs = whole.iter().zip(part).enumerate();
-        return pairs.find_map(|(index, (whole, part))| {
-            Some(format!("[{index}]{}", difference(whole, part, lists)?))
-        });
+        return pairs
+            .find_map(|(index, (whole, part))| Some(format!("[{index}]{}", difference(whole, part, how)?)));
     }
     let has_names = part.iter().all(|item| name_of(item).is_some());
-    if part.is_empty() || !has_names || matches!(lists, Lists::Whole) {
+    if part.is_empty() || !has_names || matches!(how.lists, Lists::Whole) {
         return Some(String::new());
     }
     // A name may be there twice, as a volume's in the mounts of it.
     let is_in = |part: &Value| {
-        whole.iter().any(|whole| name_of(whole) == name_of(part) && difference(whole, part, lists).is_none())
+        whole.iter().any(|whole| name_of(whole) == name_of(part) && difference(whole, part, how).is_none())
     };
     let lost = part.iter().find(|part| !is_in(part)).and_then(name_of);
     lost.map(|name| format!("[{name}]"))
@@ -82,13 +118,53 @@ fn name_of(item: &Value) -> Option<&str> {
     item.get("name")?.as_str()
 }
 
+/// Of amounts.
 pub(crate) fn is_same_text(one: &str, other: &str) -> bool {
-    one == other || quantity(one).is_some_and(|one| Some(one) == quantity(other))
+    one == other || thousandths(one).is_some_and(|one| Some(one) == thousandths(other))
 }
 
 /// Fields that are no pointers in Kubernetes' own types: the API server does not tell `false` from nothing.
-const PLAIN_BOOLEANS: [&str; 7] =
-    ["hostIPC", "hostNetwork", "hostPID", "readOnly", "stdin", "stdinOnce", "tty"];
+const PLAIN_BOOLEANS: [&str; 10] = [
+    "chapAuthDiscovery",
+    "chapAuthSession",
+    "hostIPC",
+    "hostNetwork",
+    "hostPID",
+    "readOnly",
+    "sslEnabled",
+    "stdin",
+    "stdinOnce",
+    "tty",
+];
+
+/// Where 0 is no value, and the API server puts its default.
+const DEFAULTED_ZEROS: [&str; 4] =
+    ["failureThreshold", "periodSeconds", "successThreshold", "timeoutSeconds"];
+/// Where an empty text is none.
+const DEFAULTED_TEXTS: [&str; 13] = [
+    "apiVersion",
+    "dnsPolicy",
+    "imagePullPolicy",
+    "iscsiInterface",
+    "keyring",
+    "path",
+    "pool",
+    "protocol",
+    "restartPolicy",
+    "scheme",
+    "schedulerName",
+    "terminationMessagePath",
+    "terminationMessagePolicy",
+];
+
+/// By the API server's default.
+fn is_replaced(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64() == Some(0.0) && DEFAULTED_ZEROS.contains(&name),
+        Value::String(text) => text.is_empty() && DEFAULTED_TEXTS.contains(&name),
+        _ => false,
+    }
+}
 
 /// What the API server does not show, though it was applied.
 fn is_left_out(name: &str, value: &Value) -> bool {
@@ -98,7 +174,7 @@ fn is_left_out(name: &str, value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Object(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
-        Value::Number(_) => false,
+        Value::Number(number) => number.as_f64() == Some(0.0),
     }
 }
 
@@ -106,11 +182,12 @@ fn is_left_out(name: &str, value: &Value) -> bool {
 pub(crate) fn overlay(live: &Value, wanted: &Value) -> Value {
     match (live, wanted) {
         (live, wanted) if contains(live, wanted) => live.clone(),
+        (Value::String(one), Value::String(other)) if is_same_text(one, other) => live.clone(),
         (Value::Object(fields), Value::Object(wanted)) => {
             let mut fields = fields.clone();
             for (name, wanted) in wanted {
-                let live = fields.get(name).unwrap_or(&Value::Null);
-                fields.insert(name.clone(), overlay(live, wanted));
+                let after = fields.get(name).map_or_else(|| wanted.clone(), |live| overlay(live, wanted));
+                fields.insert(name.clone(), after);
             }
             fields.into()
         }
@@ -128,15 +205,18 @@ mod tests {
 
     #[test]
     fn defaults_of_the_server_are_no_difference() {
-        let live = json!({ "spec": { "a": 1, "list": [{ "name": "x", "added": true }], "cpu": "1" } });
-        let same = json!({ "spec": { "list": [{ "name": "x" }], "cpu": "1000m", "empty": {} } });
+        let live = json!({ "spec": { "a": 1, "list": [{ "name": "x", "added": true }], "limits": { "cpu": "1" }, "text": "1" } });
+        let same =
+            json!({ "spec": { "list": [{ "name": "x" }], "limits": { "cpu": "1000m" }, "empty": {} } });
         assert!(contains(&live, &same));
         for other in [
             json!({ "spec": { "a": 2 } }),
             json!({ "spec": { "b": 1 } }),
             json!({ "spec": { "list": [] } }),
             json!({ "spec": { "list": [{ "name": "y" }] } }),
-            json!({ "spec": { "cpu": "2" } }),
+            json!({ "spec": { "limits": { "cpu": "2" } } }),
+            // As of a variable.
+            json!({ "spec": { "text": "1000m" } }),
         ] {
             assert!(!contains(&live, &other), "{other}");
         }
@@ -150,7 +230,7 @@ mod tests {
             serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
         };
         let item = |name: &str| json!({ "name": name, "value": "1" });
-        let named = json!({ "env": [item("a"), item("b")], "args": ["x"], "hostNetwork": false, "text": "" });
+        let named = json!({ "env": [item("a"), item("b")], "args": ["x"], "hostNetwork": false, "text": "", "dnsPolicy": "", "sources": [], "selector": { "a": "b" }, "labels": { "a": "b" }, "probe": { "periodSeconds": 0, "port": 0 } });
         let with = |path: &str, value: Value| {
             let mut spec = named.clone();
             spec[path] = value;
@@ -162,9 +242,14 @@ mod tests {
             (with("args", json!(["y"])), Some("spec.args[0]")),
             (with("env", json!([item("a")])), Some("spec.env[b]")),
             (with("env", json!([{ "name": "b", "value": "2" }, item("a"), item("c")])), Some("spec.env[b]")),
-            (json!({ "env": [item("a"), item("b")], "args": ["x"] }), None),
-            (json!({ "env": [item("a"), item("b")] }), Some("spec.args")),
+            (with("args", json!(null)), Some("spec.args")),
             (with("hostNetwork", json!(true)), Some("spec.hostNetwork")),
+            (with("dnsPolicy", json!("ClusterFirst")), None),
+            (with("sources", json!(null)), None),
+            (with("selector", json!({ "a": "b", "extra": "x" })), Some("spec.selector.extra")),
+            (with("labels", json!({ "a": "b", "extra": "x" })), None),
+            (with("probe", json!({ "periodSeconds": 10 })), None),
+            (with("probe", json!({ "periodSeconds": 10, "port": 80 })), Some("spec.probe.port")),
         ] {
             let found = first_difference(&object(named.clone(), "1"), &object(live, "1"));
             assert_eq!(found.as_deref(), expected);
@@ -180,12 +265,12 @@ mod tests {
     #[test]
     fn an_overlay_keeps_what_was_not_asked_for() {
         let live =
-            json!({ "a": { "b": 1, "server": 2 }, "list": [{ "name": "x", "added": true }], "cpu": "1" });
-        let wanted = json!({ "a": { "b": 3 }, "list": [{ "name": "y" }], "cpu": "1000m", "new": {} });
+            json!({ "a": { "b": 1, "server": 2 }, "list": [{ "name": "x", "added": true }], "storage": "1" });
+        let wanted = json!({ "a": { "b": 3 }, "list": [{ "name": "y" }], "storage": "1000m", "new": {} });
         let after = overlay(&live, &wanted);
         assert_eq!(
             after,
-            json!({ "a": { "b": 3, "server": 2 }, "list": [{ "name": "y", "added": true }], "cpu": "1", "new": {} })
+            json!({ "a": { "b": 3, "server": 2 }, "list": [{ "name": "y", "added": true }], "storage": "1", "new": {} })
         );
         assert!(contains(&after, &wanted));
         assert_eq!(overlay(&json!([1, 2]), &json!([1])), json!([1]));

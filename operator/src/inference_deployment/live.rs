@@ -7,10 +7,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
-use ostro_crds::InferenceDeployment;
+use ostro_crds::{InferenceDeployment, Reason};
 
 use super::Context;
-use super::build::{ChildKind, needs_spare, startup_budget_seconds, template_hash};
+use super::build::{CONTAINER, ChildKind, needs_spare, startup_budget_seconds, template_hash};
 use super::classify::{Cause, Signals, Stuck, claim_name, classify};
 use super::workload::Workload;
 use super::{events, refusal};
@@ -59,11 +59,14 @@ impl Live {
             Awaited::Job(_, template) => (&self.prefetchers, Some(template)),
         };
         // What pods of before suffer from says nothing of what they are replaced by.
-        let pods: Vec<&Pod> = all.iter().filter(|pod| template_hash(&pod.metadata) == template).collect();
+        let is_of_pods = matches!(awaited, Awaited::Pods(..));
+        let pods = all.iter().filter(|pod| template_hash(&pod.metadata) == template);
+        // The Job says a moment later that it is done.
+        let pods: Vec<&Pod> = pods.filter(|pod| is_of_pods || !has_done(pod)).collect();
         let claims = claims(context, owner, all);
         let budget = |workload: &Workload| startup_budget_seconds(&workload.spec.template);
+        let budget = self.workload.as_ref().map_or(0, budget).into();
         let (refusal, refusal_again) = self.refusal(context, owner, (awaited, &pods)).await;
-        let is_of_pods = matches!(awaited, Awaited::Pods(..));
         let is_deployment = matches!(awaited, Awaited::Pods(ChildKind::Deployment, _));
         let now = Timestamp::now();
         let signals = Signals {
@@ -71,11 +74,15 @@ impl Live {
             refusal: refusal.as_deref(),
             claims: &claims,
             needs_spare: is_deployment && needs_spare(&owner.spec),
-            startup_budget_seconds: self.workload.as_ref().map_or(0, budget).into(),
+            // A download takes as long as it takes.
+            startup_budget_seconds: if is_of_pods { budget } else { i64::MAX },
             is_complete: is_of_pods && self.workload.as_ref().is_some_and(Workload::is_ready),
             now,
         };
-        let cause = classify(&signals);
+        let mut cause = classify(&signals);
+        if let Awaited::Job(name, _) = awaited {
+            cause = self.failed_job(context, owner, name).or(cause.map(of_download));
+        }
         let mut again = [refusal_again, signals.due()].into_iter().flatten().min();
         if cause.is_some() || signals.is_complete {
             return (cause, again);
@@ -83,6 +90,14 @@ impl Live {
         let stuck = Stuck::find(&pods, now);
         again = again.into_iter().chain(stuck.iter().map(Stuck::again)).min();
         (of_events(context, owner, &stuck).await, again)
+    }
+
+    /// As what ends Jobs after some time does.
+    fn failed_job(&self, context: &Context, owner: &InferenceDeployment, name: &str) -> Option<Cause> {
+        let job = context.children.job_of(owner, name)?;
+        let why = job.failure()?;
+        let message = format!("Job {name} failed: {why}; it is made anew when it is deleted");
+        Some(Cause { reason: Reason::PodFailed, message })
     }
 
     /// Why the API server lets no pods be made.
@@ -98,7 +113,7 @@ impl Live {
             }
             (Awaited::Pods(..), Some(workload)) if refusal::lacks_pods(workload) => workload.uid(),
             (Awaited::Job(name, _), _) if pods.is_empty() => {
-                context.children.typed::<Workload>(ChildKind::Job, owner, name).and_then(|job| job.uid())
+                context.children.job_of(owner, name).and_then(|job| job.uid())
             }
             _ => None,
         };
@@ -106,6 +121,27 @@ impl Live {
         let namespace = owner.namespace().unwrap_or_default();
         let told = refusal::fetch(&context.client, (&namespace, &uid), pods).await;
         (told, Some(refusal::AGAIN))
+    }
+}
+
+/// Whatever else runs in the pod.
+fn has_done(pod: &Pod) -> bool {
+    let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let mut ended = statuses.filter(|status| status.name == CONTAINER).filter_map(|status| {
+        let state = status.state.as_ref()?;
+        state.terminated.as_ref()
+    });
+    ended.any(|ended| ended.exit_code == 0)
+}
+
+/// The hints of classify are for pods of the daemon.
+fn of_download(cause: Cause) -> Cause {
+    match cause.reason {
+        Reason::HostOutOfMemory => {
+            let message = "the download was killed for memory: it may take no more than 512 MiB".to_owned();
+            Cause { message, ..cause }
+        }
+        _ => cause,
     }
 }
 

@@ -7,7 +7,7 @@ use kube::core::ObjectMeta;
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
 
-use super::build::{COMPLETE, ChildKind};
+use super::build::{COMPLETE, ChildKind, FAILED};
 use super::children::Children;
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -64,8 +64,17 @@ impl Workload {
 
     /// Whether a Job has done its work.
     pub(crate) fn is_done(&self) -> bool {
-        let conditions = self.status.iter().flat_map(|status| &status.conditions);
-        conditions.into_iter().any(|condition| condition.kind == COMPLETE && condition.status == "True")
+        self.holds(COMPLETE).is_some()
+    }
+
+    /// Why a Job has ended without.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.holds(FAILED).map(|condition| condition.message.as_str())
+    }
+
+    fn holds(&self, kind: &str) -> Option<&WorkloadCondition> {
+        let mut conditions = self.status.iter().flat_map(|status| &status.conditions);
+        conditions.find(|condition| condition.kind == kind && condition.status == "True")
     }
 
     /// Every wanted replica is ready and of the latest template, and no other is left.

@@ -1,17 +1,16 @@
 //! What the daemons of an object say: the logs of all its pods in one stream, each line with its pod. Pods that come or
 //! start again while it follows join in.
 
+mod follow;
 mod stream;
 
-use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result, bail};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, ListParams, LogParams};
-use ostro_crds::InferenceDeployment;
+use ostro_crds::{ConditionType, InferenceDeployment};
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::args::LogsArgs;
@@ -19,10 +18,9 @@ use super::cluster::{Cluster, SILENCE_LIMIT};
 use super::explained::explained;
 use super::terminal;
 use crate::inference_deployment::build::{Names, selector_text};
+use follow::follow;
 use stream::{Said, read};
 
-/// Between looks for new pods.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// Lines that wait to be printed.
 const LINES_MAX: usize = 256;
 
@@ -30,7 +28,7 @@ pub(super) async fn run(args: &LogsArgs) -> Result<()> {
     let cluster = Cluster::connect(&args.cluster, None).await?;
     let found = tokio::time::timeout(SILENCE_LIMIT, cluster.fetch(&args.name)).await;
     let object = found.context("the API server does not answer")??;
-    let output = std::io::stdout();
+    let output = io::stdout();
     let is_terminal = output.is_terminal();
     print(&cluster, (&object, args), &mut |said| write(&mut output.lock(), said, is_terminal)).await
 }
@@ -66,7 +64,11 @@ async fn once(
 ) -> Result<()> {
     let pods = pods_of(cluster, object).await?;
     if pods.is_empty() {
-        bail!("InferenceDeployment {} in namespace {} has no pods", object.name_any(), cluster.namespace);
+        let (name, space) = (object.name_any(), &cluster.namespace);
+        let conditions = object.status.iter().flat_map(|status| &status.conditions);
+        let ready = conditions.into_iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+        let why = ready.map(|ready| format!(": {}: {}", ready.reason, ready.message)).unwrap_or_default();
+        bail!("InferenceDeployment {name} in namespace {space} has no pods{why}");
     }
     let mut failed = Vec::new();
     for pod in &pods {
@@ -81,56 +83,6 @@ async fn once(
         eprintln!("note: {}", terminal::lines(&pod));
     }
     Ok(())
-}
-
-/// A container and how often it was begun.
-type Followed = (String, i32);
-
-/// All at once, and those that begin later from their first line on.
-async fn follow(
-    cluster: &Cluster,
-    (object, args): (&InferenceDeployment, &LogsArgs),
-    sender: Sender<Said>,
-) -> Result<()> {
-    let mut followed: BTreeSet<Followed> = BTreeSet::new();
-    let mut parameters = parameters(args);
-    let mut tasks = tokio::task::JoinSet::new();
-    loop {
-        let pods = pods_of(cluster, object).await?;
-        followed.retain(|(name, _)| pods.iter().any(|pod| pod.name_any() == *name));
-        for pod in pods {
-            let Some(restarts) = begun(&pod, &args.container) else { continue };
-            if followed.insert((pod.name_any(), restarts)) {
-                let (api, parameters, sender) = (cluster.api(), parameters.clone(), sender.clone());
-                tasks.spawn(async move {
-                    let ended = read(&api, (&pod, &parameters), &sender).await;
-                    ended.map_err(|error| format!("{}: {}", pod.name_any(), terminal::error(&error)))
-                });
-            }
-        }
-        while let Some(ended) = tasks.try_join_next() {
-            if let Ok(Err(why)) = ended {
-                eprintln!("note: {}", terminal::lines(&why));
-            }
-        }
-        // What was said before concerns those that were there.
-        (parameters.tail_lines, parameters.since_seconds) = (None, None);
-        tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// How often a container was begun again, once it runs or did.
-fn begun(pod: &Pod, container: &str) -> Option<i32> {
-    let statuses = pod.status.iter().flat_map(|status| {
-        let all = [&status.container_statuses, &status.init_container_statuses];
-        all.into_iter().flatten().flatten()
-    });
-    let is_begun = |status: &&ContainerStatus| {
-        let state = status.state.as_ref();
-        status.name == container
-            && state.is_some_and(|state| state.running.is_some() || state.terminated.is_some())
-    };
-    statuses.filter(is_begun).map(|status| status.restart_count).next()
 }
 
 async fn pods_of(cluster: &Cluster, object: &InferenceDeployment) -> Result<Vec<Pod>> {
@@ -163,7 +115,11 @@ fn write(output: &mut impl Write, said: &Said, is_terminal: bool) -> Result<()> 
     } else {
         output.write_all(&[pod.as_bytes(), b" ", line, b"\n"].concat())
     };
-    written.context("cannot write to standard output")
+    match written {
+        // As after `| head`: nobody reads on.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        written => written.context("cannot write to standard output"),
+    }
 }
 
 #[cfg(test)]

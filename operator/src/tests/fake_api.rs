@@ -167,12 +167,11 @@ impl State {
             *count += 1;
             return failure(StatusCode::FORBIDDEN, &format!("refusal {count}"));
         }
-        if let Some((_, pointer, value)) =
-            self.mutated.as_ref().filter(|(mutated, ..)| *mutated == resource && is_write)
+        if let Some((mutated, pointer, value)) = &self.mutated
+            && *mutated == resource
+            && let Some(field) = body.pointer_mut(pointer)
         {
-            if let Some(field) = body.pointer_mut(pointer) {
-                *field = value.clone();
-            }
+            *field = value.clone();
         }
         match (call.verb, found) {
             ("list", _) => self.list(&call, query),

@@ -12,9 +12,10 @@ fn spec(model: &str) -> Value {
 }
 
 fn job(api: &FakeApi) -> Option<Value> {
-    let mut jobs = api.all("batch", "jobs");
+    let (mut jobs, mut done): (Vec<Value>, Vec<Value>) =
+        api.all("batch", "jobs").into_iter().partition(|job| job["status"].is_null());
     assert!(jobs.len() <= 1, "{jobs:?}");
-    jobs.pop()
+    jobs.pop().or(done.pop())
 }
 
 fn name_of(object: &Value) -> String {
@@ -23,6 +24,10 @@ fn name_of(object: &Value) -> String {
 
 /// The Job's controller, and the kubelet.
 fn put_pod(api: &FakeApi, state: Value) {
+    put_pod_in(api, "Running", state);
+}
+
+fn put_pod_in(api: &FakeApi, phase: &str, state: Value) {
     let job = job(api).unwrap();
     let template = &job["spec"]["template"];
     let mut metadata = template["metadata"].clone();
@@ -32,7 +37,7 @@ fn put_pod(api: &FakeApi, state: Value) {
         { "apiVersion": "batch/v1", "kind": "Job", "name": name_of(&job), "uid": "j", "controller": true },
     ]);
     let status = json!({ "name": "ostro", "image": "", "imageID": "", "ready": false, "restartCount": 3, "state": state });
-    let status = json!({ "phase": "Running", "containerStatuses": [status] });
+    let status = json!({ "phase": phase, "containerStatuses": [status] });
     api.put("", "pods", json!({ "metadata": metadata, "spec": template["spec"], "status": status }));
 }
 
@@ -133,4 +138,77 @@ async fn what_keeps_the_download_is_told() {
     await_within(SOON, "the image", || told(&api, "Ready") == "False ImagePullFailed").await;
     put(&api, spec("c/d"));
     await_within(SOON, "the download", || told(&api, "Ready") == "False Prefetching").await;
+}
+
+/// The Job's controller says so a second after the kubelet.
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_is_done_is_no_failure() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, spec("a/b"));
+    await_within(SOON, "the Job", || job(&api).is_some()).await;
+    for phase in ["Running", "Succeeded"] {
+        put_pod_in(
+            &api,
+            phase,
+            json!({ "terminated": { "exitCode": 0, "finishedAt": "2026-01-01T00:00:00Z" } }),
+        );
+        for _ in 0..40 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            assert_eq!(told(&api, "Ready"), "False Prefetching");
+        }
+    }
+    put_pod(&api, json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } }));
+    await_within(SOON, "memory", || told(&api, "Ready") == "False HostOutOfMemory").await;
+    let message = condition(&api, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("512 MiB"), "{message}");
+    put_pod(&api, json!({ "terminated": { "exitCode": 137 } }));
+    await_within(SOON, "a kill", || told(&api, "Ready") == "False CrashLoop").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_failed_is_told_and_anothers_is_not_taken() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, spec("a/b"));
+    await_within(SOON, "the Job", || job(&api).is_some()).await;
+    let mut failed = job(&api).unwrap();
+    failed["status"] =
+        json!({ "conditions": [{ "type": "Failed", "status": "True", "message": "too old" }] });
+    api.put("batch", "jobs", failed);
+    await_within(SOON, "the failure", || told(&api, "Ready") == "False PodFailed").await;
+    // Of an object of this name that was there before.
+    let mut others = job(&api).unwrap();
+    others["metadata"]["ownerReferences"][0]["uid"] = "other".into();
+    others["status"] = json!({ "conditions": [{ "type": "Complete", "status": "True" }] });
+    api.put("batch", "jobs", others);
+    tokio::time::sleep(SOON).await;
+    assert!(runs(&api).is_none());
+}
+
+/// It was written down before it was refused.
+#[tokio::test(start_paused = true)]
+async fn a_workload_that_is_refused_keeps_no_download_from_what_comes_after() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, spec("a/b"));
+    await_within(SOON, "the Job", || job(&api).is_some()).await;
+    finish(&api);
+    await_within(SOON, "the Deployment", || runs(&api).is_some()).await;
+    make_ready(&api);
+    await_within(SOON, "pods", || told(&api, "Ready") == "True AllReady").await;
+    let before = runs(&api);
+    put(&api, spec("c/d"));
+    await_within(SOON, "the next Job", || told(&api, "Ready") == "False Prefetching").await;
+    api.refuse("deployments");
+    finish(&api);
+    await_within(SOON, "a refusal", || told(&api, "Ready") == "False ApplyFailed").await;
+    assert_eq!(runs(&api), before);
+    put(&api, spec("a/b"));
+    await_within(Duration::from_secs(300), "the way back", || told(&api, "Ready") == "False Prefetching")
+        .await;
+    finish(&api);
+    api.refuse("nothing");
+    await_within(Duration::from_secs(300), "pods", || told(&api, "Ready") == "True AllReady").await;
+    assert_eq!(runs(&api), before);
 }

@@ -12,20 +12,21 @@ use ostro_config::Loaded;
 use ostro_crds::InferenceDeployment;
 use serde_json::{Value, json};
 
-use super::config_map::{self, FILE, config_map_of};
+use super::config_map::FILE;
 use super::names::{Names, prefetch_selector};
 use super::volumes::CACHE_VOLUME;
 use super::{ChildKind, Kept, Prepared, Rendering, build, dynamic, finish, network_policy, template_hash};
 
-/// The condition of a Job that is done.
+/// Conditions of a Job that has ended.
 pub(crate) const COMPLETE: &str = "Complete";
+pub(crate) const FAILED: &str = "Failed";
 
 pub(crate) use job::prefix as job_prefix;
 
 /// A download that pods wait for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Prefetch {
-    /// What is applied meanwhile; the last one is the Job.
+    /// What is applied meanwhile, the Job before the workload.
     pub(crate) prepared: Vec<Prepared>,
     /// Of the Job.
     pub(crate) name: String,
@@ -48,19 +49,24 @@ impl Prefetch {
         let job = job::build(&names, &next.rendering)?;
         let (name, pod) = (job.name_any(), job.spec.as_ref()?.template.clone());
         let template_hash = template_hash(pod.metadata.as_ref()?)?.to_owned();
-        let mut prepared = match before {
-            Some(before) => build(owner, before),
-            None => build(owner, next).into_iter().filter(|one| !is_of_pods(one.kind)).collect(),
-        };
+        // What the Job's pods need.
+        let needed = build(owner, next).into_iter().filter(|one| !is_of_pods(one.kind));
+        let mut prepared: Vec<Prepared> = needed.collect();
         let mut add = |kind, object| prepared.push(finish(owner, kind, object));
-        if before.is_some() {
-            let config = config_map_of(pod.spec.as_ref()?)?.to_owned();
-            add(ChildKind::ConfigMap, dynamic(config_map::build(config, &next.rendering.config)));
-        }
         if let Some(policy) = policy(&names, owner, (&name, &pod)) {
             add(ChildKind::NetworkPolicy, dynamic(policy));
         }
         add(ChildKind::Job, dynamic(job));
+        // What pods of before need too, and as they need it, of which one may be refused.
+        let is_same = |one: &Prepared, other: &Prepared| {
+            one.kind == other.kind && one.object.metadata.name == other.object.metadata.name
+        };
+        for own in before.into_iter().flat_map(|before| build(owner, before)) {
+            match prepared.iter_mut().find(|one| is_same(one, &own)) {
+                Some(one) => *one = own,
+                None => prepared.push(own),
+            }
+        }
         Some(Prefetch { prepared, name, template_hash })
     }
 

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use clap::Parser;
 use serde_json::{Value, json};
 
+use super::follow::LOOK_EVERY;
 use super::*;
 use crate::kubectl::args::{Arguments, Command};
 use crate::kubectl::fake_api::{FakeApi, cluster, missing};
@@ -15,18 +16,19 @@ fn args(words: &[&str]) -> LogsArgs {
     }
 }
 
-fn pod(name: &str, restarts: i32) -> Value {
-    let status = json!({ "name": "ostro", "restartCount": restarts, "state": { "running": {} }, "ready": true, "image": "", "imageID": "" });
+fn pod(name: &str, restarts: i32, uid: &str) -> Value {
+    let state = json!({ "terminated": { "exitCode": 1 } });
+    let status = json!({ "name": "ostro", "restartCount": restarts, "state": state, "ready": true, "image": "", "imageID": "" });
     json!({
-        "metadata": { "name": name, "creationTimestamp": format!("2026-01-01T00:00:0{}Z", &name[2..]) },
+        "metadata": { "name": name, "uid": uid, "creationTimestamp": format!("2026-01-01T00:00:0{}Z", &name[2..]) },
         "status": { "containerStatuses": [status] },
     })
 }
 
-/// With these logs, by pod and how often it was begun.
+/// With these logs, by pod and how often it was begun; each log is another pod's.
 fn api(logs: &[(&str, i32, &str)]) -> FakeApi {
     let pods: BTreeMap<&str, Value> =
-        logs.iter().map(|(name, restarts, _)| (*name, pod(name, *restarts))).collect();
+        logs.iter().map(|(name, restarts, log)| (*name, pod(name, *restarts, log))).collect();
     let list = json!({ "items": pods.into_values().rev().collect::<Vec<_>>() });
     let logs: BTreeMap<String, String> =
         logs.iter().map(|(name, _, log)| ((*name).to_owned(), (*log).to_owned())).collect();
@@ -79,26 +81,44 @@ async fn without_any_log_it_is_told_why() {
     assert_eq!(error.unwrap(), "InferenceDeployment m in namespace shop has no pods");
 }
 
-/// Each is asked for once, until it starts again.
+/// Each is asked for once.
 #[tokio::test(start_paused = true)]
 async fn containers_that_begin_later_are_followed_too() {
     let state = std::sync::Arc::new(std::sync::Mutex::new(vec![("m-1", 0, "a\n")]));
     let now = state.clone();
     let fake = FakeApi::answering(move |asked| api(&now.lock().unwrap().clone()).handle(asked.clone()));
     let later = async {
-        for logs in
-            [vec![("m-1", 0, "a\n"), ("m-2", 0, "b\n")], vec![("m-1", 1, "again\n"), ("m-2", 0, "b\n")]]
-        {
+        for logs in [
+            vec![("m-1", 0, "a\n"), ("m-2", 0, "b\n")],
+            vec![("m-1", 1, "again\n"), ("m-2", 0, "b\n")],
+            // A pod of the same name in its place.
+            vec![("m-1", 0, "new\n"), ("m-2", 0, "b\n")],
+        ] {
             tokio::time::sleep(LOOK_EVERY * 3).await;
             *state.lock().unwrap() = logs;
         }
     };
     let args = args(&["--follow", "--tail", "1"]);
-    let (told, ()) = tokio::join!(printed(&fake, &args, 3), later);
-    assert_eq!(told.0, ["m-1 a\n", "m-2 b\n", "m-1 again\n"]);
+    let (told, ()) = tokio::join!(printed(&fake, &args, 4), later);
+    assert_eq!(told.0, ["m-1 a\n", "m-2 b\n", "m-1 again\n", "m-1 new\n"]);
     let logs: Vec<String> =
         fake.asked().into_iter().map(|asked| asked.line).filter(|line| line.contains("/log")).collect();
-    assert_eq!(logs.len(), 3, "{logs:?}");
     let tails: Vec<bool> = logs.iter().map(|line| line.contains("tailLines")).collect();
-    assert_eq!(tails, [true, false, false]);
+    assert_eq!(tails, [true, false, false, false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_fails_ends_nothing_at_once() {
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let fake = FakeApi::answering(move |asked| {
+        let is_look = asked.line.contains("/pods?");
+        let look = looks.fetch_add(usize::from(is_look), std::sync::atomic::Ordering::Relaxed);
+        match look {
+            1..4 if is_look => (500, json!({ "kind": "Status", "code": 500, "message": "busy" })),
+            4.. => api(&[("m-1", 0, "a\n"), ("m-2", 0, "b\n")]).handle(asked.clone()),
+            _ => api(&[("m-1", 0, "a\n")]).handle(asked.clone()),
+        }
+    });
+    let (lines, _) = printed(&fake, &args(&["--follow"]), 2).await;
+    assert_eq!(lines, ["m-1 a\n", "m-2 b\n"]);
 }

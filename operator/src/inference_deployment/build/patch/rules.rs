@@ -97,7 +97,7 @@ fn keeps_drain(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(
         Some(daemon(pod)?.lifecycle.as_ref()?.pre_stop.as_ref()?.sleep.as_ref()?.seconds)
     };
     // It is counted from before the sleep.
-    let longer = (sleep(template).unwrap_or(0) - sleep(before).unwrap_or(0)).max(0);
+    let longer = sleep(template).unwrap_or(0).saturating_sub(sleep(before).unwrap_or(0)).max(0);
     let least = grace(before).unwrap_or(0).saturating_add(longer);
     // Without one, Kubernetes takes 30 s.
     if grace(template).is_none_or(|patched| patched < least) {

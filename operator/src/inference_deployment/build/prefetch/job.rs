@@ -1,12 +1,13 @@
 //! The Job. Its pods read the configuration of the pods that wait for it, with the same rights, into the same cache.
 //! They ask for no GPU, and never get ready: nobody sends them requests.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
 use k8s_openapi::api::core::v1::{
     Affinity, Container, ContainerPort, HTTPGetAction, PodAffinity, PodAffinityTerm, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, WeightedPodAffinityTerm,
+    PodTemplateSpec, Probe, ResourceRequirements, Toleration, WeightedPodAffinityTerm,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -18,7 +19,7 @@ use crate::inference_deployment::build::config_map::FILE;
 use crate::inference_deployment::build::names::{Names, prefetch_labels};
 use crate::inference_deployment::build::pod::CONTAINER;
 use crate::inference_deployment::build::volumes::CONFIG_DIR;
-use crate::inference_deployment::build::{Rendering, json, short_hash, template};
+use crate::inference_deployment::build::{Rendering, TEMPLATE_HASH_ANNOTATION, json, short_hash, template};
 
 /// Of a label's value, which the Job's name is too.
 const NAME_MAX: usize = 63;
@@ -36,18 +37,29 @@ pub(super) fn build(names: &Names, rendering: &Rendering) -> Option<Job> {
     let spec = pod.spec.take()?;
     let container = spec.containers.iter().find(|container| container.name == CONTAINER)?.clone();
     let affinity = affinity(names, spec.affinity);
+    let tolerations = tolerations(spec.tolerations, &container);
+    let init = spec.init_containers.map(|all| all.into_iter().map(without_devices).collect());
     let spec = PodSpec {
         containers: vec![downloader(container, &rendering.config)?],
+        init_containers: init,
         affinity: Some(affinity),
+        tolerations: Some(tolerations),
         restart_policy: Some("OnFailure".to_owned()),
         termination_grace_period_seconds: Some(END_SECONDS),
         topology_spread_constraints: None,
         // The daemon of before may have the node's port.
         host_network: None,
         resource_claims: None,
+        resources: None,
         ..spec
     };
-    let metadata = ObjectMeta { labels: Some(prefetch_labels(&names.name)), ..ObjectMeta::default() };
+    let mut annotations = pod.metadata.and_then(|metadata| metadata.annotations).unwrap_or_default();
+    annotations.remove(TEMPLATE_HASH_ANNOTATION);
+    let metadata = ObjectMeta {
+        labels: Some(prefetch_labels(&names.name)),
+        annotations: Some(annotations),
+        ..ObjectMeta::default()
+    };
     let mut template = PodTemplateSpec { metadata: Some(metadata), spec: Some(spec) };
     template::mark(&mut template);
     let hash = short_hash(json(&template).to_string().as_bytes());
@@ -96,6 +108,34 @@ fn downloader(container: Container, config: &str) -> Option<Container> {
         lifecycle: None,
         ..container
     })
+}
+
+/// Nodes with devices are often kept for those who ask for them, by taints that the API server has such pods tolerate.
+fn tolerations(given: Option<Vec<Toleration>>, container: &Container) -> Vec<Toleration> {
+    let mut tolerations = given.unwrap_or_default();
+    let lists = container.resources.iter().flat_map(|resources| [&resources.limits, &resources.requests]);
+    let devices: BTreeSet<&String> =
+        lists.flatten().flat_map(BTreeMap::keys).filter(|name| is_device(name)).collect();
+    tolerations.extend(devices.into_iter().map(|device| Toleration {
+        key: Some(device.clone()),
+        operator: Some("Exists".to_owned()),
+        ..Toleration::default()
+    }));
+    tolerations
+}
+
+fn without_devices(mut container: Container) -> Container {
+    if let Some(resources) = &mut container.resources {
+        resources.claims = None;
+        let lists = [&mut resources.limits, &mut resources.requests];
+        lists.into_iter().flatten().for_each(|list| list.retain(|name, _| !is_device(name)));
+    }
+    container
+}
+
+/// Kubernetes' own resources have no domain.
+fn is_device(resource: &str) -> bool {
+    resource.contains('/')
 }
 
 /// What only downloads answers this with 503.

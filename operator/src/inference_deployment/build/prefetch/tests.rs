@@ -41,6 +41,8 @@ fn without_pods_all_but_what_makes_them_is_there_before_the_models_are() {
     );
     let job = json!(prefetch.prepared.last().unwrap().object);
     assert_eq!(job["metadata"]["name"], prefetch.name);
+    let tolerated = json!([{ "key": "nvidia.com/gpu", "operator": "Exists" }]);
+    assert_eq!(job["spec"]["template"]["spec"]["tolerations"], tolerated);
     let template = &job["spec"]["template"];
     let container = &template["spec"]["containers"][0];
     assert_eq!(container["args"], json!(["pull", "-f", "/etc/ostro/ostro.toml", "--listen", "0.0.0.0:1234"]));
@@ -82,7 +84,25 @@ fn pods_of_before_stay_as_they_are_until_the_models_are_there() {
     assert_eq!(deployment.object.data["spec"]["template"], before.rendering.template);
     let configs = prefetch.prepared.iter().filter(|one| one.kind == ChildKind::ConfigMap);
     let configs: Vec<String> = configs.map(|one| one.object.data["data"][FILE].to_string()).collect();
-    assert!(configs.len() == 2 && configs[0].contains("a/b") && configs[1].contains("c/d"), "{configs:?}");
+    assert!(configs.len() == 2 && configs[0].contains("c/d") && configs[1].contains("a/b"), "{configs:?}");
+}
+
+#[test]
+fn the_job_has_the_account_that_it_names_and_what_a_patch_gives_pods() {
+    let init = json!({ "name": "i", "image": "x", "resources": { "limits": { "nvidia.com/gpu": "1", "cpu": "1" } } });
+    let patch = json!({
+        "metadata": { "annotations": { "sidecar.istio.io/inject": "false" } }, "spec": { "initContainers": [init] },
+    });
+    let owner = object("m", json!({ "serviceAccountName": "mine" }));
+    let next = object("m", json!({ "models": [{ "modelId": "c/d" }], "podTemplatePatch": patch }));
+    let prefetch = Prefetch::before(&next, Some(&kept(&owner)), &kept(&next)).unwrap();
+    let accounts = prefetch.prepared.iter().filter(|one| one.kind == ChildKind::ServiceAccount);
+    let accounts: Vec<String> = accounts.map(|one| one.object.name_any()).collect();
+    let job = prefetch.own().last().unwrap();
+    let template = &job.object.data["spec"]["template"];
+    assert_eq!((accounts, &template["spec"]["serviceAccountName"]), (vec!["m".to_owned()], &json!("m")));
+    assert_eq!(template["metadata"]["annotations"]["sidecar.istio.io/inject"], "false");
+    assert_eq!(template["spec"]["initContainers"][0]["resources"]["limits"], json!({ "cpu": "1" }));
 }
 
 #[test]
