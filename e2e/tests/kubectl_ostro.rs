@@ -103,7 +103,6 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
     more["replicas"] = json!(2);
     let expected = [
         "~ InferenceDeployment m",
-        "    spec.replicas: added 2",
         "+ PodDisruptionBudget m",
         "    spec.replicas: 1 -> 2",
         "no pod restarts",
