@@ -115,11 +115,7 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
     assert!(both.len() == 2 && both.contains(&pods[0]), "{pods:?} {both:?}");
 
     // A file that no longer says it takes it back.
-    check_plan(
-        &cluster,
-        &spec,
-        &["    spec.replicas: removed 2", "- PodDisruptionBudget m", "    spec.replicas: 2 -> 1"],
-    );
+    check_plan(&cluster, &spec, &["- PodDisruptionBudget m", "    spec.replicas: 2 -> 1"]);
 
     // Another configuration: all pods are replaced.
     more["runtime"] = json!({ "maxSeqs": 4 });
