@@ -104,7 +104,8 @@ impl InferenceDeploymentSpec {
         self.cache.as_ref().is_some_and(shared)
     }
 
-    fn is_offline(&self) -> bool {
+    /// Whether pods may download nothing.
+    pub fn is_offline(&self) -> bool {
         self.network_policy.as_ref().is_some_and(|policy| policy.enabled && policy.offline)
     }
 

@@ -56,6 +56,14 @@ fn serve_or_run(loaded: Loaded, matches: &ArgMatches, environment: &Environment)
     }
 }
 
+/// That of `-f FILE` where it was given, else one of flags alone.
+fn document(matches: &ArgMatches) -> Result<Document, Failure> {
+    match matches.contains_id("file") {
+        true => read_file(matches),
+        false => Ok(Document::for_command(Command::Serve)),
+    }
+}
+
 /// The document of `-f FILE`.
 fn read_file(matches: &ArgMatches) -> Result<Document, Failure> {
     let name = matches.get_one::<String>("file").expect("clap demands a file").as_str();

@@ -118,9 +118,9 @@ pub(crate) async fn reconcile(
         again = due.map_or(again, |due| again.min(due));
     }
     let ids = model_ids(owner, &outcome.held);
-    let (uid, pods) = (owner.uid().unwrap_or_default(), live.all_pods());
-    let look = context.daemons.look(&uid, &ids, &pods);
-    let look = look.instrument(tracing::info_span!(target: TARGET, "ask daemons", pods = pods.len())).await;
+    let uid = owner.uid().unwrap_or_default();
+    let look = context.daemons.look(&uid, &ids, live.all_pods());
+    let look = look.instrument(tracing::info_span!(target: TARGET, "ask daemons")).await;
     again = look.again.map_or(again, |due| again.min(due));
     if outcome.workload.is_some() {
         let failed = failed_model(&look.pods, outcome.template.as_deref());

@@ -1,17 +1,14 @@
 //! `ostro config check` and `ostro config show`.
 
 use clap::ArgMatches;
-use ostro_config::{Command, Document, Loaded};
+use ostro_config::Loaded;
 
-use super::{load, read_file, with_flags};
+use super::{document, load, with_flags};
 use crate::failure::Failure;
 
 pub(super) fn run(matches: &ArgMatches) -> Result<(), Failure> {
     let (name, matches) = matches.subcommand().expect("clap demands a command");
-    let document = match matches.contains_id("file") {
-        true => read_file(matches)?,
-        false => Document::for_command(Command::Serve),
-    };
+    let document = document(matches)?;
     if name == "show" {
         let loaded = Loaded::for_listing(with_flags(document, matches)?)?;
         return super::print(loaded.to_toml().as_bytes());

@@ -5,12 +5,11 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::ArgMatches;
-use ostro_config::{Command, Document};
 use ostro_server::{Downloads, Port, Progress};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{load, print, read_file, start_logging, supported};
+use super::{document, load, print, start_logging, supported};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::hub::hub_options;
@@ -22,10 +21,7 @@ use crate::translate::{ModelPlan, Plan};
 const INTERRUPTED: i32 = 130;
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
-    let document = match matches.contains_id("file") {
-        true => read_file(matches)?,
-        false => Document::for_command(Command::Serve),
-    };
+    let document = document(matches)?;
     let plan = supported(&load(document, matches)?, environment)?;
     start_logging(&plan, matches, environment)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

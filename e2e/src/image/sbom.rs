@@ -2,7 +2,6 @@
 //! checksums, and which libraries lie beside the program. The same sources give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::programs;
+use crate::download::hex;
 use crate::process::cargo;
 
 /// Of the package `name`, as `programs::build` builds it, with these libraries.
@@ -125,13 +125,6 @@ fn component(kind: &str, package: &Value, checksums: &Checksums) -> Value {
 fn purl(package: &Value) -> String {
     let text = |field: &str| package[field].as_str().unwrap_or_default();
     format!("pkg:cargo/{}@{}", text("name"), text("version").replace('+', "%2B"))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn check_replicas(cluster: &Cluster, wanted: u64) {
 
 /// An autoscaler that cannot decide, as fast as the API server takes it; what it wants in the end.
 fn flap(cluster: &Cluster) -> u64 {
-    let (host, port) = (server_host(cluster), free_port().unwrap().to_string());
+    let (host, port) = (cluster.server().ip().to_string(), free_port().unwrap().to_string());
     let words = ["kubectl", "proxy", "--address", &host, "--port", &port, "--accept-hosts", ".*"];
     let mut command = cluster.command(&[&["exec", "--"], &words[..]].concat());
     // A process for each change would take longer than the change.
@@ -77,13 +77,6 @@ fn flap(cluster: &Cluster) -> u64 {
         request.query("fieldManager", "autoscaler").send(&body).unwrap();
     }
     last
-}
-
-/// In the cluster's network, and reached from outside of it.
-fn server_host(cluster: &Cluster) -> String {
-    let server = ["config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}"];
-    let server = cluster.kubectl(&server);
-    server.trim_start_matches("https://").rsplit_once(':').unwrap().0.to_owned()
 }
 
 fn fetch(cluster: &Cluster, path: &str) -> Value {

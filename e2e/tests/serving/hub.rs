@@ -32,9 +32,7 @@ impl Hub {
 pub(crate) fn start(cluster: &Cluster) -> Hub {
     model::fetch_named(&["stories15m".to_owned()]).unwrap();
     let folder = cache::model("stories15m").unwrap();
-    let server = ["config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}"];
-    let server = cluster.kubectl(&server);
-    let host = server.trim_start_matches("https://").rsplit_once(':').unwrap().0;
+    let host = cluster.server().ip();
     let models = [MODEL, GATED].map(|id| format!("{id}={}", folder.display()));
     let mut command = cluster.command(&["exec", "--", env!("CARGO_BIN_EXE_ostro-e2e"), "hub", "serve"]);
     command.args(["--listen", &format!("{host}:0"), "--token", TOKEN, "--gated", GATED]);

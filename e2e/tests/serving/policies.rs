@@ -52,9 +52,7 @@ pub(crate) fn check(cluster: &Cluster, model: &Path) {
 }
 
 fn others(cluster: &Cluster) -> Others {
-    let server = ["config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}"];
-    let server = cluster.kubectl(&server);
-    let api: SocketAddr = server.trim_start_matches("https://").parse().unwrap();
+    let api = cluster.server();
     Others {
         peer: Network::of(&get(cluster, &["pod", "peer"]), "sleep"),
         outside: Network::at(&cluster.network(), &api.ip().to_string()),

@@ -9,6 +9,7 @@ pub mod prometheus;
 
 use std::fmt::Display;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -79,6 +80,12 @@ impl Cluster {
 
     pub fn kubectl(&self, words: &[&str]) -> String {
         self.run(&[&["exec", "--", "kubectl"], words].concat())
+    }
+
+    /// Of the API server: in the cluster's network, and reached by its pods and from outside.
+    pub fn server(&self) -> SocketAddr {
+        let server = ["config", "view", "--minify", "--output", "jsonpath={.clusters[0].cluster.server}"];
+        self.kubectl(&server).trim_start_matches("https://").parse().unwrap()
     }
 
     /// Until the API server serves what these definitions define; `kubectl wait` fails on one without a status yet.

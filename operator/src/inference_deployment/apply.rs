@@ -107,10 +107,8 @@ pub(crate) async fn apply(
     }
     // Where pods are to start later, what makes them is news that a lagging watch has brought meanwhile.
     let has_pods = prepared.iter().any(|one| ChildKind::WORKLOADS.contains(&one.kind));
-    let is_of_pods =
-        |kind: ChildKind| ChildKind::WORKLOADS.contains(&kind) || kind == ChildKind::ControllerRevision;
     let orphans = children.of(owner).into_iter().filter(|(kind, name, object)| {
-        !object.is_going && is_orphan(*kind, name, prepared) && (has_pods || !is_of_pods(*kind))
+        !object.is_going && is_orphan(*kind, name, prepared) && (has_pods || !kind.is_of_pods())
     });
     let mut orphans: Vec<_> = orphans.map(|(kind, name, _)| (kind, name)).collect();
     superseded::spare(children, owner, prepared, &mut orphans);

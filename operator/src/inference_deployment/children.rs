@@ -72,6 +72,11 @@ impl ChildKind {
     /// Those that make pods; an object has one of them.
     pub(crate) const WORKLOADS: [Self; 2] = [Self::Deployment, Self::StatefulSet];
 
+    /// What makes pods, and what tells which ones: without pods there is neither.
+    pub(crate) fn is_of_pods(self) -> bool {
+        Self::WORKLOADS.contains(&self) || self == Self::ControllerRevision
+    }
+
     /// Those whose API a cluster may lack.
     pub(crate) const OPTIONAL: [Self; 2] = [Self::ServiceMonitor, Self::PodMonitor];
 

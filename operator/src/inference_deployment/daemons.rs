@@ -113,9 +113,14 @@ impl Daemons {
     }
 
     /// Of one object, by its uid, the models that it names and its pods.
-    pub(crate) async fn look(&self, uid: &str, ids: &[String], pods: &[Pod]) -> Look {
+    pub(crate) async fn look<'a>(
+        &self,
+        uid: &str,
+        ids: &[String],
+        pods: impl IntoIterator<Item = &'a Pod>,
+    ) -> Look {
         let mut before = self.recall(uid, ids);
-        let mut running: Vec<Running> = pods.iter().filter_map(Running::of).collect();
+        let mut running: Vec<Running> = pods.into_iter().filter_map(Running::of).collect();
         running.sort_by(|one, other| one.name.cmp(&other.name));
         let templates: Vec<Option<String>> = running.iter().map(|pod| pod.template.clone()).collect();
         let deadline = Instant::now() + LOOK_LIMIT;

@@ -43,8 +43,8 @@ impl Live {
     }
 
     /// All that daemons run in.
-    pub(super) fn all_pods(&self) -> Vec<Pod> {
-        self.pods.iter().chain(&self.prefetchers).cloned().collect()
+    pub(super) fn all_pods(&self) -> impl Iterator<Item = &Pod> {
+        self.pods.iter().chain(&self.prefetchers)
     }
 
     /// Why what is waited for does not come, and when that should be asked again.

@@ -59,6 +59,16 @@ fn runs(api: &FakeApi) -> Option<String> {
     )
 }
 
+/// An object whose models are there, and whose pods are ready.
+async fn serve(api: &FakeApi) {
+    put(api, spec("a/b"));
+    await_within(SOON, "the Job", || job(api).is_some()).await;
+    finish(api);
+    await_within(SOON, "the Deployment", || runs(api).is_some()).await;
+    make_ready(api);
+    await_within(SOON, "pods", || told(api, "Ready") == "True AllReady").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn pods_start_when_the_models_are_there() {
     let api = FakeApi::default();
@@ -88,12 +98,7 @@ async fn pods_start_when_the_models_are_there() {
 async fn pods_of_before_go_on_until_then_and_scale() {
     let api = FakeApi::default();
     let _operator = Operator::start(&api, Scope::Cluster);
-    put(&api, spec("a/b"));
-    await_within(SOON, "the Job", || job(&api).is_some()).await;
-    finish(&api);
-    await_within(SOON, "the Deployment", || runs(&api).is_some()).await;
-    make_ready(&api);
-    await_within(SOON, "pods", || told(&api, "Ready") == "True AllReady").await;
+    serve(&api).await;
     let before = runs(&api);
     let mut next = spec("c/d");
     next["replicas"] = 2.into();
@@ -191,12 +196,7 @@ async fn a_job_that_failed_is_told_and_anothers_is_not_taken() {
 async fn a_workload_that_is_refused_keeps_no_download_from_what_comes_after() {
     let api = FakeApi::default();
     let _operator = Operator::start(&api, Scope::Cluster);
-    put(&api, spec("a/b"));
-    await_within(SOON, "the Job", || job(&api).is_some()).await;
-    finish(&api);
-    await_within(SOON, "the Deployment", || runs(&api).is_some()).await;
-    make_ready(&api);
-    await_within(SOON, "pods", || told(&api, "Ready") == "True AllReady").await;
+    serve(&api).await;
     let before = runs(&api);
     put(&api, spec("c/d"));
     await_within(SOON, "the next Job", || told(&api, "Ready") == "False Prefetching").await;

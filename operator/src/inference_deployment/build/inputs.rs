@@ -36,12 +36,12 @@ pub(crate) fn inputs_hash(spec: &InferenceDeploymentSpec) -> String {
         probes,
         rollout,
         disruption_budget: _,
-        network_policy,
+        // By `isOffline`.
+        network_policy: _,
         service: _,
         monitoring: _,
         pod_template_patch,
     } = spec;
-    let is_offline = network_policy.as_ref().is_some_and(|policy| policy.enabled && policy.offline);
     content_hash(&json!({
         "models": models,
         "defaultModelId": default_model_id,
@@ -68,7 +68,7 @@ pub(crate) fn inputs_hash(spec: &InferenceDeploymentSpec) -> String {
         "env": env,
         "probes": probes,
         "drainSeconds": rollout.as_ref().and_then(|rollout| rollout.drain_seconds),
-        "isOffline": is_offline,
+        "isOffline": spec.is_offline(),
         // A null in it deletes: as a text it is seen.
         "podTemplatePatch": pod_template_patch.clone().map(|mut patch| {
             patch.sort_keys();

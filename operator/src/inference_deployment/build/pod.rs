@@ -127,7 +127,7 @@ fn environment(spec: &InferenceDeploymentSpec) -> Vec<EnvVar> {
         }),
         ..EnvVar::default()
     }));
-    if spec.network_policy.as_ref().is_some_and(|policy| policy.enabled && policy.offline) {
+    if spec.is_offline() {
         variables.push(plain("HF_HUB_OFFLINE", "1"));
     }
     variables.extend(gpu::kernel_cache(spec).map(|folder| plain(gpu::KERNEL_CACHE, &folder)));

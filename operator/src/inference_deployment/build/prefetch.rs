@@ -41,8 +41,11 @@ impl Prefetch {
         before: Option<&Kept>,
         next: &Kept,
     ) -> Option<Prefetch> {
-        let is_new = before.is_none_or(|before| downloads(&before.rendering) != downloads(&next.rendering));
-        if !owner.spec.prefetches() || !is_new {
+        // Both configurations are read only where that may say something new.
+        if !owner.spec.prefetches() || before == Some(next) {
+            return None;
+        }
+        if before.is_some_and(|before| downloads(&before.rendering) == downloads(&next.rendering)) {
             return None;
         }
         let names = Names::of(owner);
@@ -50,7 +53,7 @@ impl Prefetch {
         let (name, pod) = (job.name_any(), job.spec.as_ref()?.template.clone());
         let template_hash = template_hash(pod.metadata.as_ref()?)?.to_owned();
         // What the Job's pods need.
-        let needed = build(owner, next).into_iter().filter(|one| !is_of_pods(one.kind));
+        let needed = build(owner, next).into_iter().filter(|one| !one.kind.is_of_pods());
         let mut prepared: Vec<Prepared> = needed.collect();
         let mut add = |kind, object| prepared.push(finish(owner, kind, object));
         if let Some(policy) = policy(&names, owner, (&name, &pod)) {
@@ -74,11 +77,6 @@ impl Prefetch {
     pub(crate) fn own(&self) -> impl Iterator<Item = &Prepared> {
         self.prepared.iter().filter(|one| one.object.name_any() == self.name)
     }
-}
-
-/// Where there were no pods, there are none until the Job is done, and nothing tells that there were.
-fn is_of_pods(kind: ChildKind) -> bool {
-    ChildKind::WORKLOADS.contains(&kind) || kind == ChildKind::ControllerRevision
 }
 
 /// What decides which files are downloaded, and whereto.

@@ -48,7 +48,7 @@ fn weight_bytes_max(spec: &InferenceDeploymentSpec) -> Option<f64> {
 
 /// A cache on the node or in a claim may be empty. An image cannot be written to.
 fn may_download(spec: &InferenceDeploymentSpec) -> bool {
-    let is_offline = spec.network_policy.as_ref().is_some_and(|policy| policy.enabled && policy.offline);
+    let is_offline = spec.is_offline();
     let is_image = spec.cache.as_ref().is_some_and(|cache| cache.image.is_some());
     let is_path = |model: &Value| model["modelId"].as_str().is_some_and(|id| id.starts_with('/'));
     !is_offline && !is_image && !spec.models.iter().all(is_path)
