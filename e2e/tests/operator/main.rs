@@ -5,6 +5,7 @@
 mod foreign;
 mod rules;
 mod scaling;
+mod specs;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -30,9 +31,13 @@ fn start_with(cluster: &Cluster, identity: &str, image: &str) -> Operator {
 }
 
 fn manifest(name: &str, spec: &Value) -> String {
+    manifest_in(NAMESPACE, name, spec)
+}
+
+fn manifest_in(namespace: &str, name: &str, spec: &Value) -> String {
     let object = json!({
         "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
-        "metadata": { "name": name, "namespace": "shop" }, "spec": spec,
+        "metadata": { "name": name, "namespace": namespace }, "spec": spec,
     });
     object.to_string()
 }
@@ -127,6 +132,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
 
     foreign::check(&cluster, &spec);
     scaling::check(&cluster);
+    specs::check(&cluster);
 
     // After a crash the next operator finds nothing to do.
     let before = applies(&cluster);

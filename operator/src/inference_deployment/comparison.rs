@@ -141,7 +141,7 @@ const PLAIN_BOOLEANS: [&str; 10] = [
 const DEFAULTED_ZEROS: [&str; 4] =
     ["failureThreshold", "periodSeconds", "successThreshold", "timeoutSeconds"];
 /// Where an empty text is none.
-const DEFAULTED_TEXTS: [&str; 13] = [
+const DEFAULTED_TEXTS: [&str; 15] = [
     "apiVersion",
     "dnsPolicy",
     "imagePullPolicy",
@@ -153,8 +153,10 @@ const DEFAULTED_TEXTS: [&str; 13] = [
     "restartPolicy",
     "scheme",
     "schedulerName",
+    "storageMode",
     "terminationMessagePath",
     "terminationMessagePolicy",
+    "user",
 ];
 
 /// By the API server's default.
