@@ -35,6 +35,7 @@ pub(crate) fn command() -> Command {
             serve(),
             run(),
             pull(),
+            prune(),
             bench::bench(),
             from_config(),
             config(),
@@ -67,6 +68,16 @@ fn pull() -> Command {
         .about("Downloads the models of a configuration, and loads none; prints where each one is")
         .arg(file())
         .arg(listen.help("Tell how far it is at /v1/models of this address meanwhile, as a server does"))
+        .args(config_flags(ShortF::Configuration, |_| true))
+}
+
+fn prune() -> Command {
+    let yes =
+        Arg::new("yes").long("yes").action(ArgAction::SetTrue).help("Remove it; without, it is only told");
+    Command::new("prune")
+        .about("Tells what the model cache holds that a configuration does not need, and removes it where told to")
+        .arg(file().required(true))
+        .arg(yes)
         .args(config_flags(ShortF::Configuration, |_| true))
 }
 

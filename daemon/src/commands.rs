@@ -4,6 +4,7 @@ mod bench;
 mod completions;
 mod config;
 mod doctor;
+mod prune;
 mod pull;
 mod run;
 mod serve;
@@ -39,6 +40,7 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
         "run" => serve_or_run(load(Document::for_command(Command::Run), matches)?, matches, &environment),
         "from-config" => serve_or_run(load(read_file(matches)?, matches)?, matches, &environment),
         "pull" => pull::run(matches, &environment),
+        "prune" => prune::run(matches, &environment),
         "bench" => bench::run(matches, &environment),
         "config" => config::run(matches),
         "doctor" => doctor::run(matches, &environment),

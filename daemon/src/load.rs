@@ -48,15 +48,19 @@ pub(crate) fn find(
     hub: &HubOptions,
     progress: &dyn Fn(Progress),
 ) -> Result<PathBuf, ModelError> {
-    let ModelPlan { id, folder, revision, format, file, .. } = plan;
-    let model = meant(id, folder.as_deref());
-    let reference = ModelReference { model, quantized_file: file.clone(), revision: revision.clone() };
-    let resolved = resolve_model(&reference, hub, &|step| {
+    let ModelPlan { id, format, .. } = plan;
+    let resolved = resolve_model(&reference(plan), hub, &|step| {
         progress(Progress { stage: "download".into(), done: step.done, total: step.total });
     });
     let path = resolved.map_err(|source| ModelError::Find { id: id.clone(), source })?.path;
     check_format(*format, &path)?;
     Ok(path)
+}
+
+pub(crate) fn reference(plan: &ModelPlan) -> ModelReference {
+    let ModelPlan { id, folder, revision, file, .. } = plan;
+    let model = meant(id, folder.as_deref());
+    ModelReference { model, quantized_file: file.clone(), revision: revision.clone() }
 }
 
 fn not_loaded(id: &str, error: LoadError, origins: &Origins) -> ModelError {

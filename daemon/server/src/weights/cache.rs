@@ -17,7 +17,11 @@ pub(super) struct RepositoryCache {
 
 impl RepositoryCache {
     pub(super) fn new(cache: PathBuf, model: &str) -> Self {
-        RepositoryCache { cache, folder: format!("models--{}", model.replace('/', "--")) }
+        RepositoryCache { cache, folder: Self::folder_of(model) }
+    }
+
+    pub(super) fn folder_of(model: &str) -> String {
+        format!("models--{}", model.replace('/', "--"))
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -54,9 +58,14 @@ impl RepositoryCache {
         is_inside(revision).then(|| self.cache.join(&self.folder).join("refs").join(revision))
     }
 
+    /// The folder of the files by which downloads keep out of each other's way.
+    pub(super) fn locks(&self) -> PathBuf {
+        self.cache.join(".locks").join(&self.folder)
+    }
+
     /// Waits until no other process downloads this content. File systems without locks have none.
     pub(super) fn lock(&self, id: &str) -> Result<Option<File>, WeightsError> {
-        let path = self.cache.join(".locks").join(&self.folder).join(format!("{id}.lock"));
+        let path = self.locks().join(format!("{id}.lock"));
         create_parent(&path)?;
         let file = File::create(&path).map_err(|error| WeightsError::io(&path, error))?;
         match file.lock() {

@@ -29,7 +29,7 @@ pub(super) fn resolve(
     progress: &dyn Fn(DownloadProgress),
 ) -> Result<ResolvedModel, WeightsError> {
     let cache = RepositoryCache::new(options.cache_folder(), &reference.model);
-    let repository = Repository { reference, cache };
+    let repository = Repository::new(reference, cache);
     if options.mode == HubMode::Offline {
         return repository.cached();
     }
@@ -44,18 +44,35 @@ pub(super) fn resolve(
     }
 }
 
-struct Repository<'a> {
+pub(super) struct Repository<'a> {
     reference: &'a ModelReference,
     cache: RepositoryCache,
 }
 
-impl Repository<'_> {
+impl<'a> Repository<'a> {
+    pub(super) fn new(reference: &'a ModelReference, cache: RepositoryCache) -> Self {
+        Repository { reference, cache }
+    }
+
     fn revision(&self) -> &str {
         self.reference.revision.as_deref().unwrap_or(DEFAULT_REVISION)
     }
 
     /// The model as earlier downloads left it.
     fn cached(&self) -> Result<ResolvedModel, WeightsError> {
+        let (selection, _, commit) = self.cached_selection()?;
+        Ok(self.resolved(&selection, commit))
+    }
+
+    /// Paths of all of its files, where none is missing.
+    pub(super) fn cached_files(&self) -> Result<Vec<PathBuf>, WeightsError> {
+        let (selection, shards, commit) = self.cached_selection()?;
+        let snapshot = self.cache.snapshot(&commit);
+        Ok(selection.files().iter().chain(&shards).map(|file| snapshot.join(file)).collect())
+    }
+
+    /// With the shards of the selection, and its commit.
+    fn cached_selection(&self) -> Result<(Selection, Vec<String>, String), WeightsError> {
         let model = &self.reference.model;
         let missing = |what: &str| WeightsError::NotCached {
             model: model.clone(),
@@ -69,12 +86,11 @@ impl Repository<'_> {
             Err(WeightsError::NoWeights { .. }) => return Err(missing("its weights")),
             selected => selected?,
         };
-        for shard in self.shards_of(&selection, &commit)? {
-            if !names.contains(&shard) {
-                return Err(missing(&shard));
-            }
+        let shards = self.shards_of(&selection, &commit)?;
+        match shards.iter().find(|shard| !names.contains(shard)) {
+            Some(shard) => Err(missing(shard)),
+            None => Ok((selection, shards, commit)),
         }
-        Ok(self.resolved(&selection, commit))
     }
 
     async fn download(

@@ -1,4 +1,5 @@
 mod hub_server;
+mod prune;
 
 use std::cell::RefCell;
 use std::fs;
