@@ -1,5 +1,6 @@
 //! `ostro-e2e image build`: container images of the daemon and the operator, without a container program.
 
+mod architecture;
 mod archive;
 #[cfg(test)]
 mod containerfile;
@@ -9,12 +10,15 @@ mod programs;
 mod python;
 mod sbom;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, Subcommand};
+use libraries::Library;
 use tempfile::TempDir;
 
+pub use architecture::Architecture;
 pub use archive::{Image, write};
 pub use layer::Layer;
 pub use python::with_python;
@@ -35,14 +39,17 @@ pub struct Build {
     /// The archive to write; `cluster load` takes it, as do `ctr images import`, `podman load` and `docker load`.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// The processors that the images are for, as amd64,arm64; without it, this machine's.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    architecture: Vec<Architecture>,
     /// A built daemon; without it `cargo build --release` makes one.
     #[arg(long, value_name = "PATH")]
     daemon: Option<PathBuf>,
     /// A built operator; without it `cargo build --release` makes one, if the workspace has it.
     #[arg(long, value_name = "PATH")]
     operator: Option<PathBuf>,
-    /// Where to write a bill of materials (CycloneDX) of each image, as NAME.cdx.json; of these sources, also where a
-    /// program is given.
+    /// Where to write a bill of materials (CycloneDX) of each image, as NAME-ARCHITECTURE.cdx.json; of these sources,
+    /// also where a program is given.
     #[arg(long, value_name = "FOLDER")]
     sbom: Option<PathBuf>,
 }
@@ -50,35 +57,48 @@ pub struct Build {
 /// # Errors
 /// A program does not build or lacks a library, or the archive cannot be written.
 pub fn run(command: &Command) -> Result<()> {
-    let Command::Build(Build { out, daemon, operator, sbom }) = command;
+    let Command::Build(build) = command;
+    let architectures = build.architectures()?;
     let folder = TempDir::new()?;
     let mut images = Vec::new();
-    for (name, given) in [("ostro", daemon), ("ostro-operator", operator)] {
-        let program = match given {
-            Some(path) => Some(path.clone()),
-            None => programs::build(name)?,
-        };
-        match program {
-            Some(path) => {
-                if let Some(sbom) = sbom {
-                    write_sbom(sbom, name, &path)?;
-                }
-                images.push(image_of(name, &programs::stripped(&path, folder.path())?)?);
+    for architecture in architectures {
+        for (name, given) in [("ostro", &build.daemon), ("ostro-operator", &build.operator)] {
+            let program = match given {
+                Some(path) => Some(path.clone()),
+                None => programs::build(name, architecture)?,
+            };
+            let Some(path) = program else {
+                eprintln!("skipped: {name}, which the workspace does not have");
+                continue;
+            };
+            if let Some(sbom) = &build.sbom {
+                write_sbom(sbom, name, &path, architecture)?;
             }
-            None => eprintln!("skipped: {name}, which the workspace does not have"),
+            let stripped = programs::stripped(&path, folder.path(), architecture)?;
+            images.push(image_of(name, &stripped, architecture)?);
         }
     }
-    write(out, &images)?;
+    write(&build.out, &images)?;
     for image in &images {
-        eprintln!("wrote {}", image.name);
+        eprintln!("wrote {} for {}", image.name, image.architecture.name());
     }
-    println!("{}", out.display());
+    println!("{}", build.out.display());
     Ok(())
 }
 
-fn write_sbom(folder: &Path, name: &str, program: &Path) -> Result<()> {
-    let bill = sbom::of(name, &libraries::of(program)?)?;
-    let path = folder.join(format!("{name}.cdx.json"));
+impl Build {
+    /// Each once. A program that is given is for one only.
+    fn architectures(&self) -> Result<BTreeSet<Architecture>> {
+        let named: BTreeSet<Architecture> = self.architecture.iter().copied().collect();
+        let is_given = self.daemon.is_some() || self.operator.is_some();
+        ensure!(named.len() < 2 || !is_given, "--daemon and --operator are for one --architecture");
+        Ok(if named.is_empty() { BTreeSet::from([Architecture::NATIVE]) } else { named })
+    }
+}
+
+fn write_sbom(folder: &Path, name: &str, program: &Path, architecture: Architecture) -> Result<()> {
+    let bill = sbom::of(name, architecture, &libraries::of(program, architecture)?)?;
+    let path = folder.join(format!("{name}-{}.cdx.json", architecture.name()));
     let text = serde_json::to_string_pretty(&bill)? + "\n";
     std::fs::create_dir_all(folder)
         .and_then(|()| std::fs::write(&path, text))
@@ -88,14 +108,15 @@ fn write_sbom(folder: &Path, name: &str, program: &Path) -> Result<()> {
 }
 
 /// An otherwise empty image with the program `name`, its libraries, and what the C library and TLS read.
-fn image_of(name: &str, program: &Path) -> Result<Image> {
+fn image_of(name: &str, program: &Path, architecture: Architecture) -> Result<Image> {
     let mut layer = base()?;
     let inside = format!("/usr/local/bin/{name}");
     layer.copy(program, &inside)?;
-    for library in libraries::of(program)? {
-        layer.copy(&library, &library.to_string_lossy())?;
+    for Library { source, inside } in libraries::of(program, architecture)? {
+        layer.copy(&source, &inside.to_string_lossy())?;
     }
     Ok(Image {
+        architecture,
         name: format!("registry.local/{name}:dev"),
         layer,
         entrypoint: vec![inside],
@@ -141,20 +162,30 @@ mod tests {
         assert!(parse(&["build"]).is_err());
         let line = parse(&["build", "--out", "o.tar", "--daemon", "d"]).map(|line| line.command);
         let Ok(Command::Build(build)) = line else { panic!("not a build") };
-        assert_eq!((build.out, build.daemon), (PathBuf::from("o.tar"), Some(PathBuf::from("d"))));
+        assert_eq!((&build.out, &build.daemon), (&PathBuf::from("o.tar"), &Some(PathBuf::from("d"))));
         assert!(build.operator.is_none());
+        assert_eq!(build.architectures().unwrap(), BTreeSet::from([Architecture::NATIVE]));
+        let line = parse(&["build", "--out", "o.tar", "--architecture", "arm64,amd64", "--operator", "o"]);
+        let Ok(Command::Build(mut build)) = line.map(|line| line.command) else { panic!("not a build") };
+        let error = build.architectures().unwrap_err().to_string();
+        assert!(error.contains("--operator are for one --architecture"), "{error}");
+        build.operator = None;
+        assert_eq!(build.architectures().unwrap().len(), 2);
+        assert!(parse(&["build", "--out", "o.tar", "--architecture", "s390x"]).is_err());
     }
 
     /// A real dynamic program, run from the unpacked image alone.
     #[test]
     fn a_program_has_its_libraries_with_it() {
         let folder = TempDir::new().unwrap();
-        let image = image_of("ostro", &std::env::current_exe().unwrap()).unwrap();
+        let image = image_of("ostro", &std::env::current_exe().unwrap(), Architecture::NATIVE).unwrap();
         assert_eq!((image.user.as_str(), image.name.as_str()), ("65532:65532", "registry.local/ostro:dev"));
         let mut bytes = Vec::new();
         image.layer.write(&mut bytes).unwrap();
         tar::Archive::new(bytes.as_slice()).unpack(folder.path()).unwrap();
-        let libraries = libraries::of(&folder.path().join("usr/local/bin/ostro")).unwrap();
+        let libraries =
+            libraries::of(&folder.path().join("usr/local/bin/ostro"), Architecture::NATIVE).unwrap();
+        let libraries: Vec<PathBuf> = libraries.into_iter().map(|library| library.inside).collect();
         let interpreter = libraries.iter().find(|path| path.to_string_lossy().contains("ld-linux")).unwrap();
         let inside = |path: &str| folder.path().join(path.trim_start_matches('/'));
         let mut searched: Vec<_> = libraries.iter().filter_map(|path| path.parent()).collect();

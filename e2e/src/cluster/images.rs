@@ -10,7 +10,7 @@ use super::build;
 use super::folders::Folders;
 use super::modules::{COREDNS, PAUSE};
 use crate::download::hex;
-use crate::image::{Image, Layer, write};
+use crate::image::{Architecture, Image, Layer, write};
 
 pub(super) const PAUSE_IMAGE: &str = "registry.local/pause:1";
 pub(super) const COREDNS_IMAGE: &str = "registry.local/coredns:1";
@@ -52,6 +52,7 @@ fn single(name: &str, program: &Path) -> Result<Image> {
     let inside = format!("/{file}");
     layer.copy(program, &inside)?;
     Ok(Image {
+        architecture: Architecture::NATIVE,
         name: name.to_owned(),
         layer,
         entrypoint: vec![inside],

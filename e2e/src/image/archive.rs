@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tar::{Builder, EntryType};
 
+use super::architecture::Architecture;
 use super::layer::{Layer, append_file, header};
 use crate::download::hex;
 
@@ -27,6 +28,7 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// One layer, and how a container of it starts.
 #[derive(Clone, Debug)]
 pub struct Image {
+    pub architecture: Architecture,
     /// Such as `registry.local/ostro:dev`; Kubernetes asks for a host with a dot and a tag that is not `latest`.
     pub name: String,
     pub layer: Layer,
@@ -40,7 +42,8 @@ pub struct Image {
     pub user: String,
 }
 
-/// Writes `images` to `path`, by way of a file beside it, so that a broken run leaves nothing.
+/// Writes `images` to `path`, by way of a file beside it, so that a broken run leaves nothing. Images of one name are one
+/// for several processors; of those docker's list has that of this machine.
 ///
 /// # Errors
 /// A file of a layer cannot be read, or the folder of `path` cannot be written.
@@ -52,11 +55,16 @@ pub fn write(path: &Path, images: &[Image]) -> Result<()> {
         .tempfile_in(folder)
         .with_context(|| format!("cannot write in {}", folder.display()))?;
     let mut blobs = Blobs { by_path: BTreeMap::new() };
-    let entries = images
-        .iter()
-        .map(|image| image_into(&mut blobs, image).with_context(|| format!("image {}", image.name)))
-        .collect::<Result<Vec<_>>>()?;
-    let (manifests, of_docker): (Vec<_>, Vec<_>) = entries.into_iter().unzip();
+    let (mut manifests, mut of_docker) = (Vec::new(), Vec::new());
+    for (at, Image { name, .. }) in images.iter().enumerate() {
+        if images[..at].iter().any(|before| before.name == *name) {
+            continue;
+        }
+        let images: Vec<&Image> = images[at..].iter().filter(|image| image.name == *name).collect();
+        let (manifest, docker) = images_into(&mut blobs, &images).with_context(|| format!("image {name}"))?;
+        manifests.push(named(manifest, name)?);
+        of_docker.push(docker);
+    }
     let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
     let mut archive = Builder::new(out.as_file());
     append_file(&mut archive, &mut header(0o644, 0), "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -76,14 +84,35 @@ pub fn write(path: &Path, images: &[Image]) -> Result<()> {
     Ok(())
 }
 
-/// Stores an image's three blobs and returns its entries in `index.json` and `manifest.json`.
+/// What a name stands for, as an entry of `index.json`, and of `manifest.json`.
+fn images_into(blobs: &mut Blobs, images: &[&Image]) -> Result<(Value, Value)> {
+    let entries = images.iter().map(|image| image_into(blobs, image)).collect::<Result<Vec<_>>>()?;
+    let native =
+        images.iter().position(|image| image.architecture == Architecture::NATIVE).unwrap_or_default();
+    let docker = entries[native].1.clone();
+    let mut manifests: Vec<Value> = entries.into_iter().map(|(manifest, _)| manifest).collect();
+    if let [only] = manifests.as_mut_slice() {
+        return Ok((only.take(), docker));
+    }
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    Ok((blobs.put_json(INDEX, &index)?, docker))
+}
+
+fn named(mut entry: Value, name: &str) -> Result<Value> {
+    let tag = name.rsplit_once(':').context("an image's name ends with a tag")?.1;
+    entry["annotations"] =
+        json!({"io.containerd.image.name": name, "org.opencontainers.image.ref.name": tag});
+    Ok(entry)
+}
+
+/// Stores an image's three blobs and returns its descriptor, and its entry in `manifest.json`.
 fn image_into(blobs: &mut Blobs, image: &Image) -> Result<(Value, Value)> {
     let layer = blobs.put(LAYER, |out| image.layer.write(out))?;
     let mut environment =
         vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()];
     environment.extend(image.environment.iter().cloned());
     let config = json!({
-        "architecture": architecture(),
+        "architecture": image.architecture.name(),
         "os": "linux",
         "config": {
             "Entrypoint": image.entrypoint, "Cmd": image.arguments,
@@ -98,10 +127,7 @@ fn image_into(blobs: &mut Blobs, image: &Image) -> Result<(Value, Value)> {
         json!({"Config": path_of(&config), "RepoTags": [image.name], "Layers": [path_of(&layer)]});
     let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer]});
     let mut entry = blobs.put_json(MANIFEST, &manifest)?;
-    let tag = image.name.rsplit_once(':').context("an image's name ends with a tag")?.1;
-    entry["platform"] = json!({"architecture": architecture(), "os": "linux"});
-    entry["annotations"] =
-        json!({"io.containerd.image.name": image.name, "org.opencontainers.image.ref.name": tag});
+    entry["platform"] = json!({"architecture": image.architecture.name(), "os": "linux"});
     Ok((entry, of_docker))
 }
 
@@ -109,15 +135,6 @@ fn image_into(blobs: &mut Blobs, image: &Image) -> Result<(Value, Value)> {
 fn path_of(descriptor: &Value) -> String {
     let digest = descriptor["digest"].as_str().expect("descriptors name a digest");
     format!("blobs/{}", digest.replace(':', "/"))
-}
-
-/// As Go and OCI call it.
-fn architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    }
 }
 
 /// Blobs in temporary files: a layer may be larger than what should be in memory.

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{CERTIFICATES, Image, image_of, programs};
+use super::{Architecture, CERTIFICATES, Image, image_of, programs};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Targets, and the programs that they hold.
@@ -41,7 +41,8 @@ fn all<'a>(stages: &'a Stages, stage: &str, instruction: &str) -> Vec<&'a str> {
 
 /// Any dynamic program does.
 fn image(name: &str, folder: &Path) -> Image {
-    image_of(name, &programs::stripped(Path::new("/bin/true"), folder).unwrap()).unwrap()
+    let native = Architecture::NATIVE;
+    image_of(name, &programs::stripped(Path::new("/bin/true"), folder, native).unwrap(), native).unwrap()
 }
 
 #[test]

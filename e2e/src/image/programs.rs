@@ -6,21 +6,29 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::architecture::Architecture;
 use crate::process::{cargo, run};
 
 /// Builds the package `name` and returns its program; `None` where the workspace has no such package.
 ///
 /// # Errors
-/// `cargo` is missing, or the build fails.
-pub(super) fn build(name: &str) -> Result<Option<PathBuf>> {
+/// `cargo` or a compiler is missing, or the build fails.
+pub(super) fn build(name: &str, architecture: Architecture) -> Result<Option<PathBuf>> {
     let metadata = metadata()?;
     if !has_package(&metadata, name) {
         return Ok(None);
     }
-    eprintln!("building {name}");
-    run(cargo().args(build_words(name)))?;
+    eprintln!("building {name} for {}", architecture.name());
+    let mut command = cargo();
+    command.args(build_words(name));
+    architecture.set(&mut command)?;
+    run(&mut command)?;
     let folder = metadata["target_directory"].as_str().context("cargo names its target directory")?;
-    let program = Path::new(folder).join("release").join(name);
+    let folder = match architecture {
+        Architecture::NATIVE => PathBuf::from(folder),
+        _ => Path::new(folder).join(architecture.target()),
+    };
+    let program = folder.join("release").join(name);
     ensure!(program.is_file(), "the build has made no {}", program.display());
     Ok(Some(program))
 }
@@ -38,9 +46,10 @@ pub(super) fn features(name: &str) -> &'static [&'static str] {
 ///
 /// # Errors
 /// `strip`, which comes with the C compiler, is missing or does not know the file.
-pub(super) fn stripped(program: &Path, folder: &Path) -> Result<PathBuf> {
-    let copy = folder.join(program.file_name().context("a program has a name")?);
-    run(Command::new("strip").arg("--strip-debug").arg("-o").arg(&copy).arg(program))?;
+pub(super) fn stripped(program: &Path, folder: &Path, architecture: Architecture) -> Result<PathBuf> {
+    let name = program.file_name().context("a program has a name")?.to_string_lossy();
+    let copy = folder.join(format!("{name}-{}", architecture.name()));
+    run(Command::new(architecture.tool("strip")).arg("--strip-debug").arg("-o").arg(&copy).arg(program))?;
     Ok(copy)
 }
 
@@ -70,11 +79,11 @@ mod tests {
     fn a_stripped_program_is_smaller_and_runs() {
         let folder = tempfile::TempDir::new().unwrap();
         let program = std::env::current_exe().unwrap();
-        let copy = stripped(&program, folder.path()).unwrap();
+        let copy = stripped(&program, folder.path(), Architecture::NATIVE).unwrap();
         assert!(copy.metadata().unwrap().len() < program.metadata().unwrap().len());
         assert!(Command::new(copy).arg("--list").output().unwrap().status.success());
         let text = folder.path().join("text");
         std::fs::write(&text, "no program").unwrap();
-        assert!(stripped(&text, Path::new("/tmp")).is_err());
+        assert!(stripped(&text, Path::new("/tmp"), Architecture::NATIVE).is_err());
     }
 }

@@ -5,7 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Image, USER, base, libraries};
+use super::libraries::{self, Library};
+use super::{Architecture, Image, USER, base};
 
 /// Where an environment's packages go.
 const PACKAGES: &str = "/packages";
@@ -34,11 +35,12 @@ pub fn with_python(name: &str, interpreter: &Path, scripts: &Path) -> Result<Ima
     let modules = layer.sources().filter(|path| path.extension() == Some("so".as_ref()));
     let modules: Vec<_> = modules.chain([program.as_path()]).map(Path::to_owned).collect();
     for module in modules {
-        for library in libraries::of(&module)? {
-            layer.copy(&library, &library.to_string_lossy())?;
+        for Library { source, inside } in libraries::of(&module, Architecture::NATIVE)? {
+            layer.copy(&source, &inside.to_string_lossy())?;
         }
     }
     Ok(Image {
+        architecture: Architecture::NATIVE,
         name: name.to_owned(),
         layer,
         entrypoint: vec![program.to_string_lossy().into_owned()],

@@ -2,12 +2,14 @@
 //! checksums, and which libraries lie beside the program. The same sources give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use super::architecture::Architecture;
+use super::libraries::Library;
 use super::programs;
 use crate::download::hex;
 use crate::process::cargo;
@@ -16,25 +18,25 @@ use crate::process::cargo;
 ///
 /// # Errors
 /// `cargo` is missing or does not know the package, or a library cannot be read.
-pub(super) fn of(name: &str, libraries: &[PathBuf]) -> Result<Value> {
-    let metadata = metadata(name)?;
+pub(super) fn of(name: &str, architecture: Architecture, libraries: &[Library]) -> Result<Value> {
+    let metadata = metadata(name, architecture)?;
     let lock = metadata["workspace_root"].as_str().context("cargo names the workspace")?;
     let lock =
         std::fs::read_to_string(Path::new(lock).join("Cargo.lock")).context("cannot read Cargo.lock")?;
     let mut document = document(name, &metadata, &checksums(&lock)?)?;
     let files = document["components"].as_array_mut().context("there are components")?;
-    for library in libraries {
-        let bytes = std::fs::read(library).with_context(|| format!("cannot read {}", library.display()))?;
+    for Library { source, inside } in libraries {
+        let bytes = std::fs::read(source).with_context(|| format!("cannot read {}", source.display()))?;
         let hash = hex(&Sha256::digest(&bytes));
         files.push(json!({
-            "type": "file", "name": library.display().to_string(), "hashes": [{ "alg": "SHA-256", "content": hash }],
+            "type": "file", "name": inside.display().to_string(), "hashes": [{ "alg": "SHA-256", "content": hash }],
         }));
     }
     Ok(document)
 }
 
-fn metadata(name: &str) -> Result<Value> {
-    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+fn metadata(name: &str, architecture: Architecture) -> Result<Value> {
+    let platform = architecture.target();
     let mut command = cargo();
     command.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", &platform]);
     // Features are of a package, which is named by its folder here.
@@ -137,10 +139,11 @@ mod tests {
 
     #[test]
     fn a_bill_has_what_is_compiled_in_and_nothing_else() {
-        let library = tempfile::NamedTempFile::new().unwrap();
-        let bill = of("ostro-operator", &[library.path().to_owned()]).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let libraries = [Library { source: file.path().to_owned(), inside: "/lib/x.so".into() }];
+        let bill = of("ostro-operator", Architecture::NATIVE, &libraries).unwrap();
         let names = names(&bill);
-        for name in ["kube", "tokio", "ostro-crds", library.path().to_str().unwrap()] {
+        for name in ["kube", "tokio", "ostro-crds", "/lib/x.so"] {
             assert!(names.contains(name), "{name}");
         }
         // Of tests, and of the other program.
@@ -154,12 +157,12 @@ mod tests {
         let tokio = bill["components"].as_array().unwrap().iter().find(|one| one["name"] == "tokio").unwrap();
         assert_eq!(tokio["licenses"], json!([{ "expression": "MIT" }]));
         assert_eq!(tokio["hashes"][0]["content"].as_str().unwrap().len(), 64);
-        assert_eq!(of("ostro-operator", &[library.path().to_owned()]).unwrap(), bill);
+        assert_eq!(of("ostro-operator", Architecture::NATIVE, &libraries).unwrap(), bill);
     }
 
     #[test]
     fn every_dependency_of_a_bill_is_one_of_its_components() {
-        let bill = of("ostro", &[]).unwrap();
+        let bill = of("ostro", Architecture::Arm64, &[]).unwrap();
         assert!(names(&bill).contains("ostro-kernels"));
         let references: BTreeSet<&str> = bill["components"]
             .as_array()

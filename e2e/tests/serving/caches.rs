@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use ostro_e2e::image::{self, Image, Layer};
+use ostro_e2e::image::{self, Architecture, Image, Layer};
 use serde_json::{Value, json};
 
 use crate::hub::{self, MODEL};
@@ -45,6 +45,7 @@ pub(crate) fn check(cluster: &Cluster) {
         await_ready(cluster, name);
     }
     pods_serve_while_a_download_fails(cluster, &spec(&claim, &offline));
+    what_nobody_needs_is_removed(cluster, folder.path(), &offline);
     cluster.kubectl(&["delete", "infd/filled", "infd/of-claim", "infd/of-disk", "infd/of-image"]);
     await_until("pods to leave the volume", || {
         let label = "app.kubernetes.io/instance in (filled, of-claim, of-disk, of-image)";
@@ -72,6 +73,25 @@ fn pods_serve_while_a_download_fails(cluster: &Cluster, working: &Value) {
     await_until("the Job to be pruned", is_gone);
     let uids: Vec<Value> = pods(cluster, "filled").iter().map(|pod| pod["metadata"]["uid"].clone()).collect();
     assert!(uids.contains(&before), "{uids:?} have not been there before");
+}
+
+fn what_nobody_needs_is_removed(cluster: &Cluster, folder: &Path, offline: &Value) {
+    let old = folder.join("hub/models--some--model");
+    let blobs = old.join("blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    std::fs::write(blobs.join("a"), "of a spec of before").unwrap();
+    for path in [&old, &blobs] {
+        std::os::unix::fs::chown(path, Some(GROUP), Some(GROUP)).unwrap();
+    }
+    let claim = json!({ "volume": { "size": "1Gi", "storageClassName": CLASS }, "prune": true });
+    cluster.apply(&object("filled", &spec(&claim, offline)));
+    await_until("the cache to be pruned", || {
+        let object = get(cluster, &["infd", "filled"]);
+        let conditions = object["status"]["conditions"].as_array().unwrap().iter();
+        conditions.filter(|one| one["type"] == "CachePruned").any(|pruned| pruned["status"] == "True")
+    });
+    assert!(!old.exists() && snapshots(folder).exists());
+    await_ready(cluster, "filled");
 }
 
 fn spec(cache: &Value, environment: &Value) -> Value {
@@ -108,6 +128,7 @@ fn load_image(cluster: &Cluster, home: &Path) {
     let mut layer = Layer::default();
     layer.copy_folder(&home.join("hub"), "/hub", |_| true).unwrap();
     let image = Image {
+        architecture: Architecture::NATIVE,
         name: IMAGE.to_owned(),
         layer,
         entrypoint: Vec::new(),

@@ -10,6 +10,7 @@ fn image(program: &Path) -> Image {
     layer.folder_of("/home/nonroot", 65532);
     layer.link("/bin/sh", "/usr/local/bin/program");
     Image {
+        architecture: Architecture::NATIVE,
         name: "registry.local/program:dev".to_owned(),
         layer,
         entrypoint: vec!["/usr/local/bin/program".to_owned()],
@@ -147,6 +148,32 @@ fn two_images_share_an_archive_and_equal_blobs() {
     assert_eq!(parse(&files["index.json"])["manifests"].as_array().unwrap().len(), 2);
     // The two differ in nothing but the name, which stands in the index.
     assert_eq!(files.keys().filter(|path| path.starts_with("blobs/")).count(), 3);
+}
+
+#[test]
+fn one_name_stands_for_images_of_several_processors() {
+    let (folder, program) = program();
+    let path = folder.path().join("images.tar");
+    let of = |architecture| Image { architecture, ..image(&program) };
+    write(&path, &[of(Architecture::Arm64), of(Architecture::Amd64)]).unwrap();
+    let files = files_of(&std::fs::read(path).unwrap());
+    let index = parse(&files["index.json"]);
+    let entry = &index["manifests"][0];
+    assert_eq!(index["manifests"].as_array().unwrap().len(), 1);
+    assert_eq!(entry["annotations"]["io.containerd.image.name"], "registry.local/program:dev");
+    assert_eq!(entry["mediaType"], INDEX);
+    let inner = parse(blob(&files, entry));
+    let mut native = Value::Null;
+    for (manifest, name) in inner["manifests"].as_array().unwrap().iter().zip(["arm64", "amd64"]) {
+        assert_eq!(manifest["platform"], json!({ "architecture": name, "os": "linux" }));
+        let config = parse(blob(&files, manifest))["config"].clone();
+        assert_eq!(parse(blob(&files, &config))["architecture"], name);
+        if name == Architecture::NATIVE.name() {
+            native = path_of(&config).into();
+        }
+    }
+    let docker = parse(&files["manifest.json"]);
+    assert_eq!((docker.as_array().unwrap().len(), &docker[0]["Config"]), (1, &native));
 }
 
 #[test]
