@@ -34,6 +34,10 @@ pub struct Cache {
     /// of before go on meanwhile. Needs a `volume` that replicas share, or `existingClaim`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prefetch: Option<bool>,
+    /// Once all pods are of the latest spec, a Job removes from the cache the models, revisions and files that it does
+    /// not need (`false`, unless said). Needs a `volume` that replicas share: what lies elsewhere may be others'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<bool>,
 }
 
 /// CEL estimates the cost of reading an amount by its length.

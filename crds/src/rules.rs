@@ -134,9 +134,10 @@ fn daemon_rules() -> Vec<CelRule> {
 }
 
 const PREFETCHES: &str = "has(self.cache) && has(self.cache.prefetch) && self.cache.prefetch";
-const SHARED_CACHE: &str = "has(self.cache.existingClaim) || (has(self.cache.volume) && \
-                            !(has(self.cache.volume.perReplica) && self.cache.volume.perReplica) && \
-                            !(has(self.cache.volume.accessMode) && self.cache.volume.accessMode == 'ReadWriteOncePod'))";
+const PRUNES: &str = "has(self.cache) && has(self.cache.prune) && self.cache.prune";
+const SHARED_VOLUME: &str = "(has(self.cache.volume) && \
+                             !(has(self.cache.volume.perReplica) && self.cache.volume.perReplica) && \
+                             !(has(self.cache.volume.accessMode) && self.cache.volume.accessMode == 'ReadWriteOncePod'))";
 const OFFLINE: &str = "has(self.networkPolicy) && has(self.networkPolicy.enabled) && self.networkPolicy.enabled && \
                        has(self.networkPolicy.offline) && self.networkPolicy.offline";
 
@@ -152,10 +153,11 @@ fn cluster_rules() -> Vec<CelRule> {
             cluster::NO_SIZE,
         ),
         CelRule::new(
-            format!("!({PREFETCHES}) || {SHARED_CACHE}"),
+            format!("!({PREFETCHES}) || has(self.cache.existingClaim) || {SHARED_VOLUME}"),
             "cache.prefetch",
             cluster::NO_SHARED_CACHE,
         ),
+        CelRule::new(format!("!({PRUNES}) || {SHARED_VOLUME}"), "cache.prune", cluster::NO_OWN_CACHE),
         CelRule::new(
             format!("!({PREFETCHES}) || !({OFFLINE})"),
             "cache.prefetch",

@@ -11,7 +11,7 @@ pub struct InferenceDeploymentStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// By `type`: Ready, Available, Progressing, Degraded; Reconciling, Stalled and TemplateUpdatePending only while
-    /// true; Monitored where `spec.monitoring` is set.
+    /// true; Monitored where `spec.monitoring` is set; CachePruned with `spec.cache.prune`, once pods are of the spec.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -82,10 +82,12 @@ pub enum ConditionType {
     Monitored,
     /// Pods run what an earlier operator, or an earlier spec, wanted, until a person releases what is wanted now.
     TemplateUpdatePending,
+    /// What pods do not need is gone from their cache.
+    CachePruned,
 }
 
 impl ConditionType {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ready,
         Self::Available,
         Self::Progressing,
@@ -94,6 +96,7 @@ impl ConditionType {
         Self::Stalled,
         Self::Monitored,
         Self::TemplateUpdatePending,
+        Self::CachePruned,
     ];
 
     /// Whether a condition of this type is the operator's to write.
@@ -111,6 +114,7 @@ impl ConditionType {
             ConditionType::Stalled => "Stalled",
             ConditionType::Monitored => "Monitored",
             ConditionType::TemplateUpdatePending => "TemplateUpdatePending",
+            ConditionType::CachePruned => "CachePruned",
         }
     }
 }
@@ -153,8 +157,10 @@ pub enum Reason {
     VolumeFailed,
     /// A node refused or ended a pod.
     PodFailed,
-    /// A node does not take a pod.
+    /// A node does not take a pod, or tells nothing of it any more.
     NodeSilent,
+    /// A pod is ready but for a readiness gate.
+    ReadinessGated,
     /// The API server refused an object.
     ApplyFailed,
     /// The ServiceMonitor or PodMonitor is there.
@@ -167,6 +173,10 @@ pub enum Reason {
     OperatorUpgraded,
     /// The spec asks for other pods, and for holding them.
     SpecHeld,
+    /// A Job removes from the cache what the spec does not need.
+    Pruning,
+    CachePruned,
+    PruneFailed,
 }
 
 impl Reason {
@@ -197,12 +207,16 @@ impl Reason {
             Reason::VolumeFailed => "VolumeFailed",
             Reason::PodFailed => "PodFailed",
             Reason::NodeSilent => "NodeSilent",
+            Reason::ReadinessGated => "ReadinessGated",
             Reason::ApplyFailed => "ApplyFailed",
             Reason::MonitorApplied => "MonitorApplied",
             Reason::ApiMissing => "APIMissing",
             Reason::ApiUnavailable => "APIUnavailable",
             Reason::OperatorUpgraded => "OperatorUpgraded",
             Reason::SpecHeld => "SpecHeld",
+            Reason::Pruning => "Pruning",
+            Reason::CachePruned => "CachePruned",
+            Reason::PruneFailed => "PruneFailed",
         }
     }
 
@@ -232,6 +246,7 @@ mod tests {
                 ConditionType::Stalled => 5,
                 ConditionType::Monitored => 6,
                 ConditionType::TemplateUpdatePending => 7,
+                ConditionType::CachePruned => 8,
             };
             assert_eq!(index, expected);
         }

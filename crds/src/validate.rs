@@ -32,6 +32,8 @@ pub(crate) mod cluster_messages {
         "must have at most one of volume, existingClaim, hostPath, image and sizeLimit";
     pub(crate) const NO_SHARED_CACHE: &str =
         "needs a cache.volume that several pods may have, or cache.existingClaim";
+    pub(crate) const NO_OWN_CACHE: &str =
+        "needs a cache.volume that several pods may have: what lies in another cache may be others'";
     pub(crate) const NOTHING_TO_PREFETCH: &str =
         "conflicts with networkPolicy.offline, by which nothing is downloaded";
     pub(crate) const ONE_BUDGET: &str = "must not have both minAvailable and maxUnavailable";
@@ -95,13 +97,20 @@ impl InferenceDeploymentSpec {
         self.cache.as_ref().is_some_and(|cache| cache.prefetch == Some(true))
     }
 
-    fn has_shared_cache(&self) -> bool {
+    /// Whether models that are not needed any more are removed from the cache.
+    pub fn prunes(&self) -> bool {
+        self.cache.as_ref().is_some_and(|cache| cache.prune == Some(true))
+    }
+
+    fn has_shared_volume(&self) -> bool {
         let is_shared = |volume: &CacheVolume| {
             volume.per_replica != Some(true) && volume.access_mode != Some(AccessMode::ReadWriteOncePod)
         };
-        let shared =
-            |cache: &Cache| cache.existing_claim.is_some() || cache.volume.as_ref().is_some_and(is_shared);
-        self.cache.as_ref().is_some_and(shared)
+        self.cache.as_ref().and_then(|cache| cache.volume.as_ref()).is_some_and(is_shared)
+    }
+
+    fn has_shared_cache(&self) -> bool {
+        self.has_shared_volume() || self.cache.as_ref().is_some_and(|cache| cache.existing_claim.is_some())
     }
 
     /// Whether pods may download nothing.
@@ -147,6 +156,7 @@ impl InferenceDeploymentSpec {
             ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),
             ("cache.volume.size", NO_SIZE, self.cache.as_ref().is_some_and(Cache::has_no_size)),
             ("cache.prefetch", NO_SHARED_CACHE, self.prefetches() && !self.has_shared_cache()),
+            ("cache.prune", NO_OWN_CACHE, self.prunes() && !self.has_shared_volume()),
             ("cache.prefetch", NOTHING_TO_PREFETCH, self.prefetches() && self.is_offline()),
             (
                 "disruptionBudget",
@@ -234,7 +244,7 @@ impl Monitoring {
 
 impl Cache {
     fn is_ambiguous(&self) -> bool {
-        let Cache { volume, existing_claim, host_path, image, size_limit, prefetch: _ } = self;
+        let Cache { volume, existing_claim, host_path, image, size_limit, prefetch: _, prune: _ } = self;
         let set = [
             volume.is_some(),
             existing_claim.is_some(),

@@ -12,6 +12,7 @@ mod events;
 pub(crate) mod hold;
 mod live;
 pub(crate) mod optional;
+mod prune;
 mod refusal;
 mod report;
 pub(crate) mod status;
@@ -35,7 +36,9 @@ use crate::in_words::in_words;
 use crate::metrics::Metrics;
 use crate::traces::TARGET;
 use apply::{Applied, ApplyError};
-use build::{ChildKind, Defaults, History, Kept, Prefetch, Rendering, build, image, monitor_kind, render};
+use build::{
+    ChildKind, Defaults, History, Kept, Prefetch, Prepared, Rendering, build, image, monitor_kind, render,
+};
 pub(crate) use cached::Version;
 use children::Children;
 use classify::{Cause, failed_model, or_of_model};
@@ -43,7 +46,7 @@ use daemons::{Daemons, PodModels};
 use hold::Held;
 use live::{Awaited, Live};
 use report::write_status;
-use status::{Monitored, Observed, is_same, is_same_but_for_words, model_ids};
+use status::{Finding, Observed, is_same, is_same_but_for_words, model_ids};
 use workload::Workload;
 
 /// A missed event is made up for after this long, give or take.
@@ -161,9 +164,7 @@ async fn carry_out(
         let cause = invalid(&InferenceDeploymentSpec::fixed_claims());
         return (Outcome { cause: Some(cause), held: Held::Unknown, ..Outcome::default() }, None);
     }
-    let prefetch = prefetch_of(context, owner, (&history, &kept));
-    let prepared =
-        prefetch.as_ref().map_or_else(|| build(owner, &kept), |prefetch| prefetch.prepared.clone());
+    let Wanted { prepared, job, prune } = wanted(context, owner, (&history, &kept));
     let applying = apply::apply(context, owner, &prepared);
     match applying.instrument(tracing::info_span!(target: TARGET, "apply", objects = prepared.len())).await {
         Ok(mut applied) => {
@@ -172,21 +173,37 @@ async fn carry_out(
                 return failed(error, held);
             }
             let monitored = monitored(owner, &applied);
-            let is_behind = applied.is_workload_behind || prefetch.is_some();
-            let (workload, job) = match prefetch {
-                Some(prefetch) => (None, Some((prefetch.name, prefetch.template_hash))),
-                None => (Some(workload), None),
-            };
-            (Outcome { workload, template, job, is_behind, cause: None, monitored, held }, None)
+            let is_behind = applied.is_workload_behind || job.is_some();
+            let workload = job.is_none().then_some(workload);
+            (Outcome { workload, template, job, prune, is_behind, cause: None, monitored, held }, None)
         }
         // Pods of before go on as they are; what is downloaded may be the way out.
-        Err(error) if prefetch.is_some() && error.is_of_workload() => {
+        Err(error) if job.is_some() && error.is_of_workload() => {
             tracing::warn!("pods of before cannot be applied: {}", in_words(&error));
-            let job = prefetch.map(|prefetch| (prefetch.name, prefetch.template_hash));
             (Outcome { job, template, is_behind: true, held, ..Outcome::default() }, None)
         }
         Err(error) => failed(error, held),
     }
+}
+
+/// What is to exist now.
+struct Wanted {
+    prepared: Vec<Prepared>,
+    /// That downloads models before pods start, and the hash of its template.
+    job: Option<(String, String)>,
+    /// That removes what they do not need.
+    prune: Option<String>,
+}
+
+fn wanted(context: &Context, owner: &InferenceDeployment, (history, kept): (&History, &Kept)) -> Wanted {
+    if let Some(Prefetch { prepared, name, template_hash }) = prefetch_of(context, owner, (history, kept)) {
+        return Wanted { prepared, job: Some((name, template_hash)), prune: None };
+    }
+    let mut prepared = build(owner, kept);
+    let prune = prune::due(context, owner, kept);
+    let name = prune.as_ref().map(|job| job.object.name_any());
+    prepared.extend(prune);
+    Wanted { prepared, job: None, prune: name }
 }
 
 /// The download that pods of what is kept wait for; none once it is done.
@@ -216,11 +233,13 @@ struct Outcome {
     template: Option<String>,
     /// That downloads models before, and the hash of its template.
     job: Option<(String, String)>,
+    /// That removes from the cache what pods do not need.
+    prune: Option<String>,
     /// No watch has shown it yet as it was applied.
     is_behind: bool,
     /// Why nothing could be applied; then, why pods do not get ready.
     cause: Option<Cause>,
-    monitored: Option<Monitored>,
+    monitored: Option<Finding>,
     /// What is not rolled out until it is released.
     held: Held,
 }
@@ -240,10 +259,10 @@ fn count_writes(context: &Context, applied: &Applied) {
     }
 }
 
-fn monitored(owner: &InferenceDeployment, applied: &Applied) -> Option<Monitored> {
+fn monitored(owner: &InferenceDeployment, applied: &Applied) -> Option<Finding> {
     let kind = monitor_kind(&owner.spec)?;
     let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
-    Some(Monitored::of(kind, lacking.map(|(_, lack)| lack)))
+    Some(status::monitored(kind, lacking.map(|(_, lack)| lack)))
 }
 
 fn invalid(problems: &Problems) -> Cause {
@@ -258,7 +277,7 @@ fn refused(error: &ApplyError) -> Cause {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, template: _, job, is_behind, cause, monitored, held }: Outcome,
+    Outcome { workload: _, template: _, job, prune, is_behind, cause, monitored, held }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();
@@ -268,5 +287,6 @@ fn observe(
     let image = running.unwrap_or(wanted).to_owned();
     let now = Timestamp::now();
     let job = job.map(|(name, _)| name);
-    Observed { owner, workload, is_behind, job, pods, cause, monitored, held, image, now }.status()
+    let pruned = prune.map(|name| prune::told(context, owner, &name));
+    Observed { owner, workload, is_behind, job, pods, cause, monitored, pruned, held, image, now }.status()
 }

@@ -8,6 +8,7 @@ mod models;
 mod monitoring;
 mod pods;
 mod prefetch;
+mod prune;
 mod refusals;
 mod revisions;
 mod rights;

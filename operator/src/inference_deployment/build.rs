@@ -6,6 +6,7 @@ mod deployment;
 mod disruption_budget;
 mod gpu;
 mod inputs;
+mod job;
 mod monitor;
 mod names;
 mod network_policy;
@@ -13,6 +14,7 @@ mod patch;
 mod pod;
 mod prefetch;
 mod probes;
+mod prune;
 mod revision;
 mod service;
 mod service_account;
@@ -36,11 +38,13 @@ pub(crate) use config_map::{FILE as CONFIG_FILE, config_map_of, prefix as config
 pub(crate) use deployment::needs_spare;
 pub(crate) use gpu::is_gpu;
 pub(crate) use inputs::inputs_hash;
+pub(crate) use job::job_prefix;
 pub(crate) use monitor::kind as monitor_kind;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
 pub(crate) use patch::merge_key;
 pub(crate) use pod::CONTAINER;
-pub(crate) use prefetch::{COMPLETE, FAILED, Prefetch, job_prefix};
+pub(crate) use prefetch::{COMPLETE, FAILED, Prefetch};
+pub(crate) use prune::prune_job;
 pub(crate) use revision::{History, Kept, Rendering};
 pub(crate) use service::endpoint;
 pub(crate) use template::{TEMPLATE_HASH_ANNOTATION, image, startup_budget_seconds, template_hash};
@@ -76,7 +80,7 @@ pub(crate) enum ChildKind {
     PodDisruptionBudget,
     Deployment,
     StatefulSet,
-    /// Before pods of a new template; gone when they start.
+    /// Before pods of a new template, and gone when they start; or after, on the cache that they have then.
     Job,
     ServiceMonitor,
     PodMonitor,

@@ -3,6 +3,7 @@
 mod containers;
 mod models;
 mod nodes;
+mod readiness;
 mod scheduling;
 mod stuck;
 
@@ -50,7 +51,8 @@ impl<'a> Signals<'a> {
 
     /// When the cause is to be looked for anew although nothing has changed.
     pub(crate) fn due(&self) -> Option<Duration> {
-        nodes::told_until(self.pods, self.now).filter(|_| !self.is_complete)
+        let dues = [nodes::told_until(self.pods, self.now), readiness::due(self.pods, self.now)];
+        dues.into_iter().flatten().min().filter(|_| !self.is_complete)
     }
 }
 
@@ -64,6 +66,7 @@ pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
         .or_else(|| pods().find_map(|pod| scheduling::unschedulable(pod, signals)))
         .or_else(|| pods().find_map(containers::waiting))
         .or_else(|| pods().find_map(|pod| containers::crashed(pod, signals.startup_budget_seconds)))
+        .or_else(|| pods().find_map(|pod| readiness::withheld(pod, signals.now)))
         .or_else(ended)
 }
 

@@ -15,9 +15,17 @@ use super::daemons::PodModels;
 use super::hold::{Held, Pending, PendingCause};
 use super::workload::Workload;
 
-pub(crate) use monitored::Monitored;
+pub(crate) use monitored::monitored;
 
 const MESSAGE_CHARS_MAX: usize = 4000;
+
+/// What a condition says that is not of pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) holds: bool,
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
 
 /// What a status is made from.
 pub(crate) struct Observed<'a> {
@@ -31,7 +39,9 @@ pub(crate) struct Observed<'a> {
     /// Why pods do not get ready, or why nothing could be built or applied.
     pub(crate) cause: Option<Cause>,
     /// Absent while it is not known.
-    pub(crate) monitored: Option<Monitored>,
+    pub(crate) monitored: Option<Finding>,
+    /// Absent while it is not time for it, or not asked for.
+    pub(crate) pruned: Option<Finding>,
     /// What is not rolled out until it is released.
     pub(crate) held: Held,
     pub(crate) image: String,
@@ -108,6 +118,8 @@ impl Observed<'_> {
             conditions.push(self.condition(ConditionType::Reconciling, true, (verdict.reason, message)));
         }
         conditions.extend(self.monitored());
+        let pruned = self.pruned.as_ref();
+        conditions.extend(pruned.map(|finding| self.found(ConditionType::CachePruned, finding)));
         conditions.extend(self.pending());
         conditions
     }
@@ -129,11 +141,13 @@ impl Observed<'_> {
         self.owner.spec.monitoring.as_ref()?;
         let kind = ConditionType::Monitored;
         match &self.monitored {
-            Some(Monitored { holds, reason, message }) => {
-                Some(self.condition(kind, *holds, (*reason, message)))
-            }
+            Some(finding) => Some(self.found(kind, finding)),
             None => found(self.owner.status.as_ref()?.conditions.as_slice(), kind).cloned(),
         }
+    }
+
+    fn found(&self, kind: ConditionType, Finding { holds, reason, message }: &Finding) -> Condition {
+        self.condition(kind, *holds, (*reason, message))
     }
 
     fn condition(&self, kind: ConditionType, holds: bool, (reason, message): (Reason, &String)) -> Condition {
@@ -258,7 +272,8 @@ pub(crate) fn is_same_but_for_words(owner: &InferenceDeployment, status: &Infere
     owner.status.as_ref().map(without_words) == Some(without_words(status))
 }
 
-/// What events should tell: that the status or reason of Ready or Monitored changed, or that a template waits.
+/// What events should tell: that the status or reason of Ready or Monitored changed, that a template waits, or that a
+/// cache cannot be pruned.
 pub(crate) fn transitions<'a>(
     owner: &InferenceDeployment,
     status: &'a InferenceDeploymentStatus,
@@ -271,9 +286,15 @@ pub(crate) fn transitions<'a>(
             // What is asked for and given at once is no news.
             None => kind == ConditionType::Monitored && after.status == "True",
         };
-        (!is_same).then_some(after)
+        let is_quiet = kind == ConditionType::CachePruned && after.reason != Reason::PruneFailed.as_str();
+        (!is_same && !is_quiet).then_some(after)
     };
-    let kinds = [ConditionType::Ready, ConditionType::Monitored, ConditionType::TemplateUpdatePending];
+    let kinds = [
+        ConditionType::Ready,
+        ConditionType::Monitored,
+        ConditionType::TemplateUpdatePending,
+        ConditionType::CachePruned,
+    ];
     kinds.into_iter().filter_map(changed).collect()
 }
 

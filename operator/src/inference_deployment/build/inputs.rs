@@ -80,7 +80,7 @@ pub(crate) fn inputs_hash(spec: &InferenceDeploymentSpec) -> String {
 
 /// Of a new claim only its name reaches the pods, unless each of them has its own.
 fn cache_inputs(cache: &Cache) -> Value {
-    let Cache { volume, existing_claim, host_path, image, size_limit, prefetch: _ } = cache;
+    let Cache { volume, existing_claim, host_path, image, size_limit, prefetch: _, prune: _ } = cache;
     json!([volume.is_some(), existing_claim, host_path, image, size_limit])
 }
 

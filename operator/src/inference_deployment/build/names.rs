@@ -46,17 +46,15 @@ pub(super) fn labels(name: &str) -> BTreeMap<String, String> {
         .into()
 }
 
-const PREFETCH: &str = "ostro-prefetch";
-
-/// Of pods that download models: no Service and no workload takes them for the daemon's.
-pub(super) fn prefetch_labels(name: &str) -> BTreeMap<String, String> {
+/// Of pods of Jobs: no Service and no workload takes them for the daemon's.
+pub(super) fn job_labels(name: &str, app: &str) -> BTreeMap<String, String> {
     let mut labels = labels(name);
-    labels.insert(APP.to_owned(), PREFETCH.to_owned());
+    labels.insert(APP.to_owned(), app.to_owned());
     labels
 }
 
-pub(super) fn prefetch_selector(name: &str) -> BTreeMap<String, String> {
-    [(APP, PREFETCH), (INSTANCE, name)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+pub(super) fn job_selector(name: &str, app: &str) -> BTreeMap<String, String> {
+    [(APP, app), (INSTANCE, name)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 /// The object that a child's labels name.

@@ -1,7 +1,6 @@
 //! What is applied while a Job downloads the models of a rendering, before pods of it start: what pods of before depend
 //! on, as it was, and all that the Job needs.
 
-mod job;
 #[cfg(test)]
 mod tests;
 
@@ -13,15 +12,14 @@ use ostro_crds::InferenceDeployment;
 use serde_json::{Value, json};
 
 use super::config_map::FILE;
-use super::names::{Names, prefetch_selector};
+use super::job::{self, Purpose};
+use super::names::{Names, job_selector};
 use super::volumes::CACHE_VOLUME;
 use super::{ChildKind, Kept, Prepared, Rendering, build, dynamic, finish, network_policy, template_hash};
 
 /// Conditions of a Job that has ended.
 pub(crate) const COMPLETE: &str = "Complete";
 pub(crate) const FAILED: &str = "Failed";
-
-pub(crate) use job::prefix as job_prefix;
 
 /// A download that pods wait for.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +47,7 @@ impl Prefetch {
             return None;
         }
         let names = Names::of(owner);
-        let job = job::build(&names, &next.rendering)?;
+        let job = job::build(&names, &next.rendering, Purpose::Prefetch)?;
         let (name, pod) = (job.name_any(), job.spec.as_ref()?.template.clone());
         let template_hash = template_hash(pod.metadata.as_ref()?)?.to_owned();
         // What the Job's pods need.
@@ -96,6 +94,6 @@ fn policy(
     let mut policy = network_policy::build(names, &owner.spec, pod)?;
     policy.metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let selector = policy.spec.as_mut()?.pod_selector.as_mut()?;
-    selector.match_labels = Some(prefetch_selector(&names.name));
+    selector.match_labels = Some(job_selector(&names.name, Purpose::Prefetch.app()));
     Some(policy)
 }

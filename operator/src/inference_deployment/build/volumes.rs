@@ -64,7 +64,7 @@ fn mount(name: &str, path: &str, read_only: Option<bool>) -> VolumeMount {
 }
 
 fn cache(names: &Names, spec: &InferenceDeploymentSpec) -> Volume {
-    let Cache { volume, existing_claim, host_path, image, size_limit, prefetch: _ } =
+    let Cache { volume, existing_claim, host_path, image, size_limit, prefetch: _, prune: _ } =
         spec.cache.clone().unwrap_or_default();
     let claim = existing_claim.map(|claim| claim.name).or_else(|| volume.map(|_| names.claim()));
     let claim = claim.map(|claim_name| PersistentVolumeClaimVolumeSource {

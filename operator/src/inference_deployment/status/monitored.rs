@@ -4,40 +4,32 @@ use ostro_crds::Reason;
 
 use super::super::build::ChildKind;
 use super::super::optional::Lack;
+use super::Finding;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Monitored {
-    pub(crate) holds: bool,
-    pub(crate) reason: Reason,
-    pub(crate) message: String,
-}
-
-impl Monitored {
-    pub(crate) fn of(kind: ChildKind, lack: Option<&Lack>) -> Monitored {
-        let resource = kind.resource();
-        match lack {
-            None => Monitored {
-                holds: true,
-                reason: Reason::MonitorApplied,
-                message: format!("the {kind:?} is applied"),
-            },
-            Some(Lack::Missing) => Monitored {
-                holds: false,
-                reason: Reason::ApiMissing,
-                message: format!(
-                    "the cluster has no API {}.{} ({}): install the Prometheus operator, or take spec.monitoring out; \
-                     the {kind:?} is applied when the API appears",
-                    resource.plural, resource.group, resource.version
-                ),
-            },
-            Some(Lack::Unreachable(message)) => Monitored {
-                holds: false,
-                reason: Reason::ApiUnavailable,
-                message: format!(
-                    "the API {}.{} cannot be used: {message}; the {kind:?} is applied when it can",
-                    resource.plural, resource.group
-                ),
-            },
-        }
+pub(crate) fn monitored(kind: ChildKind, lack: Option<&Lack>) -> Finding {
+    let resource = kind.resource();
+    match lack {
+        None => Finding {
+            holds: true,
+            reason: Reason::MonitorApplied,
+            message: format!("the {kind:?} is applied"),
+        },
+        Some(Lack::Missing) => Finding {
+            holds: false,
+            reason: Reason::ApiMissing,
+            message: format!(
+                "the cluster has no API {}.{} ({}): install the Prometheus operator, or take spec.monitoring out; \
+                 the {kind:?} is applied when the API appears",
+                resource.plural, resource.group, resource.version
+            ),
+        },
+        Some(Lack::Unreachable(message)) => Finding {
+            holds: false,
+            reason: Reason::ApiUnavailable,
+            message: format!(
+                "the API {}.{} cannot be used: {message}; the {kind:?} is applied when it can",
+                resource.plural, resource.group
+            ),
+        },
     }
 }

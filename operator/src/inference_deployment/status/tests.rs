@@ -34,21 +34,24 @@ pub(super) fn status(
     deployment: Option<&Workload>,
     cause: Option<Cause>,
 ) -> InferenceDeploymentStatus {
-    let now = Timestamp::from_second(1000).unwrap();
-    let (monitored, held, image) = (None, Held::Nothing, "i".to_owned());
+    Observed { cause, ..observed(owner, deployment) }.status()
+}
+
+/// Of which nothing else is known.
+fn observed<'a>(owner: &'a InferenceDeployment, workload: Option<&'a Workload>) -> Observed<'a> {
     Observed {
         owner,
-        workload: deployment,
+        workload,
         is_behind: false,
         job: None,
         pods: &[],
-        cause,
-        monitored,
-        held,
-        image,
-        now,
+        cause: None,
+        monitored: None,
+        pruned: None,
+        held: Held::Nothing,
+        image: "i".to_owned(),
+        now: Timestamp::from_second(1000).unwrap(),
     }
-    .status()
 }
 
 fn told<'a>(owner: &InferenceDeployment, status: &'a InferenceDeploymentStatus) -> Vec<&'a str> {
@@ -85,21 +88,7 @@ fn verdicts_follow_the_deployment() {
 fn counts_of_before_an_apply_are_not_told_of_the_new_spec() {
     let owner = owner(2);
     let told = |deployment: &Workload, is_behind| {
-        let (cause, monitored, held, image) = (None, None, Held::Nothing, "i".to_owned());
-        let (workload, now) = (Some(deployment), Timestamp::from_second(1000).unwrap());
-        let status = Observed {
-            owner: &owner,
-            workload,
-            is_behind,
-            job: None,
-            pods: &[],
-            cause,
-            monitored,
-            held,
-            image,
-            now,
-        }
-        .status();
+        let status = Observed { is_behind, ..observed(&owner, Some(deployment)) }.status();
         let ready = &status.conditions[0];
         format!("{}: {}", ready.status, ready.message)
     };
@@ -125,20 +114,8 @@ fn a_download_is_told_with_what_it_has_come_to() {
     let told = vec![told("c", "downloaded, 100 %"), told("a/b", "download, 40 %")];
     let pods = [PodModels { is_ready: false, template: None, told: Some(told) }];
     let told = |cause: Option<Cause>| {
-        let (monitored, held, image) = (None, Held::Nothing, "i".to_owned());
-        let (job, now) = (Some("m-prefetch-1".to_owned()), Timestamp::from_second(1000).unwrap());
-        let observed = Observed {
-            owner: &owner,
-            workload: None,
-            is_behind: true,
-            job,
-            pods: &pods,
-            cause,
-            monitored,
-            held,
-            image,
-            now,
-        };
+        let job = Some("m-prefetch-1".to_owned());
+        let observed = Observed { is_behind: true, job, pods: &pods, cause, ..observed(&owner, None) };
         let status = observed.status();
         let object = json!({ "metadata": { "generation": 3 }, "status": status });
         let ready = &status.conditions[0];
@@ -165,20 +142,7 @@ fn times_change_with_the_status_only() {
     owner.status = Some(status(&owner, None, None));
     let later = Timestamp::from_second(2000).unwrap();
     let observe = |owner: &InferenceDeployment, deployment: Option<&Workload>| {
-        let (cause, monitored, held, image) = (None, None, Held::Nothing, "i".to_owned());
-        Observed {
-            owner,
-            workload: deployment,
-            is_behind: false,
-            job: None,
-            pods: &[],
-            cause,
-            monitored,
-            held,
-            image,
-            now: later,
-        }
-        .status()
+        Observed { now: later, ..observed(owner, deployment) }.status()
     };
     assert!(is_same(&owner, &observe(&owner, None)));
     let ready = observe(&owner, Some(&deployment));
@@ -192,21 +156,8 @@ fn times_change_with_the_status_only() {
 #[test]
 fn what_people_and_autoscalers_read() {
     let (owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
-    let (pods, now) =
-        ([PodModels { is_ready: true, template: None, told: None }], Timestamp::from_second(1000).unwrap());
-    let deployment = Some(&deployment);
-    let observed = Observed {
-        owner: &owner,
-        workload: deployment,
-        is_behind: false,
-        job: None,
-        pods: &pods,
-        cause: None,
-        monitored: None,
-        held: Held::Nothing,
-        image: "i".to_owned(),
-        now,
-    };
+    let pods = [PodModels { is_ready: true, template: None, told: None }];
+    let observed = Observed { pods: &pods, ..observed(&owner, Some(&deployment)) };
     let status = serde_json::to_value(observed.status()).unwrap();
     let expected = json!({
         "replicas": 1, "replicasReady": "1/1", "modelsReady": "1/1",
@@ -220,25 +171,33 @@ fn what_people_and_autoscalers_read() {
 }
 
 #[test]
+fn events_tell_of_a_cache_only_that_it_cannot_be_pruned() {
+    let (mut owner, deployment) = (owner(1), deployment(1, 1, 1, 1, true));
+    owner.status = Some(status(&owner, Some(&deployment), None));
+    let mut observe = |holds: bool, reason: Reason| {
+        let pruned = Some(Finding { holds, reason, message: "why".to_owned() });
+        let status = Observed { pruned, ..observed(&owner, Some(&deployment)) }.status();
+        let object = json!({ "metadata": { "generation": 3 }, "status": status });
+        assert_eq!((kstatus::verdict(&object), status.phase), ("Current", Some(Phase::Ready)));
+        let events: Vec<String> = told(&owner, &status).into_iter().map(str::to_owned).collect();
+        let condition = found(&status.conditions, ConditionType::CachePruned).unwrap().clone();
+        owner.status = Some(status);
+        (condition.status, events)
+    };
+    assert_eq!(observe(false, Reason::Pruning), ("False".to_owned(), vec![]));
+    assert_eq!(observe(false, Reason::PruneFailed), ("False".to_owned(), vec!["PruneFailed".to_owned()]));
+    assert_eq!(observe(false, Reason::PruneFailed).1, [""; 0]);
+    assert_eq!(observe(true, Reason::CachePruned), ("True".to_owned(), vec![]));
+}
+
+#[test]
 fn a_missing_api_is_told_and_leaves_the_object_ready() {
     let deployment = deployment(1, 1, 1, 1, true);
     let mut owner = owner(1);
     let mut observe = |spec: Value, lack: Option<Option<Lack>>| {
         owner.spec.monitoring = serde_json::from_value(spec).unwrap();
-        let monitored = lack.map(|lack| Monitored::of(ChildKind::ServiceMonitor, lack.as_ref()));
-        let (deployment, now) = (Some(&deployment), Timestamp::from_second(1000).unwrap());
-        let observed = Observed {
-            owner: &owner,
-            workload: deployment,
-            is_behind: false,
-            job: None,
-            pods: &[],
-            cause: None,
-            monitored,
-            held: Held::Nothing,
-            image: "i".to_owned(),
-            now,
-        };
+        let monitored = lack.map(|lack| monitored(ChildKind::ServiceMonitor, lack.as_ref()));
+        let observed = Observed { monitored, ..observed(&owner, Some(&deployment)) };
         let status = observed.status();
         let object = json!({ "metadata": { "generation": 3 }, "status": status });
         assert_eq!((kstatus::verdict(&object), status.phase), ("Current", Some(Phase::Ready)));
@@ -283,18 +242,8 @@ fn what_waits_is_told_and_ready_stays() {
     let mut owner = owner(1);
     // The status, and what events tell of it.
     let mut observe = |held: Held, reason: Option<Reason>| {
-        let observed = Observed {
-            owner: &owner,
-            workload: Some(&deployment),
-            is_behind: false,
-            job: None,
-            pods: &[],
-            cause: reason.map(|reason| Cause { reason, message: "why".to_owned() }),
-            monitored: None,
-            held,
-            image: "i".to_owned(),
-            now: Timestamp::from_second(1000).unwrap(),
-        };
+        let cause = reason.map(|reason| Cause { reason, message: "why".to_owned() });
+        let observed = Observed { cause, held, ..observed(&owner, Some(&deployment)) };
         let status = observed.status();
         let events: Vec<String> = told(&owner, &status).into_iter().map(str::to_owned).collect();
         owner.status = Some(status.clone());

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::inference_deployment::build::{Defaults, inputs_hash, render};
+use crate::inference_deployment::build::{Defaults, inputs_hash, job_prefix, render};
 
 fn object(name: &str, fields: Value) -> InferenceDeployment {
     let mut spec = json!({

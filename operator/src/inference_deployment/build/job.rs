@@ -1,5 +1,5 @@
-//! The Job. Its pods read the configuration of the pods that wait for it, with the same rights, into the same cache.
-//! They ask for no GPU, and never get ready: nobody sends them requests.
+//! Jobs on an object's cache. Their pods read the configuration of the object's pods, with the same rights, and have the
+//! same cache. They ask for no GPU, and never get ready: nobody sends them requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -15,24 +15,54 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::ObjectMeta;
 use ostro_config::Loaded;
 
-use crate::inference_deployment::build::config_map::FILE;
-use crate::inference_deployment::build::names::{Names, prefetch_labels};
-use crate::inference_deployment::build::pod::CONTAINER;
-use crate::inference_deployment::build::volumes::CONFIG_DIR;
-use crate::inference_deployment::build::{Rendering, TEMPLATE_HASH_ANNOTATION, json, short_hash, template};
+use super::config_map::FILE;
+use super::names::{self, Names};
+use super::pod::CONTAINER;
+use super::volumes::CONFIG_DIR;
+use super::{Rendering, TEMPLATE_HASH_ANNOTATION, json, short_hash, template};
 
 /// Of a label's value, which the Job's name is too.
 const NAME_MAX: usize = 63;
 const HASH_CHARS: usize = 16;
-const INFIX: &str = "-prefetch-";
-/// A container that fails is begun again, ever more rarely, in the same pod: what it has downloaded stays. Another pod
-/// is made where a node goes.
-const RETRIES_MAX: i32 = 100_000;
-/// What is downloaded in part is gone on with later.
+/// What is downloaded in part is gone on with later, and so is what is removed.
 const END_SECONDS: i64 = 5;
 
+/// What a Job is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    Prefetch,
+    Prune,
+}
+
+impl Purpose {
+    /// Part of the Job's name, between the object's and a hash.
+    fn infix(self) -> &'static str {
+        match self {
+            Purpose::Prefetch => "-prefetch-",
+            Purpose::Prune => "-prune-",
+        }
+    }
+
+    /// Of the pods' label.
+    pub(super) fn app(self) -> &'static str {
+        match self {
+            Purpose::Prefetch => "ostro-prefetch",
+            Purpose::Prune => "ostro-prune",
+        }
+    }
+
+    /// A container that fails is begun again, ever more rarely, in the same pod: what it has downloaded stays. Another
+    /// pod is made where a node goes. What only tidies up is given up.
+    fn retries_max(self) -> i32 {
+        match self {
+            Purpose::Prefetch => 100_000,
+            Purpose::Prune => 6,
+        }
+    }
+}
+
 /// None of a rendering that this version cannot read.
-pub(super) fn build(names: &Names, rendering: &Rendering) -> Option<Job> {
+pub(super) fn build(names: &Names, rendering: &Rendering, purpose: Purpose) -> Option<Job> {
     let mut pod = rendering.pod();
     let spec = pod.spec.take()?;
     let container = spec.containers.iter().find(|container| container.name == CONTAINER)?.clone();
@@ -40,7 +70,7 @@ pub(super) fn build(names: &Names, rendering: &Rendering) -> Option<Job> {
     let tolerations = tolerations(spec.tolerations, &container);
     let init = spec.init_containers.map(|all| all.into_iter().map(without_devices).collect());
     let spec = PodSpec {
-        containers: vec![downloader(container, &rendering.config)?],
+        containers: vec![worker(container, &rendering.config, purpose)?],
         init_containers: init,
         affinity: Some(affinity),
         tolerations: Some(tolerations),
@@ -56,7 +86,7 @@ pub(super) fn build(names: &Names, rendering: &Rendering) -> Option<Job> {
     let mut annotations = pod.metadata.and_then(|metadata| metadata.annotations).unwrap_or_default();
     annotations.remove(TEMPLATE_HASH_ANNOTATION);
     let metadata = ObjectMeta {
-        labels: Some(prefetch_labels(&names.name)),
+        labels: Some(names::job_labels(&names.name, purpose.app())),
         annotations: Some(annotations),
         ..ObjectMeta::default()
     };
@@ -65,29 +95,37 @@ pub(super) fn build(names: &Names, rendering: &Rendering) -> Option<Job> {
     let hash = short_hash(json(&template).to_string().as_bytes());
     Some(Job {
         metadata: ObjectMeta {
-            name: Some(format!("{}{hash}", prefix(&names.name))),
+            name: Some(format!("{}{hash}", prefix(&names.name, purpose))),
             ..ObjectMeta::default()
         },
-        spec: Some(JobSpec { backoff_limit: Some(RETRIES_MAX), template, ..JobSpec::default() }),
+        spec: Some(JobSpec { backoff_limit: Some(purpose.retries_max()), template, ..JobSpec::default() }),
         ..Job::default()
     })
 }
 
-/// Of the names of an object's Jobs.
-pub(crate) fn prefix(name: &str) -> String {
-    let most = NAME_MAX - HASH_CHARS - INFIX.len();
+/// Of the names of an object's Jobs that download models.
+pub(crate) fn job_prefix(name: &str) -> String {
+    prefix(name, Purpose::Prefetch)
+}
+
+pub(super) fn prefix(name: &str, purpose: Purpose) -> String {
+    let infix = purpose.infix();
+    let most = NAME_MAX - HASH_CHARS - infix.len();
     let short = name.get(..most).map(|start| start.trim_end_matches(['-', '.']));
     match short {
-        Some(start) if name.len() > most => format!("{start}{INFIX}"),
-        _ => format!("{name}{INFIX}"),
+        Some(start) if name.len() > most => format!("{start}{infix}"),
+        _ => format!("{name}{infix}"),
     }
 }
 
-fn downloader(container: Container, config: &str) -> Option<Container> {
-    let server = Loaded::from_toml(FILE, config).ok()?.config.server;
-    let host = server.host.as_str().parse::<IpAddr>().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
-    let listen = SocketAddr::new(host, u16::try_from(server.port.get()).ok()?).to_string();
-    let args = ["pull", "-f", &format!("{CONFIG_DIR}/{FILE}"), "--listen", &listen].map(str::to_owned);
+fn worker(container: Container, config: &str, purpose: Purpose) -> Option<Container> {
+    let file = format!("{CONFIG_DIR}/{FILE}");
+    let args = match purpose {
+        Purpose::Prefetch => {
+            vec!["pull".to_owned(), "-f".to_owned(), file, "--listen".to_owned(), listen(config)?]
+        }
+        Purpose::Prune => ["prune", "-f", &file, "--yes"].map(str::to_owned).into(),
+    };
     let amounts = |amounts: [(&str, &str); 2]| {
         amounts.map(|(name, amount)| (name.to_owned(), Quantity(amount.to_owned()))).into()
     };
@@ -96,18 +134,25 @@ fn downloader(container: Container, config: &str) -> Option<Container> {
         ports.map(|port| ContainerPort { host_port: None, host_ip: None, ..port }).collect();
     Some(Container {
         ports: Some(ports),
-        args: Some(args.into()),
+        args: Some(args),
         resources: Some(ResourceRequirements {
             requests: Some(amounts([("cpu", "100m"), ("memory", "128Mi")])),
             limits: Some(amounts([("cpu", "2"), ("memory", "512Mi")])),
             ..ResourceRequirements::default()
         }),
-        readiness_probe: Some(never()),
+        readiness_probe: (purpose == Purpose::Prefetch).then(never),
         startup_probe: None,
         liveness_probe: None,
         lifecycle: None,
         ..container
     })
+}
+
+/// Where the download tells how far it is: as the daemon would.
+fn listen(config: &str) -> Option<String> {
+    let server = Loaded::from_toml(FILE, config).ok()?.config.server;
+    let host = server.host.as_str().parse::<IpAddr>().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+    Some(SocketAddr::new(host, u16::try_from(server.port.get()).ok()?).to_string())
 }
 
 /// Nodes with devices are often kept for those who ask for them, by taints that the API server has such pods tolerate.

@@ -1,0 +1,92 @@
+//! Caches from which a Job removes what pods do not need.
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+
+fn spec(model: &str, prune: bool) -> Value {
+    json!({ "models": [{ "modelId": model }], "cache": { "volume": { "size": "1Gi" }, "prune": prune } })
+}
+
+fn job(api: &FakeApi) -> Option<Value> {
+    let mut jobs = api.all("batch", "jobs");
+    assert!(jobs.len() <= 1, "{jobs:?}");
+    jobs.pop()
+}
+
+fn name(api: &FakeApi) -> Option<String> {
+    Some(job(api)?["metadata"]["name"].as_str()?.to_owned())
+}
+
+fn end(api: &FakeApi, kind: &str) {
+    let mut job = job(api).unwrap();
+    job["status"] = json!({ "conditions": [{ "type": kind, "status": "True", "message": "as it is" }] });
+    api.put("batch", "jobs", job);
+}
+
+/// Until its pods are ready, and a moment longer.
+async fn roll_out(api: &FakeApi, spec: Value) {
+    put(api, spec);
+    await_within(SOON, "pods to be wanted", || told(api, "Ready") == "False RollingOut").await;
+    make_ready(api);
+    await_within(SOON, "pods", || told(api, "Ready") == "True AllReady").await;
+    tokio::time::sleep(SOON).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cache_is_pruned_once_after_each_rollout() {
+    let api = FakeApi::default();
+    let operator = Operator::start(&api, Scope::Cluster);
+    put(&api, spec("a/b", true));
+    tokio::time::sleep(SOON).await;
+    assert!(job(&api).is_none(), "pods are not there yet");
+    make_ready(&api);
+    await_within(SOON, "the Job", || told(&api, "CachePruned") == "False Pruning").await;
+    let first = name(&api).unwrap();
+    assert_eq!(told(&api, "Ready"), "True AllReady");
+    end(&api, "Complete");
+    await_within(SOON, "its end", || told(&api, "CachePruned") == "True CachePruned").await;
+
+    // It stays, whatever pods do, and for another operator.
+    let deployment = api.get("apps", "deployments", "m").unwrap();
+    let mut unready = deployment.clone();
+    unready["status"]["readyReplicas"] = 0.into();
+    api.put("apps", "deployments", unready);
+    await_within(SOON, "pods to go", || told(&api, "Ready") == "False RollingOut").await;
+    assert_eq!(told(&api, "CachePruned"), "True CachePruned");
+    api.put("apps", "deployments", deployment);
+    await_within(SOON, "pods again", || told(&api, "Ready") == "True AllReady").await;
+    tokio::time::sleep(SOON).await;
+    drop(operator);
+    let _operator = Operator::start(&api, Scope::Cluster);
+    let writes = api.writes();
+    tokio::time::sleep(Duration::from_secs(1500)).await;
+    assert_eq!((name(&api), api.writes()), (Some(first.clone()), writes));
+
+    // Not while pods of before may need what they have.
+    put(&api, spec("c/d", true));
+    await_within(SOON, "no Job", || job(&api).is_none()).await;
+    assert_eq!(told(&api, "CachePruned"), "");
+    make_ready(&api);
+    await_within(SOON, "the next Job", || job(&api).is_some()).await;
+    assert_ne!(name(&api), Some(first));
+
+    roll_out(&api, spec("e/f", false)).await;
+    assert!(job(&api).is_none() && told(&api, "CachePruned").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_prune_that_fails_is_told_and_made_anew_when_a_person_says_so() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    roll_out(&api, spec("a/b", true)).await;
+    end(&api, "Failed");
+    await_within(SOON, "the failure", || told(&api, "CachePruned") == "False PruneFailed").await;
+    let message = condition(&api, "CachePruned").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("failed: as it is; see kubectl logs job/m-prune-"), "{message}");
+    assert_eq!(told(&api, "Ready"), "True AllReady");
+    tokio::time::sleep(Duration::from_secs(1500)).await;
+    assert!(job(&api).unwrap()["status"]["conditions"].is_array(), "it is not begun again");
+    api.remove("batch", "jobs", &name(&api).unwrap());
+    await_within(SOON, "another", || job(&api).is_some_and(|job| job["status"].is_null())).await;
+}
