@@ -7,8 +7,6 @@ use crate::support::{Cluster, await_until};
 use crate::{applies, manifest_in};
 
 const NAMESPACE: &str = "specs";
-/// As often as people look.
-const LOOKS: usize = 3;
 
 /// Each with the reason that is told of it, and a part of the message; they have no pods.
 pub(crate) fn check(cluster: &Cluster) {
@@ -22,7 +20,8 @@ pub(crate) fn check(cluster: &Cluster) {
     let mut found = Value::Null;
     await_until("all to be told of", || {
         found = ready(cluster);
-        cases.iter().all(|case| !found[case["name"].as_str().unwrap()].is_null())
+        let is_told = |told: &Value| !told.is_null() && told["reason"] != "RollingOut";
+        cases.iter().all(|case| is_told(&found[case["name"].as_str().unwrap()]))
     });
     for case in &cases {
         let told = &found[case["name"].as_str().unwrap()];
@@ -62,7 +61,7 @@ fn check_at_rest(cluster: &Cluster, cases: &[Value]) {
     let refused = cases.iter().filter(is_refused).map(|case| case["name"].as_str().unwrap());
     cluster.kubectl(&[&["delete", "infd"], &refused.collect::<Vec<_>>()[..], &in_namespace].concat());
     let before = applies(cluster);
-    for look in 0..LOOKS {
+    for look in 0..3 {
         let mark = format!("look={look}");
         cluster.kubectl(&[&["annotate", "infd", "--all", "--overwrite", &mark], &in_namespace[..]].concat());
     }
