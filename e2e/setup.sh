@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh, test.sh and aarch64.sh: what a fresh Debian machine lacks. Does nothing where all is there.
+# Sourced by the other scripts here: what a fresh Debian machine lacks. Does nothing where all is there.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ostro/target}"

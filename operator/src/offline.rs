@@ -10,7 +10,7 @@ use ostro_crds::{InferenceDeployment, conform, crd_json};
 use serde::Serialize;
 
 use crate::args::{DEFAULT_IMAGE, FileArgs, RenderArgs};
-use crate::inference_deployment::build::{self, Defaults, Kept, Prefetch, Rendering, inputs_hash};
+use crate::inference_deployment::build::{self, Defaults, Kept, Prefetch, Rendering, inputs_hash, prune_job};
 
 /// Larger files are not manifests.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -35,7 +35,8 @@ pub(crate) fn render(args: &RenderArgs) -> anyhow::Result<()> {
         object.metadata.uid.get_or_insert_default();
         let kept = Kept { rendering, spec_hash: inputs_hash(&object.spec), number: 1 };
         let prefetch = Prefetch::before(&object, None, &kept);
-        for prepared in build::build(&object, &kept).iter().chain(prefetch.iter().flat_map(Prefetch::own)) {
+        let jobs = prefetch.iter().flat_map(Prefetch::own).cloned().chain(prune_job(&object, &kept));
+        for prepared in build::build(&object, &kept).into_iter().chain(jobs) {
             texts.push(yaml(&prepared.object)?);
         }
     }

@@ -254,7 +254,7 @@ mod tests {
             let status = kube::core::Status { message, code, ..Default::default() };
             let source = kube::Error::Api(status.boxed());
             let error = ApplyError::Apply { kind: ChildKind::Deployment, name: "a".to_owned(), source };
-            let cause = crate::inference_deployment::refused(&error);
+            let cause = crate::inference_deployment::outcome::refused(&error);
             let expected = format!("cannot apply Deployment a: {told}");
             assert_eq!((cause.reason, cause.message), (reason, expected));
         }

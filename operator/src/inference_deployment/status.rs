@@ -2,6 +2,7 @@
 
 mod models;
 mod monitored;
+mod transitions;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -12,10 +13,11 @@ use serde_json::Value;
 use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
 use super::daemons::PodModels;
-use super::hold::{Held, Pending, PendingCause};
+use super::hold::{Held, Pending};
 use super::workload::Workload;
 
 pub(crate) use monitored::monitored;
+pub(crate) use transitions::{count_pending, is_same, is_same_but_for_words, pending_reason, transitions};
 
 const MESSAGE_CHARS_MAX: usize = 4000;
 
@@ -255,59 +257,6 @@ pub(crate) fn model_ids(owner: &InferenceDeployment, held: &Held) -> Vec<String>
     }
     let ids = owner.spec.models.iter().filter_map(|model| model.get("modelId").and_then(Value::as_str));
     ids.map(str::to_owned).collect()
-}
-
-/// Whether a status says something new. Times of transitions follow from the rest.
-pub(crate) fn is_same(owner: &InferenceDeployment, status: &InferenceDeploymentStatus) -> bool {
-    owner.status.as_ref() == Some(status)
-}
-
-/// Whether it says the same in other words.
-pub(crate) fn is_same_but_for_words(owner: &InferenceDeployment, status: &InferenceDeploymentStatus) -> bool {
-    let without_words = |status: &InferenceDeploymentStatus| {
-        let mut status = status.clone();
-        status.conditions.iter_mut().for_each(|condition| condition.message.clear());
-        status
-    };
-    owner.status.as_ref().map(without_words) == Some(without_words(status))
-}
-
-/// What events should tell: that the status or reason of Ready or Monitored changed, that a template waits, or that a
-/// cache cannot be pruned.
-pub(crate) fn transitions<'a>(
-    owner: &InferenceDeployment,
-    status: &'a InferenceDeploymentStatus,
-) -> Vec<&'a Condition> {
-    let before = owner.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let changed = |kind: ConditionType| {
-        let after = found(&status.conditions, kind)?;
-        let is_same = match found(before, kind) {
-            Some(before) => (&before.status, &before.reason) == (&after.status, &after.reason),
-            // What is asked for and given at once is no news.
-            None => kind == ConditionType::Monitored && after.status == "True",
-        };
-        let is_quiet = kind == ConditionType::CachePruned && after.reason != Reason::PruneFailed.as_str();
-        (!is_same && !is_quiet).then_some(after)
-    };
-    let kinds = [
-        ConditionType::Ready,
-        ConditionType::Monitored,
-        ConditionType::TemplateUpdatePending,
-        ConditionType::CachePruned,
-    ];
-    kinds.into_iter().filter_map(changed).collect()
-}
-
-/// Why an object's template waits, as its status says.
-pub(crate) fn pending_reason(object: &InferenceDeployment) -> Option<Reason> {
-    let condition = found(&object.status.as_ref()?.conditions, ConditionType::TemplateUpdatePending)?;
-    PendingCause::ALL.map(PendingCause::reason).into_iter().find(|reason| reason.as_str() == condition.reason)
-}
-
-/// How many templates wait, by reason.
-pub(crate) fn count_pending(pending: &[Reason]) -> Vec<(&'static str, usize)> {
-    let of = |reason: Reason| pending.iter().filter(|found| **found == reason).count();
-    PendingCause::ALL.map(PendingCause::reason).map(|reason| (reason.as_str(), of(reason))).into()
 }
 
 fn found(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {

@@ -1,32 +1,30 @@
 //! What the operator would change in the cluster: its own building and comparing, on what is there. Where something
 //! would be written, a dry run tells what the API server makes of it.
 
+mod children;
 mod held;
 mod intended;
 mod report;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::DynamicObject;
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec};
-use serde_json::{Value, json};
 
 use super::Found;
 use super::args::PlanArgs;
 use super::cluster::{Cluster, SILENCE_LIMIT};
-use super::diff::{FieldChange, diff};
-use super::explained::explained;
+use super::diff::FieldChange;
 use super::list::{Scope, list};
 use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
-use crate::inference_deployment::apply::{ApplyError, MANAGER, is_orphan, is_owned};
+use crate::inference_deployment::apply::{is_orphan, is_owned};
 use crate::inference_deployment::build::{
-    ChildKind, Defaults, HASH_ANNOTATION, History, MANAGED_BY, Prefetch, Prepared, TEMPLATE_HASH_ANNOTATION,
-    build, config_map_of, render,
+    ChildKind, Defaults, History, Kept, Prefetch, Prepared, build, config_map_of, prune_job, render,
 };
-use crate::inference_deployment::comparison::{is_unchanged, overlay};
 use crate::inference_deployment::hold;
 use crate::offline;
+use children::{children_by_kind, deletion, fields, plan_child, replaces, what_of};
 
 /// What would happen to one object.
 #[derive(Clone, Debug, PartialEq)]
@@ -137,12 +135,8 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     let configs = of_kind(ChildKind::ConfigMap).unwrap_or_default();
     let running = read_by_pods(owner, &history, configs);
     plan.notes.extend(pending.map(|pending| pending.message(&owner.name_any())));
-    let mut prepared = build(owner, &kept);
-    let before = history.newest.as_ref().and_then(|newest| newest.as_ref().ok());
-    if let Some(prefetch) = Prefetch::before(owner, before, &kept) {
-        plan.notes.push(format!("pods change when Job {} has downloaded the models", prefetch.name));
-        prepared.extend(prefetch.own().cloned());
-    }
+    let jobs = of_kind(ChildKind::Job).unwrap_or_default();
+    let prepared = prepared(owner, (&history, &kept), (jobs, &mut plan.notes));
     for wanted in &prepared {
         if of_kind(wanted.kind).is_none() {
             let (kind, name) = (wanted.kind, wanted.object.name_any());
@@ -165,6 +159,31 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     Ok(plan)
 }
 
+/// What is to exist next; of what comes later the notes tell.
+fn prepared(
+    owner: &InferenceDeployment,
+    (history, kept): (&History, &Kept),
+    (jobs, notes): (&[DynamicObject], &mut Vec<String>),
+) -> Vec<Prepared> {
+    let mut prepared = build(owner, kept);
+    let before = history.newest.as_ref().and_then(|newest| newest.as_ref().ok());
+    let prefetch = Prefetch::before(owner, before, kept);
+    if let Some(prefetch) = &prefetch {
+        notes.push(format!("pods change when Job {} has downloaded the models", prefetch.name));
+        prepared.extend(prefetch.own().cloned());
+    }
+    if let Some(prune) = prune_job(owner, kept) {
+        let name = prune.object.name_any();
+        match jobs.iter().any(|job| job.name_any() == name && is_owned(job, owner)) {
+            true if prefetch.is_none() => prepared.push(prune),
+            _ => notes.push(format!(
+                "when all pods are of this spec, Job {name} removes from the cache what they do not need"
+            )),
+        }
+    }
+    prepared
+}
+
 /// The configuration of what pods run.
 fn read_by_pods<'a>(
     owner: &InferenceDeployment,
@@ -175,27 +194,6 @@ fn read_by_pods<'a>(
     let pod = kept.rendering.pod();
     let name = config_map_of(pod.spec.as_ref()?)?;
     configs.iter().find(|config| is_owned(*config, owner) && config.name_any() == name)
-}
-
-fn replaces(before: &DynamicObject, after: &DynamicObject) -> Result<What> {
-    Ok(match what_of(&fields(before)?, &fields(after)?) {
-        What::Changed(fields) => What::Replaces(fields),
-        _ => What::Created,
-    })
-}
-
-fn deletion(kind: ChildKind, object: &DynamicObject) -> Change {
-    let kind = format!("{kind:?}");
-    Change { kind, name: object.name_any(), what: What::Deleted, replicas: replicas(&object.data) }
-}
-
-/// What there is of each kind that the cluster has.
-async fn children_by_kind(cluster: &Cluster) -> Result<Vec<(ChildKind, Vec<DynamicObject>)>> {
-    let mut found = Vec::new();
-    for kind in ChildKind::ALL.into_iter().chain(ChildKind::OPTIONAL) {
-        found.extend(children(cluster, kind).await?.map(|objects| (kind, objects)));
-    }
-    Ok(found)
 }
 
 /// As the operator was started with it: by what it says of objects that name no image.
@@ -213,109 +211,6 @@ async fn default_image(cluster: &Cluster, owner: &InferenceDeployment, plan: &mu
         DEFAULT_IMAGE.to_owned()
     });
     Ok(image)
-}
-
-/// As `apply` decides.
-async fn plan_child(
-    cluster: &Cluster,
-    owner: &InferenceDeployment,
-    wanted: &Prepared,
-    notes: &mut Vec<String>,
-) -> Result<Change> {
-    let (kind, name) = (wanted.kind, wanted.object.name_any());
-    let api = child_api(cluster, kind);
-    let live = api.get_opt(&name).await;
-    let live = live.map_err(explained).with_context(|| format!("cannot read {kind:?} {name}"))?;
-    let what = match &live {
-        Some(live) if !is_owned(live, owner) => bail!(ApplyError::Foreign { kind, name }),
-        Some(live) if is_unchanged(&wanted.object, live) => What::Unchanged,
-        Some(live) => {
-            let after = match dry_run(&api, wanted, notes).await? {
-                Some(after) => after,
-                None => serde_json::from_value(overlay(&json!(live), &json!(wanted.object)))?,
-            };
-            what_of(&fields(live)?, &fields(&after)?)
-        }
-        None => {
-            dry_run(&api, wanted, notes).await?;
-            What::Created
-        }
-    };
-    let replicas = live.as_ref().and_then(|live| replicas(&live.data));
-    Ok(Change { kind: format!("{kind:?}"), name, what, replicas })
-}
-
-/// The object as the API server would keep it; `None` where the user may not ask for it.
-async fn dry_run(
-    api: &Api<DynamicObject>,
-    wanted: &Prepared,
-    notes: &mut Vec<String>,
-) -> Result<Option<DynamicObject>> {
-    let (kind, name) = (wanted.kind, wanted.object.name_any());
-    let parameters = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
-    match api.patch(&name, &parameters, &Patch::Apply(&wanted.object)).await {
-        Ok(after) => Ok(Some(after)),
-        // A quota is Forbidden too, and would stop the operator as well.
-        Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains(" cannot ") => {
-            notes.push(format!(
-                "{kind:?} {name} is compared here, since the API server refuses: {}",
-                status.message
-            ));
-            Ok(None)
-        }
-        Err(error) => Err(explained(error).context(format!("the operator could not apply {kind:?} {name}"))),
-    }
-}
-
-/// `None` where the cluster lacks an optional API.
-async fn children(cluster: &Cluster, kind: ChildKind) -> Result<Option<Vec<DynamicObject>>> {
-    let ours = ListParams::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
-    match child_api(cluster, kind).list(&ours).await {
-        Ok(listed) => Ok(Some(listed.items)),
-        Err(kube::Error::Api(status)) if status.code == 404 && ChildKind::OPTIONAL.contains(&kind) => {
-            Ok(None)
-        }
-        Err(error) => Err(explained(error).context(format!("cannot list objects of kind {kind:?}"))),
-    }
-}
-
-fn child_api(cluster: &Cluster, kind: ChildKind) -> Api<DynamicObject> {
-    Api::namespaced_with(cluster.client.clone(), &cluster.namespace, &kind.resource())
-}
-
-fn replicas(data: &Value) -> Option<i64> {
-    // Only workloads have a template.
-    data["spec"].get("template")?;
-    Some(data["spec"]["replicas"].as_i64().unwrap_or(1))
-}
-
-/// What people write of an object, and not what the API server and kubectl note.
-fn fields(object: &impl serde::Serialize) -> Result<Value> {
-    let mut object = serde_json::to_value(object)?;
-    let mut metadata = object["metadata"].take();
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove(intended::LAST_APPLIED);
-    }
-    let kept = ["labels", "annotations", "ownerReferences"];
-    let kept = kept.into_iter().filter_map(|name| Some((name.to_owned(), metadata.get(name)?.clone())));
-    // An empty map is as good as none.
-    object["metadata"] = kept.filter(|(_, value)| *value != json!({})).collect();
-    if let Some(fields) = object.as_object_mut() {
-        fields.remove("status");
-    }
-    Ok(object)
-}
-
-fn what_of(before: &Value, after: &Value) -> What {
-    let mut changes = diff(before, after);
-    // Says that something differs, which the other fields say better.
-    let is_note = |change: &FieldChange| {
-        [HASH_ANNOTATION, TEMPLATE_HASH_ANNOTATION].iter().any(|note| change.path.contains(note))
-    };
-    if !changes.iter().all(is_note) {
-        changes.retain(|change| !is_note(change));
-    }
-    if changes.is_empty() { What::Unchanged } else { What::Changed(changes) }
 }
 
 #[cfg(test)]

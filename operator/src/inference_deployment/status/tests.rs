@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::super::build::ChildKind;
 use super::super::daemons::Told;
-use super::super::hold::Pending;
+use super::super::hold::{Pending, PendingCause};
 use super::super::optional::Lack;
 use super::*;
 

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use kube::api::DynamicObject;
 use ostro_crds::InferenceDeployment;
 
-use super::child_api;
+use super::children::child_api;
 use crate::inference_deployment::apply::is_owned;
 use crate::inference_deployment::build::{ChildKind, History, Names, Rendering};
 use crate::inference_deployment::hold::adopt::adopt;

@@ -1,8 +1,9 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::super::diff::diff;
 use super::super::fake_api::{Asked, FakeApi, cluster, no_api};
 use super::*;
-use crate::inference_deployment::build::{Kept, inputs_hash};
+use crate::inference_deployment::build::inputs_hash;
 
 const OBJECTS: &str = "/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments";
 
@@ -20,25 +21,26 @@ fn spec(fields: Value) -> Value {
     spec
 }
 
-/// The object and its children, as the operator applied them.
-fn applied(owner: &InferenceDeployment) -> Vec<(String, Value)> {
+fn kept(owner: &InferenceDeployment) -> Kept {
     let valid = owner.spec.validate().unwrap();
     let rendering = render(owner, &valid, &Defaults { image: "unused".to_owned() }).unwrap();
-    let kept = Kept { rendering, spec_hash: inputs_hash(&owner.spec), number: 1 };
-    let prepared = build(owner, &kept);
-    let children = prepared.iter().map(|prepared| {
-        let resource = prepared.kind.resource();
-        let root = if resource.group.is_empty() {
-            "/api/v1".to_owned()
-        } else {
-            format!("/apis/{}/v1", resource.group)
-        };
-        (
-            format!("{root}/namespaces/shop/{}/{}", resource.plural, prepared.object.name_any()),
-            json!(prepared.object),
-        )
-    });
-    children.chain([(format!("{OBJECTS}/m"), json!(owner))]).collect()
+    Kept { rendering, spec_hash: inputs_hash(&owner.spec), number: 1 }
+}
+
+/// The object and its children, as the operator applied them.
+fn applied(owner: &InferenceDeployment) -> Vec<(String, Value)> {
+    let prepared = build(owner, &kept(owner));
+    prepared.iter().map(with_path).chain([(format!("{OBJECTS}/m"), json!(owner))]).collect()
+}
+
+fn with_path(prepared: &Prepared) -> (String, Value) {
+    let resource = prepared.kind.resource();
+    let root = match resource.group.as_str() {
+        "" => "/api/v1".to_owned(),
+        group => format!("/apis/{group}/v1"),
+    };
+    let path = format!("{root}/namespaces/shop/{}/{}", resource.plural, prepared.object.name_any());
+    (path, json!(prepared.object))
 }
 
 fn api(objects: &[(String, Value)]) -> FakeApi {
@@ -196,6 +198,29 @@ async fn a_download_before_pods_is_told() {
     assert_eq!(job.what, What::Created);
     let plan = plan_object(&cluster, &with("a/b"), None).await.unwrap();
     assert!(plan.notes.is_empty() && plan.changes.iter().all(|change| change.kind != "Job"));
+}
+
+#[tokio::test]
+async fn a_job_on_the_cache_is_there_once_pods_are() {
+    let with = |model: &str| {
+        let cache = json!({ "volume": { "size": "1Gi" }, "prune": true });
+        object(spec(json!({ "models": [{ "modelId": model }], "cache": cache })))
+    };
+    let jobs = |plan: &Plan| -> Vec<What> {
+        plan.changes.iter().filter(|change| change.kind == "Job").map(|change| change.what.clone()).collect()
+    };
+    let owner = with("a/b");
+    let cluster = cluster(api(&applied(&owner)));
+    let plan = plan_object(&cluster, &owner, None).await.unwrap();
+    assert!(plan.notes[0].starts_with("when all pods are of this spec, Job m-prune-"), "{:?}", plan.notes);
+    assert_eq!(jobs(&plan), []);
+    let mut all = applied(&owner);
+    all.extend(prune_job(&owner, &kept(&owner)).as_ref().map(with_path));
+    let cluster = self::cluster(api(&all));
+    let plan = plan_object(&cluster, &owner, None).await.unwrap();
+    assert_eq!((jobs(&plan), plan.notes.len()), (vec![What::Unchanged], 0));
+    let plan = plan_object(&cluster, &with("c/d"), None).await.unwrap();
+    assert_eq!((jobs(&plan), plan.notes.len()), (vec![What::Deleted], 1));
 }
 
 /// Where the API server's own rule saw two changes that it allows.

@@ -1,0 +1,149 @@
+//! What is carried out of an object's spec, and what became of it.
+
+use kube::ResourceExt;
+use ostro_config::Problems;
+use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, Reason};
+use tracing::Instrument;
+
+use super::apply::{self, Applied, ApplyError};
+use super::build::{ChildKind, History, Kept, Prefetch, Prepared, Rendering, build, monitor_kind};
+use super::classify::Cause;
+use super::hold::{self, Held};
+use super::live::Awaited;
+use super::status::{self, Finding};
+use super::workload::Workload;
+use super::{Context, prune};
+use crate::in_words::in_words;
+use crate::traces::TARGET;
+
+/// What became of an object's spec.
+#[derive(Default)]
+pub(super) struct Outcome {
+    /// That makes the pods, once it is applied.
+    pub(super) workload: Option<ChildKind>,
+    /// Of which it makes them.
+    pub(super) template: Option<String>,
+    /// That downloads models before, and the hash of its template.
+    pub(super) job: Option<(String, String)>,
+    /// That removes from the cache what pods do not need.
+    pub(super) prune: Option<String>,
+    /// No watch has shown it yet as it was applied.
+    pub(super) is_behind: bool,
+    /// Why nothing could be applied; then, why pods do not get ready.
+    pub(super) cause: Option<Cause>,
+    pub(super) monitored: Option<Finding>,
+    /// What is not rolled out until it is released.
+    pub(super) held: Held,
+}
+
+impl Outcome {
+    /// Where nothing is applied.
+    pub(super) fn of(cause: Cause) -> Outcome {
+        Outcome { cause: Some(cause), ..Outcome::default() }
+    }
+
+    pub(super) fn awaited(&self) -> Option<Awaited<'_>> {
+        let job = self.job.as_ref().map(|(name, template)| Awaited::Job(name, template));
+        job.or_else(|| Some(Awaited::Pods(self.workload?, self.template.as_deref())))
+    }
+}
+
+/// Applies what is to exist now.
+pub(super) async fn carry_out(
+    owner: &InferenceDeployment,
+    context: &Context,
+    rendered: Rendering,
+) -> (Outcome, Option<ApplyError>) {
+    let failed = |error: ApplyError, held| {
+        let outcome = Outcome { held, ..Outcome::of(refused(&error)) };
+        (outcome, Some(error))
+    };
+    let history = match hold::fetch::fetch_history(context, owner, &rendered).await {
+        Ok(history) => history,
+        Err(error) => return failed(error, Held::Unknown),
+    };
+    let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered);
+    let (workload, held) = (kept.rendering.workload(), Held::of(pending));
+    let template = kept.rendering.template_hash().map(str::to_owned);
+    if hold::changes_claims(&history, &kept)
+        && Workload::find(&context.children, owner, Some(workload)).is_some()
+    {
+        return (Outcome::of(invalid(&InferenceDeploymentSpec::fixed_claims())), None);
+    }
+    let Wanted { prepared, job, prune } = wanted(context, owner, (&history, &kept));
+    let applying = apply::apply(context, owner, &prepared);
+    match applying.instrument(tracing::info_span!(target: TARGET, "apply", objects = prepared.len())).await {
+        Ok(mut applied) => {
+            count_writes(context, &applied);
+            if let Some(error) = applied.contested.take() {
+                return failed(error, held);
+            }
+            let monitored = monitored(owner, &applied);
+            let is_behind = applied.is_workload_behind || job.is_some();
+            let workload = job.is_none().then_some(workload);
+            (Outcome { workload, template, job, prune, is_behind, cause: None, monitored, held }, None)
+        }
+        // Pods of before go on as they are; what is downloaded may be the way out.
+        Err(error) if job.is_some() && error.is_of_workload() => {
+            tracing::warn!("pods of before cannot be applied: {}", in_words(&error));
+            (Outcome { job, template, is_behind: true, held, ..Outcome::default() }, None)
+        }
+        Err(error) => failed(error, held),
+    }
+}
+
+/// What is to exist now.
+struct Wanted {
+    prepared: Vec<Prepared>,
+    /// That downloads models before pods start, and the hash of its template.
+    job: Option<(String, String)>,
+    /// That removes what they do not need.
+    prune: Option<String>,
+}
+
+fn wanted(context: &Context, owner: &InferenceDeployment, (history, kept): (&History, &Kept)) -> Wanted {
+    if let Some(Prefetch { prepared, name, template_hash }) = prefetch_of(context, owner, (history, kept)) {
+        return Wanted { prepared, job: Some((name, template_hash)), prune: None };
+    }
+    let mut prepared = build(owner, kept);
+    let prune = prune::due(context, owner, kept);
+    let name = prune.as_ref().map(|job| job.object.name_any());
+    prepared.extend(prune);
+    Wanted { prepared, job: None, prune: name }
+}
+
+/// The download that pods of what is kept wait for; none once it is done.
+fn prefetch_of(
+    context: &Context,
+    owner: &InferenceDeployment,
+    (history, kept): (&History, &Kept),
+) -> Option<Prefetch> {
+    let before = history.newest.as_ref().and_then(|newest| newest.as_ref().ok());
+    let prefetch = Prefetch::before(owner, before, kept)?;
+    let job = context.children.job_of(owner, &prefetch.name);
+    let is_done = job.is_some_and(|job| job.is_done());
+    (!is_done).then_some(prefetch)
+}
+
+fn count_writes(context: &Context, applied: &Applied) {
+    let writes = applied.written + applied.deleted;
+    context.metrics.writes.inc_by(writes as u64);
+    if writes > 0 {
+        tracing::info!(written = applied.written, deleted = applied.deleted, "applied");
+    }
+}
+
+fn monitored(owner: &InferenceDeployment, applied: &Applied) -> Option<Finding> {
+    let kind = monitor_kind(&owner.spec)?;
+    let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
+    Some(status::monitored(kind, lacking.map(|(_, lack)| lack)))
+}
+
+pub(super) fn invalid(problems: &Problems) -> Cause {
+    Cause { reason: Reason::InvalidConfig, message: problems.to_string() }
+}
+
+pub(super) fn refused(error: &ApplyError) -> Cause {
+    let reason = if error.is_of_the_spec() { Reason::InvalidConfig } else { Reason::ApplyFailed };
+    Cause { reason, message: in_words(error) }
+}
