@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::ArgMatches;
 use ostro_engine::text::TextOverrides;
-use ostro_server::weights::{HubOptions, ModelReference, Unneeded, finish_removals, unneeded};
+use ostro_server::weights::{HubOptions, ModelReference, Unneeded, What, finish_removals, unneeded};
 
 use super::{document, load, print, start_logging, supported};
 use crate::environment::Environment;
@@ -20,27 +20,27 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     start_logging(&plan, matches, environment)?;
     let needed = needed(&plan);
     let is_told_to = matches.get_flag("yes");
-    let mut bytes = 0;
+    let mut failures = Vec::new();
     for (folder, hub) in caches(&plan, environment)? {
-        let failed = || format!("cannot prune {}", folder.display());
+        let (found, failed) =
+            unneeded(&needed, &hub).with_context(|| format!("cannot prune {}", folder.display()))?;
+        failures.extend(failed);
         if is_told_to {
-            finish_removals(&hub).with_context(failed)?;
+            failures.extend(finish_removals(&hub).err());
         }
-        for one in unneeded(&needed, &hub).with_context(failed)? {
-            let removed = match is_told_to {
-                true => one.remove().with_context(failed)?,
-                false => false,
-            };
-            if is_told_to && !removed {
-                tracing::warn!(model = one.model, "stays: some process downloads a file of it");
-                continue;
+        for one in found {
+            match if is_told_to { one.remove() } else { Ok(true) } {
+                Ok(true) => print(line(&one).as_bytes())?,
+                Ok(false) => tracing::warn!(model = one.model, "stays: some process downloads a file of it"),
+                Err(error) => failures.push(error),
             }
-            bytes += one.bytes;
-            print(line(&one).as_bytes())?;
         }
     }
-    tracing::info!(bytes, removed = is_told_to, "pruned");
-    Ok(())
+    let failed = failures.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error)));
+    match failed.collect::<Vec<_>>().join("; ") {
+        failed if failed.is_empty() => Ok(()),
+        failed => Err(anyhow!("cannot prune all of it: {failed}").into()),
+    }
 }
 
 /// The models, and files that are read beside them.
@@ -63,7 +63,10 @@ fn caches(plan: &Plan, environment: &Environment) -> Result<BTreeMap<PathBuf, Hu
     all.collect()
 }
 
-fn line(Unneeded { model, files, bytes, .. }: &Unneeded) -> String {
-    let what = if files.is_empty() { "all".to_owned() } else { files.join(", ") };
+fn line(Unneeded { model, what, bytes, .. }: &Unneeded) -> String {
+    let what = match what {
+        What::Model => "the model".to_owned(),
+        What::Files(names) => names.join(", "),
+    };
     format!("{model}\t{bytes}\t{what}\n")
 }

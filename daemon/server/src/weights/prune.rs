@@ -1,8 +1,9 @@
 //! What a hub cache holds that no model of a list needs, and its removal. Only models are looked at: data sets and what
-//! else other tools keep there stays.
+//! else other tools keep there stays. Links are never followed out of a model's folder, and a folder that is not laid out
+//! as downloads do it is left alone.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,7 @@ const REMOVED: &str = ".removed--";
 pub struct Unneeded {
     /// `owner/name`.
     pub model: String,
-    /// The model's files that nobody needs; empty where the whole model goes.
-    pub files: Vec<String>,
+    pub what: What,
     /// Of the disk.
     pub bytes: u64,
     cache: PathBuf,
@@ -30,121 +30,173 @@ pub struct Unneeded {
     paths: Vec<PathBuf>,
 }
 
-/// What of the cache that `options` name none of these models needs, which may be paths of other files too. Of a model that is there in part only, everything is
-/// needed: somebody may be fetching the rest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Model,
+    /// These files of a model that is needed: some revisions of them, or all.
+    Files(Vec<String>),
+}
+
+/// What of the cache that `options` name none of these models needs, which may be paths of other files too; and what
+/// could not be looked at. Of a model that is there in part only, everything is needed: somebody may be fetching the rest.
 ///
 /// # Errors
 /// The cache cannot be read.
-pub fn unneeded(models: &[ModelReference], options: &HubOptions) -> Result<Vec<Unneeded>, WeightsError> {
-    let cache = options.cache_folder();
-    let mut found = Vec::new();
+pub fn unneeded(
+    models: &[ModelReference],
+    options: &HubOptions,
+) -> Result<(Vec<Unneeded>, Vec<WeightsError>), WeightsError> {
+    let cache = match options.cache_folder().canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
+        cache => cache.map_err(|error| WeightsError::io(&options.cache_folder(), error))?,
+    };
+    let needs: Vec<Need> = models.iter().map(|model| Need::of(model, &cache)).collect();
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
     for name in names_in(&cache)? {
-        let Some(model) = name.strip_prefix(MODELS).map(|model| model.replacen("--", "/", 1)) else {
-            continue;
-        };
-        if models.iter().any(|one| is_below(one, &cache.join(&name))) {
-            continue;
+        match of_folder(&cache, &name, &needs) {
+            Ok(one) => found.extend(one),
+            Err(error) => failed.push(error),
         }
-        let meant: Vec<&ModelReference> = models.iter().filter(|one| is_of(one, &name)).collect();
-        let one = match meant.is_empty() {
-            true => Some(whole(&cache, &name, model)?),
-            false => in_part(&cache, &name, model, &meant)?,
-        };
-        found.extend(one);
     }
-    Ok(found)
+    Ok((found, failed))
 }
 
-/// Two ids of the hub can have one folder; both are meant then.
-fn is_of(reference: &ModelReference, folder: &str) -> bool {
-    let model = &reference.model;
-    let is_local = looks_like_path(model) || Path::new(model).exists() || !is_repository_id(model);
-    !is_local && RepositoryCache::folder_of(model) == folder
+/// What one of the models needs.
+struct Need {
+    /// Its folder's name, for a model of the hub.
+    folder: Option<String>,
+    /// As the model reads them.
+    paths: Vec<PathBuf>,
+    /// What they lead to.
+    files: BTreeSet<PathBuf>,
+    /// Some of it is missing.
+    is_partial: bool,
 }
 
-/// A path into the folder.
-fn is_below(reference: &ModelReference, folder: &Path) -> bool {
-    let path = Path::new(&reference.model).canonicalize();
-    path.is_ok_and(|path| folder.canonicalize().is_ok_and(|folder| path.starts_with(folder)))
+impl Need {
+    fn of(reference: &ModelReference, cache: &Path) -> Need {
+        let (id, local) = (&reference.model, Path::new(&reference.model));
+        let is_of_hub = !looks_like_path(id) && !local.exists() && is_repository_id(id);
+        let paths = match is_of_hub {
+            true => {
+                let own = RepositoryCache::new(cache.to_owned(), id);
+                Repository::new(reference, own).cached_files()
+            }
+            false => Ok(files_of(local, reference.quantized_file.as_deref())),
+        };
+        let is_partial = paths.is_err();
+        let paths = paths.unwrap_or_default();
+        let files = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        Need { folder: is_of_hub.then(|| RepositoryCache::folder_of(id)), paths, files, is_partial }
+    }
+
+    /// Two ids of the hub can have one folder; both are meant then.
+    fn is_of(&self, name: &str) -> bool {
+        self.folder.as_deref() == Some(name)
+    }
+
+    fn is_below(&self, folder: &Path) -> bool {
+        self.files.iter().any(|file| file.starts_with(folder))
+    }
+
+    /// It has files, or links that lead to files and to no other links.
+    fn is_plain(&self) -> bool {
+        let leads_on = |path: &PathBuf| {
+            let target = fs::read_link(path).ok().map(|target| path.with_file_name("").join(target));
+            target.is_some_and(|target| target.is_symlink())
+        };
+        !self.is_partial && !self.paths.iter().any(leads_on)
+    }
 }
 
-fn whole(cache: &Path, name: &str, model: String) -> Result<Unneeded, WeightsError> {
+/// Of a model that is given by its path.
+fn files_of(model: &Path, file: Option<&str>) -> Vec<PathBuf> {
+    let names = names_in(model).unwrap_or_default();
+    let names = names.iter().map(String::as_str).chain(file);
+    names.map(|name| model.join(name)).chain([model.to_owned()]).collect()
+}
+
+fn of_folder(cache: &Path, name: &str, needs: &[Need]) -> Result<Option<Unneeded>, WeightsError> {
     let folder = cache.join(name);
-    let bytes = files_below(&folder)?.iter().filter_map(|path| length(path)).sum();
-    Ok(Unneeded {
-        model,
-        files: Vec::new(),
-        bytes,
-        cache: cache.to_owned(),
-        folders: vec![folder],
-        paths: Vec::new(),
-    })
+    let model = name.strip_prefix(MODELS).map(|model| model.replacen("--", "/", 1));
+    let Some(model) = model.filter(|model| is_repository_id(model) && is_folder(&folder)) else {
+        return Ok(None);
+    };
+    let (own, others): (Vec<&Need>, Vec<&Need>) = needs.iter().partition(|need| need.is_of(name));
+    if others.iter().any(|need| need.is_below(&folder)) {
+        return Ok(None);
+    }
+    match own.is_empty() {
+        true => whole(cache, folder, model).map(Some),
+        false => in_part(cache, &folder, (model, &own)),
+    }
+}
+
+fn whole(cache: &Path, folder: PathBuf, model: String) -> Result<Unneeded, WeightsError> {
+    let bytes = files_below(&folder)?.iter().map(|path| length(path)).sum();
+    let (cache, paths) = (cache.to_owned(), Vec::new());
+    Ok(Unneeded { model, what: What::Model, bytes, cache, folders: vec![folder], paths })
 }
 
 /// Other revisions and files of a model that is needed.
 fn in_part(
     cache: &Path,
-    name: &str,
-    model: String,
-    meant: &[&ModelReference],
+    folder: &Path,
+    (model, own): (String, &[&Need]),
 ) -> Result<Option<Unneeded>, WeightsError> {
-    let folder = cache.join(name);
-    let mut kept = BTreeSet::new();
-    for reference in meant {
-        let own = RepositoryCache::new(cache.to_owned(), &reference.model);
-        match Repository::new(reference, own).cached_files() {
-            Ok(paths) => kept.extend(paths),
-            Err(_) => return Ok(None),
-        }
-    }
-    let snapshots = folder.join("snapshots");
-    let is_empty = |snapshot: &Path| !kept.iter().any(|path| path.starts_with(snapshot));
-    let folders: Vec<PathBuf> = names_in(&snapshots)?
-        .into_iter()
-        .map(|commit| snapshots.join(commit))
-        .filter(|path| is_empty(path))
-        .collect();
-    let links = files_below(&snapshots)?.into_iter().filter(|path| !kept.contains(path));
-    let links: Vec<PathBuf> = links.collect();
-    let needed: BTreeSet<PathBuf> = kept.iter().filter_map(|path| path.canonicalize().ok()).collect();
-    let blobs = files_below(&folder.join("blobs"))?.into_iter();
-    let blobs = blobs.filter(|path| path.canonicalize().is_ok_and(|path| !needed.contains(&path)));
-    let blobs: Vec<PathBuf> = blobs.collect();
-    let names = links.iter().filter_map(|path| path.file_name()?.to_str().map(str::to_owned));
-    let files: BTreeSet<String> = names.collect();
-    let bytes = blobs.iter().filter_map(|path| length(path)).sum();
-    if links.is_empty() && blobs.is_empty() {
+    let (snapshots, blobs) = (folder.join("snapshots"), folder.join("blobs"));
+    let commits: Vec<PathBuf> = names_in(&snapshots)?.iter().map(|commit| snapshots.join(commit)).collect();
+    let contents = files_below(&blobs)?;
+    // What leads on, or out of the model's own folder, is of another layout.
+    let is_plain = is_folder(&snapshots)
+        && !blobs.is_symlink()
+        && !commits.iter().chain(&contents).any(|path| path.is_symlink())
+        && own.iter().all(|need| need.is_plain())
+        && own.iter().flat_map(|need| &need.files).all(|file| file.starts_with(folder));
+    if !is_plain {
         return Ok(None);
     }
-    let links = links.into_iter().filter(|path| !folders.iter().any(|folder| path.starts_with(folder)));
-    let paths = links.chain(blobs).collect();
-    Ok(Some(Unneeded {
-        model,
-        files: files.into_iter().collect(),
-        bytes,
-        cache: cache.to_owned(),
-        folders,
-        paths,
-    }))
+    let kept: BTreeSet<&PathBuf> = own.iter().flat_map(|need| need.paths.iter().chain(&need.files)).collect();
+    let (mut folders, mut paths, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
+    for commit in commits.into_iter().filter(|commit| is_folder(commit)) {
+        let unneeded: Vec<PathBuf> =
+            files_below(&commit)?.into_iter().filter(|path| !kept.contains(path)).collect();
+        names.extend(unneeded.iter().filter_map(|path| name_below(path, &commit)));
+        match kept.iter().any(|path| path.starts_with(&commit)) {
+            true => paths.extend(unneeded),
+            false => folders.push(commit),
+        }
+    }
+    let contents: Vec<PathBuf> = contents.into_iter().filter(|path| !kept.contains(path)).collect();
+    // Those that no revision has, such as what was downloaded in part.
+    if names.is_empty() {
+        names.extend(contents.iter().filter_map(|path| name_below(path, folder)));
+    }
+    paths.extend(contents);
+    if folders.is_empty() && paths.is_empty() {
+        return Ok(None);
+    }
+    let in_folders = folders.iter().map(|folder| files_below(folder)).collect::<Result<Vec<_>, _>>()?;
+    let bytes = paths.iter().chain(in_folders.iter().flatten()).map(|path| length(path)).sum();
+    let what = What::Files(names.into_iter().collect());
+    Ok(Some(Unneeded { model, what, bytes, cache: cache.to_owned(), folders, paths }))
 }
 
 impl Unneeded {
     /// Removes it, unless some process downloads a file of the model: then nothing is, and `false` returned.
     ///
     /// # Errors
-    /// Something cannot be removed; what could be is.
+    /// Something cannot be removed; what came before it is.
     pub fn remove(&self) -> Result<bool, WeightsError> {
         let Some(_locks) = self.locks()? else { return Ok(false) };
         for folder in &self.folders {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             let leaving = self.cache.join(format!("{REMOVED}{name}"));
-            gone(&leaving, fs::remove_dir_all(&leaving))?;
+            remove(&leaving)?;
             gone(folder, fs::rename(folder, &leaving))?;
-            gone(&leaving, fs::remove_dir_all(&leaving))?;
+            remove(&leaving)?;
         }
-        for path in &self.paths {
-            gone(path, fs::remove_file(path))?;
-        }
+        self.paths.iter().try_for_each(|path| gone(path, fs::remove_file(path)))?;
         Ok(true)
     }
 
@@ -156,9 +208,9 @@ impl Unneeded {
             let file = File::open(&path).map_err(|error| WeightsError::io(&path, error))?;
             match file.try_lock() {
                 Ok(()) => locks.push(file),
-                Err(fs::TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::WouldBlock) => return Ok(None),
                 // As on file systems without locks.
-                Err(fs::TryLockError::Error(_)) => {}
+                Err(TryLockError::Error(_)) => {}
             }
         }
         Ok(Some(locks))
@@ -171,11 +223,13 @@ impl Unneeded {
 /// It cannot be removed.
 pub fn finish_removals(options: &HubOptions) -> Result<(), WeightsError> {
     let cache = options.cache_folder();
-    for name in names_in(&cache)?.into_iter().filter(|name| name.starts_with(REMOVED)) {
-        let path = cache.join(name);
-        gone(&path, fs::remove_dir_all(&path))?;
-    }
-    Ok(())
+    let names = names_in(&cache)?.into_iter().filter(|name| name.starts_with(REMOVED));
+    names.into_iter().try_for_each(|name| remove(&cache.join(name)))
+}
+
+/// A file, a link, or a folder with all that is in it.
+fn remove(path: &Path) -> Result<(), WeightsError> {
+    gone(path, if is_folder(path) { fs::remove_dir_all(path) } else { fs::remove_file(path) })
 }
 
 /// What is not there any more is as good as removed.
@@ -186,8 +240,17 @@ fn gone(path: &Path, removed: io::Result<()>) -> Result<(), WeightsError> {
     }
 }
 
-fn length(path: &Path) -> Option<u64> {
-    path.symlink_metadata().ok().map(|metadata| metadata.len())
+/// And no link to one.
+fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn length(path: &Path) -> u64 {
+    path.symlink_metadata().map_or(0, |metadata| if metadata.is_file() { metadata.len() } else { 0 })
+}
+
+fn name_below(path: &Path, folder: &Path) -> Option<String> {
+    Some(path.strip_prefix(folder).ok()?.to_string_lossy().into_owned())
 }
 
 /// Sorted; none of a folder that is not there.
@@ -210,10 +273,9 @@ fn files_below(folder: &Path) -> Result<Vec<PathBuf>, WeightsError> {
     let mut files = Vec::new();
     for name in names_in(folder)? {
         let path = folder.join(name);
-        match path.symlink_metadata() {
-            Ok(metadata) if metadata.is_dir() => files.extend(files_below(&path)?),
-            Ok(_) => files.push(path),
-            Err(_) => {}
+        match is_folder(&path) {
+            true => files.extend(files_below(&path)?),
+            false => files.push(path),
         }
     }
     Ok(files)
