@@ -145,6 +145,11 @@ async fn judge(
         let failed = failed_model(&look.pods, outcome.template.as_deref());
         outcome.cause = or_of_model(outcome.cause, failed);
     }
+    if let Some((name, template)) = outcome.prune.take() {
+        let (pruned, due) = prune::told(context, owner, &live, (&name, &template)).await;
+        outcome.pruned = Some(pruned);
+        again = due.map_or(again, |due| again.min(due));
+    }
     (observe(owner, context, outcome, (&live, &look.pods)), again)
 }
 
@@ -156,7 +161,7 @@ fn resync(owner: &InferenceDeployment) -> Duration {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, template: _, job, prune, is_behind, cause, monitored, held }: Outcome,
+    Outcome { workload: _, template: _, job, prune: _, pruned, is_behind, cause, monitored, held }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();
@@ -166,6 +171,5 @@ fn observe(
     let image = running.unwrap_or(wanted).to_owned();
     let now = Timestamp::now();
     let job = job.map(|(name, _)| name);
-    let pruned = prune.map(|name| prune::told(context, owner, &name));
     Observed { owner, workload, is_behind, job, pods, cause, monitored, pruned, held, image, now }.status()
 }

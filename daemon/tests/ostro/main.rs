@@ -6,6 +6,7 @@ mod cli;
 mod doctor;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod prune;
 mod pull;
 mod run;
 mod serve;

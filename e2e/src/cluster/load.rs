@@ -10,6 +10,7 @@ use super::folders::Folders;
 use super::node;
 use super::progress::Progress;
 use super::state::{Shape, State};
+use crate::image::Architecture;
 
 /// # Errors
 /// No node is up, a file cannot be read, or it is no image archive.
@@ -44,6 +45,10 @@ fn import(folders: &Folders, pid: u32, file: &Path) -> Result<()> {
         .stdin(Stdio::from(input))
         .output()
         .context("cannot start nsenter")?;
-    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    let words = String::from_utf8_lossy(&output.stderr);
+    if words.contains("might be filtered out") {
+        bail!("it has no image for {}, which the nodes are", Architecture::NATIVE.name());
+    }
+    ensure!(output.status.success(), "{}", words.trim());
     Ok(())
 }

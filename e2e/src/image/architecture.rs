@@ -32,6 +32,14 @@ impl Architecture {
         }
     }
 
+    /// Its number in the head of programs (`e_machine`).
+    pub(super) fn elf_machine(self) -> u16 {
+        match self {
+            Self::Amd64 => 62,
+            Self::Arm64 => 183,
+        }
+    }
+
     /// As Rust calls it.
     pub(super) fn target(self) -> String {
         format!("{}-unknown-linux-gnu", self.processor())

@@ -1,5 +1,7 @@
 //! Release builds of the workspace's programs, as images take them.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -47,10 +49,27 @@ pub(super) fn features(name: &str) -> &'static [&'static str] {
 /// # Errors
 /// `strip`, which comes with the C compiler, is missing or does not know the file.
 pub(super) fn stripped(program: &Path, folder: &Path, architecture: Architecture) -> Result<PathBuf> {
+    check(program, architecture)?;
     let name = program.file_name().context("a program has a name")?.to_string_lossy();
     let copy = folder.join(format!("{name}-{}", architecture.name()));
     run(Command::new(architecture.tool("strip")).arg("--strip-debug").arg("-o").arg(&copy).arg(program))?;
     Ok(copy)
+}
+
+/// Whether the file is a program for these machines.
+fn check(program: &Path, architecture: Architecture) -> Result<()> {
+    let mut head = [0; 20];
+    let read = File::open(program).and_then(|mut file| file.read_exact(&mut head));
+    let is_program = read.is_ok() && head.starts_with(b"\x7fELF");
+    ensure!(is_program, "{} is not a program that can be read", program.display());
+    let machine = u16::from_le_bytes([head[18], head[19]]);
+    let (name, wanted) = (architecture.name(), architecture.elf_machine());
+    ensure!(
+        machine == wanted,
+        "{} is not for {name}: its ELF machine is {machine}, not {wanted}",
+        program.display()
+    );
+    Ok(())
 }
 
 fn metadata() -> Result<Value> {
@@ -84,6 +103,15 @@ mod tests {
         assert!(Command::new(copy).arg("--list").output().unwrap().status.success());
         let text = folder.path().join("text");
         std::fs::write(&text, "no program").unwrap();
-        assert!(stripped(&text, Path::new("/tmp"), Architecture::NATIVE).is_err());
+        let refused = |file: &Path, architecture| {
+            format!("{:#}", stripped(file, folder.path(), architecture).unwrap_err())
+        };
+        let other = if Architecture::NATIVE == Architecture::Arm64 {
+            Architecture::Amd64
+        } else {
+            Architecture::Arm64
+        };
+        assert!(refused(&text, Architecture::NATIVE).contains("is not a program"));
+        assert!(refused(&program, other).contains(&format!("is not for {}", other.name())));
     }
 }

@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 use tokio::sync::watch::error::RecvError;
 
-use super::build::{ChildKind, MANAGED_BY};
+use super::build::{ChildKind, MANAGED_BY, Purpose};
 use super::cached::{Cached, CachedObject, CachedPod, Kept, KeptPod, Packer, Task};
 use super::optional::{self, Lack, Optional};
 use super::store::{Shown, Store, Writer, store};
@@ -264,8 +264,8 @@ impl Children {
     }
 
     /// Of its Jobs.
-    pub(crate) fn prefetchers_of(&self, owner: &InferenceDeployment) -> Vec<Pod> {
-        self.pods_that(owner, Task::Prefetch)
+    pub(crate) fn pods_of_job(&self, owner: &InferenceDeployment, purpose: Purpose) -> Vec<Pod> {
+        self.pods_that(owner, Task::Job(purpose))
     }
 
     /// With what is kept of them. Of those that ended only the last: a node that refuses a pod is given a next one at

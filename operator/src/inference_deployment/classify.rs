@@ -70,6 +70,12 @@ pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
         .or_else(ended)
 }
 
+/// Of pods that are not begun again: how the last of them ended that failed.
+pub(crate) fn last_crash(pods: &[&Pod]) -> Option<Cause> {
+    let (pod, _) = pods.iter().filter_map(|pod| Some((pod, ended_at(pod)?))).max_by_key(|(_, time)| *time)?;
+    containers::crashed(pod, i64::MAX)
+}
+
 fn cause(reason: Reason, message: impl Into<String>) -> Option<Cause> {
     Some(Cause { reason, message: message.into() })
 }

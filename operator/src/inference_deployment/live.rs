@@ -10,8 +10,8 @@ use kube::ResourceExt;
 use ostro_crds::{InferenceDeployment, Reason};
 
 use super::Context;
-use super::build::{CONTAINER, ChildKind, needs_spare, startup_budget_seconds, template_hash};
-use super::classify::{Cause, Signals, Stuck, claim_name, classify};
+use super::build::{CONTAINER, ChildKind, Purpose, needs_spare, startup_budget_seconds, template_hash};
+use super::classify::{self, Cause, Signals, Stuck, claim_name, classify};
 use super::workload::Workload;
 use super::{events, refusal};
 
@@ -21,6 +21,8 @@ pub(super) struct Live {
     pub(super) pods: Vec<Pod>,
     /// Of a Job that downloads models.
     pub(super) prefetchers: Vec<Pod>,
+    /// Of one that removes what is not needed.
+    pruners: Vec<Pod>,
 }
 
 /// What is waited for.
@@ -28,8 +30,8 @@ pub(super) struct Live {
 pub(super) enum Awaited<'a> {
     /// Pods of this kind of workload, and of this template.
     Pods(ChildKind, Option<&'a str>),
-    /// The Job of this name, and its template.
-    Job(&'a str, &'a str),
+    /// A Job, its name, and its template.
+    Job(Purpose, &'a str, &'a str),
 }
 
 impl Live {
@@ -38,7 +40,8 @@ impl Live {
         Live {
             workload: Workload::find(&context.children, owner, kind),
             pods: context.children.pods_of(owner),
-            prefetchers: context.children.prefetchers_of(owner),
+            prefetchers: context.children.pods_of_job(owner, Purpose::Prefetch),
+            pruners: context.children.pods_of_job(owner, Purpose::Prune),
         }
     }
 
@@ -56,7 +59,8 @@ impl Live {
     ) -> (Option<Cause>, Option<Duration>) {
         let (all, template) = match awaited {
             Awaited::Pods(_, template) => (&self.pods, template),
-            Awaited::Job(_, template) => (&self.prefetchers, Some(template)),
+            Awaited::Job(Purpose::Prefetch, _, template) => (&self.prefetchers, Some(template)),
+            Awaited::Job(Purpose::Prune, _, template) => (&self.pruners, Some(template)),
         };
         // What pods of before suffer from says nothing of what they are replaced by.
         let is_of_pods = matches!(awaited, Awaited::Pods(..));
@@ -80,8 +84,15 @@ impl Live {
             now,
         };
         let mut cause = classify(&signals);
-        if let Awaited::Job(name, _) = awaited {
-            cause = self.failed_job(context, owner, name).or(cause.map(of_download));
+        match awaited {
+            Awaited::Pods(..) => {}
+            Awaited::Job(Purpose::Prefetch, name, _) => {
+                cause = self.failed_job(context, owner, name).or(cause.map(of_job));
+            }
+            // Its pods are not begun again, and stay.
+            Awaited::Job(Purpose::Prune, ..) => {
+                cause = classify::last_crash(&pods).or(cause).map(of_job);
+            }
         }
         let mut again = [refusal_again, signals.due()].into_iter().flatten().min();
         if cause.is_some() || signals.is_complete {
@@ -112,7 +123,7 @@ impl Live {
                 return (refusal::of_status(workload), None);
             }
             (Awaited::Pods(..), Some(workload)) if refusal::lacks_pods(workload) => workload.uid(),
-            (Awaited::Job(name, _), _) if pods.is_empty() => {
+            (Awaited::Job(_, name, _), _) if pods.is_empty() => {
                 context.children.job_of(owner, name).and_then(|job| job.uid())
             }
             _ => None,
@@ -135,10 +146,10 @@ fn has_done(pod: &Pod) -> bool {
 }
 
 /// The hints of classify are for pods of the daemon.
-fn of_download(cause: Cause) -> Cause {
+fn of_job(cause: Cause) -> Cause {
     match cause.reason {
         Reason::HostOutOfMemory => {
-            let message = "the download was killed for memory: it may take no more than 512 MiB".to_owned();
+            let message = "it was killed for memory: it may take no more than 512 MiB".to_owned();
             Cause { message, ..cause }
         }
         _ => cause,

@@ -1,12 +1,11 @@
 //! What is carried out of an object's spec, and what became of it.
 
-use kube::ResourceExt;
 use ostro_config::Problems;
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, Reason};
 use tracing::Instrument;
 
 use super::apply::{self, Applied, ApplyError};
-use super::build::{ChildKind, History, Kept, Prefetch, Prepared, Rendering, build, monitor_kind};
+use super::build::{ChildKind, History, Kept, Prefetch, Prepared, Purpose, Rendering, build, monitor_kind};
 use super::classify::Cause;
 use super::hold::{self, Held};
 use super::live::Awaited;
@@ -25,8 +24,10 @@ pub(super) struct Outcome {
     pub(super) template: Option<String>,
     /// That downloads models before, and the hash of its template.
     pub(super) job: Option<(String, String)>,
-    /// That removes from the cache what pods do not need.
-    pub(super) prune: Option<String>,
+    /// That removes from the cache what pods do not need, and the hash of its template.
+    pub(super) prune: Option<(String, String)>,
+    /// How that goes.
+    pub(super) pruned: Option<Finding>,
     /// No watch has shown it yet as it was applied.
     pub(super) is_behind: bool,
     /// Why nothing could be applied; then, why pods do not get ready.
@@ -43,7 +44,7 @@ impl Outcome {
     }
 
     pub(super) fn awaited(&self) -> Option<Awaited<'_>> {
-        let job = self.job.as_ref().map(|(name, template)| Awaited::Job(name, template));
+        let job = self.job.as_ref().map(|(name, template)| Awaited::Job(Purpose::Prefetch, name, template));
         job.or_else(|| Some(Awaited::Pods(self.workload?, self.template.as_deref())))
     }
 }
@@ -81,7 +82,9 @@ pub(super) async fn carry_out(
             let monitored = monitored(owner, &applied);
             let is_behind = applied.is_workload_behind || job.is_some();
             let workload = job.is_none().then_some(workload);
-            (Outcome { workload, template, job, prune, is_behind, cause: None, monitored, held }, None)
+            let outcome =
+                Outcome { workload, template, job, prune, is_behind, monitored, held, ..Outcome::default() };
+            (outcome, None)
         }
         // Pods of before go on as they are; what is downloaded may be the way out.
         Err(error) if job.is_some() && error.is_of_workload() => {
@@ -98,7 +101,7 @@ struct Wanted {
     /// That downloads models before pods start, and the hash of its template.
     job: Option<(String, String)>,
     /// That removes what they do not need.
-    prune: Option<String>,
+    prune: Option<(String, String)>,
 }
 
 fn wanted(context: &Context, owner: &InferenceDeployment, (history, kept): (&History, &Kept)) -> Wanted {
@@ -107,9 +110,9 @@ fn wanted(context: &Context, owner: &InferenceDeployment, (history, kept): (&His
     }
     let mut prepared = build(owner, kept);
     let prune = prune::due(context, owner, kept);
-    let name = prune.as_ref().map(|job| job.object.name_any());
+    let names = prune.as_ref().map(prune::names);
     prepared.extend(prune);
-    Wanted { prepared, job: None, prune: name }
+    Wanted { prepared, job: None, prune: names }
 }
 
 /// The download that pods of what is kept wait for; none once it is done.

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::ResourceExt;
 use ostro_crds::InferenceDeployment;
 
-use super::build::{ChildKind, Names, Prepared, config_map_of, config_prefix};
+use super::build::{ChildKind, Names, Prepared, Purpose, config_map_of, config_prefix};
 use super::children::Children;
 use super::workload::Workload;
 
@@ -29,7 +29,7 @@ pub(super) fn spare(
     let is_over = workload.is_some_and(|workload| {
         workload.is_ready() && read_by(&workload.spec.template) == current.as_deref()
     });
-    let pods = [children.pods_of(owner), children.prefetchers_of(owner)].concat();
+    let pods = [children.pods_of(owner), children.pods_of_job(owner, Purpose::Prefetch)].concat();
     let prefix = config_prefix(&Names::of(owner));
     let mut unread = 0;
     orphans.retain(|orphan| {

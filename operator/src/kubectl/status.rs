@@ -20,7 +20,7 @@ use super::args::{Output, StatusArgs};
 use super::cluster::{Cluster, SILENCE_LIMIT};
 use super::explained::explained;
 use super::list::{Listed, Scope, Unreadable, list};
-use crate::inference_deployment::build::{CONTAINER, ChildKind, MANAGED_BY, instance_of};
+use crate::inference_deployment::build::{CONTAINER, ChildKind, MANAGED_BY, Purpose, instance_of, is_of_job};
 use crate::inference_deployment::daemons::is_ready;
 use crate::offline;
 
@@ -150,11 +150,16 @@ fn views(objects: &[Listed], children: &Children) -> Vec<View> {
             Err(object) => (object.namespace.clone(), object.name.clone()),
         };
         let workloads = children.workloads.get(&owner).map(Vec::as_slice).unwrap_or_default();
-        let pods = children.pods.get(&owner).map(Vec::as_slice).unwrap_or_default();
+        let pods = children
+            .pods
+            .get(&owner)
+            .into_iter()
+            .flatten()
+            .filter(|pod| !is_of_job(pod.labels(), Purpose::Prune));
         let of_object = object.as_ref().map_or_else(unreadable, view);
         View {
             workloads: workloads.iter().map(workload).collect(),
-            pods: pods.iter().map(pod).collect(),
+            pods: pods.map(pod).collect(),
             ..of_object
         }
     });

@@ -24,6 +24,25 @@ fn end(api: &FakeApi, kind: &str) {
     api.put("batch", "jobs", job);
 }
 
+/// The only one, which waits for `reason`, or has ended.
+fn put_pod(api: &FakeApi, reason: &str, ended: Value) {
+    let job = job(api).unwrap();
+    let template = &job["spec"]["template"];
+    let mut metadata = template["metadata"].clone();
+    metadata["name"] = "pruner".into();
+    metadata["namespace"] = "n".into();
+    metadata["ownerReferences"] = json!([
+        { "apiVersion": "batch/v1", "kind": "Job", "name": name(api), "uid": "j", "controller": true },
+    ]);
+    let (phase, state) = match ended.is_null() {
+        true => ("Pending", json!({ "waiting": { "reason": reason } })),
+        false => ("Failed", json!({ "terminated": ended })),
+    };
+    let status = json!({ "name": "ostro", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
+    let status = json!({ "phase": phase, "containerStatuses": [status] });
+    api.put("", "pods", json!({ "metadata": metadata, "spec": template["spec"], "status": status }));
+}
+
 /// Until its pods are ready, and a moment longer.
 async fn roll_out(api: &FakeApi, spec: Value) {
     put(api, spec);
@@ -80,10 +99,21 @@ async fn a_prune_that_fails_is_told_and_made_anew_when_a_person_says_so() {
     let api = FakeApi::default();
     let _operator = Operator::start(&api, Scope::Cluster);
     roll_out(&api, spec("a/b", true)).await;
+    let message = || condition(&api, "CachePruned").unwrap()["message"].as_str().unwrap().to_owned();
+    put_pod(&api, "ErrImagePull", Value::Null);
+    await_within(SOON, "what keeps it", || message().contains("cannot pull")).await;
+    assert_eq!(told(&api, "CachePruned"), "False Pruning");
+    let ended =
+        json!({ "exitCode": 1, "message": "error: cannot prune", "finishedAt": "2026-01-01T00:00:00Z" });
+    put_pod(&api, "", ended);
+    await_within(SOON, "its words", || {
+        message().contains("yet: the daemon ended with code 1: error: cannot prune")
+    })
+    .await;
     end(&api, "Failed");
     await_within(SOON, "the failure", || told(&api, "CachePruned") == "False PruneFailed").await;
-    let message = condition(&api, "CachePruned").unwrap()["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("failed: as it is; see kubectl logs job/m-prune-"), "{message}");
+    let words = "failed: the daemon ended with code 1: error: cannot prune; see kubectl logs job/m-prune-";
+    assert!(message().contains(words), "{}", message());
     assert_eq!(told(&api, "Ready"), "True AllReady");
     tokio::time::sleep(Duration::from_secs(1500)).await;
     assert!(job(&api).unwrap()["status"]["conditions"].is_array(), "it is not begun again");

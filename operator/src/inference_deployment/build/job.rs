@@ -29,12 +29,14 @@ const END_SECONDS: i64 = 5;
 
 /// What a Job is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Prefetch,
     Prune,
 }
 
 impl Purpose {
+    pub(crate) const ALL: [Self; 2] = [Self::Prefetch, Self::Prune];
+
     /// Part of the Job's name, between the object's and a hash.
     fn infix(self) -> &'static str {
         match self {
@@ -44,7 +46,7 @@ impl Purpose {
     }
 
     /// Of the pods' label.
-    pub(super) fn app(self) -> &'static str {
+    pub(crate) fn app(self) -> &'static str {
         match self {
             Purpose::Prefetch => "ostro-prefetch",
             Purpose::Prune => "ostro-prune",
@@ -52,17 +54,18 @@ impl Purpose {
     }
 
     /// A container that fails is begun again, ever more rarely, in the same pod: what it has downloaded stays. Another
-    /// pod is made where a node goes. What only tidies up is given up.
-    fn retries_max(self) -> i32 {
+    /// pod is made where a node goes. What only tidies up is given up, and its pods stay, so that they can be asked why.
+    fn retries(self) -> (&'static str, i32) {
         match self {
-            Purpose::Prefetch => 100_000,
-            Purpose::Prune => 6,
+            Purpose::Prefetch => ("OnFailure", 100_000),
+            Purpose::Prune => ("Never", 3),
         }
     }
 }
 
 /// None of a rendering that this version cannot read.
 pub(super) fn build(names: &Names, rendering: &Rendering, purpose: Purpose) -> Option<Job> {
+    let (restart_policy, retries_max) = purpose.retries();
     let mut pod = rendering.pod();
     let spec = pod.spec.take()?;
     let container = spec.containers.iter().find(|container| container.name == CONTAINER)?.clone();
@@ -74,7 +77,7 @@ pub(super) fn build(names: &Names, rendering: &Rendering, purpose: Purpose) -> O
         init_containers: init,
         affinity: Some(affinity),
         tolerations: Some(tolerations),
-        restart_policy: Some("OnFailure".to_owned()),
+        restart_policy: Some(restart_policy.to_owned()),
         termination_grace_period_seconds: Some(END_SECONDS),
         topology_spread_constraints: None,
         // The daemon of before may have the node's port.
@@ -98,17 +101,13 @@ pub(super) fn build(names: &Names, rendering: &Rendering, purpose: Purpose) -> O
             name: Some(format!("{}{hash}", prefix(&names.name, purpose))),
             ..ObjectMeta::default()
         },
-        spec: Some(JobSpec { backoff_limit: Some(purpose.retries_max()), template, ..JobSpec::default() }),
+        spec: Some(JobSpec { backoff_limit: Some(retries_max), template, ..JobSpec::default() }),
         ..Job::default()
     })
 }
 
-/// Of the names of an object's Jobs that download models.
-pub(crate) fn job_prefix(name: &str) -> String {
-    prefix(name, Purpose::Prefetch)
-}
-
-pub(super) fn prefix(name: &str, purpose: Purpose) -> String {
+/// Of the names of an object's Jobs.
+pub(crate) fn prefix(name: &str, purpose: Purpose) -> String {
     let infix = purpose.infix();
     let most = NAME_MAX - HASH_CHARS - infix.len();
     let short = name.get(..most).map(|start| start.trim_end_matches(['-', '.']));

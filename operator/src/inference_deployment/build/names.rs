@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use ostro_crds::InferenceDeployment;
 
+use super::job::Purpose;
+
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const APP: &str = "app.kubernetes.io/name";
 const INSTANCE: &str = "app.kubernetes.io/instance";
@@ -60,6 +62,11 @@ pub(super) fn job_selector(name: &str, app: &str) -> BTreeMap<String, String> {
 /// The object that a child's labels name.
 pub(crate) fn instance_of(labels: &BTreeMap<String, String>) -> Option<&str> {
     labels.get(INSTANCE).map(String::as_str)
+}
+
+/// Whether a pod's labels are those of a Job.
+pub(crate) fn is_of_job(labels: &BTreeMap<String, String>, purpose: Purpose) -> bool {
+    labels.get(APP).is_some_and(|app| app == purpose.app())
 }
 
 /// As `kubectl -l` and `/scale` take it.

@@ -47,7 +47,10 @@ mod tests {
         // Nobody takes it for the daemon, or for a download.
         assert_eq!(pod["metadata"]["labels"]["app.kubernetes.io/name"], "ostro-prune");
         let name = job.object.metadata.name.clone().unwrap();
-        assert!(name.starts_with("m-prune-") && !name.starts_with(&job_prefix("m")), "{name}");
+        assert!(
+            name.starts_with("m-prune-") && !name.starts_with(&job_prefix("m", Purpose::Prefetch)),
+            "{name}"
+        );
         assert_ne!(prepared(cache, "ostro:2").unwrap().object.metadata.name.unwrap(), name);
         assert!(prepared(json!({ "volume": { "size": "1Gi" } }), "ostro:1").is_none());
     }

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use super::short;
 use super::text::{Packer, Text};
 use crate::inference_deployment::build::{
-    CACHE_VOLUME, CONFIG_VOLUME, CONTAINER, TEMPLATE_HASH_ANNOTATION, instance_of, job_prefix,
+    CACHE_VOLUME, CONFIG_VOLUME, CONTAINER, Purpose, TEMPLATE_HASH_ANNOTATION, instance_of, job_prefix,
 };
 use crate::inference_deployment::classify::{ended_at, has_ended, is_sidecar};
 use crate::inference_deployment::store::Shown;
@@ -44,7 +44,7 @@ pub(crate) struct KeptPod {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
     Serve,
-    Prefetch,
+    Job(Purpose),
 }
 
 impl From<Pod> for CachedPod {
@@ -131,7 +131,10 @@ fn made_for(metadata: &ObjectMeta) -> Option<(&str, Task)> {
             (controller.name.strip_prefix(instance)?.strip_prefix('-')? == hash, Task::Serve)
         }
         "StatefulSet" => (controller.name == instance, Task::Serve),
-        "Job" => (controller.name.starts_with(&job_prefix(instance)), Task::Prefetch),
+        "Job" => {
+            let is_of = |purpose: &Purpose| controller.name.starts_with(&job_prefix(instance, *purpose));
+            (true, Task::Job(Purpose::ALL.into_iter().find(is_of)?))
+        }
         _ => return None,
     };
     is_made.then_some((instance, task))

@@ -135,7 +135,7 @@ fn names_of_jobs_are_of_their_object_and_fit_a_label() {
     for name in ["m", &"a".repeat(63), &format!("{}-{}", "a".repeat(36), "b".repeat(20))] {
         let owner = object(name, json!({}));
         let job = Prefetch::before(&owner, None, &kept(&owner)).unwrap().name;
-        assert!(job.len() <= 63 && job.starts_with(&job_prefix(name)), "{job}");
+        assert!(job.len() <= 63 && job.starts_with(&job_prefix(name, Purpose::Prefetch)), "{job}");
         assert!(!job.contains("--"), "{job}");
     }
 }
