@@ -7,7 +7,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tracing_subscriber::filter::{FilterExt, FilterFn};
+use tracing::Level;
+use tracing_subscriber::filter::{FilterExt, FilterFn, Targets};
 use tracing_subscriber::layer::{Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, reload};
@@ -38,7 +39,14 @@ pub(crate) fn start(file: Option<PathBuf>, traces: Option<&Traces>) -> Logging {
     let traces = traces.map(|traces| traces.layer());
     tracing_subscriber::registry().with(lines).with(traces).init();
     logging.complain();
+    logging.warn_of_silence();
     logging
+}
+
+/// Of a filter by the targets of lines; one by their spans is not looked through.
+fn is_silent(text: &str) -> bool {
+    let targets = text.parse::<Targets>();
+    !text.is_empty() && targets.is_ok_and(|targets| !targets.would_enable("ostro_operator", &Level::ERROR))
 }
 
 /// The filter of lines, which have no spans that are for traces only.
@@ -79,6 +87,17 @@ impl Logging {
             if let Err(error) = self.handle.reload(filter) {
                 tracing::warn!(%error, "the log filter cannot change");
             }
+            self.warn_of_silence();
+        }
+    }
+
+    /// As a misspelt name makes: past the filter, since it is what is wrong.
+    fn warn_of_silence(&self) {
+        if self.read.as_ref().is_ok_and(|text| is_silent(text)) {
+            let plain = tracing_subscriber::registry().with(fmt::layer().json().with_writer(io::stderr));
+            tracing::subscriber::with_default(plain, || {
+                tracing::warn!(filter = ?self.read, "the log filter hides even the operator's errors");
+            });
         }
     }
 
@@ -126,6 +145,21 @@ mod tests {
 
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
+        }
+    }
+
+    #[test]
+    fn a_filter_that_hides_all_is_found_out() {
+        for (text, expected) in [
+            ("ostro_oprator=info", true),
+            ("off", true),
+            ("kube=debug,ostro_operator=off", true),
+            ("ostro_operator=error", false),
+            ("warn", false),
+            ("ostro_operator::inference_deployment=debug,error", false),
+            ("", false),
+        ] {
+            assert_eq!(is_silent(text), expected, "{text}");
         }
     }
 
