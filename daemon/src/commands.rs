@@ -1,6 +1,7 @@
 //! One command a file; here the way from the command line to them.
 
 mod bench;
+mod beside;
 mod completions;
 mod config;
 mod doctor;

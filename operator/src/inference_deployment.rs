@@ -48,6 +48,8 @@ use status::{Observed, is_same, is_same_but_for_words, model_ids};
 
 /// A missed event is made up for after this long, give or take.
 const RESYNC: Duration = Duration::from_secs(600);
+/// Where a node may be lost that something is waited for.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// What every reconcile needs.
 pub(crate) struct Context {
@@ -145,6 +147,9 @@ async fn judge(
         let failed = failed_model(&look.pods, outcome.template.as_deref());
         outcome.cause = or_of_model(outcome.cause, failed);
     }
+    if outcome.waits_for.is_some() {
+        again = again.min(LOOK_AGAIN);
+    }
     if let Some((name, template)) = outcome.prune.take() {
         let (pruned, due) = prune::told(context, owner, &live, (&name, &template)).await;
         outcome.pruned = Some(pruned);
@@ -161,7 +166,7 @@ fn resync(owner: &InferenceDeployment) -> Duration {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, template: _, job, prune: _, pruned, is_behind, cause, monitored, held }: Outcome,
+    Outcome { workload: _, template: _, job, prune: _, waits_for, pruned, is_behind, cause, monitored, held }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();
@@ -171,5 +176,6 @@ fn observe(
     let image = running.unwrap_or(wanted).to_owned();
     let now = Timestamp::now();
     let job = job.map(|(name, _)| name);
-    Observed { owner, workload, is_behind, job, pods, cause, monitored, pruned, held, image, now }.status()
+    Observed { owner, workload, is_behind, job, waits_for, pods, cause, monitored, pruned, held, image, now }
+        .status()
 }

@@ -130,23 +130,8 @@ fn filter(text: &str) -> Result<Option<EnvFilter>, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::tests::Lines;
 
     #[test]
     fn a_filter_that_hides_all_is_found_out() {
@@ -181,7 +166,7 @@ mod tests {
             let _hidden = tracing::info_span!(target: traces::TARGET, "hidden").entered();
             tracing::debug!("detail");
             tracing::warn!("trouble");
-            String::from_utf8(std::mem::take(&mut *lines.0.lock().unwrap())).unwrap()
+            lines.take()
         };
         let has = |told: &str, words: &[&str], count: usize| {
             assert_eq!(told.lines().count(), count, "{told}");

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -84,13 +85,38 @@ impl Traces {
 #[derive(Debug)]
 struct Plain {
     agent: ureq::Agent,
+    is_failing: AtomicBool,
 }
 
 impl Default for Plain {
     fn default() -> Plain {
         let config = ureq::Agent::config_builder();
         let config = config.timeout_global(Some(LIMIT)).http_status_as_error(false).proxy(None).build();
-        Plain { agent: config.into() }
+        Plain { agent: config.into(), is_failing: AtomicBool::new(false) }
+    }
+}
+
+impl Plain {
+    fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let answer = self.agent.run(request.map(|body| body.to_vec())).map_err(io::Error::other)?;
+        let (head, mut body) = answer.into_parts();
+        let body = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(io::Error::other)?;
+        Ok(Response::from_parts(head, body.into()))
+    }
+
+    /// Of many failures the first, and that they are over.
+    fn tell(&self, sent: &Result<Response<Bytes>, HttpError>) {
+        let why = match sent {
+            Ok(answer) if answer.status().is_success() => None,
+            Ok(answer) => Some(format!("the collector answers {}", answer.status())),
+            Err(error) => Some(error.to_string()),
+        };
+        let was_failing = self.is_failing.swap(why.is_some(), Ordering::Relaxed);
+        match why {
+            Some(why) if !was_failing => tracing::warn!("traces are lost until they can be sent: {why}"),
+            None if was_failing => tracing::info!("traces are sent again"),
+            _ => {}
+        }
     }
 }
 
@@ -104,10 +130,9 @@ impl HttpClient for Plain {
         Self: 'b,
     {
         Box::pin(async move {
-            let answer = self.agent.run(request.map(|body| body.to_vec())).map_err(io::Error::other)?;
-            let (head, mut body) = answer.into_parts();
-            let body = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(io::Error::other)?;
-            Ok(Response::from_parts(head, body.into()))
+            let sent = self.send(request);
+            self.tell(&sent);
+            sent
         })
     }
 }
@@ -135,6 +160,31 @@ mod tests {
         reader.read_exact(&mut body).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").unwrap();
         (head, body)
+    }
+
+    #[test]
+    fn a_collector_that_is_gone_is_told_once_until_it_is_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        drop(listener);
+        let plain = Plain::default();
+        let send = || {
+            let request = Request::post(format!("http://{address}/")).body(Bytes::from_static(b"x")).unwrap();
+            let sent = plain.send(request);
+            plain.tell(&sent);
+        };
+        let lines = crate::tests::Lines::default();
+        let writer = lines.clone();
+        let layer = tracing_subscriber::fmt::layer().with_writer(move || writer.clone());
+        let _here = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
+        send();
+        send();
+        assert_eq!(lines.take().matches("traces are lost until").count(), 1);
+        let listener = TcpListener::bind(address).unwrap();
+        let collector = std::thread::spawn(move || collect(&listener));
+        send();
+        collector.join().unwrap();
+        assert_eq!(lines.take().matches("traces are sent again").count(), 1);
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! `ostro prune`: what the model cache holds that a configuration does not need.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::ArgMatches;
 use ostro_engine::text::TextOverrides;
-use ostro_server::weights::{HubOptions, ModelReference, Unneeded, What, finish_removals, unneeded};
+use ostro_server::weights::{
+    HubOptions, ModelReference, Need, Removal, Unneeded, WeightsError, What, finish_removals, unneeded,
+};
 
-use super::{document, load, print, start_logging, supported};
+use super::{beside, document, load, print, start_logging, supported};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::hub::{cache_folder, hub_options};
@@ -18,22 +20,22 @@ use crate::translate::Plan;
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
     let plan = supported(&load(document(matches)?, matches)?, environment)?;
     start_logging(&plan, matches, environment)?;
-    let needed = needed(&plan);
+    let _beside = beside::start()?;
+    let models = models(&plan, environment)?;
+    let needs = || models.iter().map(|(model, hub)| Need::of(model, hub)).collect::<Result<Vec<_>, _>>();
+    let known = needs().context("nothing is pruned")?;
     let is_told_to = matches.get_flag("yes");
     let mut failures = Vec::new();
-    for (folder, hub) in caches(&plan, environment)? {
+    for cache in caches(&models, &plan, environment)? {
         let (found, failed) =
-            unneeded(&needed, &hub).with_context(|| format!("cannot prune {}", folder.display()))?;
+            unneeded(&cache, &known).with_context(|| format!("cannot prune {}", cache.display()))?;
         failures.extend(failed);
         if is_told_to {
-            failures.extend(finish_removals(&hub).err());
+            failures.extend(finish_removals(&cache).err());
         }
         for one in found {
-            match if is_told_to { one.remove() } else { Ok(true) } {
-                Ok(true) => print(line(&one).as_bytes())?,
-                Ok(false) => tracing::warn!(model = one.model, "stays: some process downloads a file of it"),
-                Err(error) => failures.push(error),
-            }
+            let removed = if is_told_to { one.remove(needs) } else { Ok(Removal::Done(one)) };
+            failures.extend(tell(removed)?);
         }
     }
     let failed = failures.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error)));
@@ -43,30 +45,46 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     }
 }
 
-/// The models, and files that are read beside them.
-fn needed(plan: &Plan) -> Vec<ModelReference> {
-    let beside = plan.models.iter().flat_map(|model| {
-        let TextOverrides { tokenizer, chat_template, jinja_explicit } = &model.engine.text;
-        [tokenizer, chat_template, jinja_explicit].into_iter().flatten()
-    });
-    let file = |path: &PathBuf| ModelReference { model: path.display().to_string(), ..Default::default() };
-    plan.models.iter().map(reference).chain(beside.map(file)).collect()
+fn tell(removed: Result<Removal, WeightsError>) -> Result<Option<WeightsError>, Failure> {
+    match removed {
+        Ok(Removal::Done(one)) => print(line(&one).as_bytes())?,
+        Ok(Removal::InUse(model)) => tracing::warn!(model, "stays: some process downloads it"),
+        Ok(Removal::Needed(model)) => tracing::info!(model, "stays: it was downloaded meanwhile"),
+        Err(error) => return Ok(Some(error)),
+    }
+    Ok(None)
 }
 
-/// Each once, the usual one too where no model has it.
-fn caches(plan: &Plan, environment: &Environment) -> Result<BTreeMap<PathBuf, HubOptions>, Failure> {
-    let own = plan.models.iter().map(|model| model.hub_cache.clone());
-    let all = own.chain([None]).map(|cache| {
-        let hub = hub_options(environment, &plan.token_source, cache)?;
-        Ok((cache_folder(&hub), hub))
-    });
-    all.collect()
+/// The models, and files that are read beside them.
+fn models(plan: &Plan, environment: &Environment) -> Result<Vec<(ModelReference, HubOptions)>, Failure> {
+    let hub = |cache: Option<PathBuf>| hub_options(environment, &plan.token_source, cache);
+    let mut all = Vec::new();
+    for model in &plan.models {
+        all.push((reference(model), hub(model.hub_cache.clone())?));
+        let TextOverrides { tokenizer, chat_template, jinja_explicit } = &model.engine.text;
+        for path in [tokenizer, chat_template, jinja_explicit].into_iter().flatten() {
+            let file = ModelReference { model: path.display().to_string(), ..Default::default() };
+            all.push((file, hub(None)?));
+        }
+    }
+    Ok(all)
+}
+
+/// The usual one too where no model has it.
+fn caches(
+    models: &[(ModelReference, HubOptions)],
+    plan: &Plan,
+    environment: &Environment,
+) -> Result<BTreeSet<PathBuf>, Failure> {
+    let usual = cache_folder(&hub_options(environment, &plan.token_source, None)?);
+    Ok(models.iter().map(|(_, hub)| cache_folder(hub)).chain([usual]).collect())
 }
 
 fn line(Unneeded { model, what, bytes, .. }: &Unneeded) -> String {
     let what = match what {
         What::Model => "the model".to_owned(),
-        What::Files(names) => names.join(", "),
+        // Whoever wrote into the cache has named them.
+        What::Files(names) => names.join(", ").replace(char::is_control, "\u{fffd}"),
     };
     format!("{model}\t{bytes}\t{what}\n")
 }

@@ -6,10 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::ArgMatches;
 use ostro_server::{Downloads, Port, Progress};
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
-use super::{document, load, print, start_logging, supported};
+use super::{beside, document, load, print, start_logging, supported};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::hub::hub_options;
@@ -17,19 +15,11 @@ use crate::load::find;
 use crate::progress::Bar;
 use crate::translate::{ModelPlan, Plan};
 
-/// As a program ends that Ctrl-C stopped.
-const INTERRUPTED: i32 = 130;
-
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
     let document = document(matches)?;
     let plan = supported(&load(document, matches)?, environment)?;
     start_logging(&plan, matches, environment)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build()
-        .context("cannot start")?;
-    end_when_told(&runtime)?;
+    let runtime = beside::start()?;
     let downloads = Downloads::new(plan.models.iter().map(|model| model.id.clone()));
     if let Some(address) = matches.get_one::<SocketAddr>("listen") {
         let port = runtime.block_on(Port::open(&address.ip().to_string(), address.port()));
@@ -38,21 +28,6 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     let pulled = pull(&plan, environment, &downloads);
     runtime.shutdown_background();
     pulled
-}
-
-/// What is there in part is gone on with by the next one. Without this a container's first process would hear nothing.
-fn end_when_told(runtime: &Runtime) -> anyhow::Result<()> {
-    let _inside = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    runtime.spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(INTERRUPTED)
-    });
-    Ok(())
 }
 
 fn pull(plan: &Plan, environment: &Environment, downloads: &Downloads) -> Result<(), Failure> {

@@ -32,6 +32,21 @@ fn what_a_file_does_not_name_goes_when_told_to() {
 }
 
 #[test]
+fn nothing_goes_while_it_is_not_known_what_is_needed() {
+    let (home, _, blob) = home();
+    let config = home.write("b.toml", "[[models]]\nmodel_id = \"./not-mounted.gguf\"\n");
+    let ended = home.run(&["prune", "-f", text(&config), "--yes"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(
+        ended.errors.contains("nothing is pruned: ")
+            && ended.errors.contains("not-mounted.gguf does not exist"),
+        "{}",
+        ended.errors
+    );
+    assert!(blob.exists());
+}
+
+#[test]
 fn what_cannot_be_removed_is_told() {
     let (home, config, blob) = home();
     // Where the locks of downloads would be.

@@ -207,7 +207,7 @@ async fn create(client: &Client, wanted: &Prepared) -> Result<bool, ApplyError> 
     }
 }
 
-async fn delete(
+pub(super) async fn delete(
     client: &Client,
     owner: &InferenceDeployment,
     kind: ChildKind,
@@ -215,7 +215,12 @@ async fn delete(
 ) -> Result<(), ApplyError> {
     let namespace = owner.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
-    match api.delete(&name, &DeleteParams::background()).await {
+    // A Job is there until its pods have ended.
+    let parameters = match kind {
+        ChildKind::Job => DeleteParams::foreground(),
+        _ => DeleteParams::background(),
+    };
+    match api.delete(&name, &parameters).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(source) => Err(ApplyError::Delete { kind, name, source }),

@@ -26,7 +26,9 @@ pub(super) struct Outcome {
     pub(super) job: Option<(String, String)>,
     /// That removes from the cache what pods do not need, and the hash of its template.
     pub(super) prune: Option<(String, String)>,
-    /// How that goes.
+    /// A Job that must end before anything is applied.
+    pub(super) waits_for: Option<String>,
+    /// How the pruning goes.
     pub(super) pruned: Option<Finding>,
     /// No watch has shown it yet as it was applied.
     pub(super) is_behind: bool,
@@ -70,6 +72,17 @@ pub(super) async fn carry_out(
         && Workload::find(&context.children, owner, Some(workload)).is_some()
     {
         return (Outcome::of(invalid(&InferenceDeploymentSpec::fixed_claims())), None);
+    }
+    let is_new = !matches!(&history.newest, Some(Ok(before)) if *before == kept);
+    if let Some((name, is_going)) = prune::unfinished(context, owner, &kept).filter(|_| is_new) {
+        let deleted = match is_going {
+            true => Ok(()),
+            false => apply::delete(&context.client, owner, ChildKind::Job, name.clone()).await,
+        };
+        return match deleted {
+            Ok(()) => (Outcome { waits_for: Some(name), is_behind: true, held, ..Outcome::default() }, None),
+            Err(error) => failed(error, held),
+        };
     }
     let Wanted { prepared, job, prune } = wanted(context, owner, (&history, &kept));
     let applying = apply::apply(context, owner, &prepared);

@@ -2,14 +2,21 @@
 
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use ostro_crds::{InferenceDeployment, Reason};
 
 use super::Context;
-use super::build::{Kept, Prepared, Purpose, TEMPLATE_HASH_ANNOTATION, prune_job, template_hash};
+use super::build::{
+    ChildKind, Kept, Prepared, Purpose, TEMPLATE_HASH_ANNOTATION, job_prefix, prune_job, template_hash,
+};
 use super::live::{Awaited, Live};
 use super::status::Finding;
 use super::workload::Workload;
+
+/// Beyond its grace.
+const LOST: SignedDuration = SignedDuration::from_secs(60);
 
 /// The Job, where it is there already or its time has come: all pods are of the template that is kept.
 pub(super) fn due(context: &Context, owner: &InferenceDeployment, kept: &Kept) -> Option<Prepared> {
@@ -24,6 +31,31 @@ fn is_rolled_out(context: &Context, owner: &InferenceDeployment, kept: &Kept) ->
         let template = workload.spec.template.metadata.as_ref();
         workload.is_ready() && template.and_then(template_hash) == kept.rendering.template_hash()
     })
+}
+
+/// The Job of pods of before that still removes what those do not need, and may be what others will: it ends first.
+/// With whether it was told to.
+pub(super) fn unfinished(
+    context: &Context,
+    owner: &InferenceDeployment,
+    kept: &Kept,
+) -> Option<(String, bool)> {
+    let own = prune_job(owner, kept).map(|job| job.object.name_any());
+    let prefix = job_prefix(&owner.name_any(), Purpose::Prune);
+    let mut jobs = context.children.of_kind(ChildKind::Job, owner).into_iter();
+    let (name, job) = jobs.find(|(name, job)| {
+        let is_other = name.starts_with(&prefix) && Some(name) != own.as_ref();
+        let has_ended = |job: Workload| job.is_done() || job.failure().is_some();
+        is_other && !job.typed().is_some_and(has_ended)
+    })?;
+    let pods = context.children.pods_of_job(owner, Purpose::Prune);
+    (pods.is_empty() || !pods.iter().all(is_overdue)).then_some((name, job.is_going))
+}
+
+/// Its node has not ended it in time, and is not waited for.
+fn is_overdue(pod: &Pod) -> bool {
+    let due = pod.metadata.deletion_timestamp.as_ref();
+    due.is_some_and(|due| Timestamp::now().duration_since(due.0) > LOST)
 }
 
 /// Of the Job, and the hash of its template.

@@ -37,6 +37,8 @@ pub(crate) struct Observed<'a> {
     pub(crate) is_behind: bool,
     /// That downloads models before pods of the spec start.
     pub(crate) job: Option<String>,
+    /// A Job on the cache of pods of before, which must end first.
+    pub(crate) waits_for: Option<String>,
     pub(crate) pods: &'a [PodModels],
     /// Why pods do not get ready, or why nothing could be built or applied.
     pub(crate) cause: Option<Cause>,
@@ -69,7 +71,7 @@ impl Observed<'_> {
         let verdict = Verdict::of(counts, self.cause.as_ref());
         let verdict = match &self.job {
             Some(job) => verdict.after(job).with(models::download(self.pods)),
-            None => verdict.with(models::news(&models, self.pods)),
+            None => verdict.with(self.ends_first().or_else(|| models::news(&models, self.pods))),
         };
         InferenceDeploymentStatus {
             observed_generation: self.owner.metadata.generation,
@@ -83,6 +85,11 @@ impl Observed<'_> {
             endpoint: Some(endpoint(&names, &self.owner.spec)),
             image: Some(self.image.clone()),
         }
+    }
+
+    fn ends_first(&self) -> Option<String> {
+        let name = self.waits_for.as_ref()?;
+        Some(format!("Job {name}, which removes what pods of before do not need, ends first"))
     }
 
     fn counts(&self) -> Counts {

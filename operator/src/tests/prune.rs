@@ -94,6 +94,35 @@ async fn a_cache_is_pruned_once_after_each_rollout() {
     assert!(job(&api).is_none() && told(&api, "CachePruned").is_empty());
 }
 
+/// What pods of before do not need, others may.
+#[tokio::test(start_paused = true)]
+async fn others_start_when_a_prune_of_before_has_ended() {
+    for prefetch in [false, true] {
+        let api = FakeApi::default();
+        let _operator = Operator::start(&api, Scope::Cluster);
+        roll_out(&api, spec("a/b", true)).await;
+        let before = api.get("apps", "deployments", "m").unwrap()["spec"].clone();
+        let mut going = job(&api).unwrap();
+        going["metadata"]["finalizers"] = json!(["foregroundDeletion"]);
+        let name = name(&api).unwrap();
+        api.put("batch", "jobs", going);
+        let mut next = spec("c/d", true);
+        next["cache"]["prefetch"] = prefetch.into();
+        put(&api, next);
+        let ready = || condition(&api, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+        await_within(SOON, "the wait to be told", || ready().contains(&format!("Job {name}, which"))).await;
+        tokio::time::sleep(Duration::from_secs(1500)).await;
+        assert_eq!(api.get("apps", "deployments", "m").unwrap()["spec"], before);
+        assert_eq!(self::name(&api), Some(name.clone()));
+        api.remove("batch", "jobs", &name);
+        let has_begun = || match prefetch {
+            true => self::name(&api).is_some_and(|name| name.starts_with("m-prefetch-")),
+            false => api.get("apps", "deployments", "m").unwrap()["spec"] != before,
+        };
+        await_within(SOON, "what comes after", has_begun).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_prune_that_fails_is_told_and_made_anew_when_a_person_says_so() {
     let api = FakeApi::default();

@@ -63,6 +63,27 @@ impl RepositoryCache {
         self.cache.join(".locks").join(&self.folder)
     }
 
+    /// Held by whoever downloads the model, together; alone by whoever removes something of it.
+    pub(super) fn model_lock(&self) -> Result<PathBuf, WeightsError> {
+        let path = self.locks().join("model.lock");
+        create_parent(&path)?;
+        let file = File::options().append(true).create(true).open(&path);
+        file.map(|_| path.clone()).map_err(|error| WeightsError::io(&path, error))
+    }
+
+    /// Waits until nobody removes something of the model. File systems without locks have none, and of a cache that
+    /// cannot be written nobody removes anything.
+    pub(super) fn lock_for_download(&self) -> Option<File> {
+        let file = File::open(self.model_lock().ok()?).ok()?;
+        match file.lock_shared() {
+            Ok(()) => Some(file),
+            Err(error) => {
+                tracing::warn!(cache = %self.cache.display(), %error, "the hub cache cannot be locked");
+                None
+            }
+        }
+    }
+
     /// Waits until no other process downloads this content. File systems without locks have none.
     pub(super) fn lock(&self, id: &str) -> Result<Option<File>, WeightsError> {
         let path = self.locks().join(format!("{id}.lock"));

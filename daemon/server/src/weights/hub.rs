@@ -101,6 +101,7 @@ impl<'a> Repository<'a> {
     ) -> Result<ResolvedModel, WeightsError> {
         let model = &self.reference.model;
         let (commit, names) = hub.listing(self.revision()).await?;
+        let _lock = self.cache.lock_for_download();
         let selection = select(model, &names, self.reference.quantized_file.as_deref())?;
         let mut downloads = Downloads::new(hub, &self.cache, &commit, options, progress);
         downloads.fetch(selection.files()).await?;

@@ -2,15 +2,17 @@
 //! else other tools keep there stays. Links are never followed out of a model's folder, and a folder that is not laid out
 //! as downloads do it is left alone.
 
+mod needs;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::WeightsError;
 use super::cache::RepositoryCache;
-use super::hub::Repository;
 use super::names::is_repository_id;
-use super::{HubOptions, ModelReference, WeightsError, looks_like_path};
+pub use needs::Need;
 
 const MODELS: &str = "models--";
 /// Of a folder that is on its way out: none of it is ever found again, also where removing it was broken off.
@@ -30,6 +32,16 @@ pub struct Unneeded {
     paths: Vec<PathBuf>,
 }
 
+/// What became of it.
+#[derive(Debug)]
+pub enum Removal {
+    Done(Unneeded),
+    /// Some process downloads this model.
+    InUse(String),
+    /// This model is, since it was looked at.
+    Needed(String),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     Model,
@@ -37,83 +49,24 @@ pub enum What {
     Files(Vec<String>),
 }
 
-/// What of the cache that `options` name none of these models needs, which may be paths of other files too; and what
-/// could not be looked at. Of a model that is there in part only, everything is needed: somebody may be fetching the rest.
+/// What of this cache none of the models needs; and what could not be looked at. Of a model that is there in part only,
+/// everything is needed: somebody may be fetching the rest.
 ///
 /// # Errors
 /// The cache cannot be read.
-pub fn unneeded(
-    models: &[ModelReference],
-    options: &HubOptions,
-) -> Result<(Vec<Unneeded>, Vec<WeightsError>), WeightsError> {
-    let cache = match options.cache_folder().canonicalize() {
+pub fn unneeded(cache: &Path, needs: &[Need]) -> Result<(Vec<Unneeded>, Vec<WeightsError>), WeightsError> {
+    let cache = match cache.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), Vec::new())),
-        cache => cache.map_err(|error| WeightsError::io(&options.cache_folder(), error))?,
+        canonical => canonical.map_err(|error| WeightsError::io(cache, error))?,
     };
-    let needs: Vec<Need> = models.iter().map(|model| Need::of(model, &cache)).collect();
     let (mut found, mut failed) = (Vec::new(), Vec::new());
     for name in names_in(&cache)? {
-        match of_folder(&cache, &name, &needs) {
+        match of_folder(&cache, &name, needs) {
             Ok(one) => found.extend(one),
             Err(error) => failed.push(error),
         }
     }
     Ok((found, failed))
-}
-
-/// What one of the models needs.
-struct Need {
-    /// Its folder's name, for a model of the hub.
-    folder: Option<String>,
-    /// As the model reads them.
-    paths: Vec<PathBuf>,
-    /// What they lead to.
-    files: BTreeSet<PathBuf>,
-    /// Some of it is missing.
-    is_partial: bool,
-}
-
-impl Need {
-    fn of(reference: &ModelReference, cache: &Path) -> Need {
-        let (id, local) = (&reference.model, Path::new(&reference.model));
-        let is_of_hub = !looks_like_path(id) && !local.exists() && is_repository_id(id);
-        let paths = match is_of_hub {
-            true => {
-                let own = RepositoryCache::new(cache.to_owned(), id);
-                Repository::new(reference, own).cached_files()
-            }
-            false => Ok(files_of(local, reference.quantized_file.as_deref())),
-        };
-        let is_partial = paths.is_err();
-        let paths = paths.unwrap_or_default();
-        let files = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
-        Need { folder: is_of_hub.then(|| RepositoryCache::folder_of(id)), paths, files, is_partial }
-    }
-
-    /// Two ids of the hub can have one folder; both are meant then.
-    fn is_of(&self, name: &str) -> bool {
-        self.folder.as_deref() == Some(name)
-    }
-
-    fn is_below(&self, folder: &Path) -> bool {
-        self.files.iter().any(|file| file.starts_with(folder))
-    }
-
-    /// It has files, or links that lead to files and to no other links.
-    fn is_plain(&self) -> bool {
-        let leads_on = |path: &PathBuf| {
-            let target = fs::read_link(path).ok().map(|target| path.with_file_name("").join(target));
-            target.is_some_and(|target| target.is_symlink())
-        };
-        !self.is_partial && !self.paths.iter().any(leads_on)
-    }
-}
-
-/// Of a model that is given by its path.
-fn files_of(model: &Path, file: Option<&str>) -> Vec<PathBuf> {
-    let names = names_in(model).unwrap_or_default();
-    let names = names.iter().map(String::as_str).chain(file);
-    names.map(|name| model.join(name)).chain([model.to_owned()]).collect()
 }
 
 fn of_folder(cache: &Path, name: &str, needs: &[Need]) -> Result<Option<Unneeded>, WeightsError> {
@@ -122,7 +75,7 @@ fn of_folder(cache: &Path, name: &str, needs: &[Need]) -> Result<Option<Unneeded
     let Some(model) = model.filter(|model| is_repository_id(model) && is_folder(&folder)) else {
         return Ok(None);
     };
-    let (own, others): (Vec<&Need>, Vec<&Need>) = needs.iter().partition(|need| need.is_of(name));
+    let (own, others): (Vec<&Need>, Vec<&Need>) = needs.iter().partition(|need| need.is_of(cache, name));
     if others.iter().any(|need| need.is_below(&folder)) {
         return Ok(None);
     }
@@ -151,12 +104,12 @@ fn in_part(
     let is_plain = is_folder(&snapshots)
         && !blobs.is_symlink()
         && !commits.iter().chain(&contents).any(|path| path.is_symlink())
-        && own.iter().all(|need| need.is_plain())
-        && own.iter().flat_map(|need| &need.files).all(|file| file.starts_with(folder));
-    if !is_plain {
+        && own.iter().flat_map(|need| &need.paths).all(|path| ends_below(path, folder));
+    if !is_plain || own.iter().any(|need| need.is_partial) {
         return Ok(None);
     }
-    let kept: BTreeSet<&PathBuf> = own.iter().flat_map(|need| need.paths.iter().chain(&need.files)).collect();
+    let kept: BTreeSet<&PathBuf> =
+        own.iter().flat_map(|need| need.paths.iter().chain(&need.trails)).collect();
     let (mut folders, mut paths, mut names) = (Vec::new(), Vec::new(), BTreeSet::new());
     for commit in commits.into_iter().filter(|commit| is_folder(commit)) {
         let unneeded: Vec<PathBuf> =
@@ -183,12 +136,24 @@ fn in_part(
 }
 
 impl Unneeded {
-    /// Removes it, unless some process downloads a file of the model: then nothing is, and `false` returned.
+    /// Removes what of it is still not needed, and tells that; nothing while some process downloads the model.
     ///
     /// # Errors
     /// Something cannot be removed; what came before it is.
-    pub fn remove(&self) -> Result<bool, WeightsError> {
-        let Some(_locks) = self.locks()? else { return Ok(false) };
+    pub fn remove(
+        &self,
+        needs: impl FnOnce() -> Result<Vec<Need>, WeightsError>,
+    ) -> Result<Removal, WeightsError> {
+        let own = RepositoryCache::new(self.cache.clone(), &self.model);
+        let Some(_locks) = locks(&own)? else { return Ok(Removal::InUse(self.model.clone())) };
+        // A download may have ended since.
+        let now = of_folder(&self.cache, &RepositoryCache::folder_of(&self.model), &needs()?)?;
+        let Some(now) = now else { return Ok(Removal::Needed(self.model.clone())) };
+        now.remove_all()?;
+        Ok(Removal::Done(now))
+    }
+
+    fn remove_all(&self) -> Result<(), WeightsError> {
         for folder in &self.folders {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             let leaving = self.cache.join(format!("{REMOVED}{name}"));
@@ -196,35 +161,40 @@ impl Unneeded {
             gone(folder, fs::rename(folder, &leaving))?;
             remove(&leaving)?;
         }
-        self.paths.iter().try_for_each(|path| gone(path, fs::remove_file(path)))?;
-        Ok(true)
+        self.paths.iter().try_for_each(|path| gone(path, fs::remove_file(path)))
     }
+}
 
-    /// All that downloads of the model take, or none.
-    fn locks(&self) -> Result<Option<Vec<File>>, WeightsError> {
-        let folder = RepositoryCache::new(self.cache.clone(), &self.model).locks();
-        let mut locks = Vec::new();
-        for path in files_below(&folder)? {
-            let file = File::open(&path).map_err(|error| WeightsError::io(&path, error))?;
-            match file.try_lock() {
-                Ok(()) => locks.push(file),
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                // As on file systems without locks.
-                Err(TryLockError::Error(_)) => {}
-            }
+/// All that downloads of the model take, by this program and by others, or none.
+fn locks(own: &RepositoryCache) -> Result<Option<Vec<File>>, WeightsError> {
+    own.model_lock()?;
+    let mut locks = Vec::new();
+    // Another kind of file could be one that waits for a writer.
+    for path in files_below(&own.locks())?.into_iter().filter(|path| path.is_file()) {
+        // NFS locks for one alone only what is open for writing.
+        let file = File::options().read(true).write(true).open(&path).or_else(|_| File::open(&path));
+        let file = file.map_err(|error| WeightsError::io(&path, error))?;
+        match file.try_lock() {
+            Ok(()) => locks.push(file),
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            // As on file systems without locks.
+            Err(TryLockError::Error(_)) => {}
         }
-        Ok(Some(locks))
     }
+    Ok(Some(locks))
 }
 
 /// Removes what an earlier removal left when it was broken off.
 ///
 /// # Errors
 /// It cannot be removed.
-pub fn finish_removals(options: &HubOptions) -> Result<(), WeightsError> {
-    let cache = options.cache_folder();
-    let names = names_in(&cache)?.into_iter().filter(|name| name.starts_with(REMOVED));
+pub fn finish_removals(cache: &Path) -> Result<(), WeightsError> {
+    let names = names_in(cache)?.into_iter().filter(|name| name.starts_with(REMOVED));
     names.into_iter().try_for_each(|name| remove(&cache.join(name)))
+}
+
+fn ends_below(path: &Path, folder: &Path) -> bool {
+    path.canonicalize().is_ok_and(|path| path.starts_with(folder))
 }
 
 /// A file, a link, or a folder with all that is in it.

@@ -44,6 +44,7 @@ fn observed<'a>(owner: &'a InferenceDeployment, workload: Option<&'a Workload>) 
         workload,
         is_behind: false,
         job: None,
+        waits_for: None,
         pods: &[],
         cause: None,
         monitored: None,

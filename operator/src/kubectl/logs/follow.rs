@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use kube::ResourceExt;
 use kube::api::LogParams;
@@ -58,6 +58,9 @@ pub(super) async fn follow(
                 pods
             }
         };
+        if !pods.is_empty() && !pods.iter().any(|pod| has(pod, &args.container)) {
+            bail!("no pod has a container {}: they have {}", args.container, names(&pods[0]).join(", "));
+        }
         for pod in pods {
             let Some((restarts, runs)) = begun(&pod, &args.container) else { continue };
             let run = (pod.uid().unwrap_or_default(), restarts);
@@ -93,6 +96,17 @@ fn wanted(known: Option<&Read>, runs: bool, parameters: &LogParams) -> Option<Lo
         }
         Some(_) => None,
     }
+}
+
+fn has(pod: &Pod, container: &str) -> bool {
+    pod.spec.is_none() || names(pod).contains(&container)
+}
+
+fn names(pod: &Pod) -> Vec<&str> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let ephemeral = spec.ephemeral_containers.iter().flatten().map(|container| container.name.as_str());
+    let init = spec.init_containers.iter().flatten().chain(&spec.containers);
+    init.map(|container| container.name.as_str()).chain(ephemeral).collect()
 }
 
 /// How often a container was begun again, and whether it runs now; none before it has said anything.

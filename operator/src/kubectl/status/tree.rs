@@ -1,6 +1,7 @@
 //! Objects as a tree of lines.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use ostro_crds::{ConditionType, ModelState, ModelStatus};
 
 use super::super::terminal;
@@ -37,7 +38,7 @@ fn object(view: &View, now: Timestamp) -> Branch {
     let phase = view.phase.map_or_else(|| "Unknown".to_owned(), |phase| format!("{phase:?}"));
     let text = format!("InferenceDeployment {}/{}  {phase}", view.namespace, view.name);
     let mut branches: Vec<Branch> = view.message.lines().map(leaf).collect();
-    branches.extend(pending(view).flat_map(|text| text.lines().map(leaf).collect::<Vec<_>>()));
+    branches.extend(beside(view).flat_map(|text| text.lines().map(leaf).collect::<Vec<_>>()));
     let conditions = view.conditions.iter().map(|condition| {
         [condition.type_.clone(), condition.status.clone(), condition.reason.clone()].into()
     });
@@ -57,11 +58,20 @@ fn object(view: &View, now: Timestamp) -> Branch {
     Branch { text, branches }
 }
 
-/// What waits for a person, and how to release it.
-fn pending(view: &View) -> impl Iterator<Item = String> {
-    let kind = ConditionType::TemplateUpdatePending.as_str();
-    let conditions = view.conditions.iter().filter(move |one| one.type_ == kind && one.status == "True");
-    conditions.map(|condition| format!("{}: {}", condition.reason, condition.message))
+/// What waits for a person, and how to release it; and what is not as asked for, though pods are ready.
+fn beside(view: &View) -> impl Iterator<Item = String> {
+    let told = [
+        (ConditionType::TemplateUpdatePending, "True"),
+        (ConditionType::Monitored, "False"),
+        (ConditionType::CachePruned, "False"),
+    ];
+    let is_told = move |one: &&Condition| {
+        told.iter().any(|(kind, status)| one.type_ == kind.as_str() && one.status == *status)
+    };
+    view.conditions
+        .iter()
+        .filter(is_told)
+        .map(|condition| format!("{}: {}", condition.reason, condition.message))
 }
 
 fn model(model: &ModelStatus, wanted: i32) -> String {

@@ -1,12 +1,13 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use tempfile::{TempDir, tempdir};
 
 use super::hub_server::COMMIT;
 use crate::weights::{
-    HubMode, HubOptions, ModelReference, Unneeded, What, finish_removals, resolve_model, unneeded,
+    HubMode, HubOptions, ModelReference, Need, Removal, Unneeded, What, finish_removals, resolve_model,
+    unneeded,
 };
 
 const OLD_COMMIT: &str = "89abcdef0123456789abcdef0123456789abcdef";
@@ -49,8 +50,12 @@ impl Cache {
         symlink(target, path).unwrap();
     }
 
+    fn needs(&self, models: &[ModelReference]) -> Vec<Need> {
+        models.iter().map(|model| Need::of(model, &self.options).unwrap()).collect()
+    }
+
     fn find(&self, models: &[ModelReference]) -> Vec<Unneeded> {
-        let (found, failed) = unneeded(models, &self.options).unwrap();
+        let (found, failed) = unneeded(&self.path(""), &self.needs(models)).unwrap();
         assert!(failed.is_empty(), "{failed:?}");
         found
     }
@@ -61,7 +66,8 @@ impl Cache {
     }
 
     fn remove(&self, models: &[ModelReference]) -> Vec<bool> {
-        self.find(models).iter().map(|one| one.remove().unwrap()).collect()
+        let remove = |one: &Unneeded| one.remove(|| Ok(self.needs(models))).unwrap();
+        self.find(models).iter().map(|one| matches!(remove(one), Removal::Done(_))).collect()
     }
 
     /// What is needed can be loaded, before and after.
@@ -142,19 +148,21 @@ fn paths_into_the_cache_are_needed() {
     cache.add("models--o--m", (COMMIT, "a.gguf", "a"), "needed");
     let path = cache.path(&format!("models--o--m/snapshots/{COMMIT}/a.gguf"));
     assert!(cache.unneeded(&[model(path.to_str().unwrap(), None)]).is_empty());
-    assert_eq!(cache.unneeded(&[model("/elsewhere.gguf", None)]).len(), 1);
+    // What is not there needs who knows what.
+    assert!(Need::of(&model("/elsewhere.gguf", None), &cache.options).is_err());
 }
 
 #[test]
 fn what_is_being_downloaded_stays() {
     let cache = Cache::new();
     cache.add("models--o--m", (COMMIT, "a.gguf", "a"), "x");
-    cache.write(".locks/models--o--m/a.lock", "");
-    let download = File::open(cache.path(".locks/models--o--m/a.lock")).unwrap();
-    download.lock().unwrap();
-    assert_eq!(cache.remove(&[]), [false]);
-    assert!(cache.path("models--o--m/blobs/a").exists());
-    drop(download);
+    for name in ["a.lock", "model.lock"] {
+        cache.write(&format!(".locks/models--o--m/{name}"), "");
+        let download = File::open(cache.path(&format!(".locks/models--o--m/{name}"))).unwrap();
+        download.lock_shared().unwrap();
+        assert_eq!(cache.remove(&[]), [false], "{name}");
+        assert!(cache.path("models--o--m/blobs/a").exists());
+    }
     assert_eq!(cache.remove(&[]), [true]);
     assert!(!cache.path("models--o--m").exists());
 }
@@ -164,9 +172,9 @@ fn a_removal_that_was_broken_off_is_finished() {
     let cache = Cache::new();
     cache.write(".removed--models--o--m/blobs/a", "x");
     assert!(cache.unneeded(&[]).is_empty());
-    finish_removals(&cache.options).unwrap();
+    finish_removals(&cache.path("")).unwrap();
     assert!(!cache.path(".removed--models--o--m").exists());
-    finish_removals(&HubOptions::new("/no/such/folder")).unwrap();
+    finish_removals(Path::new("/no/such/folder")).unwrap();
 }
 
 #[test]
@@ -251,7 +259,7 @@ fn what_is_no_model_stays_and_keeps_nothing_from_going() {
     let left = What::Files(vec!["blobs/z.incomplete".to_owned()]);
     assert_eq!(told.iter().map(|one| &one.1).collect::<Vec<_>>(), [&left, &What::Model]);
     assert_eq!(cache.remove_around(&model("o/m", None)), [true, true]);
-    finish_removals(&cache.options).unwrap();
+    finish_removals(&cache.path("")).unwrap();
     for stays in ["models--o--m/snapshots/.DS_Store", "models--note.txt", "models--/x"] {
         assert!(cache.path(stays).exists(), "{stays}");
     }
@@ -265,4 +273,84 @@ fn revisions_of_files_in_place_of_links_are_counted() {
     cache.write(&format!("models--o--m/snapshots/{OLD_COMMIT}/a.gguf"), "before");
     let told = cache.unneeded(&[model("o/m", None)]);
     assert_eq!(told, [("o/m".to_owned(), What::Files(vec!["a.gguf".to_owned()]), 6)]);
+}
+
+/// Between the look and the removal.
+#[test]
+fn what_became_needed_meanwhile_stays() {
+    let cache = Cache::new();
+    cache.add("models--o--m", (COMMIT, "a.gguf", "a"), "after");
+    cache.add("models--o--m", (OLD_COMMIT, "a.gguf", "old"), "before");
+    cache.write("models--o--m/refs/main", OLD_COMMIT);
+    let models = [model("o/m", None)];
+    let found = cache.find(&models);
+    cache.write("models--o--m/refs/main", COMMIT);
+    assert!(matches!(found[0].remove(|| Ok(cache.needs(&models))).unwrap(), Removal::Done(_)));
+    let path = resolve_model(&models[0], &cache.options, &|_| {}).unwrap().path;
+    assert_eq!(fs::read_to_string(path).unwrap(), "after");
+    assert!(matches!(found[0].remove(|| Ok(cache.needs(&models))).unwrap(), Removal::Needed(_)));
+}
+
+/// Their contents lie on another disk: what the links lead through is needed all the same.
+#[test]
+fn links_on_the_way_are_needed() {
+    let disk = tempdir().unwrap();
+    let with_contents_elsewhere = || {
+        let cache = Cache::new();
+        cache.add("models--o--m", (COMMIT, "a.gguf", "a"), "needed");
+        let blobs = cache.path("models--o--m/blobs");
+        fs::write(disk.path().join("a"), "needed").unwrap();
+        fs::remove_dir_all(&blobs).unwrap();
+        symlink(disk.path(), blobs).unwrap();
+        cache
+    };
+    let file = format!("models--o--m/snapshots/{COMMIT}/a.gguf");
+    let cache = with_contents_elsewhere();
+    let elsewhere = tempdir().unwrap();
+    symlink(cache.path(&file), elsewhere.path().join("a.gguf")).unwrap();
+    assert_eq!(cache.remove_around(&model(elsewhere.path().to_str().unwrap(), None)), [true; 0]);
+
+    let cache = with_contents_elsewhere();
+    cache.link("models--p--q", "models--o--m");
+    assert_eq!(cache.remove_around(&model("p/q", None)), [true; 0]);
+
+    let cache = with_contents_elsewhere();
+    cache.write("models--p--q/refs/main", COMMIT);
+    cache.link(&format!("models--p--q/snapshots/{COMMIT}/a.gguf"), &format!("../../../{file}"));
+    assert_eq!(cache.remove_around(&model("p/q", None)), [true; 0]);
+
+    for (link, target) in [
+        (format!("models--o--m/snapshots/{COMMIT}/b.gguf"), format!("../{OLD_COMMIT}/../../blobs/a")),
+        (format!("models--o--m/snapshots/{COMMIT}/b.gguf"), format!("../{OLD_COMMIT}/sub/a")),
+    ] {
+        let cache = Cache::new();
+        cache.add("models--o--m", (COMMIT, "a.gguf", "a"), "needed");
+        cache.add("models--o--m", (OLD_COMMIT, "old.gguf", "old"), "before");
+        cache.link(&format!("models--o--m/snapshots/{OLD_COMMIT}/sub"), "../../blobs");
+        cache.link(&link, &target);
+        cache.remove_around(&model("o/m", Some("b.gguf")));
+        assert!(!cache.path("models--o--m/blobs/old").exists());
+    }
+}
+
+/// Each model has what it needs in its own.
+#[test]
+fn caches_share_what_links_lead_to() {
+    let (cache, other) = (Cache::new(), Cache::new());
+    cache.add("models--o--m", (COMMIT, "a.gguf", "a"), "needed");
+    other.write("models--p--q/refs/main", COMMIT);
+    let content = cache.path("models--o--m/blobs/a");
+    other.link(&format!("models--p--q/snapshots/{COMMIT}/a.gguf"), content.to_str().unwrap());
+    let needs = || Ok(vec![Need::of(&model("p/q", None), &other.options).unwrap()]);
+    for one in [&cache, &other] {
+        assert!(unneeded(&one.path(""), &needs().unwrap()).unwrap().0.is_empty());
+    }
+    // The usual cache has it too, where nobody reads it.
+    cache.add("models--p--q", (COMMIT, "a.gguf", "a"), "copy");
+    let found = unneeded(&cache.path(""), &needs().unwrap()).unwrap().0;
+    assert_eq!(
+        found.iter().map(|one| (one.model.as_str(), &one.what)).collect::<Vec<_>>(),
+        [("p/q", &What::Model)]
+    );
+    assert!(matches!(found[0].remove(needs).unwrap(), Removal::Done(_)));
 }

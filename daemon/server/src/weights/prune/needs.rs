@@ -1,0 +1,98 @@
+//! What models need of caches, links and all.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use super::super::cache::RepositoryCache;
+use super::super::hub::Repository;
+use super::super::names::is_repository_id;
+use super::super::{HubOptions, ModelReference, WeightsError, looks_like_path};
+use super::names_in;
+
+/// As many as Linux follows.
+const LINKS_MAX: u32 = 40;
+
+/// What a model needs of caches.
+#[derive(Debug)]
+pub struct Need {
+    /// Of a model of the hub, its cache and its folder's name there.
+    folder: Option<(PathBuf, String)>,
+    /// As the model reads them.
+    pub(super) paths: Vec<PathBuf>,
+    /// What they lead to, and what lies on the way.
+    pub(super) trails: BTreeSet<PathBuf>,
+    /// Some of it is missing.
+    pub(super) is_partial: bool,
+}
+
+impl Need {
+    /// # Errors
+    /// The model is given by a path, and nothing is there: what it needs cannot be known.
+    pub fn of(reference: &ModelReference, options: &HubOptions) -> Result<Need, WeightsError> {
+        let (id, local) = (&reference.model, Path::new(&reference.model));
+        let is_of_hub = !looks_like_path(id) && !local.exists() && is_repository_id(id);
+        if !is_of_hub && !local.exists() {
+            return Err(WeightsError::LocalNotFound(local.to_owned()));
+        }
+        let cache = options.cache_folder();
+        let cache = cache.canonicalize().unwrap_or(cache);
+        let paths = match is_of_hub {
+            true => Repository::new(reference, RepositoryCache::new(cache.clone(), id)).cached_files(),
+            false => Ok(files_of(local, reference.quantized_file.as_deref())),
+        };
+        let is_partial = paths.is_err();
+        let paths = paths.unwrap_or_default();
+        let trails = paths.iter().flat_map(|path| trail(path)).collect();
+        let folder = is_of_hub.then(|| (cache, RepositoryCache::folder_of(id)));
+        Ok(Need { folder, paths, trails, is_partial })
+    }
+
+    /// Two ids of the hub can have one folder; both are meant then.
+    pub(super) fn is_of(&self, cache: &Path, name: &str) -> bool {
+        self.folder.as_ref().is_some_and(|(own, folder)| own == cache && folder == name)
+    }
+
+    pub(super) fn is_below(&self, folder: &Path) -> bool {
+        self.trails.iter().any(|path| path.starts_with(folder))
+    }
+}
+
+/// Of a model that is given by its path.
+fn files_of(model: &Path, file: Option<&str>) -> Vec<PathBuf> {
+    let names = names_in(model).unwrap_or_default();
+    let names = names.iter().map(String::as_str).chain(file);
+    names.map(|name| model.join(name)).chain([model.to_owned()]).collect()
+}
+
+/// Everything that a path leads through, by links and folders, to what it means, as the system finds it.
+fn trail(path: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut at = std::env::current_dir().and_then(|folder| folder.canonicalize()).unwrap_or_default();
+    let mut rest: Vec<PathBuf> = parts(path);
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        match part.components().next() {
+            Some(Component::RootDir) => at = PathBuf::from("/"),
+            Some(Component::ParentDir) => _ = at.pop(),
+            Some(Component::Normal(name)) => {
+                let next = at.join(name);
+                match fs::read_link(&next) {
+                    Ok(target) if links < LINKS_MAX => {
+                        links += 1;
+                        rest.extend(parts(&target));
+                    }
+                    _ => at.clone_from(&next),
+                }
+                found.insert(next);
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// The last first.
+fn parts(path: &Path) -> Vec<PathBuf> {
+    path.components().rev().map(|part| PathBuf::from(part.as_os_str())).collect()
+}
