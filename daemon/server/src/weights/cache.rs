@@ -74,14 +74,9 @@ impl RepositoryCache {
     /// Waits until nobody removes something of the model. File systems without locks have none, and of a cache that
     /// cannot be written nobody removes anything.
     pub(super) fn lock_for_download(&self) -> Option<File> {
-        let file = File::open(self.model_lock().ok()?).ok()?;
-        match file.lock_shared() {
-            Ok(()) => Some(file),
-            Err(error) => {
-                tracing::warn!(cache = %self.cache.display(), %error, "the hub cache cannot be locked");
-                None
-            }
-        }
+        let path = self.model_lock().ok()?;
+        let file = File::open(&path).ok()?;
+        held(&path, file.lock_shared()).then_some(file)
     }
 
     /// Waits until no other process downloads this content. File systems without locks have none.
@@ -89,13 +84,7 @@ impl RepositoryCache {
         let path = self.locks().join(format!("{id}.lock"));
         create_parent(&path)?;
         let file = File::create(&path).map_err(|error| WeightsError::io(&path, error))?;
-        match file.lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the hub cache cannot be locked");
-                Ok(None)
-            }
-        }
+        Ok(held(&path, file.lock()).then_some(file))
     }
 
     /// Makes `file` of the snapshot stand for the content.
@@ -131,6 +120,13 @@ impl RepositoryCache {
         }
         names
     }
+}
+
+fn held(path: &Path, locked: io::Result<()>) -> bool {
+    if let Err(error) = &locked {
+        tracing::warn!(path = %path.display(), %error, "the hub cache cannot be locked");
+    }
+    locked.is_ok()
 }
 
 pub(super) fn create_parent(path: &Path) -> Result<(), WeightsError> {
