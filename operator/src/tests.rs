@@ -207,6 +207,20 @@ fn make_ready_of(api: &FakeApi, resource: &str) {
     api.put("apps", resource, workload);
 }
 
+/// Its controller's, and the kubelet's.
+fn put_pod_of_job(api: &FakeApi, job: &Value, (phase, state): (&str, Value)) {
+    let template = &job["spec"]["template"];
+    let mut metadata = template["metadata"].clone();
+    metadata["name"] = "worker".into();
+    metadata["namespace"] = "n".into();
+    let name = &job["metadata"]["name"];
+    metadata["ownerReferences"] =
+        json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": "j", "controller": true }]);
+    let status = json!({ "name": "ostro", "image": "", "imageID": "", "ready": false, "restartCount": 3, "state": state });
+    let status = json!({ "phase": phase, "containerStatuses": [status] });
+    api.put("", "pods", json!({ "metadata": metadata, "spec": template["spec"], "status": status }));
+}
+
 /// Names of the daemon's configurations.
 fn configs(api: &FakeApi) -> Vec<String> {
     let configs = api.all("", "configmaps");

@@ -21,8 +21,6 @@ pub(super) struct Live {
     pub(super) pods: Vec<Pod>,
     /// Of a Job that downloads models.
     pub(super) prefetchers: Vec<Pod>,
-    /// Of one that removes what is not needed.
-    pruners: Vec<Pod>,
 }
 
 /// What is waited for.
@@ -41,7 +39,6 @@ impl Live {
             workload: Workload::find(&context.children, owner, kind),
             pods: context.children.pods_of(owner),
             prefetchers: context.children.pods_of_job(owner, Purpose::Prefetch),
-            pruners: context.children.pods_of_job(owner, Purpose::Prune),
         }
     }
 
@@ -57,10 +54,14 @@ impl Live {
         owner: &InferenceDeployment,
         awaited: Awaited<'_>,
     ) -> (Option<Cause>, Option<Duration>) {
+        let pruners;
         let (all, template) = match awaited {
             Awaited::Pods(_, template) => (&self.pods, template),
             Awaited::Job(Purpose::Prefetch, _, template) => (&self.prefetchers, Some(template)),
-            Awaited::Job(Purpose::Prune, _, template) => (&self.pruners, Some(template)),
+            Awaited::Job(Purpose::Prune, _, template) => {
+                pruners = context.children.pods_of_job(owner, Purpose::Prune);
+                (&pruners, Some(template))
+            }
         };
         // What pods of before suffer from says nothing of what they are replaced by.
         let is_of_pods = matches!(awaited, Awaited::Pods(..));

@@ -74,7 +74,8 @@ pub(super) async fn carry_out(
         return (Outcome::of(invalid(&InferenceDeploymentSpec::fixed_claims())), None);
     }
     let is_new = !matches!(&history.newest, Some(Ok(before)) if *before == kept);
-    if let Some((name, is_going)) = prune::unfinished(context, owner, &kept).filter(|_| is_new) {
+    let unfinished = if is_new { prune::unfinished(context, owner, &kept) } else { None };
+    if let Some((name, is_going)) = unfinished {
         let deleted = match is_going {
             true => Ok(()),
             false => apply::delete(&context.client, owner, ChildKind::Job, name.clone()).await,

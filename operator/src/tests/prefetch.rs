@@ -28,17 +28,7 @@ fn put_pod(api: &FakeApi, state: Value) {
 }
 
 fn put_pod_in(api: &FakeApi, phase: &str, state: Value) {
-    let job = job(api).unwrap();
-    let template = &job["spec"]["template"];
-    let mut metadata = template["metadata"].clone();
-    metadata["name"] = "loader".into();
-    metadata["namespace"] = "n".into();
-    metadata["ownerReferences"] = json!([
-        { "apiVersion": "batch/v1", "kind": "Job", "name": name_of(&job), "uid": "j", "controller": true },
-    ]);
-    let status = json!({ "name": "ostro", "image": "", "imageID": "", "ready": false, "restartCount": 3, "state": state });
-    let status = json!({ "phase": phase, "containerStatuses": [status] });
-    api.put("", "pods", json!({ "metadata": metadata, "spec": template["spec"], "status": status }));
+    put_pod_of_job(api, &job(api).unwrap(), (phase, state));
 }
 
 fn finish(api: &FakeApi) {

@@ -26,21 +26,11 @@ fn end(api: &FakeApi, kind: &str) {
 
 /// The only one, which waits for `reason`, or has ended.
 fn put_pod(api: &FakeApi, reason: &str, ended: Value) {
-    let job = job(api).unwrap();
-    let template = &job["spec"]["template"];
-    let mut metadata = template["metadata"].clone();
-    metadata["name"] = "pruner".into();
-    metadata["namespace"] = "n".into();
-    metadata["ownerReferences"] = json!([
-        { "apiVersion": "batch/v1", "kind": "Job", "name": name(api), "uid": "j", "controller": true },
-    ]);
-    let (phase, state) = match ended.is_null() {
+    let said = match ended.is_null() {
         true => ("Pending", json!({ "waiting": { "reason": reason } })),
         false => ("Failed", json!({ "terminated": ended })),
     };
-    let status = json!({ "name": "ostro", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state });
-    let status = json!({ "phase": phase, "containerStatuses": [status] });
-    api.put("", "pods", json!({ "metadata": metadata, "spec": template["spec"], "status": status }));
+    put_pod_of_job(api, &job(api).unwrap(), said);
 }
 
 /// Until its pods are ready, and a moment longer.

@@ -46,7 +46,7 @@ impl Purpose {
     }
 
     /// Of the pods' label.
-    pub(crate) fn app(self) -> &'static str {
+    pub(super) fn app(self) -> &'static str {
         match self {
             Purpose::Prefetch => "ostro-prefetch",
             Purpose::Prune => "ostro-prune",
@@ -89,7 +89,7 @@ pub(super) fn build(names: &Names, rendering: &Rendering, purpose: Purpose) -> O
     let mut annotations = pod.metadata.and_then(|metadata| metadata.annotations).unwrap_or_default();
     annotations.remove(TEMPLATE_HASH_ANNOTATION);
     let metadata = ObjectMeta {
-        labels: Some(names::job_labels(&names.name, purpose.app())),
+        labels: Some(names::job_labels(&names.name, purpose)),
         annotations: Some(annotations),
         ..ObjectMeta::default()
     };

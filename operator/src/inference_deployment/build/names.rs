@@ -49,14 +49,14 @@ pub(super) fn labels(name: &str) -> BTreeMap<String, String> {
 }
 
 /// Of pods of Jobs: no Service and no workload takes them for the daemon's.
-pub(super) fn job_labels(name: &str, app: &str) -> BTreeMap<String, String> {
+pub(super) fn job_labels(name: &str, purpose: Purpose) -> BTreeMap<String, String> {
     let mut labels = labels(name);
-    labels.insert(APP.to_owned(), app.to_owned());
+    labels.insert(APP.to_owned(), purpose.app().to_owned());
     labels
 }
 
-pub(super) fn job_selector(name: &str, app: &str) -> BTreeMap<String, String> {
-    [(APP, app), (INSTANCE, name)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+pub(super) fn job_selector(name: &str, purpose: Purpose) -> BTreeMap<String, String> {
+    [(APP, purpose.app()), (INSTANCE, name)].map(|(key, value)| (key.to_owned(), value.to_owned())).into()
 }
 
 /// The object that a child's labels name.

@@ -94,6 +94,6 @@ fn policy(
     let mut policy = network_policy::build(names, &owner.spec, pod)?;
     policy.metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
     let selector = policy.spec.as_mut()?.pod_selector.as_mut()?;
-    selector.match_labels = Some(job_selector(&names.name, Purpose::Prefetch.app()));
+    selector.match_labels = Some(job_selector(&names.name, Purpose::Prefetch));
     Some(policy)
 }
