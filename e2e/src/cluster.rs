@@ -149,6 +149,21 @@ pub fn helm() -> Result<Option<PathBuf>> {
     Ok(program.is_file().then_some(program))
 }
 
+/// The folder of `crane` and `cosign`, which are built where they are not there.
+///
+/// # Errors
+/// Go is missing, or the build fails.
+pub fn ensure_signing() -> Result<PathBuf> {
+    let folders = any_folders()?;
+    build::ensure(&folders, &[&modules::COSIGN])?;
+    Ok(folders.bin())
+}
+
+/// Whether `ensure_signing` has nothing to build.
+pub fn is_signing_built() -> Result<bool> {
+    Ok(build::is_built(&any_folders()?, &[&modules::COSIGN]))
+}
+
 /// What this machine lacks for nodes beside programs; `None`: nothing.
 pub fn lacks_for_nodes() -> Option<String> {
     requirements::check(Shape::Nodes { nodes: 1 }, Missing::Tell).err().map(|error| error.to_string())
@@ -173,6 +188,7 @@ fn build(folders: &Folders, missing: Missing) -> Result<()> {
     build::ensure(folders, &CONTROL_PLANE)?;
     build::ensure(folders, &NODES)?;
     build::ensure(folders, &MONITORING)?;
+    build::ensure(folders, &[&modules::COSIGN])?;
     images::ensure(folders)?;
     println!("{}", folders.bin().display());
     Ok(())

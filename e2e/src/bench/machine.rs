@@ -5,6 +5,8 @@ use anyhow::{Context, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Machine {
     model: String,
+    /// As `/proc/cpuinfo` has it, where the maker is AMD.
+    amd_family: Option<u32>,
     flags: Vec<String>,
     pub(super) threads: usize,
     memory_gib: u64,
@@ -24,10 +26,10 @@ impl Machine {
     pub(super) fn read() -> Result<Machine> {
         let read = |path| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
         let threads = std::thread::available_parallelism()?.get();
-        let (model, flags) = parse_cpuinfo(&read("/proc/cpuinfo")?);
+        let (model, amd_family, flags) = parse_cpuinfo(&read("/proc/cpuinfo")?);
         let memory_gib = parse_memory_kib(&read("/proc/meminfo")?).unwrap_or_default() >> 20;
         let kernel = read("/proc/sys/kernel/osrelease")?.trim().to_owned();
-        Ok(Machine { model, flags, threads, memory_gib, kernel })
+        Ok(Machine { model, amd_family, flags, threads, memory_gib, kernel })
     }
 
     pub(super) fn has(&self, flag: &str) -> bool {
@@ -38,17 +40,19 @@ impl Machine {
         self.has("amx_int8")
     }
 
-    /// The machines that targets tell apart.
+    /// The machines whose numbers do not compare. Of AMD's with AVX-512, Zen 4 has vector units of half the width.
     pub(super) fn kind(&self) -> &'static str {
-        match (self.has_amx(), self.has("avx512f")) {
-            (true, _) => "x86-64 with AMX",
-            (false, true) => "x86-64 with AVX-512",
-            (false, false) => "without AVX-512",
+        match (self.has_amx(), self.has("avx512f"), self.amd_family) {
+            (true, ..) => "x86-64 with AMX",
+            (false, true, Some(25)) => "AMD Zen 4",
+            (false, true, Some(26)) => "AMD Zen 5",
+            (false, true, _) => "x86-64 with AVX-512",
+            (false, false, _) => "without AVX-512",
         }
     }
 
     pub(super) fn describe(&self) -> String {
-        let Machine { model, flags: _, threads, memory_gib, kernel } = self;
+        let Machine { model, amd_family: _, flags: _, threads, memory_gib, kernel } = self;
         let known: Vec<_> =
             FEATURES.iter().filter(|(flag, _)| self.has(flag)).map(|(flag, _)| *flag).collect();
         format!("{model} ({}), {threads} threads, {memory_gib} GiB, Linux {kernel}", known.join(", "))
@@ -63,7 +67,8 @@ impl Machine {
     }
 }
 
-fn parse_cpuinfo(text: &str) -> (String, Vec<String>) {
+/// The name of the first processor, its family where AMD made it, and what it can do.
+fn parse_cpuinfo(text: &str) -> (String, Option<u32>, Vec<String>) {
     let value = |name: &str| {
         let line = text.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
         line.and_then(|line| line.split_once(':')).map_or("", |(_, value)| value.trim())
@@ -73,7 +78,8 @@ fn parse_cpuinfo(text: &str) -> (String, Vec<String>) {
         "" => "unknown processor",
         model => model,
     };
-    (model.to_owned(), flags.split_whitespace().map(str::to_owned).collect())
+    let amd_family = value("cpu family").parse().ok().filter(|_| value("vendor_id") == "AuthenticAMD");
+    (model.to_owned(), amd_family, flags.split_whitespace().map(str::to_owned).collect())
 }
 
 fn parse_memory_kib(text: &str) -> Option<u64> {
@@ -87,8 +93,8 @@ mod tests {
 
     fn machine(flags: &str) -> Machine {
         let text = format!("processor\t: 0\nmodel name\t: Xeon X\nflags\t\t: {flags}\n\nprocessor\t: 1\n");
-        let (model, flags) = parse_cpuinfo(&text);
-        Machine { model, flags, threads: 2, memory_gib: 23, kernel: "6.1".to_owned() }
+        let (model, amd_family, flags) = parse_cpuinfo(&text);
+        Machine { model, amd_family, flags, threads: 2, memory_gib: 23, kernel: "6.1".to_owned() }
     }
 
     #[test]
@@ -100,6 +106,12 @@ mod tests {
         );
         assert_eq!(amx.kind(), "x86-64 with AMX");
         assert_eq!(machine("avx2 avx512f").kind(), "x86-64 with AVX-512");
+        let amd = |family| {
+            let text = format!("vendor_id\t: AuthenticAMD\ncpu family\t: {family}\nflags\t: avx512f\n");
+            let (model, amd_family, flags) = parse_cpuinfo(&text);
+            Machine { model, amd_family, flags, ..machine("") }.kind()
+        };
+        assert_eq!([amd(23), amd(25), amd(26)], ["x86-64 with AVX-512", "AMD Zen 4", "AMD Zen 5"]);
         assert_eq!(parse_memory_kib("MemTotal:       24583344 kB\nMemFree: 1 kB\n"), Some(24583344));
     }
 

@@ -137,6 +137,20 @@ pub(super) const PROMETHEUS: Module = Module {
     main: None,
 };
 
+/// Signs images, and pushes them.
+pub(super) const COSIGN: Module = Module {
+    name: "cosign",
+    path: "github.com/sigstore/cosign/v3",
+    programs: &[
+        ("cosign", "github.com/sigstore/cosign/v3/cmd/cosign"),
+        ("crane", "github.com/google/go-containerregistry/cmd/crane"),
+    ],
+    tags: "",
+    go_mod: wrapper!("cosign", "go.mod"),
+    go_sum: wrapper!("cosign", "go.sum"),
+    main: None,
+};
+
 /// The process that holds a pod's namespaces.
 pub(super) const PAUSE: Module = Module {
     name: "pause",
@@ -210,7 +224,7 @@ mod tests {
     #[test]
     fn versions_come_from_the_wrappers() {
         assert_eq!(KUBERNETES.version(), "v1.36.3");
-        let all = CONTROL_PLANE.iter().chain(&NODES).chain(&MONITORING);
+        let all = CONTROL_PLANE.iter().chain(&NODES).chain(&MONITORING).chain(&[&COSIGN]);
         for module in all.filter(|module| !module.path.is_empty()) {
             assert!(module.version().starts_with('v'), "{}: {:?}", module.name, module.version());
             // All that a program is made of is held to a hash.

@@ -54,24 +54,13 @@ pub fn write(path: &Path, images: &[Image]) -> Result<()> {
         .permissions(Permissions::from_mode(0o644))
         .tempfile_in(folder)
         .with_context(|| format!("cannot write in {}", folder.display()))?;
-    let mut blobs = Blobs { by_path: BTreeMap::new() };
-    let (mut manifests, mut of_docker) = (Vec::new(), Vec::new());
-    for (at, Image { name, .. }) in images.iter().enumerate() {
-        if images[..at].iter().any(|before| before.name == *name) {
-            continue;
-        }
-        let images: Vec<&Image> = images[at..].iter().filter(|image| image.name == *name).collect();
-        let (manifest, docker) = images_into(&mut blobs, &images).with_context(|| format!("image {name}"))?;
-        manifests.push(named(manifest, name)?);
-        of_docker.push(docker);
-    }
-    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests});
+    let mut layout = Layout::of(images)?;
     let mut archive = Builder::new(out.as_file());
-    append_file(&mut archive, &mut header(0o644, 0), "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-    append_file(&mut archive, &mut header(0o644, 0), "index.json", index.to_string().as_bytes())?;
-    let of_docker = Value::from(of_docker).to_string();
-    append_file(&mut archive, &mut header(0o644, 0), "manifest.json", of_docker.as_bytes())?;
-    for (path, blob) in &mut blobs.by_path {
+    for (name, text) in [LAYOUT_VERSION, ("index.json", &layout.index), ("manifest.json", &layout.of_docker)]
+    {
+        append_file(&mut archive, &mut header(0o644, 0), name, text.as_bytes())?;
+    }
+    for (path, blob) in &mut layout.blobs.by_path {
         let mut header = header(0o644, 0);
         header.set_entry_type(EntryType::Regular);
         header.set_size(blob.size);
@@ -84,9 +73,66 @@ pub fn write(path: &Path, images: &[Image]) -> Result<()> {
     Ok(())
 }
 
-/// What a name stands for, as an entry of `index.json`, and of `manifest.json`.
-fn images_into(blobs: &mut Blobs, images: &[&Image]) -> Result<(Value, Value)> {
-    let entries = images.iter().map(|image| image_into(blobs, image)).collect::<Result<Vec<_>>>()?;
+/// Writes `images` into an empty folder, and returns the digest of each.
+///
+/// # Errors
+/// A file of a layer cannot be read, or the folder cannot be written.
+pub(super) fn write_layout(folder: &Path, images: &[Image]) -> Result<Vec<(Architecture, String)>> {
+    let mut layout = Layout::of(images)?;
+    std::fs::create_dir_all(folder.join("blobs/sha256"))?;
+    for (name, text) in [LAYOUT_VERSION, ("index.json", &layout.index)] {
+        std::fs::write(folder.join(name), text)?;
+    }
+    for (path, blob) in &mut layout.blobs.by_path {
+        blob.file.rewind()?;
+        std::io::copy(&mut blob.file, &mut File::create(folder.join(path))?)?;
+    }
+    Ok(layout.digests)
+}
+
+const LAYOUT_VERSION: (&str, &str) = ("oci-layout", r#"{"imageLayoutVersion":"1.0.0"}"#);
+
+/// What archives and folders hold.
+struct Layout {
+    /// JSON.
+    index: String,
+    /// JSON.
+    of_docker: String,
+    blobs: Blobs,
+    /// Of each image's manifest.
+    digests: Vec<(Architecture, String)>,
+}
+
+impl Layout {
+    fn of(images: &[Image]) -> Result<Layout> {
+        let mut blobs = Blobs { by_path: BTreeMap::new() };
+        let (mut manifests, mut of_docker, mut digests) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, Image { name, .. }) in images.iter().enumerate() {
+            if images[..at].iter().any(|before| before.name == *name) {
+                continue;
+            }
+            let images: Vec<&Image> = images[at..].iter().filter(|image| image.name == *name).collect();
+            let entries =
+                images.iter().map(|image| image_into(&mut blobs, image)).collect::<Result<Vec<_>>>();
+            let entries = entries.with_context(|| format!("image {name}"))?;
+            digests.extend(
+                images
+                    .iter()
+                    .zip(&entries)
+                    .map(|(image, (manifest, _))| (image.architecture, digest_of(manifest).to_owned())),
+            );
+            let (manifest, docker) = one_of(&mut blobs, &images, entries)?;
+            manifests.push(named(manifest, name)?);
+            of_docker.push(docker);
+        }
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}).to_string();
+        Ok(Layout { index, of_docker: Value::from(of_docker).to_string(), blobs, digests })
+    }
+}
+
+/// What a name stands for, as an entry of `index.json`, and of `manifest.json`: the only one of its images, or a list of
+/// them all.
+fn one_of(blobs: &mut Blobs, images: &[&Image], entries: Vec<(Value, Value)>) -> Result<(Value, Value)> {
     let native =
         images.iter().position(|image| image.architecture == Architecture::NATIVE).unwrap_or_default();
     let docker = entries[native].1.clone();
@@ -133,8 +179,11 @@ fn image_into(blobs: &mut Blobs, image: &Image) -> Result<(Value, Value)> {
 
 /// Where the archive has the blob with this descriptor.
 fn path_of(descriptor: &Value) -> String {
-    let digest = descriptor["digest"].as_str().expect("descriptors name a digest");
-    format!("blobs/{}", digest.replace(':', "/"))
+    format!("blobs/{}", digest_of(descriptor).replace(':', "/"))
+}
+
+fn digest_of(descriptor: &Value) -> &str {
+    descriptor["digest"].as_str().expect("descriptors name a digest")
 }
 
 /// Blobs in temporary files: a layer may be larger than what should be in memory.

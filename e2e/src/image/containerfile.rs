@@ -8,7 +8,8 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{Architecture, CERTIFICATES, Image, image_of, programs};
+use super::make::{CERTIFICATES, image_of};
+use super::{Architecture, Image, programs};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Targets, and the programs that they hold.

@@ -6,7 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::libraries::{self, Library};
-use super::{Architecture, Image, USER, base};
+use super::make::{USER, base};
+use super::{Architecture, Image};
 
 /// Where an environment's packages go.
 const PACKAGES: &str = "/packages";
