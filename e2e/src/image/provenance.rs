@@ -16,6 +16,7 @@ const BUILD_TYPE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/e2e/s
 const BUILDER: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/tree/main/e2e");
 
 /// Sources without changes of a known commit.
+#[derive(PartialEq, Eq)]
 pub(super) struct Sources {
     commit: String,
     compiler: String,
@@ -32,6 +33,15 @@ impl Sources {
             changes.lines().next().unwrap_or_default().trim()
         );
         Ok(Sources { commit: said("git", &["rev-parse", "HEAD"])?, compiler: said("rustc", &["--version"])? })
+    }
+
+    /// To be asked once programs are built.
+    ///
+    /// # Errors
+    /// They are others now.
+    pub(super) fn ensure_same(&self) -> Result<()> {
+        ensure!(Sources::read()? == *self, "the sources have changed while programs were built of them");
+        Ok(())
     }
 
     /// The predicate of an image with the program of the package `name`.

@@ -67,6 +67,7 @@ pub(super) fn run(publish: &Publish) -> Result<()> {
     let signer = publish.key.as_deref().map(|key| Signer::new(&tools, key)).transpose()?;
     let started = OffsetDateTime::now_utc();
     let made = publish.programs.make(repository, &publish.tag)?;
+    sources.as_ref().map(Sources::ensure_same).transpose()?;
     let mut all = Vec::new();
     for name in names(&made.all) {
         let of_name: Vec<&Made> = made.all.iter().filter(|one| one.name == name).collect();
