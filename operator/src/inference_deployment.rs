@@ -42,7 +42,7 @@ use children::Children;
 use classify::{failed_model, or_of_model};
 use daemons::{Daemons, PodModels};
 use live::Live;
-use outcome::{Outcome, carry_out, invalid};
+use outcome::{First, Outcome, carry_out, invalid};
 use report::write_status;
 use status::{Observed, is_same, is_same_but_for_words, model_ids};
 
@@ -147,7 +147,7 @@ async fn judge(
         let failed = failed_model(&look.pods, outcome.template.as_deref());
         outcome.cause = or_of_model(outcome.cause, failed);
     }
-    if outcome.waits_for.is_some() {
+    if let Some(First::Prune { .. }) = outcome.first {
         again = again.min(LOOK_AGAIN);
     }
     if let Some((name, template)) = outcome.prune.take() {
@@ -166,7 +166,7 @@ fn resync(owner: &InferenceDeployment) -> Duration {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, template: _, job, prune: _, waits_for, pruned, is_behind, cause, monitored, held }: Outcome,
+    Outcome { workload: _, template: _, first, prune: _, pruned, is_behind, cause, monitored, held }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();
@@ -175,7 +175,5 @@ fn observe(
     let wanted = owner.spec.image.as_deref().unwrap_or(&context.defaults.image);
     let image = running.unwrap_or(wanted).to_owned();
     let now = Timestamp::now();
-    let job = job.map(|(name, _)| name);
-    Observed { owner, workload, is_behind, job, waits_for, pods, cause, monitored, pruned, held, image, now }
-        .status()
+    Observed { owner, workload, is_behind, first, pods, cause, monitored, pruned, held, image, now }.status()
 }

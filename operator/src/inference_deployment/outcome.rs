@@ -22,12 +22,9 @@ pub(super) struct Outcome {
     pub(super) workload: Option<ChildKind>,
     /// Of which it makes them.
     pub(super) template: Option<String>,
-    /// That downloads models before, and the hash of its template.
-    pub(super) job: Option<(String, String)>,
+    pub(super) first: Option<First>,
     /// That removes from the cache what pods do not need, and the hash of its template.
     pub(super) prune: Option<(String, String)>,
-    /// A Job that must end before anything is applied.
-    pub(super) waits_for: Option<String>,
     /// How the pruning goes.
     pub(super) pruned: Option<Finding>,
     /// No watch has shown it yet as it was applied.
@@ -39,6 +36,15 @@ pub(super) struct Outcome {
     pub(super) held: Held,
 }
 
+/// A Job that must end before pods of the spec are made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum First {
+    /// Downloads their models.
+    Download { job: String, template_hash: String },
+    /// Removes from the cache what pods of before do not need, and was told to end.
+    Prune { job: String },
+}
+
 impl Outcome {
     /// Where nothing is applied.
     pub(super) fn of(cause: Cause) -> Outcome {
@@ -46,8 +52,12 @@ impl Outcome {
     }
 
     pub(super) fn awaited(&self) -> Option<Awaited<'_>> {
-        let job = self.job.as_ref().map(|(name, template)| Awaited::Job(Purpose::Prefetch, name, template));
-        job.or_else(|| Some(Awaited::Pods(self.workload?, self.template.as_deref())))
+        match &self.first {
+            Some(First::Download { job, template_hash }) => {
+                Some(Awaited::Job(Purpose::Prefetch, job, template_hash))
+            }
+            _ => Some(Awaited::Pods(self.workload?, self.template.as_deref())),
+        }
     }
 }
 
@@ -74,18 +84,14 @@ pub(super) async fn carry_out(
         return (Outcome::of(invalid(&InferenceDeploymentSpec::fixed_claims())), None);
     }
     let is_new = !matches!(&history.newest, Some(Ok(before)) if *before == kept);
-    let unfinished = if is_new { prune::unfinished(context, owner, &kept) } else { None };
-    if let Some((name, is_going)) = unfinished {
-        let deleted = match is_going {
-            true => Ok(()),
-            false => apply::delete(&context.client, owner, ChildKind::Job, name.clone()).await,
-        };
-        return match deleted {
-            Ok(()) => (Outcome { waits_for: Some(name), is_behind: true, held, ..Outcome::default() }, None),
-            Err(error) => failed(error, held),
-        };
+    if is_new {
+        match end_pruning(context, owner, &kept).await {
+            Ok(None) => {}
+            Ok(first) => return (Outcome { first, is_behind: true, held, ..Outcome::default() }, None),
+            Err(error) => return failed(error, held),
+        }
     }
-    let Wanted { prepared, job, prune } = wanted(context, owner, (&history, &kept));
+    let Wanted { prepared, first, prune } = wanted(context, owner, (&history, &kept));
     let applying = apply::apply(context, owner, &prepared);
     match applying.instrument(tracing::info_span!(target: TARGET, "apply", objects = prepared.len())).await {
         Ok(mut applied) => {
@@ -94,39 +100,60 @@ pub(super) async fn carry_out(
                 return failed(error, held);
             }
             let monitored = monitored(owner, &applied);
-            let is_behind = applied.is_workload_behind || job.is_some();
-            let workload = job.is_none().then_some(workload);
-            let outcome =
-                Outcome { workload, template, job, prune, is_behind, monitored, held, ..Outcome::default() };
+            let is_behind = applied.is_workload_behind || first.is_some();
+            let workload = first.is_none().then_some(workload);
+            let outcome = Outcome {
+                workload,
+                template,
+                first,
+                prune,
+                is_behind,
+                monitored,
+                held,
+                ..Outcome::default()
+            };
             (outcome, None)
         }
         // Pods of before go on as they are; what is downloaded may be the way out.
-        Err(error) if job.is_some() && error.is_of_workload() => {
+        Err(error) if first.is_some() && error.is_of_workload() => {
             tracing::warn!("pods of before cannot be applied: {}", in_words(&error));
-            (Outcome { job, template, is_behind: true, held, ..Outcome::default() }, None)
+            (Outcome { first, template, is_behind: true, held, ..Outcome::default() }, None)
         }
         Err(error) => failed(error, held),
     }
 }
 
+/// Tells a Job that prunes for pods of another template to end; `None` where there is none that goes on.
+async fn end_pruning(
+    context: &Context,
+    owner: &InferenceDeployment,
+    kept: &Kept,
+) -> Result<Option<First>, ApplyError> {
+    let Some((job, is_going)) = prune::unfinished(context, owner, kept) else { return Ok(None) };
+    if !is_going {
+        apply::delete(&context.client, owner, ChildKind::Job, job.clone()).await?;
+    }
+    Ok(Some(First::Prune { job }))
+}
+
 /// What is to exist now.
 struct Wanted {
     prepared: Vec<Prepared>,
-    /// That downloads models before pods start, and the hash of its template.
-    job: Option<(String, String)>,
+    first: Option<First>,
     /// That removes what they do not need.
     prune: Option<(String, String)>,
 }
 
 fn wanted(context: &Context, owner: &InferenceDeployment, (history, kept): (&History, &Kept)) -> Wanted {
     if let Some(Prefetch { prepared, name, template_hash }) = prefetch_of(context, owner, (history, kept)) {
-        return Wanted { prepared, job: Some((name, template_hash)), prune: None };
+        let first = Some(First::Download { job: name, template_hash });
+        return Wanted { prepared, first, prune: None };
     }
     let mut prepared = build(owner, kept);
     let prune = prune::due(context, owner, kept);
     let names = prune.as_ref().map(prune::names);
     prepared.extend(prune);
-    Wanted { prepared, job: None, prune: names }
+    Wanted { prepared, first: None, prune: names }
 }
 
 /// The download that pods of what is kept wait for; none once it is done.

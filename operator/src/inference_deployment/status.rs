@@ -14,6 +14,7 @@ use super::build::{Names, endpoint, selector_text};
 use super::classify::Cause;
 use super::daemons::PodModels;
 use super::hold::{Held, Pending};
+use super::outcome::First;
 use super::workload::Workload;
 
 pub(crate) use monitored::monitored;
@@ -35,10 +36,7 @@ pub(crate) struct Observed<'a> {
     pub(crate) workload: Option<&'a Workload>,
     /// It was written since, or is to be.
     pub(crate) is_behind: bool,
-    /// That downloads models before pods of the spec start.
-    pub(crate) job: Option<String>,
-    /// A Job on the cache of pods of before, which must end first.
-    pub(crate) waits_for: Option<String>,
+    pub(crate) first: Option<First>,
     pub(crate) pods: &'a [PodModels],
     /// Why pods do not get ready, or why nothing could be built or applied.
     pub(crate) cause: Option<Cause>,
@@ -69,9 +67,11 @@ impl Observed<'_> {
         let names = Names::of(self.owner);
         let models = model_ids(self.owner, &self.held);
         let verdict = Verdict::of(counts, self.cause.as_ref());
-        let verdict = match &self.job {
-            Some(job) => verdict.after(job).with(models::download(self.pods)),
-            None => verdict.with(self.ends_first().or_else(|| models::news(&models, self.pods))),
+        let verdict = match &self.first {
+            Some(First::Download { job, .. }) => verdict.after(job).with(models::download(self.pods)),
+            Some(First::Prune { job }) => verdict
+                .with(Some(format!("Job {job}, which removes what pods of before do not need, ends first"))),
+            None => verdict.with(models::news(&models, self.pods)),
         };
         InferenceDeploymentStatus {
             observed_generation: self.owner.metadata.generation,
@@ -85,11 +85,6 @@ impl Observed<'_> {
             endpoint: Some(endpoint(&names, &self.owner.spec)),
             image: Some(self.image.clone()),
         }
-    }
-
-    fn ends_first(&self) -> Option<String> {
-        let name = self.waits_for.as_ref()?;
-        Some(format!("Job {name}, which removes what pods of before do not need, ends first"))
     }
 
     fn counts(&self) -> Counts {

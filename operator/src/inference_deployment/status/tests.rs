@@ -43,8 +43,7 @@ fn observed<'a>(owner: &'a InferenceDeployment, workload: Option<&'a Workload>) 
         owner,
         workload,
         is_behind: false,
-        job: None,
-        waits_for: None,
+        first: None,
         pods: &[],
         cause: None,
         monitored: None,
@@ -115,8 +114,8 @@ fn a_download_is_told_with_what_it_has_come_to() {
     let told = vec![told("c", "downloaded, 100 %"), told("a/b", "download, 40 %")];
     let pods = [PodModels { is_ready: false, template: None, told: Some(told) }];
     let told = |cause: Option<Cause>| {
-        let job = Some("m-prefetch-1".to_owned());
-        let observed = Observed { is_behind: true, job, pods: &pods, cause, ..observed(&owner, None) };
+        let first = Some(First::Download { job: "m-prefetch-1".to_owned(), template_hash: "1".to_owned() });
+        let observed = Observed { is_behind: true, first, pods: &pods, cause, ..observed(&owner, None) };
         let status = observed.status();
         let object = json!({ "metadata": { "generation": 3 }, "status": status });
         let ready = &status.conditions[0];
