@@ -9,6 +9,7 @@ mod prune;
 mod pull;
 mod run;
 mod serve;
+mod stop;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

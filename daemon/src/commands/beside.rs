@@ -3,7 +3,8 @@
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+
+use super::stop::Stop;
 
 /// As a program ends that Ctrl-C stopped.
 const INTERRUPTED: i32 = 130;
@@ -15,14 +16,10 @@ pub(super) fn start() -> anyhow::Result<Runtime> {
         .build()
         .context("cannot start")?;
     let inside = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut signals = Stop::listen()?;
     drop(inside);
     runtime.spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.told().await;
         std::process::exit(INTERRUPTED)
     });
     Ok(runtime)

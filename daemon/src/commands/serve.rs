@@ -4,9 +4,9 @@ use anyhow::Context;
 use ostro_server::error::ApiError;
 use ostro_server::weights::name_of_path;
 use ostro_server::{ModelSource, Models, Port, Server};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::stop::Stop;
 use crate::environment::{Environment, Wanted};
 use crate::failure::Failure;
 use crate::hub::hub_options;
@@ -82,16 +82,12 @@ fn public_names(models: &[ModelPlan]) -> Vec<String> {
 /// Sends `stop` at the first SIGTERM or SIGINT; ready at a SIGINT after it: who presses Ctrl-C twice does not want to
 /// wait.
 fn stopped_twice(stop: oneshot::Sender<()>) -> anyhow::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut signals = Stop::listen()?;
     Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.told().await;
         // Nobody waits for it when the server has ended by itself.
         let _ = stop.send(());
-        interrupt.recv().await;
+        signals.interrupted().await;
         tracing::warn!("stopped a second time: running answers are lost");
     })
 }
