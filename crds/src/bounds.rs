@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::cluster::DURATION;
-use crate::validate::cluster_messages::NOT_A_DURATION;
+use crate::messages::NOT_A_DURATION;
 
 /// Of an int-or-string: more is for the API server no error, and for nobody a number of pods.
 const PODS_MAX: i32 = i32::MAX;

@@ -9,6 +9,7 @@ mod cluster;
 mod conform;
 mod crd;
 mod lists;
+mod messages;
 mod pods;
 mod quantity;
 mod rules;

@@ -5,7 +5,7 @@ use ostro_config::keys::{Key, Kind, key, keys};
 use ostro_config::manifest::in_manifest;
 use ostro_config::{messages, to_camel};
 
-use crate::validate::cluster_messages as cluster;
+use crate::messages as cluster;
 use crate::{lists, pods};
 
 /// One of the spec's `x-kubernetes-validations`.
