@@ -25,7 +25,7 @@ pub struct Publish {
     /// known from `docker login` or `crane auth login`.
     #[arg(long, value_name = "REGISTRY/PATH")]
     to: String,
-    #[arg(long, default_value = env!("CARGO_PKG_VERSION"))]
+    #[arg(long, default_value = env!("CARGO_PKG_VERSION"), value_parser = parse_tag)]
     tag: String,
     /// What cosign takes for a private key: a file of `cosign generate-key-pair`, whose password is COSIGN_PASSWORD, or
     /// the URI of a key service. Without it nothing is signed.
@@ -99,8 +99,24 @@ fn repository_of(to: &str) -> Result<&str> {
         bail!("--to: a registry and a path such as {rest}, without {scheme}://");
     }
     let to = to.trim_end_matches('/');
-    ensure!(!to.is_empty() && !to.contains(['@', ' ']), "--to: {to:?} is no registry and path");
+    let (registry, path) = to.split_once('/').unwrap_or((to, ""));
+    let is_of_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-./".contains(c);
+    ensure!(!registry.is_empty() && !to.contains(['@', ' ']), "--to: {to:?} is no registry and path");
+    ensure!(
+        path.chars().all(is_of_path),
+        "--to: {path:?} has what is not of a-z, 0-9, '_', '-', '.' and '/'"
+    );
     Ok(to)
+}
+
+fn parse_tag(text: &str) -> Result<String, String> {
+    let is_of_tag = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    if text.is_empty() || text.len() > 128 || text.starts_with(['-', '.']) || !text.chars().all(is_of_tag) {
+        return Err(
+            "a tag is 1 to 128 of letters, digits, '_', '-' and '.', the first no '-' or '.'".to_owned()
+        );
+    }
+    Ok(text.to_owned())
 }
 
 /// Each once, in the order of their making.
@@ -219,8 +235,12 @@ mod tests {
         assert_eq!(repository_of("localhost:5000").unwrap(), "localhost:5000");
         let error = repository_of("https://ghcr.io/acme").unwrap_err().to_string();
         assert!(error.contains("such as ghcr.io/acme, without https://"), "{error}");
-        for wrong in ["", "/", "ghcr.io/acme@sha256:0"] {
+        for wrong in ["", "/", "/acme", "ghcr.io/acme@sha256:0", "ghcr.io/Acme", "ghcr.io/acme:1"] {
             repository_of(wrong).unwrap_err();
+        }
+        parse_tag("v1.0_a-b").unwrap();
+        for wrong in ["", "a:b", ".a", "a/b", "a b", &"a".repeat(129)] {
+            parse_tag(wrong).unwrap_err();
         }
     }
 
