@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use error::WeightsError;
 pub use names::{looks_like_path, name_of_path};
-pub use prune::{Need, Removal, Unneeded, What, finish_removals, unneeded};
+pub use prune::{Need, Pulse, Removal, Unneeded, What, finish_removals, unneeded};
 
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const DEFAULT_REVISION: &str = "main";

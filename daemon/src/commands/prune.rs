@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use clap::ArgMatches;
 use ostro_engine::text::TextOverrides;
 use ostro_server::weights::{
-    HubOptions, ModelReference, Need, Removal, Unneeded, WeightsError, What, finish_removals, unneeded,
+    HubOptions, ModelReference, Need, Pulse, Removal, Unneeded, WeightsError, What, finish_removals, unneeded,
 };
 
 use super::{beside, document, load, print, start_logging, supported};
@@ -21,6 +21,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     let plan = supported(&load(document(matches)?, matches)?, environment)?;
     start_logging(&plan, matches, environment)?;
     let _beside = beside::start()?;
+    let pulse = Pulse::start();
     let models = models(&plan, environment)?;
     let needs = || models.iter().map(|(model, hub)| Need::of(model, hub)).collect::<Result<Vec<_>, _>>();
     let known = needs().context("nothing is pruned")?;
@@ -34,8 +35,12 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             failures.extend(finish_removals(&cache).err());
         }
         for one in found {
-            let removed = if is_told_to { one.remove(needs) } else { Ok(Removal::Done(one)) };
+            let removed = if is_told_to { one.remove(needs, &pulse) } else { Ok(Removal::Done(one)) };
+            let stood_still = matches!(removed, Err(WeightsError::StoodStill(_)));
             failures.extend(tell(removed)?);
+            if stood_still {
+                break;
+            }
         }
     }
     let failed = failures.into_iter().map(|error| format!("{:#}", anyhow::Error::new(error)));
@@ -48,8 +53,8 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
 fn tell(removed: Result<Removal, WeightsError>) -> Result<Option<WeightsError>, Failure> {
     match removed {
         Ok(Removal::Done(one)) => print(line(&one).as_bytes())?,
-        Ok(Removal::InUse(model)) => tracing::warn!(model, "stays: some process downloads it"),
-        Ok(Removal::Needed(model)) => tracing::info!(model, "stays: it was downloaded meanwhile"),
+        Ok(Removal::InUse(model)) => tracing::warn!(model, "stays: some process downloads or removes it"),
+        Ok(Removal::Needed(model)) => tracing::info!(model, "stays: it is needed since, or removed already"),
         Err(error) => return Ok(Some(error)),
     }
     Ok(None)

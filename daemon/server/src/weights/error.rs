@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -32,6 +33,8 @@ pub enum WeightsError {
     DiskFull(PathBuf),
     #[error("cannot access {}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("this process stood still for {} s, and what is needed may be other now: run it again", .0.as_secs())]
+    StoodStill(Duration),
     #[error("cannot read the hub token {}", path.display())]
     Token { path: PathBuf, source: io::Error },
     #[error("the hub's address \"{0}\" is not a URL")]

@@ -3,6 +3,7 @@
 //! as downloads do it is left alone.
 
 mod needs;
+mod pulse;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -13,6 +14,7 @@ use super::WeightsError;
 use super::cache::RepositoryCache;
 use super::names::is_repository_id;
 pub use needs::Need;
+pub use pulse::Pulse;
 
 const MODELS: &str = "models--";
 /// Of a folder that is on its way out: none of it is ever found again, also where removing it was broken off.
@@ -139,35 +141,46 @@ impl Unneeded {
     /// Removes what of it is still not needed, and tells that; nothing while some process downloads the model.
     ///
     /// # Errors
-    /// Something cannot be removed; what came before it is.
+    /// Something cannot be removed, or the process has stood still; what came before is removed.
     pub fn remove(
         &self,
         needs: impl FnOnce() -> Result<Vec<Need>, WeightsError>,
+        pulse: &Pulse,
     ) -> Result<Removal, WeightsError> {
         let own = RepositoryCache::new(self.cache.clone(), &self.model);
         let Some(_locks) = locks(&own)? else { return Ok(Removal::InUse(self.model.clone())) };
         // A download may have ended since.
         let now = of_folder(&self.cache, &RepositoryCache::folder_of(&self.model), &needs()?)?;
         let Some(now) = now else { return Ok(Removal::Needed(self.model.clone())) };
-        now.remove_all()?;
+        now.remove_all(pulse)?;
         Ok(Removal::Done(now))
     }
 
-    fn remove_all(&self) -> Result<(), WeightsError> {
+    fn remove_all(&self, pulse: &Pulse) -> Result<(), WeightsError> {
+        let own = RepositoryCache::folder_of(&self.model);
         for folder in &self.folders {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
-            let leaving = self.cache.join(format!("{REMOVED}{name}"));
+            // Of another model's revision of the same name too somebody may be removing what is left.
+            let leaving = self.cache.join(format!("{REMOVED}{own}--{name}"));
             remove(&leaving)?;
+            pulse.check()?;
             gone(folder, fs::rename(folder, &leaving))?;
             remove(&leaving)?;
         }
-        self.paths.iter().try_for_each(|path| gone(path, fs::remove_file(path)))
+        self.paths.iter().try_for_each(|path| {
+            pulse.check()?;
+            gone(path, fs::remove_file(path))
+        })
     }
 }
 
 /// All that downloads of the model take, by this program and by others, or none.
 fn locks(own: &RepositoryCache) -> Result<Option<Vec<File>>, WeightsError> {
-    own.model_lock()?;
+    match own.model_lock() {
+        // Nor can a download make one, and room is what is asked for.
+        Err(WeightsError::DiskFull(_)) => {}
+        made => _ = made?,
+    }
     let mut locks = Vec::new();
     // Another kind of file could be one that waits for a writer.
     for path in files_below(&own.locks())?.into_iter().filter(|path| path.is_file()) {

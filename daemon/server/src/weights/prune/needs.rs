@@ -8,7 +8,7 @@ use super::super::cache::RepositoryCache;
 use super::super::hub::Repository;
 use super::super::names::is_repository_id;
 use super::super::{HubOptions, ModelReference, WeightsError, looks_like_path};
-use super::names_in;
+use super::{files_below, names_in};
 
 /// As many as Linux follows.
 const LINKS_MAX: u32 = 40;
@@ -43,8 +43,9 @@ impl Need {
         };
         let is_partial = paths.is_err();
         let paths = paths.unwrap_or_default();
-        let trails = paths.iter().flat_map(|path| trail(path)).collect();
         let folder = is_of_hub.then(|| (cache, RepositoryCache::folder_of(id)));
+        let all = folder.as_ref().filter(|_| is_partial).map(|(cache, name)| everything(cache.join(name)));
+        let trails = paths.iter().chain(all.iter().flatten()).flat_map(|path| trail(path)).collect();
         Ok(Need { folder, paths, trails, is_partial })
     }
 
@@ -56,6 +57,13 @@ impl Need {
     pub(super) fn is_below(&self, folder: &Path) -> bool {
         self.trails.iter().any(|path| path.starts_with(folder))
     }
+}
+
+/// Of a model that is there in part: what is missing may be other parts of what its links lead to.
+fn everything(folder: PathBuf) -> Vec<PathBuf> {
+    let mut all = files_below(&folder).unwrap_or_default();
+    all.push(folder);
+    all
 }
 
 /// Of a model that is given by its path.

@@ -6,8 +6,8 @@ use tempfile::{TempDir, tempdir};
 
 use super::hub_server::COMMIT;
 use crate::weights::{
-    HubMode, HubOptions, ModelReference, Need, Removal, Unneeded, What, finish_removals, resolve_model,
-    unneeded,
+    HubMode, HubOptions, ModelReference, Need, Pulse, Removal, Unneeded, What, finish_removals,
+    resolve_model, unneeded,
 };
 
 const OLD_COMMIT: &str = "89abcdef0123456789abcdef0123456789abcdef";
@@ -66,7 +66,7 @@ impl Cache {
     }
 
     fn remove(&self, models: &[ModelReference]) -> Vec<bool> {
-        let remove = |one: &Unneeded| one.remove(|| Ok(self.needs(models))).unwrap();
+        let remove = |one: &Unneeded| one.remove(|| Ok(self.needs(models)), &Pulse::start()).unwrap();
         self.find(models).iter().map(|one| matches!(remove(one), Removal::Done(_))).collect()
     }
 
@@ -130,6 +130,39 @@ fn a_model_keeps_all_while_some_of_it_is_missing() {
     cache.write("models--o--m/blobs/a.incomplete", "half");
     assert!(cache.unneeded(&[model("o/m", Some("a.gguf"))]).is_empty());
     assert_eq!(cache.unneeded(&[]).len(), 1);
+}
+
+/// What it has may be links to what others have.
+#[test]
+fn what_a_model_in_part_leads_to_stays() {
+    let needed = [model("a/b", None)];
+    // One of its files, or its whole folder.
+    for folder in [false, true] {
+        let cache = Cache::new();
+        cache.add("models--c--d", (COMMIT, "model.safetensors", "d"), "of another");
+        match folder {
+            true => cache.link("models--a--b", "models--c--d"),
+            false => {
+                cache.write("models--a--b/refs/main", COMMIT);
+                cache.link(
+                    &format!("models--a--b/snapshots/{COMMIT}/model.safetensors"),
+                    &format!("../../../models--c--d/snapshots/{COMMIT}/model.safetensors"),
+                );
+            }
+        }
+        assert!(cache.unneeded(&needed).is_empty(), "{folder}");
+        assert!(!cache.unneeded(&[]).is_empty(), "{folder}");
+    }
+    // A revision of a model that is needed too.
+    let cache = Cache::new();
+    cache.add("models--a--b", (COMMIT, "a.gguf", "a"), "needed");
+    cache.add("models--a--b", (OLD_COMMIT, "n.safetensors", "n"), "of another");
+    cache.write("models--z--z/refs/main", COMMIT);
+    cache.link(
+        &format!("models--z--z/snapshots/{COMMIT}/model.safetensors"),
+        &format!("../../../models--a--b/snapshots/{OLD_COMMIT}/n.safetensors"),
+    );
+    assert_eq!(cache.remove(&[model("a/b", None), model("z/z", None)]), [true; 0]);
 }
 
 #[test]
@@ -285,10 +318,16 @@ fn what_became_needed_meanwhile_stays() {
     let models = [model("o/m", None)];
     let found = cache.find(&models);
     cache.write("models--o--m/refs/main", COMMIT);
-    assert!(matches!(found[0].remove(|| Ok(cache.needs(&models))).unwrap(), Removal::Done(_)));
+    assert!(matches!(
+        found[0].remove(|| Ok(cache.needs(&models)), &Pulse::start()).unwrap(),
+        Removal::Done(_)
+    ));
     let path = resolve_model(&models[0], &cache.options, &|_| {}).unwrap().path;
     assert_eq!(fs::read_to_string(path).unwrap(), "after");
-    assert!(matches!(found[0].remove(|| Ok(cache.needs(&models))).unwrap(), Removal::Needed(_)));
+    assert!(matches!(
+        found[0].remove(|| Ok(cache.needs(&models)), &Pulse::start()).unwrap(),
+        Removal::Needed(_)
+    ));
 }
 
 /// Their contents lie on another disk: what the links lead through is needed all the same.
@@ -352,5 +391,5 @@ fn caches_share_what_links_lead_to() {
         found.iter().map(|one| (one.model.as_str(), &one.what)).collect::<Vec<_>>(),
         [("p/q", &What::Model)]
     );
-    assert!(matches!(found[0].remove(needs).unwrap(), Removal::Done(_)));
+    assert!(matches!(found[0].remove(needs, &Pulse::start()).unwrap(), Removal::Done(_)));
 }
