@@ -9,6 +9,7 @@ use super::build::{ChildKind, History, Kept, Prefetch, Prepared, Purpose, Render
 use super::classify::Cause;
 use super::hold::{self, Held};
 use super::live::Awaited;
+use super::prune::Unfinished;
 use super::status::{self, Finding};
 use super::workload::Workload;
 use super::{Context, prune};
@@ -42,7 +43,7 @@ pub(crate) enum First {
     /// Downloads their models.
     Download { job: String, template_hash: String },
     /// Removes from the cache what pods of before do not need, and was told to end.
-    Prune { job: String },
+    Prune { by: String },
 }
 
 impl Outcome {
@@ -129,11 +130,17 @@ async fn end_pruning(
     owner: &InferenceDeployment,
     kept: &Kept,
 ) -> Result<Option<First>, ApplyError> {
-    let Some((job, is_going)) = prune::unfinished(context, owner, kept) else { return Ok(None) };
-    if !is_going {
-        apply::delete(&context.client, owner, ChildKind::Job, job.clone()).await?;
-    }
-    Ok(Some(First::Prune { job }))
+    let by = match prune::unfinished(context, owner, kept) {
+        None => return Ok(None),
+        Some(Unfinished::Pod { name }) => format!("pod {name}"),
+        Some(Unfinished::Job { name, is_going }) => {
+            if !is_going {
+                apply::delete(&context.client, owner, ChildKind::Job, name.clone()).await?;
+            }
+            format!("Job {name}")
+        }
+    };
+    Ok(Some(First::Prune { by }))
 }
 
 /// What is to exist now.

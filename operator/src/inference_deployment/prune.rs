@@ -33,23 +33,40 @@ fn is_rolled_out(context: &Context, owner: &InferenceDeployment, kept: &Kept) ->
     })
 }
 
-/// The Job of pods of before that still removes what those do not need, and may be what others will: it ends first.
-/// With whether it was told to.
-pub(super) fn unfinished(
-    context: &Context,
-    owner: &InferenceDeployment,
-    kept: &Kept,
-) -> Option<(String, bool)> {
-    let own = prune_job(owner, kept).map(|job| job.object.name_any());
+/// What still removes from the cache what pods of before do not need.
+pub(super) enum Unfinished {
+    Job {
+        name: String,
+        /// It was told to end.
+        is_going: bool,
+    },
+    /// Of a Job that is gone: who deletes one need not wait for its pods.
+    Pod { name: String },
+}
+
+/// For pods of before, and may remove what others will need: it ends first.
+pub(super) fn unfinished(context: &Context, owner: &InferenceDeployment, kept: &Kept) -> Option<Unfinished> {
+    let (own, template) = prune_job(owner, kept).as_ref().map(names).unzip();
     let prefix = job_prefix(&owner.name_any(), Purpose::Prune);
+    let pods = context.children.pods_of_job(owner, Purpose::Prune);
     let mut jobs = context.children.of_kind(ChildKind::Job, owner).into_iter();
-    let (name, job) = jobs.find(|(name, job)| {
+    let job = jobs.find(|(name, job)| {
         let is_other = name.starts_with(&prefix) && Some(name) != own.as_ref();
         let has_ended = |job: Workload| job.is_done() || job.failure().is_some();
         is_other && !job.typed().is_some_and(has_ended)
-    })?;
-    let pods = context.children.pods_of_job(owner, Purpose::Prune);
-    (pods.is_empty() || !pods.iter().all(is_overdue)).then_some((name, job.is_going))
+    });
+    if let Some((name, job)) = job {
+        let is_waited_for = pods.is_empty() || !pods.iter().all(is_overdue);
+        return is_waited_for.then_some(Unfinished::Job { name, is_going: job.is_going });
+    }
+    let mut others = pods.iter().filter(|pod| template_hash(&pod.metadata) != template.as_deref());
+    let left = others.find(|pod| !has_ended(pod) && !is_overdue(pod))?;
+    Some(Unfinished::Pod { name: left.name_any() })
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Its node has not ended it in time, and is not waited for.

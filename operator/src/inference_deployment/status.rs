@@ -69,8 +69,9 @@ impl Observed<'_> {
         let verdict = Verdict::of(counts, self.cause.as_ref());
         let verdict = match &self.first {
             Some(First::Download { job, .. }) => verdict.after(job).with(models::download(self.pods)),
-            Some(First::Prune { job }) => verdict
-                .with(Some(format!("Job {job}, which removes what pods of before do not need, ends first"))),
+            Some(First::Prune { by }) => {
+                verdict.with(Some(format!("{by}, which removes what pods of before do not need, ends first")))
+            }
             None => verdict.with(models::news(&models, self.pods)),
         };
         InferenceDeploymentStatus {

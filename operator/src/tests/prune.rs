@@ -113,6 +113,25 @@ async fn others_start_when_a_prune_of_before_has_ended() {
     }
 }
 
+/// A person may delete the Job in another way than the operator does, while its pod goes on.
+#[tokio::test(start_paused = true)]
+async fn others_wait_for_a_pod_whose_job_is_gone() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    roll_out(&api, spec("a/b", true)).await;
+    let before = api.get("apps", "deployments", "m").unwrap()["spec"].clone();
+    put_pod_of_job(&api, &job(&api).unwrap(), ("Running", json!({ "running": {} })));
+    api.remove("batch", "jobs", &name(&api).unwrap());
+    put(&api, spec("c/d", true));
+    let ready = || condition(&api, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+    await_within(SOON, "the wait to be told", || ready().contains("pod worker, which removes")).await;
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(api.get("apps", "deployments", "m").unwrap()["spec"], before);
+    api.remove("", "pods", "worker");
+    let is_rolled_out = || api.get("apps", "deployments", "m").unwrap()["spec"] != before;
+    await_within(SOON, "what comes after", is_rolled_out).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_prune_that_fails_is_told_and_made_anew_when_a_person_says_so() {
     let api = FakeApi::default();
