@@ -48,7 +48,7 @@ pub use folders::Name;
 pub use simulated::Simulated;
 
 use folders::Folders;
-use modules::{CONTROL_PLANE, MONITORING, NODES};
+use modules::{CONTROL_PLANE, MONITORING, NODES, SIGNING};
 use place::Place;
 use requirements::Missing;
 use state::{Shape, State};
@@ -155,13 +155,13 @@ pub fn helm() -> Result<Option<PathBuf>> {
 /// Go is missing, or the build fails.
 pub fn ensure_signing() -> Result<PathBuf> {
     let folders = any_folders()?;
-    build::ensure(&folders, &[&modules::COSIGN])?;
+    build::ensure(&folders, &SIGNING)?;
     Ok(folders.bin())
 }
 
 /// Whether `ensure_signing` has nothing to build.
 pub fn is_signing_built() -> Result<bool> {
-    Ok(build::is_built(&any_folders()?, &[&modules::COSIGN]))
+    Ok(build::is_built(&any_folders()?, &SIGNING))
 }
 
 /// What this machine lacks for nodes beside programs; `None`: nothing.
@@ -188,7 +188,7 @@ fn build(folders: &Folders, missing: Missing) -> Result<()> {
     build::ensure(folders, &CONTROL_PLANE)?;
     build::ensure(folders, &NODES)?;
     build::ensure(folders, &MONITORING)?;
-    build::ensure(folders, &[&modules::COSIGN])?;
+    build::ensure(folders, &SIGNING)?;
     images::ensure(folders)?;
     println!("{}", folders.bin().display());
     Ok(())

@@ -27,7 +27,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     let known = needs().context("nothing is pruned")?;
     let is_told_to = matches.get_flag("yes");
     let mut failures = Vec::new();
-    for cache in caches(&models, &plan, environment)? {
+    'caches: for cache in caches(&models, &plan, environment)? {
         let (found, failed) =
             unneeded(&cache, &known).with_context(|| format!("cannot prune {}", cache.display()))?;
         failures.extend(failed);
@@ -39,7 +39,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
             let stood_still = matches!(removed, Err(WeightsError::StoodStill(_)));
             failures.extend(tell(removed)?);
             if stood_still {
-                break;
+                break 'caches;
             }
         }
     }

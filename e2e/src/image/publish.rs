@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -75,12 +75,9 @@ pub(super) fn run(publish: &Publish) -> Result<()> {
         if let Some(signer) = &signer {
             for (one, (architecture, digest)) in of_name.iter().zip(&pushed.digests) {
                 let image = format!("{}@{digest}", pushed.repository_and_digest().0);
-                signer.attest(&image, "cyclonedx", &write_sbom(tools.folder.path(), one)?)?;
-                if let Some(sources) = &sources {
-                    let predicate = sources.provenance(name, *architecture, started)?;
-                    let file = tools.write("provenance.json", &predicate.to_string())?;
-                    signer.attest(&image, "slsaprovenance1", &file)?;
-                }
+                let sources = sources.as_ref();
+                let provenance = sources.map(|sources| sources.provenance(name, *architecture, started));
+                signer.describe(&image, one, provenance.transpose()?)?;
             }
             signer.sign(&pushed.reference)?;
         }
@@ -205,6 +202,14 @@ impl<'a> Signer<'a> {
         self.verify("verify", &[], reference)
     }
 
+    /// By what it holds, and how it was made where that is known.
+    fn describe(&self, image: &str, made: &Made, provenance: Option<Value>) -> Result<()> {
+        self.attest(image, "cyclonedx", &write_sbom(self.tools.folder.path(), made)?)?;
+        let Some(provenance) = provenance else { return Ok(()) };
+        let file = self.tools.write("provenance.json", &provenance.to_string())?;
+        self.attest(image, "slsaprovenance1", &file)
+    }
+
     fn attest(&self, image: &str, kind: &str, predicate: &Path) -> Result<()> {
         run_command(self.cosign("attest").args(["--type", kind, "--predicate"]).arg(predicate).arg(image))?;
         self.verify("verify-attestation", &["--type", kind], image)
@@ -252,7 +257,7 @@ mod tests {
             digests: Vec::new(),
         };
         let values = helm_values(&[pushed("ostro", "1"), pushed("ostro-operator", "2")]).unwrap();
-        let values: serde_json::Value = serde_json::from_str(&values).unwrap();
+        let values: Value = serde_json::from_str(&values).unwrap();
         assert_eq!(
             values,
             json!({

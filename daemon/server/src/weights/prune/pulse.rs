@@ -12,7 +12,7 @@ const EVERY: Duration = Duration::from_secs(1);
 const STILL_MAX: Duration = Duration::from_secs(30);
 
 /// A thread that beats beside the one that removes.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Pulse(Arc<Mutex<Beats>>);
 
 #[derive(Debug)]
