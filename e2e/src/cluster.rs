@@ -48,7 +48,8 @@ pub use folders::Name;
 pub use simulated::Simulated;
 
 use folders::Folders;
-use modules::{CONTROL_PLANE, MONITORING, NODES, SIGNING};
+use modules::{CONTROL_PLANE, MONITORING, NODES, PULLING, SIGNING};
+pub use network::REGISTRY;
 use place::Place;
 use requirements::Missing;
 use state::{Shape, State};
@@ -164,6 +165,11 @@ pub fn is_signing_built() -> Result<bool> {
     Ok(build::is_built(&any_folders()?, &SIGNING))
 }
 
+/// Whether a cluster has `crane`, `cosign` and a `registry`.
+pub fn is_pulling_built() -> Result<bool> {
+    Ok(build::is_built(&any_folders()?, &PULLING))
+}
+
 /// What this machine lacks for nodes beside programs; `None`: nothing.
 pub fn lacks_for_nodes() -> Option<String> {
     requirements::check(Shape::Nodes { nodes: 1 }, Missing::Tell).err().map(|error| error.to_string())
@@ -188,7 +194,7 @@ fn build(folders: &Folders, missing: Missing) -> Result<()> {
     build::ensure(folders, &CONTROL_PLANE)?;
     build::ensure(folders, &NODES)?;
     build::ensure(folders, &MONITORING)?;
-    build::ensure(folders, &SIGNING)?;
+    build::ensure(folders, &PULLING)?;
     images::ensure(folders)?;
     println!("{}", folders.bin().display());
     Ok(())

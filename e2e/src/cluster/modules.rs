@@ -151,6 +151,17 @@ pub(super) const COSIGN: Module = Module {
     main: None,
 };
 
+/// A registry that asks for a password, for images that pods are to pull.
+pub(super) const REGISTRY: Module = Module {
+    name: "registry",
+    path: "github.com/google/go-containerregistry",
+    programs: &[("registry", ".")],
+    tags: "",
+    go_mod: wrapper!("registry", "go.mod"),
+    go_sum: wrapper!("registry", "go.sum"),
+    main: Some(wrapper!("registry", "main.go")),
+};
+
 /// The process that holds a pod's namespaces.
 pub(super) const PAUSE: Module = Module {
     name: "pause",
@@ -173,6 +184,9 @@ pub(super) const MONITORING: [&Module; 2] = [&PROMETHEUS_OPERATOR, &PROMETHEUS];
 
 /// What publishing images takes, without a cluster.
 pub(super) const SIGNING: [&Module; 1] = [&COSIGN];
+
+/// What tests of pods that pull their images take beside nodes.
+pub(super) const PULLING: [&Module; 2] = [&COSIGN, &REGISTRY];
 
 impl Module {
     /// Such as `v1.36.3`; empty for a wrapper that is the program itself.
@@ -227,7 +241,7 @@ mod tests {
     #[test]
     fn versions_come_from_the_wrappers() {
         assert_eq!(KUBERNETES.version(), "v1.36.3");
-        let all = CONTROL_PLANE.iter().chain(&NODES).chain(&MONITORING).chain(&SIGNING);
+        let all = CONTROL_PLANE.iter().chain(&NODES).chain(&MONITORING).chain(&PULLING);
         for module in all.filter(|module| !module.path.is_empty()) {
             assert!(module.version().starts_with('v'), "{}: {:?}", module.name, module.version());
             // All that a program is made of is held to a hash.

@@ -3,7 +3,7 @@
 //! The machine's own network is not touched, and nothing leads out of this one. Addresses are of a range that is
 //! kept for documentation (RFC 5737), so that none is shadowed.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,6 +13,10 @@ use super::folders::Name;
 
 /// The bridge: the API server's address and the way between pods of different nodes.
 pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+
+/// Where a registry may answer from which nodes pull: beside the gateway, an address that is private (RFC 1918), so that
+/// programs which push expect no TLS there.
+pub const REGISTRY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 1), 5000);
 
 /// The range of all pods.
 pub(super) const PODS: &str = "10.88.0.0/16";
@@ -42,11 +46,12 @@ pub(super) fn path(namespace: &str) -> PathBuf {
 /// Not root, or the kernel has no bridges.
 pub(super) fn create(namespace: &str) -> Result<()> {
     ip(&["netns", "add", namespace])?;
-    let gateway = format!("{GATEWAY}/24");
+    let (gateway, registry) = (format!("{GATEWAY}/24"), format!("{}/32", REGISTRY.ip()));
     for words in [
         &["link", "set", "lo", "up"][..],
         &["link", "add", "br0", "type", "bridge"],
         &["address", "add", &gateway, "dev", "br0"],
+        &["address", "add", &registry, "dev", "br0"],
         &["link", "set", "br0", "up"],
     ] {
         ip(&[&["-n", namespace], words].concat())?;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::images::PAUSE_IMAGE;
-use super::network::{self, PODS};
+use super::network::{self, PODS, REGISTRY};
 
 /// One node, from the number of which all follows.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,10 @@ impl Node<'_> {
 
     /// Writes all files, and the folders that the programs write to.
     pub(super) fn write(&self) -> Result<()> {
-        for folder in ["root", "kubelet", "pki", "plugins", "containerd", "opt", "cni", "log", "data"] {
+        let registry = format!("registries/{REGISTRY}");
+        for folder in
+            ["root", "kubelet", "pki", "plugins", "containerd", "opt", "cni", &registry, "log", "data"]
+        {
             let folder = self.folder.join(folder);
             std::fs::create_dir_all(&folder)
                 .with_context(|| format!("cannot create {}", folder.display()))?;
@@ -36,6 +39,7 @@ impl Node<'_> {
         for (name, text) in [
             ("containerd.toml", self.containerd()),
             ("cni/10-ptp.conflist", format!("{:#}", self.pod_network())),
+            (&format!("{registry}/hosts.toml"), format!("[host.\"http://{REGISTRY}\"]\n")),
             ("kubelet.json", format!("{:#}", self.kubelet())),
             ("proxy.json", format!("{:#}", self.proxy())),
             ("hosts", format!("127.0.0.1 localhost\n{} {}\n", network::address(self.index), self.name())),
@@ -55,6 +59,7 @@ impl Node<'_> {
 
     fn containerd(&self) -> String {
         let (root, opt, network) = (self.path("containerd"), self.path("opt"), self.path("cni"));
+        let registries = self.path("registries");
         format!(
             r#"version = 3
 root = "{root}"
@@ -72,6 +77,9 @@ disable = true
 
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = "{PAUSE_IMAGE}"
+
+[plugins.'io.containerd.cri.v1.images'.registry]
+config_path = "{registries}"
 
 [plugins.'io.containerd.cri.v1.runtime']
 # To lower a score takes a capability that a container of a machine may lack.
@@ -168,6 +176,8 @@ mod tests {
         let own = folder.path().display().to_string();
         assert!(read("containerd.toml").contains(&format!("root = \"{own}/containerd\"\n")));
         assert!(read("containerd.toml").contains("sandbox = \"registry.local/pause:1\"\n"));
+        assert!(read("containerd.toml").contains(&format!("config_path = \"{own}/registries\"\n")));
+        assert_eq!(read("registries/10.99.0.1:5000/hosts.toml"), "[host.\"http://10.99.0.1:5000\"]\n");
         assert_eq!(read("hosts"), "127.0.0.1 localhost\n198.51.100.12 node2\n");
         let json = |name: &str| serde_json::from_str::<Value>(&read(name)).unwrap();
         assert_eq!(json("kubelet.json")["resolvConf"], format!("{own}/resolv.conf"));

@@ -14,6 +14,7 @@ mod objects;
 mod operator;
 mod policies;
 mod refusals;
+mod registry;
 mod removal;
 mod replacement;
 #[path = "../support/mod.rs"]
@@ -118,6 +119,9 @@ fn models_are_served_on_real_nodes() {
     step("caches: a claim, another's, a disk, an image", || caches::check(&cluster));
     step("specs that cannot work are told", || refusals::check(&cluster));
     step("deletion leaves nothing", || removal::check(&cluster));
+    step("images of a registry that asks for a password", || {
+        registry::check(&cluster, objects::of_disk(model));
+    });
     cluster.run(&["down"]);
     assert_eq!(cluster.leftovers(), [""; 0]);
 }
