@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::http::HeaderValue;
 use axum::http::header::ACCEPT;
+use futures::future::join_all;
 use kube::api::{
     Api, DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Request,
 };
@@ -12,6 +13,7 @@ use ostro_crds::InferenceDeployment;
 
 use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::cached::{Kept, Version};
+use super::children::Children;
 use super::optional::Lack;
 use super::{Context, superseded};
 use crate::contests::{Claim, Turn};
@@ -75,6 +77,42 @@ pub(crate) struct Applied {
     pub(crate) lacking: Vec<(ChildKind, Lack)>,
 }
 
+impl Applied {
+    fn note(
+        &mut self,
+        children: &Children,
+        kind: ChildKind,
+        step: Result<Step, ApplyError>,
+    ) -> Result<(), ApplyError> {
+        match step {
+            Ok(Step::Lacking(lack)) => {
+                children.ask_for_apis();
+                self.lacking.push((kind, lack));
+            }
+            Ok(step) => {
+                self.written += usize::from(step == Step::Written);
+                self.is_workload_behind |= step != Step::Same && ChildKind::WORKLOADS.contains(&kind);
+            }
+            // The others are no worse for it.
+            Err(error @ ApplyError::Contested { .. }) => {
+                self.contested = self.contested.take().or(Some(error));
+            }
+            Err(error) if error.tells_of_no_api() => {
+                children.ask_for_apis();
+                self.lacking.push((kind, Lack::Missing));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// Before what makes pods, and all of it at once; monitors must not keep pods from being made.
+fn is_needed_by_pods(kind: ChildKind) -> bool {
+    let makes_pods = ChildKind::WORKLOADS.contains(&kind) || kind == ChildKind::Job;
+    !makes_pods && !ChildKind::OPTIONAL.contains(&kind)
+}
+
 pub(crate) async fn apply(
     context: &Context,
     owner: &InferenceDeployment,
@@ -82,27 +120,12 @@ pub(crate) async fn apply(
 ) -> Result<Applied, ApplyError> {
     let Context { client, children, .. } = context;
     let mut applied = Applied::default();
-    for wanted in prepared {
-        if let Some(lack) = children.lack(wanted.kind) {
-            children.ask_for_apis();
-            applied.lacking.push((wanted.kind, lack));
-            continue;
-        }
-        match apply_one(context, owner, wanted).await {
-            Ok(step) => {
-                applied.written += usize::from(step == Step::Written);
-                applied.is_workload_behind |=
-                    step != Step::Same && ChildKind::WORKLOADS.contains(&wanted.kind);
-            }
-            // The others are no worse for it.
-            Err(error @ ApplyError::Contested { .. }) => {
-                applied.contested = applied.contested.or(Some(error))
-            }
-            Err(error) if error.tells_of_no_api() => {
-                children.ask_for_apis();
-                applied.lacking.push((wanted.kind, Lack::Missing));
-            }
-            Err(error) => return Err(error),
+    let (needed, rest): (Vec<&Prepared>, Vec<&Prepared>) =
+        prepared.iter().partition(|wanted| is_needed_by_pods(wanted.kind));
+    for stage in [needed, rest] {
+        let steps = join_all(stage.iter().map(|wanted| apply_one(context, owner, wanted))).await;
+        for (wanted, step) in stage.iter().zip(steps) {
+            applied.note(children, wanted.kind, step)?;
         }
     }
     // Where pods are to start later, what makes them is news that a lagging watch has brought meanwhile.
@@ -120,13 +143,15 @@ pub(crate) async fn apply(
 }
 
 /// What was done with a child.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Step {
     /// It is as wanted.
     Same,
     Written,
     /// It was written before, and no watch has shown that.
     Awaited,
+    /// Its API is not to be had.
+    Lacking(Lack),
 }
 
 async fn apply_one(
@@ -137,6 +162,9 @@ async fn apply_one(
     let Context { client, children, contests, .. } = context;
     let Prepared { object, kind } = wanted;
     let (kind, name) = (*kind, object.name_any());
+    if let Some(lack) = children.lack(kind) {
+        return Ok(Step::Lacking(lack));
+    }
     let namespace = owner.namespace().unwrap_or_default();
     let live = children.get(kind, &namespace, &name);
     let child = || format!("{kind:?}/{namespace}/{name}");
@@ -155,7 +183,7 @@ async fn apply_one(
         Turn::Await => return Ok(Step::Awaited),
         Turn::Leave => return contested(live.as_ref()),
     }
-    if live.is_none() && kind == ChildKind::ControllerRevision && create(client, wanted).await? {
+    if live.is_none() && CREATED.contains(&kind) && create(client, wanted).await? {
         return Ok(Step::Written);
     }
     let is_own = live.as_ref().is_some_and(|live| live.is_of(owner));
@@ -189,8 +217,11 @@ async fn write(
     Ok(Version::of(&written.metadata))
 }
 
-/// `false` where the name is taken. A revision is new with every change of pods, which wait for it, and one request is
-/// enough, as nothing of it is ever taken out again; that an apply can do only to fields that an apply has set.
+/// New with every change of pods, which wait for them. One request is enough, as nothing of them is ever taken out again;
+/// that an apply can do only to fields that an apply has set.
+const CREATED: [ChildKind; 2] = [ChildKind::ControllerRevision, ChildKind::ConfigMap];
+
+/// `false` where the name is taken.
 async fn create(client: &Client, wanted: &Prepared) -> Result<bool, ApplyError> {
     let Prepared { object, kind } = wanted;
     let failed = |source| ApplyError::Apply { kind: *kind, name: object.name_any(), source };

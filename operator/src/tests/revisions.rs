@@ -1,4 +1,4 @@
-//! How a ControllerRevision is made: by one call, and never over one that is somebody else's.
+//! How a ControllerRevision is made, and a configuration: by one call, and never over one that is somebody else's.
 
 use ostro_exposition::Exposition;
 
@@ -29,17 +29,16 @@ pub(super) fn uid(api: &FakeApi) -> String {
     owner["metadata"]["uid"].as_str().unwrap().to_owned()
 }
 
-/// Calls for revisions, by verb.
-fn calls(operator: &Operator, verb: &str) -> usize {
+fn calls(operator: &Operator, verb: &str, (group, resource): (&str, &str)) -> usize {
     let text = operator.metrics.text(Exposition::Text);
-    let labels = format!("{{verb=\"{verb}\",group=\"apps\",resource=\"controllerrevisions\",");
+    let labels = format!("{{verb=\"{verb}\",group=\"{group}\",resource=\"{resource}\",");
     let prefix = format!("ostro_operator_api_calls_total{labels}");
     let samples = text.lines().filter(|line| line.starts_with(&prefix));
     samples.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_revision_takes_one_call() {
+async fn what_new_pods_wait_for_takes_one_call_each() {
     let api = FakeApi::default();
     let operator = Operator::start(&api, Scope::Cluster);
     put(&api, json!({}));
@@ -47,8 +46,10 @@ async fn a_new_revision_takes_one_call() {
     let first = revisions(&api);
     put(&api, json!({ "runtime": { "maxSeqs": 4 } }));
     await_within(SOON, "another", || revisions(&api).len() == 1 && revisions(&api) != first).await;
-    let counted = ["create", "get", "patch"].map(|verb| calls(&operator, verb));
-    assert_eq!(counted, [2, 0, 0]);
+    for kind in [("apps", "controllerrevisions"), ("", "configmaps")] {
+        let counted = ["create", "get", "patch"].map(|verb| calls(&operator, verb, kind));
+        assert_eq!(counted, [2, 0, 0], "{kind:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,7 +75,8 @@ async fn a_revision_that_the_cache_lacks_is_taken_up_and_anothers_is_left_alone(
             assert!(ready["message"].as_str().unwrap().contains("is not this object's"), "{ready}");
             assert_eq!(revisions(&api), hidden);
         }
-        let counted = ["create", "get", "patch"].map(|verb| calls(&operator, verb).min(1));
+        let counted = ["create", "get", "patch"]
+            .map(|verb| calls(&operator, verb, ("apps", "controllerrevisions")).min(1));
         assert_eq!(counted, [1, 1, usize::from(is_own)]);
     }
 }
