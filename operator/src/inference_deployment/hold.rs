@@ -101,7 +101,7 @@ pub(crate) fn plan(owner: &InferenceDeployment, history: &History, rendered: Ren
         pending: None,
     };
     // One that cannot be read is like none: where pods run, `fetch` took what they run in its place.
-    let Some(Ok(kept)) = &history.newest else { return anew(rendered) };
+    let Some(kept) = history.kept() else { return anew(rendered) };
     match decide(kept, &rendered, &spec_hash, Wishes::of(owner)) {
         Decision::Render => anew(rendered),
         Decision::Keep(pending) => Plan { kept: kept.clone(), pending },
@@ -110,7 +110,7 @@ pub(crate) fn plan(owner: &InferenceDeployment, history: &History, rendered: Ren
 
 /// Whether a StatefulSet would have to make other claims than it does, which the API server refuses.
 pub(crate) fn changes_claims(history: &History, kept: &Kept) -> bool {
-    let Some(Ok(before)) = &history.newest else { return false };
+    let Some(before) = history.kept() else { return false };
     has_other_claims(&before.rendering, &kept.rendering)
 }
 

@@ -84,7 +84,7 @@ pub(super) async fn carry_out(
     {
         return (Outcome::of(invalid(&InferenceDeploymentSpec::fixed_claims())), None);
     }
-    let is_new = !matches!(&history.newest, Some(Ok(before)) if *before == kept);
+    let is_new = history.kept() != Some(&kept);
     if is_new {
         match end_pruning(context, owner, &kept).await {
             Ok(None) => {}
@@ -169,8 +169,7 @@ fn prefetch_of(
     owner: &InferenceDeployment,
     (history, kept): (&History, &Kept),
 ) -> Option<Prefetch> {
-    let before = history.newest.as_ref().and_then(|newest| newest.as_ref().ok());
-    let prefetch = Prefetch::before(owner, before, kept)?;
+    let prefetch = Prefetch::before(owner, history.kept(), kept)?;
     let job = context.children.job_of(owner, &prefetch.name);
     let is_done = job.is_some_and(|job| job.is_done());
     (!is_done).then_some(prefetch)

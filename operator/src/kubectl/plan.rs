@@ -166,8 +166,7 @@ fn prepared(
     (jobs, notes): (&[DynamicObject], &mut Vec<String>),
 ) -> Vec<Prepared> {
     let mut prepared = build(owner, kept);
-    let before = history.newest.as_ref().and_then(|newest| newest.as_ref().ok());
-    let prefetch = Prefetch::before(owner, before, kept);
+    let prefetch = Prefetch::before(owner, history.kept(), kept);
     if let Some(prefetch) = &prefetch {
         notes.push(format!("pods change when Job {} has downloaded the models", prefetch.name));
         prepared.extend(prefetch.own().cloned());
@@ -190,7 +189,7 @@ fn read_by_pods<'a>(
     history: &History,
     configs: &'a [DynamicObject],
 ) -> Option<&'a DynamicObject> {
-    let Some(Ok(kept)) = &history.newest else { return None };
+    let kept = history.kept()?;
     let pod = kept.rendering.pod();
     let name = config_map_of(pod.spec.as_ref()?)?;
     configs.iter().find(|config| is_owned(*config, owner) && config.name_any() == name)

@@ -107,6 +107,11 @@ fn name(names: &Names, data: &Value) -> String {
 }
 
 impl History {
+    /// What pods run, where that can be read.
+    pub(crate) fn kept(&self) -> Option<&Kept> {
+        self.newest.as_ref()?.as_ref().ok()
+    }
+
     pub(crate) fn read<'a>(names: &Names, objects: impl IntoIterator<Item = &'a DynamicObject>) -> History {
         let newest = newest(objects);
         History {

@@ -64,7 +64,7 @@ pub(crate) fn adopted(owner: &InferenceDeployment, history: &History, rendering:
 }
 
 fn explains(history: &History, kind: ChildKind, live: &cached::Kept) -> bool {
-    let Some(Ok(kept)) = &history.newest else { return false };
+    let Some(kept) = history.kept() else { return false };
     kept.rendering.workload() == kind && live.runs(&kept.rendering.template)
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn history(
 ) -> Result<History> {
     let names = Names::of(owner);
     let history = History::read(&names, revisions.iter().filter(|revision| is_owned(*revision, owner)));
-    if let Some(Ok(_)) = history.newest {
+    if history.kept().is_some() {
         return Ok(history);
     }
     let mut live = None;
