@@ -68,10 +68,9 @@ pub trait Simd16: Copy + 'static {
     unsafe fn store_f16(at: *mut u16, x: Self::F);
     /// Rounds to nearest, ties to even.
     unsafe fn store_bf16(at: *mut u16, x: Self::F);
-    /// Brings the cache line at `at`, which need not be valid, into the nearest cache.
+    /// Brings the cache line at `at`, which need not be valid, into the second cache: the nearest one waits for few lines
+    /// at once, which is no stream from memory.
     unsafe fn prefetch(at: *const u8);
-    /// As `prefetch`, into the second cache: for what is needed later than the nearest one can hold.
-    unsafe fn prefetch_second(at: *const u8);
 
     unsafe fn add(a: Self::F, b: Self::F) -> Self::F;
     unsafe fn sub(a: Self::F, b: Self::F) -> Self::F;

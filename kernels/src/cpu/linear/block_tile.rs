@@ -89,7 +89,7 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
         if first < ahead.lines {
             for line in first..first + BLOCK_LINES {
                 // SAFETY: a prefetch never faults.
-                unsafe { S::prefetch_second(ahead.start.wrapping_add(line * 64)) };
+                unsafe { S::prefetch(ahead.start.wrapping_add(line * 64)) };
             }
         }
     }

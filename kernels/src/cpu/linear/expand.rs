@@ -76,7 +76,7 @@ impl<const TYPE: u32> Kernel for Unpack<TYPE> {
                 let packed = self.packed.add(block * from.panel_block_bytes());
                 let out = self.out.add(block * to.panel_block_bytes());
                 for line in 0..from.panel_block_bytes().div_ceil(64) {
-                    S::prefetch_second(packed.wrapping_add(next_run + line * 64));
+                    S::prefetch(packed.wrapping_add(next_run + line * 64));
                 }
                 for sub in 0..from.subs {
                     let (packed, out) = (packed.add(sub * from.sub_bytes()), out.add(sub * to.sub_bytes()));

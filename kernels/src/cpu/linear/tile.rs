@@ -9,7 +9,7 @@ use crate::cpu::digits::DigitBlock;
 use crate::cpu::simd::Simd16;
 
 /// Bytes that the weight stream is fetched ahead.
-pub(super) const AHEAD: usize = 4096;
+pub(super) const AHEAD: usize = 8192;
 
 /// Results of `M` rows, two halves of a panel.
 pub(super) type Results<S, const M: usize> = [[<S as Simd16>::F; 2]; M];

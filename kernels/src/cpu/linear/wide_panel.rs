@@ -134,7 +134,7 @@ impl<const TYPE: u32> Expand<TYPE> {
             for (i, block) in self.blocks.clone().enumerate() {
                 let (sub, head) = self.places(block);
                 for line in 0..format.half_bytes().div_ceil(64) {
-                    S::prefetch_second(sub.wrapping_add(half * format.half_bytes() + AHEAD + line * 64));
+                    S::prefetch(sub.wrapping_add(half * format.half_bytes() + AHEAD + line * 64));
                 }
                 let tiles = (&raw mut (*self.out).tiles[i * BLOCK / STEP][2 * half]).cast::<u8>();
                 let out = tiles.add(i % (STEP / BLOCK) * LINES * 64);

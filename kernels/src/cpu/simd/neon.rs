@@ -139,10 +139,6 @@ impl Simd16 for Neon {
     }
     #[inline(always)]
     unsafe fn prefetch(at: *const u8) {
-        unsafe { asm!("prfm pldl1keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags)) }
-    }
-    #[inline(always)]
-    unsafe fn prefetch_second(at: *const u8) {
         unsafe { asm!("prfm pldl2keep, [{}]", in(reg) at, options(nostack, readonly, preserves_flags)) }
     }
 

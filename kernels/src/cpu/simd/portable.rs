@@ -93,9 +93,6 @@ impl Simd16 for Portable {
     unsafe fn prefetch(_at: *const u8) {}
 
     #[inline(always)]
-    unsafe fn prefetch_second(_at: *const u8) {}
-
-    #[inline(always)]
     unsafe fn add(a: F, b: F) -> F {
         zip(a, b, |a, b| a + b)
     }
