@@ -16,6 +16,7 @@ mod outcome;
 mod prune;
 mod refusal;
 mod report;
+mod revision;
 pub(crate) mod status;
 mod store;
 mod superseded;

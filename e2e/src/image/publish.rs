@@ -161,7 +161,10 @@ impl Tools {
         let layout = self.folder.path().join(name);
         let digests = write_layout(&layout, &images)?;
         eprintln!("pushing {target}");
-        let pushed = stdout_of(self.command("crane").arg("push").arg(layout).arg(target))?;
+        let pushed =
+            stdout_of(self.command("crane").arg("push").arg(layout).arg(&target)).with_context(|| {
+                format!("cannot push {target}; where its registry asks who pushes: docker login")
+            })?;
         let reference = pushed.trim().to_owned();
         Ok(Pushed { name, reference, digests })
     }

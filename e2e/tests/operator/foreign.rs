@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, await_until};
-use crate::{applies, await_ready, condition, get, manifest};
+use crate::{CHILDREN, applies, await_ready, children, condition, get, manifest};
 
 /// Beside an object `m` of this spec that has three ready replicas, and has them again at the end.
 pub(crate) fn check(cluster: &Cluster, spec: &Value) {
     check_children(cluster, spec);
+    check_revisions(cluster, spec);
     check_conditions(cluster);
     check_pods(cluster);
     check_refusals(cluster);
@@ -31,6 +32,35 @@ fn check_children(cluster: &Cluster, spec: &Value) {
     cluster.kubectl(&["scale", "deployment/m", "--replicas=1", "--namespace", "shop"]);
     await_until("the replicas to come back", || get(cluster, "deployment/m")["spec"]["replicas"] == 3);
     await_ready(cluster, "m", "3/3");
+}
+
+/// Their data never changes, and the API server refuses whoever sends it in other bytes.
+fn check_revisions(cluster: &Cluster, spec: &Value) {
+    let ready = |name: &str| condition(cluster, name, "Ready").unwrap_or_default()["reason"].clone();
+    cluster.apply(&manifest("back", spec));
+    await_ready(cluster, "back", "1/1");
+    let mut wrong = spec.clone();
+    wrong["podTemplatePatch"] = json!({ "spec": { "restartPolicy": "Never" } });
+    cluster.apply(&manifest("back", &wrong));
+    await_until("pods to be refused", || ready("back") == "InvalidConfig");
+    cluster.apply(&manifest("back", spec));
+    await_until("the spec of before to do", || ready("back") == "AllReady");
+
+    let label = "app.kubernetes.io/managed-by";
+    let of_back =
+        ["controllerrevisions", "--selector", "app.kubernetes.io/instance=back", "--namespace", "shop"];
+    cluster.kubectl(&[&["label"], &of_back[..], &[&format!("{label}-")]].concat());
+    let managed = format!("app.kubernetes.io/instance=back,{label}=ostro-operator");
+    let managed =
+        ["get", "controllerrevisions", "--namespace", "shop", "--output", "name", "--selector", &managed];
+    await_until("the label to come back", || cluster.kubectl(&managed).lines().count() == 1);
+    await_until("all to be well", || ready("back") == "AllReady");
+
+    cluster.kubectl(&["delete", "infd/back", "--cascade=orphan", "--timeout=30s", "--namespace", "shop"]);
+    let left = children(cluster, "back");
+    assert!(left.iter().any(|child| child.starts_with("controllerrevision")), "{left:?}");
+    let of_back = ["--selector", "app.kubernetes.io/instance=back", "--namespace", "shop"];
+    cluster.kubectl(&[&["delete", CHILDREN], &of_back[..]].concat());
 }
 
 /// The operator's own go as they came; those of other types are their writers'.

@@ -15,7 +15,7 @@ use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::cached::{Kept, Version};
 use super::children::Children;
 use super::optional::Lack;
-use super::{Context, superseded};
+use super::{Context, revision, superseded};
 use crate::contests::{Claim, Turn};
 
 /// The one field manager.
@@ -203,16 +203,23 @@ async fn write(
     let (kind, name) = (*kind, object.name_any());
     let namespace = owner.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
+    let mut is_there = is_own;
     if !is_own {
         // The cache lags, or somebody else's object has the name.
         let found = api.get_metadata_opt(&name).await;
         let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
+        is_there = found.is_some();
         if found.is_some_and(|found| !is_owned(&found, owner)) {
             return Err(ApplyError::Foreign { kind, name });
         }
     }
-    let parameters = PatchParams::apply(MANAGER).force();
-    let written = api.patch_metadata(&name, &parameters, &Patch::Apply(object)).await;
+    let written = match is_there && kind == ChildKind::ControllerRevision {
+        true => {
+            let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() };
+            api.patch_metadata(&name, &parameters, &Patch::Merge(revision::without_data(object))).await
+        }
+        false => api.patch_metadata(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await,
+    };
     let written = written.map_err(|source| ApplyError::Apply { kind, name, source })?;
     Ok(Version::of(&written.metadata))
 }
@@ -227,8 +234,8 @@ async fn create(client: &Client, wanted: &Prepared) -> Result<bool, ApplyError> 
     let failed = |source| ApplyError::Apply { kind: *kind, name: object.name_any(), source };
     let path = DynamicObject::url_path(&kind.resource(), object.metadata.namespace.as_deref());
     let parameters = PostParams { field_manager: Some(MANAGER.to_owned()), ..PostParams::default() };
-    let body = serde_json::to_vec(object).map_err(kube::Error::SerdeError).map_err(failed)?;
-    let request = Request::new(path).create(&parameters, body);
+    let body = revision::canonical(object).map_err(kube::Error::SerdeError).map_err(failed)?;
+    let request = Request::new(path).create(&parameters, body.into_bytes());
     let mut request = request.map_err(kube::Error::BuildRequest).map_err(failed)?;
     request.headers_mut().insert(ACCEPT, HeaderValue::from_static(METADATA_ONLY));
     match client.request::<PartialObjectMeta<DynamicObject>>(request).await {

@@ -189,6 +189,17 @@ impl State {
             }
             ("create", None) => found_answer(&self.store(key, body)),
             ("create", Some(_)) => failure(StatusCode::CONFLICT, "AlreadyExists"),
+            // It compares bytes, and those of an apply are its own.
+            ("patch", Some(_)) if resource == "controllerrevisions" && !body["data"].is_null() => {
+                failure(StatusCode::UNPROCESSABLE_ENTITY, "data: field is immutable")
+            }
+            ("patch", Some(mut before)) if resource == "controllerrevisions" => {
+                for (name, value) in body["metadata"].as_object_mut().unwrap() {
+                    before["metadata"][name] = value.take();
+                }
+                before["revision"] = body["revision"].clone();
+                found_answer(&self.store(key, before))
+            }
             ("update" | "patch", Some(before)) => {
                 self.demand_of_owners(&call, Some(&before), &body);
                 let is_same = is_same_but_for_versions(&before, &body);
