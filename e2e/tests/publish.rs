@@ -11,7 +11,7 @@ use ostro_e2e::cluster;
 use ostro_e2e::process::{Owned, free_port};
 use serde_json::{Value, json};
 use support::await_until;
-use support::helm::{Helm, documents, only, template};
+use support::helm::{Helm, documents, only, reference, template};
 use tempfile::{NamedTempFile, TempDir};
 
 const PASSWORD: &str = "of the test";
@@ -92,10 +92,6 @@ fn statement(envelope: &Value) -> Value {
     payload.write_all(envelope["payload"].as_str().unwrap().as_bytes()).unwrap();
     let decoded = Command::new("base64").arg("--decode").arg(payload.path()).output().unwrap();
     serde_json::from_slice(&decoded.stdout).unwrap()
-}
-
-fn reference(values: &Value) -> String {
-    format!("{}@{}", values["repository"].as_str().unwrap(), values["digest"].as_str().unwrap())
 }
 
 #[test]

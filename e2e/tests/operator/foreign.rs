@@ -46,20 +46,18 @@ fn check_revisions(cluster: &Cluster, spec: &Value) {
     cluster.apply(&manifest("back", spec));
     await_until("the spec of before to do", || ready("back") == "AllReady");
 
-    let label = "app.kubernetes.io/managed-by";
-    let of_back =
-        ["controllerrevisions", "--selector", "app.kubernetes.io/instance=back", "--namespace", "shop"];
-    cluster.kubectl(&[&["label"], &of_back[..], &[&format!("{label}-")]].concat());
-    let managed = format!("app.kubernetes.io/instance=back,{label}=ostro-operator");
+    let of_back = ["--selector", "app.kubernetes.io/instance=back", "--namespace", "shop"];
+    let unlabel = ["label", "controllerrevisions", "app.kubernetes.io/managed-by-"];
+    cluster.kubectl(&[&unlabel[..], &of_back].concat());
+    let managed = "app.kubernetes.io/instance=back,app.kubernetes.io/managed-by=ostro-operator";
     let managed =
-        ["get", "controllerrevisions", "--namespace", "shop", "--output", "name", "--selector", &managed];
+        ["get", "controllerrevisions", "--namespace", "shop", "--output", "name", "--selector", managed];
     await_until("the label to come back", || cluster.kubectl(&managed).lines().count() == 1);
     await_until("all to be well", || ready("back") == "AllReady");
 
     cluster.kubectl(&["delete", "infd/back", "--cascade=orphan", "--timeout=30s", "--namespace", "shop"]);
     let left = children(cluster, "back");
     assert!(left.iter().any(|child| child.starts_with("controllerrevision")), "{left:?}");
-    let of_back = ["--selector", "app.kubernetes.io/instance=back", "--namespace", "shop"];
     cluster.kubectl(&[&["delete", CHILDREN], &of_back[..]].concat());
 }
 

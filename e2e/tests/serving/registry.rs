@@ -1,6 +1,6 @@
 //! Published images as a cluster gets them: by digest, from a registry that asks for a password.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use ostro_e2e::cluster::{self, REGISTRY};
 use ostro_e2e::daemon;
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::objects::{await_ready, get, object, pods, ready_condition};
 use crate::support::chart::helm;
-use crate::support::helm::{CHARTS, NAMESPACE, RELEASE};
+use crate::support::helm::{CHARTS, NAMESPACE, RELEASE, reference};
 use crate::support::operator::program;
 use crate::support::{Cluster, await_until};
 
@@ -60,10 +60,10 @@ impl Publisher<'_> {
         let registry = command.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let folder = TempDir::new().unwrap();
         let publisher = Publisher { cluster, folder, _registry: Owned::new(registry) };
-        await_until("the registry to answer", || {
-            publisher.command(&["crane", "catalog", &address]).output().unwrap().status.code() == Some(1)
-        });
         publisher.run(&["crane", "auth", "login", &address, "--username", USER, "--password", PASSWORD]);
+        await_until("the registry to answer", || {
+            publisher.command(&["crane", "catalog", &address]).output().unwrap().status.success()
+        });
         publisher.run(&["cosign", "generate-key-pair", "--output-key-prefix", &publisher.path("ours")]);
         publisher
     }
@@ -72,7 +72,7 @@ impl Publisher<'_> {
         self.folder.path().join(name).display().to_string()
     }
 
-    fn command(&self, words: &[&str]) -> std::process::Command {
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = self.cluster.command(&[&["exec", "--"], words].concat());
         command.env("DOCKER_CONFIG", self.folder.path()).env(KEY_PASSWORD.0, KEY_PASSWORD.1);
         command
@@ -114,8 +114,4 @@ fn upgrade(cluster: &Cluster, publisher: &Publisher<'_>, values: &Value) {
     let deployment = get(cluster, &["deployment", RELEASE, "--namespace", NAMESPACE]);
     let image = &deployment["spec"]["template"]["spec"]["containers"][0]["image"];
     assert_eq!(*image, reference(&values["image"]));
-}
-
-fn reference(values: &Value) -> String {
-    format!("{}@{}", values["repository"].as_str().unwrap(), values["digest"].as_str().unwrap())
 }

@@ -81,3 +81,8 @@ pub fn only<'a>(objects: &'a [Value], kind: &str) -> &'a Value {
 pub fn image(name: &str, mark: &str, version: &str) -> String {
     format!("ghcr.io/ostro-dev/{name}{mark}{version}")
 }
+
+/// The image that values name by its digest.
+pub fn reference(values: &Value) -> String {
+    format!("{}@{}", values["repository"].as_str().unwrap(), values["digest"].as_str().unwrap())
+}
