@@ -24,6 +24,9 @@ use crate::inference_deployment::build::{CONTAINER, ChildKind, MANAGED_BY, Purpo
 use crate::inference_deployment::daemons::is_ready;
 use crate::offline;
 
+/// A label that Kubernetes gives pods of Jobs.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
 /// What is shown of one object.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -59,6 +62,9 @@ struct Workload {
 #[serde(rename_all = "camelCase")]
 struct PodView {
     name: String,
+    /// That has made it, to download models.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<String>,
     /// As the kubelet says, or why the container does not run.
     phase: String,
     ready: bool,
@@ -233,6 +239,7 @@ fn pod(pod: &Pod) -> PodView {
     };
     PodView {
         name: pod.name_any(),
+        job: pod.labels().get(JOB_NAME).cloned(),
         phase,
         ready: is_ready(pod),
         node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),

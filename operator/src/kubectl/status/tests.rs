@@ -116,6 +116,29 @@ async fn json_has_the_same() {
     assert_eq!(view["models"][0]["replicasLoaded"], 1);
 }
 
+#[test]
+fn pods_of_a_job_are_below_it() {
+    let pods = ["m-1", "m-prefetch-7-x"].map(|name| {
+        let mut pod = pod(name, NOW, json!({ "phase": "Running" }));
+        if name.contains("prefetch") {
+            pod["metadata"]["labels"][JOB_NAME] = "m-prefetch-7".into();
+        }
+        serde_json::from_value(pod).unwrap()
+    });
+    let pods = pods.iter().map(super::pod).collect();
+    let deployment =
+        Workload { kind: "Deployment".to_owned(), name: "m".to_owned(), replicas: 1, ready: 0, updated: 0 };
+    let view = View { name: "m".to_owned(), pods, workloads: vec![deployment], ..View::default() };
+    let text = tree::text(&[view], NOW.parse().unwrap());
+    let expected = "\
+├─ Job m-prefetch-7
+│  └─ Pod m-prefetch-7-x  Running  not ready  node-0  0 restarts  0s
+└─ Deployment m  0 of 1 ready, 0 with this spec
+   └─ Pod m-1  Running  not ready  node-0  0 restarts  0s
+";
+    assert!(text.ends_with(expected), "{text}");
+}
+
 /// A list's items need not say their kind.
 #[tokio::test]
 async fn a_stateful_set_is_a_workload() {

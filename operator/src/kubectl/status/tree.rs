@@ -1,5 +1,7 @@
 //! Objects as a tree of lines.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use ostro_crds::{ConditionType, ModelState, ModelStatus};
@@ -45,13 +47,14 @@ fn object(view: &View, now: Timestamp) -> Branch {
     branches.push(Branch { text: "conditions".to_owned(), branches: columns(conditions.collect()) });
     branches.extend(view.models.iter().map(|status| leaf(&model(status, view.replicas_wanted))));
     branches.extend(view.endpoint.iter().map(|endpoint| leaf(&format!("endpoint {endpoint}"))));
-    let pods = |view: &View| columns(view.pods.iter().map(|pod| pod_columns(pod, now)).collect());
+    branches.extend(jobs(&view.pods, now));
+    let pods = pods(view.pods.iter().filter(|pod| pod.job.is_none()), now);
     match view.workloads.as_slice() {
-        [] => branches.extend(pods(view)),
+        [] => branches.extend(pods),
         // Pods are told by the object's label; an object has one workload.
         [first, others @ ..] => {
             branches.extend(others.iter().map(|other| leaf(&workload(other))));
-            branches.push(Branch { text: workload(first), branches: pods(view) });
+            branches.push(Branch { text: workload(first), branches: pods });
         }
     }
     branches.retain(|branch| branch.text != "conditions" || !branch.branches.is_empty());
@@ -86,6 +89,20 @@ fn model(model: &ModelStatus, wanted: i32) -> String {
 fn workload(workload: &Workload) -> String {
     let Workload { kind, name, replicas, ready, updated } = workload;
     format!("{kind} {name}  {ready} of {replicas} ready, {updated} with this spec")
+}
+
+/// With their pods.
+fn jobs(all: &[PodView], now: Timestamp) -> Vec<Branch> {
+    let names: BTreeSet<&str> = all.iter().filter_map(|pod| pod.job.as_deref()).collect();
+    let job = |name: &str| {
+        let of_job = all.iter().filter(|pod| pod.job.as_deref() == Some(name));
+        Branch { text: format!("Job {name}"), branches: pods(of_job, now) }
+    };
+    names.into_iter().map(job).collect()
+}
+
+fn pods<'a>(pods: impl Iterator<Item = &'a PodView>, now: Timestamp) -> Vec<Branch> {
+    columns(pods.map(|pod| pod_columns(pod, now)).collect())
 }
 
 fn pod_columns(pod: &PodView, now: Timestamp) -> Vec<String> {
