@@ -29,16 +29,15 @@ pub(crate) fn check(cluster: &Cluster, mut spec: Value) {
     let values = publisher.publish();
     create_secret(cluster, NAMESPACE);
     upgrade(cluster, &publisher, &values);
-    cluster.apply(&object("pulled", &spec));
-    await_until("a registry that refuses to be told", || {
-        let ready = ready_condition(cluster, "pulled").unwrap_or_default();
-        let message = ready["message"].as_str().unwrap_or_default();
-        let is_told = message.contains("may require authorization") && message.contains("imagePullSecrets");
-        ready["reason"] == "ImagePullFailed" && is_told
-    });
-    create_secret(cluster, "default");
     spec["imagePullSecrets"] = json!([{ "name": SECRET }]);
     cluster.apply(&object("pulled", &spec));
+    await_until("a registry that refuses to be told, and why", || {
+        let ready = ready_condition(cluster, "pulled").unwrap_or_default();
+        let message = ready["message"].as_str().unwrap_or_default();
+        let words = ["may require authorization", "imagePullSecrets", "pull secrets (registry)"];
+        ready["reason"] == "ImagePullFailed" && words.iter().all(|words| message.contains(words))
+    });
+    create_secret(cluster, "default");
     await_ready(cluster, "pulled");
     let running = pods(cluster, "pulled");
     assert_eq!(running[0]["spec"]["containers"][0]["image"], reference(&values["daemonImage"]));

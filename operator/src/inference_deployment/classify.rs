@@ -3,6 +3,7 @@
 mod containers;
 mod models;
 mod nodes;
+mod pulling;
 mod readiness;
 mod scheduling;
 mod stuck;
@@ -18,6 +19,7 @@ use super::build::CACHE_VOLUME;
 pub(crate) use containers::is_sidecar;
 pub(crate) use models::{failed_model, or_of_model};
 pub(crate) use nodes::{ended_at, has_ended};
+pub(crate) use pulling::with_lacking_secret;
 pub(crate) use stuck::Stuck;
 
 #[derive(Clone, Debug, PartialEq, Eq)]

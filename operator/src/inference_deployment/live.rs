@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt;
 use ostro_crds::{InferenceDeployment, Reason};
 
 use super::Context;
 use super::build::{CONTAINER, ChildKind, Purpose, needs_spare, startup_budget_seconds, template_hash};
-use super::classify::{self, Cause, Signals, Stuck, claim_name, classify};
+use super::classify::{self, Cause, Signals, Stuck, claim_name, classify, with_lacking_secret};
 use super::workload::Workload;
 use super::{events, refusal};
 
@@ -96,10 +97,13 @@ impl Live {
             }
         }
         let mut again = [refusal_again, signals.due()].into_iter().flatten().min();
-        if cause.is_some() || signals.is_complete {
-            return (cause, again);
-        }
         let stuck = Stuck::find(&pods, now);
+        if let Some(cause) = cause {
+            return (Some(with_events(context, owner, cause, &stuck).await), again);
+        }
+        if signals.is_complete {
+            return (None, again);
+        }
         again = again.into_iter().chain(stuck.iter().map(Stuck::again)).min();
         (of_events(context, owner, &stuck).await, again)
     }
@@ -165,13 +169,30 @@ fn claims(context: &Context, owner: &InferenceDeployment, pods: &[Pod]) -> Vec<P
 
 /// Of pods that nothing else is told of.
 async fn of_events(context: &Context, owner: &InferenceDeployment, stuck: &[Stuck<'_>]) -> Option<Cause> {
-    let namespace = owner.namespace().unwrap_or_default();
     for stuck in stuck.iter().filter(|stuck| stuck.is_overdue()) {
-        let uid = stuck.pod.uid().unwrap_or_default();
-        let events = events::fetch(&context.client, (&namespace, &uid), "").await;
+        let events = events_of(context, owner, stuck).await;
         if let Some(cause) = stuck.cause(&events) {
             return Some(cause);
         }
     }
     None
+}
+
+/// Which Secret is lacking, of an image that cannot be pulled, only events tell.
+async fn with_events(
+    context: &Context,
+    owner: &InferenceDeployment,
+    cause: Cause,
+    stuck: &[Stuck<'_>],
+) -> Cause {
+    match stuck.first().filter(|_| cause.reason == Reason::ImagePullFailed) {
+        None => cause,
+        Some(stuck) => with_lacking_secret(cause, &events_of(context, owner, stuck).await, Timestamp::now()),
+    }
+}
+
+async fn events_of(context: &Context, owner: &InferenceDeployment, stuck: &Stuck<'_>) -> Vec<Event> {
+    let namespace = owner.namespace().unwrap_or_default();
+    let uid = stuck.pod.uid().unwrap_or_default();
+    events::fetch(&context.client, (&namespace, &uid), "").await
 }

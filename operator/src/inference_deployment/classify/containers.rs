@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTermin
 use kube::ResourceExt;
 use ostro_crds::Reason;
 
+use super::pulling::hint;
 use super::{Cause, cause, names_secret};
 use crate::inference_deployment::build::{CONFIG_DIR, CONTAINER};
 
@@ -81,13 +82,11 @@ fn cannot_pull(container: &Seen<'_>, message: &str) -> String {
     // While it waits to try again, the kubelet says what it said when it failed, and more.
     let message = message.split_once(": ErrImagePull: ").map_or(message, |(_, cause)| cause);
     if !message.is_empty() && !message.contains(image.as_str()) {
-        let hint = "is the image right that spec.image, cache.image or volumes name, and do imagePullSecrets allow it?";
+        let hint = hint(message, "the image that spec.image, cache.image or volumes name");
         return format!("cannot pull an image of {}: {message}; {hint}", container.name());
     }
     match container.is_daemon() {
-        true => {
-            format!("cannot pull {image}: {message}; is spec.image right, and do imagePullSecrets allow it?")
-        }
+        true => format!("cannot pull {image}: {message}; {}", hint(message, "spec.image")),
         false => format!("cannot pull {image} of {}: {message}; see spec.podTemplatePatch", container.name()),
     }
 }

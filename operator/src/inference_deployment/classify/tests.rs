@@ -62,7 +62,7 @@ fn each_failure_has_its_reason_and_its_words() {
     check(
         waiting("ImagePullBackOff", "Back-off pulling image \"r/models:1\": not found"),
         Reason::ImagePullFailed,
-        "cannot pull an image of the daemon: Back-off pulling image \"r/models:1\": not found; is the image right",
+        "cannot pull an image of the daemon: Back-off pulling image \"r/models:1\": not found; is the image that spec.image, cache.image or volumes name right",
     );
     check(
         waiting("CreateContainerConfigError", "secret \"t\" not found"),
