@@ -8,6 +8,7 @@ mod backoff;
 mod client;
 mod contests;
 mod discovery;
+mod going;
 mod http;
 mod in_words;
 mod inference_deployment;

@@ -6,6 +6,7 @@ mod fake_api;
 mod held;
 mod models;
 mod monitoring;
+mod ownership;
 mod pods;
 mod prefetch;
 mod prune;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, await_until};
-use crate::{CHILDREN, applies, await_ready, children, condition, get, manifest};
+use crate::{applies, await_ready, children, condition, get, manifest};
 
 /// Beside an object `m` of this spec that has three ready replicas, and has them again at the end.
 pub(crate) fn check(cluster: &Cluster, spec: &Value) {
@@ -55,10 +55,28 @@ fn check_revisions(cluster: &Cluster, spec: &Value) {
     await_until("the label to come back", || cluster.kubectl(&managed).lines().count() == 1);
     await_until("all to be well", || ready("back") == "AllReady");
 
+    check_orphans(cluster, spec);
+    cluster.kubectl(&["delete", "infd/back", "--namespace", "shop"]);
+    await_until("the children to go", || children(cluster, "back").is_empty());
+}
+
+/// What Kubernetes leaves of an object is that of the next one of its name, and its pods go on.
+fn check_orphans(cluster: &Cluster, spec: &Value) {
+    let made = || get(cluster, "deployment/back")["metadata"]["uid"].clone();
+    let (before, all) = (made(), children(cluster, "back"));
     cluster.kubectl(&["delete", "infd/back", "--cascade=orphan", "--timeout=30s", "--namespace", "shop"]);
-    let left = children(cluster, "back");
-    assert!(left.iter().any(|child| child.starts_with("controllerrevision")), "{left:?}");
-    cluster.kubectl(&[&["delete", CHILDREN], &of_back[..]].concat());
+    assert_eq!(children(cluster, "back"), all);
+    cluster.apply(&manifest("back", spec));
+    await_ready(cluster, "back", "1/1");
+    assert_eq!((made(), children(cluster, "back")), (before, all));
+    let generation = get(cluster, "deployment/back")["metadata"]["generation"].clone();
+    let disown = json!([{ "op": "remove", "path": "/metadata/ownerReferences" }]).to_string();
+    cluster.kubectl(&["patch", "deployment/back", "--type=json", "--patch", &disown, "--namespace", "shop"]);
+    await_until("its owner to come back", || {
+        let deployment = get(cluster, "deployment/back");
+        deployment["metadata"]["ownerReferences"][0]["name"] == "back"
+            && deployment["metadata"]["generation"] == generation
+    });
 }
 
 /// The operator's own go as they came; those of other types are their writers'.

@@ -15,6 +15,7 @@ use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::cached::{Kept, Version};
 use super::children::Children;
 use super::optional::Lack;
+use super::ownership::is_owned;
 use super::{Context, revision, superseded};
 use crate::contests::{Claim, Turn};
 
@@ -26,6 +27,8 @@ const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApplyError {
+    #[error("cannot read the object itself")]
+    Owner(#[source] kube::Error),
     #[error("cannot read {kind:?} {name}")]
     Read { kind: ChildKind, name: String, source: kube::Error },
     #[error("{kind:?} {name} exists and is not this object's: rename one of them")]
@@ -272,11 +275,6 @@ pub(crate) fn is_orphan(kind: ChildKind, name: &str, prepared: &[Prepared]) -> b
         .any(|wanted| wanted.kind == kind && wanted.object.metadata.name.as_deref() == Some(name));
     // A cache that is no longer asked for may hold what nobody can download again.
     !is_wanted && kind != ChildKind::PersistentVolumeClaim
-}
-
-pub(crate) fn is_owned(object: &impl Resource, owner: &InferenceDeployment) -> bool {
-    let uid = owner.meta().uid.as_deref();
-    object.owner_references().iter().any(|reference| Some(reference.uid.as_str()) == uid)
 }
 
 #[cfg(test)]

@@ -49,6 +49,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::Resource;
 use kube::api::DynamicObject;
 use kube::core::{DynamicResourceScope, ObjectMeta};
+use kube::runtime::reflector::ObjectRef;
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -57,6 +58,7 @@ use serde_json::{Value, json};
 
 use super::build::{COMPLETE, ChildKind, FAILED, HASH_ANNOTATION, content_hash};
 use super::comparison::{contains, first_difference, is_unchanged};
+use super::ownership::left_by;
 use super::refusal::REPLICA_FAILURE;
 use super::store::Shown;
 
@@ -81,6 +83,8 @@ pub(crate) struct Cached {
 pub(crate) struct Kept {
     /// The uids of the InferenceDeployments that own it, each with a space behind it.
     owners: Box<str>,
+    /// The object that it names, where nobody owns it.
+    left_by: Option<Box<str>>,
     pub(crate) is_going: bool,
     /// None where little of it is kept.
     pub(crate) version: Option<Version>,
@@ -135,6 +139,7 @@ impl From<DynamicObject> for Cached {
         let is_going = object.metadata.deletion_timestamp.is_some();
         let owners = metadata.owner_references.iter().flatten().map(|owner| format!("{} ", owner.uid));
         let owners = owners.collect::<String>();
+        let left_by = left_by(&object).map(Box::from);
         shorten(&mut object);
         let text = |object: &DynamicObject| serde_json::to_string(object).expect("it came as JSON");
         let most = if owners.is_empty() { OTHERS_BYTES_MAX } else { CHILD_BYTES_MAX };
@@ -145,7 +150,17 @@ impl From<DynamicObject> for Cached {
             kept = text(&DynamicObject { metadata: names(&object.metadata), data: json!({}), ..object });
         }
         let body = Mutex::new(Body { text: kept.into(), checked: None });
-        Cached { metadata, kept: Arc::new(Kept { owners: owners.into(), is_going, version, body }) }
+        Cached { metadata, kept: Arc::new(Kept { owners: owners.into(), left_by, is_going, version, body }) }
+    }
+}
+
+impl Cached {
+    /// The objects that own it, or the one that it names.
+    pub(crate) fn of(&self) -> Vec<ObjectRef<CachedObject>> {
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let owners = self.metadata.owner_references.iter().flatten().map(|owner| owner.name.as_str());
+        let names = owners.chain(self.kept.left_by.as_deref());
+        names.map(|name| ObjectRef::new(name).within(namespace)).collect()
     }
 }
 
@@ -165,6 +180,10 @@ impl Kept {
     pub(crate) fn is_of(&self, owner: &InferenceDeployment) -> bool {
         let uid = owner.meta().uid.as_deref();
         uid.is_some_and(|uid| self.owners.split_terminator(' ').any(|owner| owner == uid))
+    }
+
+    pub(crate) fn is_left_by(&self, owner: &InferenceDeployment) -> bool {
+        self.left_by.is_some() && self.left_by.as_deref() == owner.meta().name.as_deref()
     }
 
     /// Whether an apply of `wanted` would change nothing.

@@ -234,6 +234,18 @@ impl Children {
         store.map(|store| store.filter(namespace(owner), |object| object.is_of(owner))).unwrap_or_default()
     }
 
+    /// What nobody owns.
+    pub(crate) fn left_by(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, String)> {
+        let kinds = ChildKind::ALL.into_iter().chain(ChildKind::OPTIONAL);
+        let of_kind = |kind| {
+            let is_left = |object: &Kept| object.is_left_by(owner) && !object.is_going;
+            let named = (namespace(owner), owner.meta().name.as_deref().unwrap_or_default());
+            let left = self.store(kind).map(|store| store.filter_named(named, is_left));
+            left.into_iter().flatten().map(move |(name, _)| (kind, name))
+        };
+        kinds.flat_map(of_kind).collect()
+    }
+
     /// None while a cluster lacks its API.
     fn store(&self, kind: ChildKind) -> Option<Store<Kept>> {
         match self.optional.get(&kind) {

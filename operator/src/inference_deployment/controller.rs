@@ -48,7 +48,7 @@ pub(crate) async fn run(
         .reconcile_all_on(context.children.turns())
         .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
     for (kind, changes) in watches.children {
-        controller = controller.owns_stream_with(changes, kind);
+        controller = controller.watches_stream_with(changes, |child| child.of(), kind);
     }
     let all = store.clone();
     context.metrics.count_by(move || {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::apply::MANAGER;
 use super::status::transitions;
 use super::{Context, ReconcileError};
+use crate::going::is_of_going_namespace;
 
 /// What is read of the answer; the spec, which the types may not be able to read, is skipped.
 #[derive(Deserialize)]
@@ -109,7 +110,9 @@ async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condit
     let anew = is_good.then(|| Recorder::new(context.client.clone(), context.reporter.clone()));
     let recorder = anew.as_ref().unwrap_or(&context.recorder);
     // The status has it too.
-    if let Err(error) = recorder.publish(&event, &owner.object_ref(&())).await {
+    if let Err(error) = recorder.publish(&event, &owner.object_ref(&())).await
+        && !is_of_going_namespace(&error)
+    {
         tracing::warn!(%error, "cannot publish an event");
     }
 }

@@ -18,11 +18,12 @@ use super::diff::FieldChange;
 use super::list::{Scope, list};
 use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
-use crate::inference_deployment::apply::{is_orphan, is_owned};
+use crate::inference_deployment::apply::is_orphan;
 use crate::inference_deployment::build::{
     ChildKind, Defaults, History, Kept, Prefetch, Prepared, build, config_map_of, prune_job, render,
 };
 use crate::inference_deployment::hold;
+use crate::inference_deployment::ownership::is_own;
 use crate::offline;
 use children::{children_by_kind, deletion, fields, plan_child, replaces, what_of};
 
@@ -129,7 +130,7 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     let history = held::history(cluster, owner, revisions, &rendered).await?;
     let hold::Plan { kept, pending } = hold::plan(owner, &history, rendered);
     let mut sets = of_kind(ChildKind::StatefulSet).unwrap_or_default().iter();
-    if hold::changes_claims(&history, &kept) && sets.any(|set| is_owned(set, owner)) {
+    if hold::changes_claims(&history, &kept) && sets.any(|set| is_own(set, owner)) {
         bail!("{}: {}", owner.name_any(), InferenceDeploymentSpec::fixed_claims());
     }
     let configs = of_kind(ChildKind::ConfigMap).unwrap_or_default();
@@ -152,7 +153,7 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     for (kind, objects) in &found {
         let orphans = objects.iter().filter(|object| {
             let is_going = object.metadata.deletion_timestamp.is_some();
-            is_owned(*object, owner) && !is_going && is_orphan(*kind, &object.name_any(), &prepared)
+            is_own(*object, owner) && !is_going && is_orphan(*kind, &object.name_any(), &prepared)
         });
         plan.changes.extend(orphans.map(|object| deletion(*kind, object)));
     }
@@ -173,7 +174,7 @@ fn prepared(
     }
     if let Some(prune) = prune_job(owner, kept) {
         let name = prune.object.name_any();
-        match jobs.iter().any(|job| job.name_any() == name && is_owned(job, owner)) {
+        match jobs.iter().any(|job| job.name_any() == name && is_own(job, owner)) {
             true if prefetch.is_none() => prepared.push(prune),
             _ => notes.push(format!(
                 "when all pods are of this spec, Job {name} removes from the cache what they do not need"
@@ -192,7 +193,7 @@ fn read_by_pods<'a>(
     let kept = history.kept()?;
     let pod = kept.rendering.pod();
     let name = config_map_of(pod.spec.as_ref()?)?;
-    configs.iter().find(|config| is_owned(*config, owner) && config.name_any() == name)
+    configs.iter().find(|config| is_own(*config, owner) && config.name_any() == name)
 }
 
 /// As the operator was started with it: by what it says of objects that name no image.

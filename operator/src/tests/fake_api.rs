@@ -92,6 +92,13 @@ impl FakeApi {
         self.state.lock().unwrap().store(key, object);
     }
 
+    /// Of what is there already; watches lag, and do not show it.
+    pub(super) fn put_unseen(&self, group: &str, resource: &str, object: Value) {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let key = [group, resource, "n", name].map(str::to_owned);
+        self.state.lock().unwrap().objects.insert(key, object).unwrap();
+    }
+
     /// As a person does too.
     pub(super) fn remove(&self, group: &str, resource: &str, name: &str) {
         let key = [group, resource, "n", name].map(str::to_owned);
@@ -193,11 +200,14 @@ impl State {
             ("patch", Some(_)) if resource == "controllerrevisions" && !body["data"].is_null() => {
                 failure(StatusCode::UNPROCESSABLE_ENTITY, "data: field is immutable")
             }
-            ("patch", Some(mut before)) if resource == "controllerrevisions" => {
+            // A merge patch, where an apply says what it is of.
+            ("patch", Some(mut before)) if resource == "controllerrevisions" || body["kind"].is_null() => {
                 for (name, value) in body["metadata"].as_object_mut().unwrap() {
                     before["metadata"][name] = value.take();
                 }
-                before["revision"] = body["revision"].clone();
+                if let Some(revision) = body.get("revision") {
+                    before["revision"] = revision.clone();
+                }
                 found_answer(&self.store(key, before))
             }
             ("update" | "patch", Some(before)) => {

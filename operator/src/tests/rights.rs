@@ -9,6 +9,7 @@ use kube::runtime::events::{Event, EventType};
 use ostro_crds::InferenceDeployment;
 
 use super::fake_api::Right;
+use super::ownership::disown;
 use super::revisions::{hide_revision, uid};
 use super::*;
 use crate::inference_deployment::build::{ChildKind, MANAGED_BY};
@@ -85,6 +86,8 @@ async fn work(api: &FakeApi, scope: Scope) -> Operator {
     })
     .await;
     tell_twice(api, &operator).await;
+    disown(api, (ChildKind::Service, api.get("", "services", "m").unwrap()));
+    tokio::time::sleep(LONG).await;
     operator
 }
 

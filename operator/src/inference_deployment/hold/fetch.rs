@@ -7,11 +7,12 @@ use ostro_crds::InferenceDeployment;
 
 use super::adopt::adopt;
 use crate::inference_deployment::Context;
-use crate::inference_deployment::apply::{ApplyError, is_owned};
+use crate::inference_deployment::apply::ApplyError;
 use crate::inference_deployment::build::{
     CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, config_map_of, inputs_hash, selector_text,
 };
 use crate::inference_deployment::cached;
+use crate::inference_deployment::ownership::is_owned;
 
 pub(crate) async fn fetch_history(
     context: &Context,

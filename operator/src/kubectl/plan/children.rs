@@ -10,11 +10,12 @@ use super::super::cluster::Cluster;
 use super::super::diff::{FieldChange, diff};
 use super::super::explained::explained;
 use super::{Change, What, intended};
-use crate::inference_deployment::apply::{ApplyError, MANAGER, is_owned};
+use crate::inference_deployment::apply::{ApplyError, MANAGER};
 use crate::inference_deployment::build::{
     ChildKind, HASH_ANNOTATION, MANAGED_BY, Prepared, TEMPLATE_HASH_ANNOTATION,
 };
 use crate::inference_deployment::comparison::{is_unchanged, overlay};
+use crate::inference_deployment::ownership::is_own;
 
 /// What there is of each kind that the cluster has.
 pub(super) async fn children_by_kind(cluster: &Cluster) -> Result<Vec<(ChildKind, Vec<DynamicObject>)>> {
@@ -37,7 +38,7 @@ pub(super) async fn plan_child(
     let live = api.get_opt(&name).await;
     let live = live.map_err(explained).with_context(|| format!("cannot read {kind:?} {name}"))?;
     let what = match &live {
-        Some(live) if !is_owned(live, owner) => bail!(ApplyError::Foreign { kind, name }),
+        Some(live) if !is_own(live, owner) => bail!(ApplyError::Foreign { kind, name }),
         Some(live) if is_unchanged(&wanted.object, live) => What::Unchanged,
         Some(live) => {
             let after = match dry_run(&api, wanted, notes).await? {

@@ -5,10 +5,10 @@ use kube::api::DynamicObject;
 use ostro_crds::InferenceDeployment;
 
 use super::children::child_api;
-use crate::inference_deployment::apply::is_owned;
 use crate::inference_deployment::build::{ChildKind, History, Names, Rendering};
 use crate::inference_deployment::hold::adopt::adopt;
 use crate::inference_deployment::hold::fetch::{adopted, config_name, config_of};
+use crate::inference_deployment::ownership::is_own;
 use crate::kubectl::cluster::Cluster;
 use crate::kubectl::explained::explained;
 
@@ -19,7 +19,7 @@ pub(super) async fn history(
     rendered: &Rendering,
 ) -> Result<History> {
     let names = Names::of(owner);
-    let history = History::read(&names, revisions.iter().filter(|revision| is_owned(*revision, owner)));
+    let history = History::read(&names, revisions.iter().filter(|revision| is_own(*revision, owner)));
     if history.kept().is_some() {
         return Ok(history);
     }
@@ -43,5 +43,5 @@ async fn own(
 ) -> Result<Option<DynamicObject>> {
     let found = child_api(cluster, kind).get_opt(name).await.map_err(explained);
     let found = found.with_context(|| format!("cannot read {kind:?} {name}"))?;
-    Ok(found.filter(|found| is_owned(found, owner)))
+    Ok(found.filter(|found| is_own(found, owner)))
 }

@@ -1,0 +1,121 @@
+//! What nobody owns any more: taken back by an object that is there, with its pods as they are.
+
+use super::*;
+use crate::inference_deployment::build::ChildKind;
+
+const SOON: Duration = Duration::from_secs(20);
+const CACHE: &str = "m-cache";
+
+fn spec() -> Value {
+    json!({ "cache": { "volume": { "size": "1Gi" } } })
+}
+
+/// Of one object, all that there is.
+fn children(api: &FakeApi) -> Vec<(ChildKind, Value)> {
+    let of_kind = |kind: ChildKind| {
+        let (group, plural) = kind.group_and_plural();
+        api.all(group, plural).into_iter().map(move |object| (kind, object))
+    };
+    ChildKind::ALL.into_iter().flat_map(of_kind).collect()
+}
+
+pub(super) fn disown(api: &FakeApi, (kind, mut child): (ChildKind, Value)) {
+    child["metadata"].as_object_mut().unwrap().remove("ownerReferences");
+    let (group, plural) = kind.group_and_plural();
+    api.put(group, plural, child);
+}
+
+/// Each has exactly this owner.
+fn are_of(api: &FakeApi, uid: &Value) -> bool {
+    children(api).iter().all(|(_, child)| {
+        let owners = child["metadata"]["ownerReferences"].as_array();
+        owners.is_some_and(|owners| owners.len() == 1 && owners[0]["uid"] == *uid)
+    })
+}
+
+fn uid(api: &FakeApi) -> Value {
+    api.get(GROUP, "inferencedeployments", "m").unwrap()["metadata"]["uid"].clone()
+}
+
+fn template(api: &FakeApi) -> Value {
+    api.get("apps", "deployments", "m").unwrap()["spec"]["template"].clone()
+}
+
+/// All is made, and nothing more is written.
+async fn start(api: &FakeApi) -> Operator {
+    let operator = Operator::start(api, Scope::Cluster);
+    put(api, spec());
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    tokio::time::sleep(SOON).await;
+    assert!(are_of(api, &uid(api)) && children(api).len() > 5);
+    operator
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reference_that_is_taken_out_comes_back() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    for child in children(&api) {
+        let what = format!("{:?}", child.0);
+        disown(&api, child);
+        assert!(!are_of(&api, &uid(&api)));
+        await_within(SOON, &what, || are_of(&api, &uid(&api))).await;
+    }
+    tokio::time::sleep(SOON).await;
+    let writes = api.writes();
+    tokio::time::sleep(SOON).await;
+    assert_eq!(api.writes(), writes);
+}
+
+/// As after `kubectl delete --cascade=orphan`, and an upgrade of what an object's pods are made of.
+#[tokio::test(start_paused = true)]
+async fn who_comes_again_finds_its_children_and_its_pods() {
+    let api = FakeApi::default();
+    let operator = start(&api).await;
+    let before = (uid(&api), template(&api));
+    drop(operator);
+    api.remove(GROUP, "inferencedeployments", "m");
+    for child in children(&api) {
+        disown(&api, child);
+    }
+    let _operator = Operator::start(&api, Scope::Cluster);
+    tokio::time::sleep(SOON).await;
+    assert!(api.get("apps", "deployments", "m").is_some());
+    put(&api, spec());
+    assert_ne!(uid(&api), before.0);
+    await_within(SOON, "all of it", || are_of(&api, &uid(&api))).await;
+    tokio::time::sleep(SOON).await;
+    assert_eq!(template(&api), before.1);
+    assert_eq!(api.all("apps", "controllerrevisions").len(), 1);
+    make_ready(&api);
+    await_within(SOON, "ready", || told(&api, "Ready") == "True AllReady").await;
+}
+
+/// Kubernetes takes the references away before the object is gone, which a cache need not know.
+#[tokio::test(start_paused = true)]
+async fn an_object_that_goes_takes_nothing_back() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let mut object = api.get(GROUP, "inferencedeployments", "m").unwrap();
+    object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    api.put_unseen(GROUP, "inferencedeployments", object);
+    for child in children(&api) {
+        disown(&api, child);
+    }
+    tokio::time::sleep(SOON).await;
+    assert!(children(&api).iter().all(|(_, child)| child["metadata"].get("ownerReferences").is_none()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_controls_is_left_to_them() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let mut claim = api.get("", "persistentvolumeclaims", CACHE).unwrap();
+    let other =
+        json!([{ "apiVersion": "v1", "kind": "Backup", "name": "b", "uid": "b", "controller": true }]);
+    claim["metadata"]["ownerReferences"] = other.clone();
+    api.put("", "persistentvolumeclaims", claim);
+    tokio::time::sleep(SOON).await;
+    let claim = api.get("", "persistentvolumeclaims", CACHE).unwrap();
+    assert_eq!(claim["metadata"]["ownerReferences"], other);
+}
