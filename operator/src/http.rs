@@ -1,8 +1,6 @@
 //! `/healthz`, `/readyz` and `/metrics`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
 use axum::Router;
@@ -14,12 +12,12 @@ use ostro_exposition::Exposition;
 use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Health {
-    /// The API server was reached: a standby is ready too.
-    pub(crate) is_ready: Arc<AtomicBool>,
+    pub(crate) readiness: Readiness,
     pub(crate) metrics: Metrics,
 }
 
@@ -34,10 +32,10 @@ pub(crate) async fn serve(address: SocketAddr, health: Health) -> anyhow::Result
     axum::serve(listener, routes).await.context("cannot serve")
 }
 
-async fn readyz(State(health): State<Health>) -> (StatusCode, &'static str) {
-    match health.is_ready.load(Ordering::Relaxed) {
-        true => (StatusCode::OK, "ready"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "the API server was not reached yet"),
+async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    match health.readiness.lack() {
+        None => (StatusCode::OK, "ready".to_owned()),
+        Some(lack) => (StatusCode::SERVICE_UNAVAILABLE, lack),
     }
 }
 
@@ -58,7 +56,7 @@ mod tests {
             (Some("application/openmetrics-text;version=1.0.0,*/*;q=0.1"), Exposition::OpenMetrics),
         ] {
             let headers = accept.map(|accept| (header::ACCEPT, accept.parse().unwrap()));
-            let health = Health { is_ready: Arc::default(), metrics: Metrics::new() };
+            let health = Health { readiness: Readiness::default(), metrics: Metrics::new() };
             let answer = metrics(State(health), headers.into_iter().collect()).await.into_response();
             assert_eq!(answer.headers()[header::CONTENT_TYPE], exposition.content_type());
         }

@@ -37,6 +37,7 @@ use crate::backoff::{Backoff, spread};
 use crate::contests::Contests;
 use crate::going::is_of_going_namespace;
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 use crate::traces::TARGET;
 use apply::ApplyError;
 use build::{Defaults, image, render};
@@ -66,6 +67,7 @@ pub(crate) struct Context {
     pub(crate) backoff: Backoff,
     pub(crate) contests: Contests,
     pub(crate) daemons: Daemons,
+    pub(crate) readiness: Readiness,
 }
 
 #[derive(Debug, thiserror::Error)]

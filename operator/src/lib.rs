@@ -17,6 +17,7 @@ mod leader;
 mod logging;
 mod metrics;
 mod offline;
+mod readiness;
 mod run;
 #[cfg(test)]
 mod tests;

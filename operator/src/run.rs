@@ -1,7 +1,6 @@
 //! `ostro-operator run`: leads, watches, reconciles, until it is told to stop.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -22,12 +21,13 @@ use crate::inference_deployment::daemons::{Daemons, dial};
 use crate::inference_deployment::{Context, controller};
 use crate::leader::Leader;
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 
 /// The lease ends by itself later; a pod has to end in 30 s.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
-    let health = Health { is_ready: Arc::new(AtomicBool::new(false)), metrics: Metrics::new() };
+    let health = Health { readiness: Readiness::default(), metrics: Metrics::new() };
     let config =
         Config::infer().await.context("cannot find the cluster: no service account, no kubeconfig")?;
     let client = client(config, &health.metrics).context("cannot make a client")?;
@@ -38,7 +38,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         _ = stopped.changed() => return Ok(()),
     };
     tracing::info!(kubernetes = version.git_version, version = env!("CARGO_PKG_VERSION"), "started");
-    health.is_ready.store(true, Ordering::Relaxed);
+    health.readiness.connected();
     let mut leader = Leader::new(client.clone(), &args.lease_namespace, args.identity.clone());
     tokio::select! {
         () = leader.acquire() => {}
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     }
     health.metrics.leading.set(1);
     let result = tokio::select! {
-        () = lead(&args, client, health.metrics.clone(), stopped.clone()) => Ok(()),
+        () = lead(&args, client, health.clone(), stopped.clone()) => Ok(()),
         // Whoever leads now must not find this one at work.
         () = leader.hold() => bail!("the lease is lost"),
     };
@@ -58,7 +58,12 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     result
 }
 
-async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: watch::Receiver<bool>) {
+async fn lead(
+    args: &RunArgs,
+    client: Client,
+    Health { readiness, metrics }: Health,
+    mut stopped: watch::Receiver<bool>,
+) {
     let scope = match &args.namespace {
         Some(namespace) => Scope::Namespace(namespace.clone()),
         None => Scope::Cluster,
@@ -77,6 +82,7 @@ async fn lead(args: &RunArgs, client: Client, metrics: Metrics, mut stopped: wat
         metrics,
         backoff: Backoff::default(),
         contests: Contests::default(),
+        readiness,
     });
     let shutdown = async move {
         let _ = stopped.changed().await;

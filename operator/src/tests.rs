@@ -36,6 +36,7 @@ use crate::inference_deployment::children::{self, Scope, Watches};
 use crate::inference_deployment::daemons::{Daemons, Dial};
 use crate::inference_deployment::{Context, controller};
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 use fake_api::FakeApi;
 
 const GROUP: &str = "inference.ostro.dev";
@@ -104,6 +105,7 @@ fn prepare(
         backoff: Backoff::default(),
         contests: Contests::default(),
         daemons: Daemons::new(dial, metrics.clone()),
+        readiness: Readiness::default(),
     };
     (Arc::new(context), (watches, discovery))
 }
@@ -114,7 +116,7 @@ fn no_daemon() -> Dial {
 
 /// Its terminating reconciles are waited for, and no list that cannot end.
 #[tokio::test(start_paused = true)]
-async fn an_operator_that_cannot_read_its_objects_stops_when_it_is_told() {
+async fn an_operator_that_cannot_read_its_objects_says_so_and_stops_when_it_is_told() {
     let failing = tower::service_fn(|_: Request<Body>| async {
         let answer = Response::builder().status(500).body(Body::empty());
         Ok::<_, kube::Error>(answer.unwrap())
@@ -122,7 +124,12 @@ async fn an_operator_that_cannot_read_its_objects_stops_when_it_is_told() {
     let metrics = Metrics::new();
     let client = Client::new(failing, "default");
     let (context, watched) = prepare(client, &metrics, &Scope::Cluster, no_daemon());
-    let stopped = tokio::time::sleep(Duration::from_secs(60));
+    let readiness = context.readiness.clone();
+    let stopped = async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let lack = readiness.lack().unwrap();
+        assert!(lack.starts_with("cannot list inferencedeployments, serviceaccounts, "), "{lack}");
+    };
     let running = controller::run(context, &Scope::Cluster, watched, stopped);
     assert!(tokio::time::timeout(Duration::from_secs(61), running).await.is_ok());
 }

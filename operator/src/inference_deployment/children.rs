@@ -192,6 +192,13 @@ impl Children {
         self.ready.initialized()
     }
 
+    /// What it waits for, by the names that rules have.
+    pub(crate) fn unread(&self) -> impl Iterator<Item = &'static str> {
+        let unread = self.stores.iter().filter(|(_, store)| !store.is_ready());
+        let pods = (!self.pods.is_ready()).then_some("pods");
+        unread.map(|(kind, _)| kind.group_and_plural().1).chain(pods)
+    }
+
     async fn wait_alone(&self) -> Result<(), RecvError> {
         for store in self.stores.values() {
             store.wait_until_ready().await?;

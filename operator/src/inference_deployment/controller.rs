@@ -1,5 +1,6 @@
 //! The stream of reconciles: which changes lead to which object.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use futures::{FutureExt, StreamExt};
 use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Resource, ResourceExt};
-use ostro_crds::Reason;
+use ostro_crds::{InferenceDeployment, Reason};
 use tracing::Instrument;
 use tracing::field::Empty;
 
@@ -57,6 +58,12 @@ pub(crate) async fn run(
         let behind = objects.iter().filter(|object| object.is_behind).count();
         Waiting { templates: count_pending(&pending), behind }
     });
+    let (children, objects) = (context.children.clone(), store.clone());
+    context.readiness.leading(Box::new(move || {
+        let is_read = objects.wait_until_ready().now_or_never().is_some();
+        let own = (!is_read).then(|| InferenceDeployment::plural(&()));
+        own.into_iter().chain(children.unread().map(Cow::from)).collect()
+    }));
     let metrics = context.metrics.clone();
     let objects = store.clone();
     let results = controller.run(traced, on_error, context.clone());

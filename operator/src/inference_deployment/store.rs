@@ -61,6 +61,10 @@ impl<T> Store<T> {
         self.is_ready.clone().wait_for(|is_ready| *is_ready).await.map(drop)
     }
 
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.is_ready.borrow()
+    }
+
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
         self.read().get(&*key(namespace, name)).cloned()
     }
