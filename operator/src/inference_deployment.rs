@@ -46,7 +46,7 @@ use children::Children;
 use classify::{failed_model, or_of_model};
 use daemons::{Daemons, PodModels};
 use live::Live;
-use outcome::{First, Outcome, carry_out, invalid, refused};
+use outcome::{First, Outcome, carry_out, invalid};
 use report::write_status;
 use status::{Observed, is_same, is_same_but_for_words, model_ids};
 
@@ -109,22 +109,17 @@ pub(crate) async fn reconcile(
         let status = observe(owner, context, Outcome::default(), (&live, &[]));
         write_status(owner, context, &status).await?;
     }
-    let taken = ownership::take_back(context, owner).await;
-    if matches!(taken, Ok(true)) {
-        return Ok(Action::requeue(LOOK_AGAIN));
-    }
     let rendered = match unreadable {
         Some(problem) => Err(Problems(vec![problem.clone()])),
         None => owner.spec.validate().and_then(|valid| render(owner, &valid, &context.defaults)),
     };
-    let (outcome, failed) = match (taken, rendered) {
-        (Err(error), _) => (Outcome::of(refused(&error)), Some(error)),
-        (_, Err(problems)) => (Outcome::of(invalid(&problems)), None),
-        (_, Ok(rendered)) => carry_out(owner, context, rendered).await,
+    let (outcome, failed) = match rendered {
+        Err(problems) => (Outcome::of(invalid(&problems)), None),
+        Ok(rendered) => carry_out(owner, context, rendered).await,
     };
     if failed.as_ref().is_some_and(|error| is_of_going_namespace(error)) {
         // Which takes the object along.
-        return Ok(Action::requeue(LOOK_AGAIN));
+        return Ok(Action::requeue(resync(owner)));
     }
     let (status, again) = judge(owner, context, outcome).await;
     // What is refused in other words every time, as by a webhook that counts, would be news for ever.

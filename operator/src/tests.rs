@@ -40,6 +40,7 @@ use crate::readiness::Readiness;
 use fake_api::FakeApi;
 
 const GROUP: &str = "inference.ostro.dev";
+const IMAGE: &str = "ostro:1";
 
 /// What is logged.
 #[derive(Clone, Default)]
@@ -76,8 +77,13 @@ impl Operator {
     }
 
     fn start_with(api: &FakeApi, scope: Scope, dial: Dial) -> Operator {
+        Operator::start_of(api, scope, (dial, IMAGE))
+    }
+
+    /// Whose own default is this image.
+    fn start_of(api: &FakeApi, scope: Scope, (dial, image): (Dial, &str)) -> Operator {
         let metrics = Metrics::new();
-        let (context, watched) = prepare(api.client(&metrics), &metrics, &scope, dial);
+        let (context, watched) = prepare(api.client(&metrics), &metrics, &scope, (dial, image));
         let running = context.clone();
         let task = tokio::spawn(async move {
             controller::run(running, &scope, watched, std::future::pending()).await;
@@ -90,7 +96,7 @@ fn prepare(
     client: Client,
     metrics: &Metrics,
     scope: &Scope,
-    dial: Dial,
+    (dial, image): (Dial, &str),
 ) -> (Arc<Context>, (Watches, Discovery)) {
     let discovery = Discovery::new(client.clone(), metrics.clone());
     let (children, watches) = children::watch(&client, scope, &discovery);
@@ -100,7 +106,7 @@ fn prepare(
         reporter,
         client,
         children,
-        defaults: Defaults { image: "ostro:1".to_owned() },
+        defaults: Defaults { image: image.to_owned() },
         metrics: metrics.clone(),
         backoff: Backoff::default(),
         contests: Contests::default(),
@@ -123,7 +129,7 @@ async fn an_operator_that_cannot_read_its_objects_says_so_and_stops_when_it_is_t
     });
     let metrics = Metrics::new();
     let client = Client::new(failing, "default");
-    let (context, watched) = prepare(client, &metrics, &Scope::Cluster, no_daemon());
+    let (context, watched) = prepare(client, &metrics, &Scope::Cluster, (no_daemon(), IMAGE));
     let readiness = context.readiness.clone();
     let stopped = async move {
         tokio::time::sleep(Duration::from_secs(60)).await;

@@ -15,8 +15,8 @@ use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::cached::{Kept, Version};
 use super::children::Children;
 use super::optional::Lack;
-use super::ownership::is_owned;
-use super::{Context, revision, superseded};
+use super::ownership::{is_own, is_owned};
+use super::{Context, ownership, revision, superseded};
 use crate::contests::{Claim, Turn};
 
 /// The one field manager.
@@ -189,8 +189,8 @@ async fn apply_one(
     if live.is_none() && CREATED.contains(&kind) && create(client, wanted).await? {
         return Ok(Step::Written);
     }
-    let is_own = live.as_ref().is_some_and(|live| live.is_of(owner));
-    let written = write(client, (owner, is_own), wanted).await?;
+    let is_known = live.as_ref().is_some_and(|live| live.is_of(owner));
+    let written = write(client, (owner, is_known), wanted).await?;
     if live.is_some() && contests.note(claim, shown, written) {
         return contested(live.as_ref());
     }
@@ -200,20 +200,25 @@ async fn apply_one(
 /// The version that comes of it. Of a child that is not known to be its own, the owner is asked for first.
 async fn write(
     client: &Client,
-    (owner, is_own): (&InferenceDeployment, bool),
+    (owner, is_known): (&InferenceDeployment, bool),
     Prepared { object, kind }: &Prepared,
 ) -> Result<Version, ApplyError> {
     let (kind, name) = (*kind, object.name_any());
     let namespace = owner.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
-    let mut is_there = is_own;
-    if !is_own {
+    let mut is_there = is_known;
+    if !is_known {
         // The cache lags, or somebody else's object has the name.
         let found = api.get_metadata_opt(&name).await;
         let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
         is_there = found.is_some();
-        if found.is_some_and(|found| !is_owned(&found, owner)) {
-            return Err(ApplyError::Foreign { kind, name });
+        if let Some(found) = found.filter(|found| !is_owned(found, owner)) {
+            let may_take = is_own(&found, owner)
+                && ownership::is_there(client, owner).await.map_err(ApplyError::Owner)?;
+            if !may_take {
+                return Err(ApplyError::Foreign { kind, name });
+            }
+            tracing::info!("{kind:?} {name} was nobody's, and becomes this object's");
         }
     }
     let written = match is_there && kind == ChildKind::ControllerRevision {

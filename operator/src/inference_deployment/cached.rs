@@ -182,8 +182,10 @@ impl Kept {
         uid.is_some_and(|uid| self.owners.split_terminator(' ').any(|owner| owner == uid))
     }
 
-    pub(crate) fn is_left_by(&self, owner: &InferenceDeployment) -> bool {
-        self.left_by.is_some() && self.left_by.as_deref() == owner.meta().name.as_deref()
+    /// It is owned, or an apply would make it so.
+    pub(crate) fn is_own(&self, owner: &InferenceDeployment) -> bool {
+        let is_left = self.left_by.is_some() && self.left_by.as_deref() == owner.meta().name.as_deref();
+        self.is_of(owner) || is_left
     }
 
     /// Whether an apply of `wanted` would change nothing.

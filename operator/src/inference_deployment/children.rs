@@ -241,16 +241,15 @@ impl Children {
         store.map(|store| store.filter(namespace(owner), |object| object.is_of(owner))).unwrap_or_default()
     }
 
-    /// What nobody owns.
-    pub(crate) fn left_by(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, String)> {
-        let kinds = ChildKind::ALL.into_iter().chain(ChildKind::OPTIONAL);
-        let of_kind = |kind| {
-            let is_left = |object: &Kept| object.is_left_by(owner) && !object.is_going;
-            let named = (namespace(owner), owner.meta().name.as_deref().unwrap_or_default());
-            let left = self.store(kind).map(|store| store.filter_named(named, is_left));
-            left.into_iter().flatten().map(move |(name, _)| (kind, name))
-        };
-        kinds.flat_map(of_kind).collect()
+    /// Those that it left, where it owns none.
+    pub(crate) fn own_of_kind(
+        &self,
+        kind: ChildKind,
+        owner: &InferenceDeployment,
+    ) -> Vec<(String, Arc<Kept>)> {
+        let owned = self.of_kind(kind, owner);
+        let Some(store) = self.store(kind).filter(|_| owned.is_empty()) else { return owned };
+        store.filter(namespace(owner), |object| object.is_own(owner))
     }
 
     /// None while a cluster lacks its API.

@@ -185,10 +185,14 @@ async fn with_events(
     cause: Cause,
     stuck: &[Stuck<'_>],
 ) -> Cause {
-    match stuck.first().filter(|_| cause.reason == Reason::ImagePullFailed) {
-        None => cause,
-        Some(stuck) => with_lacking_secret(cause, &events_of(context, owner, stuck).await, Timestamp::now()),
+    if cause.reason != Reason::ImagePullFailed {
+        return cause;
     }
+    let mut events = Vec::new();
+    for stuck in stuck {
+        events.extend(events_of(context, owner, stuck).await);
+    }
+    with_lacking_secret(cause, &events, Timestamp::now())
 }
 
 async fn events_of(context: &Context, owner: &InferenceDeployment, stuck: &Stuck<'_>) -> Vec<Event> {

@@ -71,20 +71,14 @@ impl<T> Store<T> {
 
     /// Those of a namespace that are wanted, with their names.
     pub(crate) fn filter(&self, namespace: &str, is_wanted: impl Fn(&T) -> bool) -> Vec<(String, Arc<T>)> {
-        self.filter_named((namespace, ""), is_wanted)
-    }
-
-    /// The same of those whose names begin so.
-    pub(crate) fn filter_named(
-        &self,
-        (namespace, beginning): (&str, &str),
-        is_wanted: impl Fn(&T) -> bool,
-    ) -> Vec<(String, Arc<T>)> {
-        let first = key(namespace, beginning);
+        let prefix = key(namespace, "");
         let objects = self.read();
-        let named = objects.range(first.clone()..).take_while(|(key, _)| key.starts_with(&*first));
-        let wanted = named.filter(|(_, object)| is_wanted(object));
-        wanted.map(|(key, object)| (key[namespace.len() + 1..].to_owned(), object.clone())).collect()
+        let objects = objects.range(prefix.clone()..).map_while(|(key, object)| {
+            let name = key.strip_prefix(&*prefix)?;
+            Some((name, object))
+        });
+        let wanted = objects.filter(|(_, object)| is_wanted(object));
+        wanted.map(|(name, object)| (name.to_owned(), object.clone())).collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Objects<T>> {
@@ -194,8 +188,6 @@ mod tests {
             (vec!["a".into(), "c".into()], vec!["b".into()])
         );
         assert_eq!(store.filter("n", |is_immutable| *is_immutable).len(), 1);
-        assert_eq!(store.filter_named(("n", "c"), |_| true)[0].0, "c");
-        assert_eq!(store.filter_named(("n", "b"), |_| true), []);
         assert_eq!(store.get("n", "c").as_deref(), Some(&true));
     }
 }

@@ -23,7 +23,7 @@ use crate::inference_deployment::build::{
     ChildKind, Defaults, History, Kept, Prefetch, Prepared, build, config_map_of, prune_job, render,
 };
 use crate::inference_deployment::hold;
-use crate::inference_deployment::ownership::is_own;
+use crate::inference_deployment::ownership::{is_own, is_owned};
 use crate::offline;
 use children::{children_by_kind, deletion, fields, plan_child, replaces, what_of};
 
@@ -153,7 +153,7 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     for (kind, objects) in &found {
         let orphans = objects.iter().filter(|object| {
             let is_going = object.metadata.deletion_timestamp.is_some();
-            is_own(*object, owner) && !is_going && is_orphan(*kind, &object.name_any(), &prepared)
+            is_owned(*object, owner) && !is_going && is_orphan(*kind, &object.name_any(), &prepared)
         });
         plan.changes.extend(orphans.map(|object| deletion(*kind, object)));
     }

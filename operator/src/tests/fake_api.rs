@@ -200,14 +200,11 @@ impl State {
             ("patch", Some(_)) if resource == "controllerrevisions" && !body["data"].is_null() => {
                 failure(StatusCode::UNPROCESSABLE_ENTITY, "data: field is immutable")
             }
-            // A merge patch, where an apply says what it is of.
-            ("patch", Some(mut before)) if resource == "controllerrevisions" || body["kind"].is_null() => {
+            ("patch", Some(mut before)) if resource == "controllerrevisions" => {
                 for (name, value) in body["metadata"].as_object_mut().unwrap() {
                     before["metadata"][name] = value.take();
                 }
-                if let Some(revision) = body.get("revision") {
-                    before["revision"] = revision.clone();
-                }
+                before["revision"] = body["revision"].clone();
                 found_answer(&self.store(key, before))
             }
             ("update" | "patch", Some(before)) => {

@@ -78,7 +78,7 @@ async fn who_comes_again_finds_its_children_and_its_pods() {
     for child in children(&api) {
         disown(&api, child);
     }
-    let _operator = Operator::start(&api, Scope::Cluster);
+    let _operator = Operator::start_of(&api, Scope::Cluster, (no_daemon(), "ostro:2"));
     tokio::time::sleep(SOON).await;
     assert!(api.get("apps", "deployments", "m").is_some());
     put(&api, spec());
@@ -89,6 +89,7 @@ async fn who_comes_again_finds_its_children_and_its_pods() {
     assert_eq!(api.all("apps", "controllerrevisions").len(), 1);
     make_ready(&api);
     await_within(SOON, "ready", || told(&api, "Ready") == "True AllReady").await;
+    assert_eq!(told(&api, "TemplateUpdatePending"), "True OperatorUpgraded");
 }
 
 /// Kubernetes takes the references away before the object is gone, which a cache need not know.
@@ -115,7 +116,42 @@ async fn what_somebody_else_controls_is_left_to_them() {
         json!([{ "apiVersion": "v1", "kind": "Backup", "name": "b", "uid": "b", "controller": true }]);
     claim["metadata"]["ownerReferences"] = other.clone();
     api.put("", "persistentvolumeclaims", claim);
-    tokio::time::sleep(SOON).await;
+    // Nothing names the object any more, until it is looked at anyway.
+    let is_told = || told(&api, "Ready") == "False ApplyFailed";
+    await_within(Duration::from_secs(1800), "the reason", is_told).await;
     let claim = api.get("", "persistentvolumeclaims", CACHE).unwrap();
     assert_eq!(claim["metadata"]["ownerReferences"], other);
+}
+
+/// A copy, or what an object of that name has made before.
+#[tokio::test(start_paused = true)]
+async fn what_is_not_wanted_is_left_as_it_is() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    for (kind, mut child) in children(&api) {
+        child["metadata"]["name"] = "m-copy".into();
+        disown(&api, (kind, child));
+    }
+    let copies = |api: &FakeApi| {
+        let all = children(api).into_iter().map(|(_, child)| child["metadata"].clone());
+        all.filter(|metadata| metadata["name"] == "m-copy").collect::<Vec<_>>()
+    };
+    let before = copies(&api);
+    tokio::time::sleep(SOON).await;
+    assert!(before.len() > 5 && copies(&api) == before);
+    assert_ne!(told(&api, "Ready"), "False ApplyFailed");
+}
+
+/// Which a policy of admission does: that is told, and tried no more.
+#[tokio::test(start_paused = true)]
+async fn a_reference_that_somebody_keeps_out_is_contested() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    api.mutate(Some(("services", "/metadata/ownerReferences", json!([]))));
+    disown(&api, (ChildKind::Service, api.get("", "services", "m").unwrap()));
+    tokio::time::sleep(SOON).await;
+    let writes = api.writes();
+    assert_eq!(told(&api, "Ready"), "False ApplyFailed");
+    tokio::time::sleep(SOON).await;
+    assert!(api.writes() <= writes + 1, "{} after {writes}", api.writes());
 }

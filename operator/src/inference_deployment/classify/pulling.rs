@@ -6,8 +6,8 @@ use k8s_openapi::api::events::v1::Event;
 use super::Cause;
 use crate::inference_deployment::events;
 
-/// A kubelet tells it at each look at the pod, and an event stays for an hour after the Secret is there.
-const FRESH: SignedDuration = SignedDuration::from_mins(10);
+/// Of what comes again a kubelet makes few events, and one stays for an hour, also when the Secret is there.
+const FRESH: SignedDuration = SignedDuration::from_mins(30);
 /// How containerd tells that nobody answered.
 const UNANSWERED: [&str; 3] = ["dial tcp", "handshake timeout", "awaiting headers"];
 
@@ -21,11 +21,12 @@ pub(super) fn hint(message: &str, field: &str) -> String {
 
 /// With the Secrets of `imagePullSecrets` that the kubelet did not find, as the pod's events name them.
 pub(crate) fn with_lacking_secret(cause: Cause, events: &[Event], now: Timestamp) -> Cause {
-    let is_told = |event: &&Event| {
-        event.reason.as_deref() == Some("FailedToRetrieveImagePullSecret")
-            && events::time(event).is_some_and(|time| now.duration_since(time) < FRESH)
-    };
-    let note = events.iter().filter(is_told).find_map(|event| event.note.as_deref());
+    let told = events.iter().filter_map(|event| {
+        let is_of_secret = event.reason.as_deref() == Some("FailedToRetrieveImagePullSecret");
+        Some((events::time(event).filter(|_| is_of_secret)?, event))
+    });
+    let latest = told.max_by_key(|(time, _)| *time).filter(|(time, _)| now.duration_since(*time) < FRESH);
+    let note = latest.and_then(|(_, event)| event.note.as_deref());
     // Its rest says that the pull may fail, which it has.
     let Some(note) = note.and_then(|note| note.split(';').next()) else { return cause };
     Cause { message: format!("{}; the kubelet: {}", cause.message, note.trim()), ..cause }
@@ -62,14 +63,14 @@ mod tests {
 
     #[test]
     fn a_secret_that_is_not_there_is_named_while_that_is_news() {
-        let now: Timestamp = "2026-01-01T00:20:00Z".parse().unwrap();
+        let now: Timestamp = "2026-01-01T00:40:00Z".parse().unwrap();
         let told = |events: &[Event]| {
             let cause = Cause { reason: Reason::ImagePullFailed, message: "cannot pull x".to_owned() };
             with_lacking_secret(cause, events, now).message
         };
         let lacking = "FailedToRetrieveImagePullSecret";
         let named = "cannot pull x; the kubelet: Unable to retrieve some image pull secrets (a, b)";
-        assert_eq!(told(&[event("BackOff", 19), event(lacking, 11)]), named);
-        assert_eq!(told(&[event(lacking, 10), event("BackOff", 19)]), "cannot pull x");
+        assert_eq!(told(&[event("BackOff", 39), event(lacking, 11)]), named);
+        assert_eq!(told(&[event(lacking, 10), event("BackOff", 39)]), "cannot pull x");
     }
 }

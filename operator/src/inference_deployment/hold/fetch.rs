@@ -12,7 +12,7 @@ use crate::inference_deployment::build::{
     CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, config_map_of, inputs_hash, selector_text,
 };
 use crate::inference_deployment::cached;
-use crate::inference_deployment::ownership::is_owned;
+use crate::inference_deployment::ownership::{is_own, own};
 
 pub(crate) async fn fetch_history(
     context: &Context,
@@ -20,13 +20,13 @@ pub(crate) async fn fetch_history(
     rendered: &Rendering,
 ) -> Result<History, ApplyError> {
     let names = Names::of(owner);
-    let known = context.children.of_kind(ChildKind::ControllerRevision, owner);
+    let known = context.children.own_of_kind(ChildKind::ControllerRevision, owner);
     let revisions: Vec<DynamicObject> = known.iter().filter_map(|(_, revision)| revision.typed()).collect();
     let cached = History::read(&names, &revisions);
     let namespace = owner.namespace().unwrap_or_default();
     let live = ChildKind::WORKLOADS.into_iter().filter_map(|kind| {
         let live = context.children.get(kind, &namespace, &names.name)?;
-        live.is_of(owner).then_some((kind, live))
+        live.is_own(owner).then_some((kind, live))
     });
     // Both kinds while one takes the other's place.
     let live: Vec<_> = live.collect();
@@ -78,7 +78,7 @@ async fn fetch_revisions(
     let parameters = ListParams::default().labels(&selector_text(&names.selector()));
     let revisions = api(context, owner, kind).list(&parameters).await;
     let revisions = revisions.map_err(|source| ApplyError::Read { kind, name: names.name, source })?;
-    Ok(revisions.items.into_iter().filter(|revision| is_owned(revision, owner)).collect())
+    Ok(own(revisions.items, owner))
 }
 
 async fn fetch(
@@ -88,7 +88,7 @@ async fn fetch(
 ) -> Result<Option<DynamicObject>, ApplyError> {
     let live = api(context, owner, kind).get_opt(name).await;
     let live = live.map_err(|source| ApplyError::Read { kind, name: name.to_owned(), source })?;
-    Ok(live.filter(|live| is_owned(live, owner)))
+    Ok(live.filter(|live| is_own(live, owner)))
 }
 
 /// That the pods of a workload read.

@@ -8,7 +8,7 @@ use super::children::child_api;
 use crate::inference_deployment::build::{ChildKind, History, Names, Rendering};
 use crate::inference_deployment::hold::adopt::adopt;
 use crate::inference_deployment::hold::fetch::{adopted, config_name, config_of};
-use crate::inference_deployment::ownership::is_own;
+use crate::inference_deployment::ownership::{is_own, own};
 use crate::kubectl::cluster::Cluster;
 use crate::kubectl::explained::explained;
 
@@ -19,24 +19,24 @@ pub(super) async fn history(
     rendered: &Rendering,
 ) -> Result<History> {
     let names = Names::of(owner);
-    let history = History::read(&names, revisions.iter().filter(|revision| is_own(*revision, owner)));
+    let history = History::read(&names, &own(revisions.to_vec(), owner));
     if history.kept().is_some() {
         return Ok(history);
     }
     let mut live = None;
     for kind in ChildKind::WORKLOADS {
-        live = live.or(own(cluster, owner, (kind, &names.name)).await?);
+        live = live.or(own_child(cluster, owner, (kind, &names.name)).await?);
     }
     let Some(live) = live else { return Ok(history) };
     let config = match config_name(&live) {
-        Some(name) => own(cluster, owner, (ChildKind::ConfigMap, &name)).await?,
+        Some(name) => own_child(cluster, owner, (ChildKind::ConfigMap, &name)).await?,
         None => None,
     };
     let config = config.as_ref().and_then(config_of);
     Ok(adopted(owner, &history, adopt(&live, config.as_deref(), rendered)))
 }
 
-async fn own(
+async fn own_child(
     cluster: &Cluster,
     owner: &InferenceDeployment,
     (kind, name): (ChildKind, &str),

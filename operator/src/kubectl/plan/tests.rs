@@ -269,9 +269,23 @@ async fn a_monitor_is_left_out_where_its_api_is_missing() {
 async fn a_stranger_of_the_same_name_stops_the_plan() {
     let mut objects = applied(&object(spec(json!({}))));
     let (_, service) = objects.iter_mut().find(|(path, _)| path.contains("/services/")).unwrap();
-    service["metadata"]["ownerReferences"] = Value::Null;
+    service["metadata"]["ownerReferences"][0]["uid"] = "another".into();
     let error = plan_object(&cluster(api(&objects)), &object(spec(json!({}))), None).await.unwrap_err();
     assert_eq!(error.to_string(), "Service m exists and is not this object's: rename one of them");
+}
+
+#[tokio::test]
+async fn what_nobody_owns_is_taken_back() {
+    let mut objects = applied(&object(spec(json!({}))));
+    for (_, child) in objects.iter_mut().filter(|(path, _)| !path.contains("/inferencedeployments/")) {
+        child["metadata"]["ownerReferences"] = Value::Null;
+    }
+    let plan = plan_object(&cluster(api(&objects)), &object(spec(json!({}))), None).await.unwrap();
+    let is_taken = |change: &Change| match &change.what {
+        What::Changed(fields) => fields.iter().all(|field| field.path == "metadata.ownerReferences"),
+        _ => false,
+    };
+    assert!(plan.changes.len() > 3 && plan.changes.iter().all(is_taken), "{:?}", plan.changes);
 }
 
 #[tokio::test]
