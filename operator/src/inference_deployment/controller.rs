@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Resource, ResourceExt};
@@ -41,7 +42,16 @@ pub(crate) async fn run(
     let (store, writer) = reflector::store();
     let mut packer = Packer::default();
     let changes = watcher(objects, watcher::Config::default().page_size(OBJECTS_PAGE));
-    let changes = changes.modify(move |object: &mut CachedObject| object.pack(&mut packer)).reflect(writer);
+    let changes = changes.modify(move |object: &mut CachedObject| object.pack(&mut packer));
+    // Whoever asks a store wakes those that wait for it no more.
+    let is_read = Arc::new(AtomicBool::new(false));
+    let noted = is_read.clone();
+    let changes = changes.inspect_ok(move |event| {
+        if matches!(event, watcher::Event::InitDone) {
+            noted.store(true, Ordering::Relaxed);
+        }
+    });
+    let changes = changes.reflect(writer);
     let shutdown = shutdown.boxed().shared();
     let mut controller = Controller::for_stream(changes.applied_objects(), store.clone())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
@@ -58,10 +68,10 @@ pub(crate) async fn run(
         let behind = objects.iter().filter(|object| object.is_behind).count();
         Waiting { templates: count_pending(&pending), behind }
     });
-    let (children, objects) = (context.children.clone(), store.clone());
+    let (children, is_listed) = (context.children.clone(), is_read.clone());
     context.readiness.leading(Box::new(move || {
-        let is_read = objects.wait_until_ready().now_or_never().is_some();
-        let own = (!is_read).then(|| InferenceDeployment::plural(&()));
+        let is_listed = is_listed.load(Ordering::Relaxed);
+        let own = (!is_listed).then(|| InferenceDeployment::plural(&()));
         own.into_iter().chain(children.unread().map(Cow::from)).collect()
     }));
     let metrics = context.metrics.clone();
@@ -78,7 +88,7 @@ pub(crate) async fn run(
     let overdue = async {
         shutdown.await;
         // The watches are polled no more: what waits for their first lists would wait for ever.
-        if store.wait_until_ready().now_or_never().is_some() && context.children.is_ready() {
+        if is_read.load(Ordering::Relaxed) && context.children.is_ready() {
             tokio::time::sleep(STOP_LIMIT).await;
             tracing::warn!("reconciles do not end in {} s; they are left", STOP_LIMIT.as_secs());
         }
