@@ -184,8 +184,8 @@ impl Kept {
 
     /// It is owned, or an apply would make it so.
     pub(crate) fn is_own(&self, owner: &InferenceDeployment) -> bool {
-        let is_left = self.left_by.is_some() && self.left_by.as_deref() == owner.meta().name.as_deref();
-        self.is_of(owner) || is_left
+        let name = owner.meta().name.as_deref();
+        self.is_of(owner) || self.left_by.as_deref().is_some_and(|left| name == Some(left))
     }
 
     /// Whether an apply of `wanted` would change nothing.

@@ -247,9 +247,13 @@ impl Children {
         kind: ChildKind,
         owner: &InferenceDeployment,
     ) -> Vec<(String, Arc<Kept>)> {
-        let owned = self.of_kind(kind, owner);
-        let Some(store) = self.store(kind).filter(|_| owned.is_empty()) else { return owned };
-        store.filter(namespace(owner), |object| object.is_own(owner))
+        let store = self.store(kind);
+        let own = store.map(|store| store.filter(namespace(owner), |object| object.is_own(owner)));
+        let mut own = own.unwrap_or_default();
+        if own.iter().any(|(_, object)| object.is_of(owner)) {
+            own.retain(|(_, object)| object.is_of(owner));
+        }
+        own
     }
 
     /// None while a cluster lacks its API.

@@ -97,12 +97,12 @@ impl Live {
             }
         }
         let mut again = [refusal_again, signals.due()].into_iter().flatten().min();
+        if cause.is_none() && signals.is_complete {
+            return (None, again);
+        }
         let stuck = Stuck::find(&pods, now);
         if let Some(cause) = cause {
             return (Some(with_events(context, owner, cause, &stuck).await), again);
-        }
-        if signals.is_complete {
-            return (None, again);
         }
         again = again.into_iter().chain(stuck.iter().map(Stuck::again)).min();
         (of_events(context, owner, &stuck).await, again)

@@ -15,14 +15,14 @@ pub(crate) fn is_owned(child: &impl Resource, owner: &InferenceDeployment) -> bo
 
 /// It is owned, or an apply would make it so.
 pub(crate) fn is_own(child: &impl Resource, owner: &InferenceDeployment) -> bool {
-    is_owned(child, owner) || (owner.meta().name.is_some() && left_by(child) == owner.meta().name.as_deref())
+    is_owned(child, owner) || left_by(child).is_some_and(|name| owner.meta().name.as_deref() == Some(name))
 }
 
 /// Those that an object owns; those that it left, where it owns none.
-pub(crate) fn own<K: Resource>(children: Vec<K>, owner: &InferenceDeployment) -> Vec<K> {
-    let (owned, others): (Vec<K>, Vec<K>) = children.into_iter().partition(|child| is_owned(child, owner));
+pub(crate) fn own<'a, K: Resource>(children: &'a [K], owner: &InferenceDeployment) -> Vec<&'a K> {
+    let owned: Vec<&K> = children.iter().filter(|child| is_owned(*child, owner)).collect();
     match owned.is_empty() {
-        true => others.into_iter().filter(|child| is_own(child, owner)).collect(),
+        true => children.iter().filter(|child| is_own(*child, owner)).collect(),
         false => owned,
     }
 }

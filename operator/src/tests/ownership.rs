@@ -1,5 +1,6 @@
 //! What nobody owns any more: taken back by an object that is there, with its pods as they are.
 
+use super::revisions::uid;
 use super::*;
 use crate::inference_deployment::build::ChildKind;
 
@@ -26,15 +27,11 @@ pub(super) fn disown(api: &FakeApi, (kind, mut child): (ChildKind, Value)) {
 }
 
 /// Each has exactly this owner.
-fn are_of(api: &FakeApi, uid: &Value) -> bool {
+fn are_of(api: &FakeApi, uid: &str) -> bool {
     children(api).iter().all(|(_, child)| {
         let owners = child["metadata"]["ownerReferences"].as_array();
-        owners.is_some_and(|owners| owners.len() == 1 && owners[0]["uid"] == *uid)
+        owners.is_some_and(|owners| owners.len() == 1 && owners[0]["uid"] == uid)
     })
-}
-
-fn uid(api: &FakeApi) -> Value {
-    api.get(GROUP, "inferencedeployments", "m").unwrap()["metadata"]["uid"].clone()
 }
 
 fn template(api: &FakeApi) -> Value {

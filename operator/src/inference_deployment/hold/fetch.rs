@@ -37,7 +37,7 @@ pub(crate) async fn fetch_history(
     }
     // The cache lags, an apply was cut short, or there is none.
     let revisions = fetch_revisions(context, owner).await?;
-    let history = History::read(&names, &revisions);
+    let history = History::read(&names, own(&revisions, owner));
     let Some((kind, _)) = live.first() else { return Ok(history) };
     let reason = match &history.newest {
         Some(Ok(_)) => return Ok(history),
@@ -78,7 +78,7 @@ async fn fetch_revisions(
     let parameters = ListParams::default().labels(&selector_text(&names.selector()));
     let revisions = api(context, owner, kind).list(&parameters).await;
     let revisions = revisions.map_err(|source| ApplyError::Read { kind, name: names.name, source })?;
-    Ok(own(revisions.items, owner))
+    Ok(revisions.items)
 }
 
 async fn fetch(

@@ -19,7 +19,7 @@ pub(super) async fn history(
     rendered: &Rendering,
 ) -> Result<History> {
     let names = Names::of(owner);
-    let history = History::read(&names, &own(revisions.to_vec(), owner));
+    let history = History::read(&names, own(revisions, owner));
     if history.kept().is_some() {
         return Ok(history);
     }
