@@ -22,13 +22,15 @@ impl Kernel for Dots {
         // SAFETY: no pointers; the instruction set is the caller's promise.
         unsafe {
             let mut sums = [S::zero_i(); 12];
+            // As many as registers hold.
+            let sums = if S::REGISTERS >= 32 { &mut sums[..] } else { &mut sums[..4] };
             let w = S::splat_i(black_box(0x0102_0304));
-            for i in 0..DOTS as i32 / 12 {
-                for sum in &mut sums {
-                    *sum = S::dot_narrow(*sum, w, i);
+            for i in 0..(DOTS / sums.len()) as i32 {
+                for sum in &mut *sums {
+                    *sum = if S::HAS_DOTS { S::dot_narrow(*sum, w, i) } else { S::gather(*sum, w, i) };
                 }
             }
-            sums.into_iter().map(|sum| S::reduce_max_i(sum)).fold(0, i32::max)
+            sums.iter().map(|sum| S::reduce_max_i(*sum)).fold(0, i32::max)
         }
     }
 }
@@ -51,7 +53,7 @@ pub(crate) fn products_peak(isa: Isa, threads: usize) -> f64 {
         best = best.min(start.elapsed().as_secs_f64());
     }
     let (products, a_pair) =
-        if isa.name() == "amx" { (TILES * 16 * 16 * 64, 3.0) } else { (DOTS / 12 * 12 * 16 * 4, 2.0) };
+        if isa.name() == "amx" { (TILES * 16 * 16 * 64, 3.0) } else { (DOTS * 16 * 4, 2.0) };
     2.0 * (products * threads) as f64 / a_pair / best
 }
 

@@ -50,6 +50,8 @@ pub trait Simd16: Copy + 'static {
     type I: Copy;
     /// Vector registers of 16 lanes that code may hold at once without spilling.
     const REGISTERS: usize;
+    /// Whether `dot` and `dot_narrow` are instructions. Where they are not, `gather` and `dot_whole` are faster.
+    const HAS_DOTS: bool = true;
 
     /// Runs a kernel in a function of its own with this instruction set enabled.
     unsafe fn call<K: Kernel>(kernel: K) -> K::Output;
@@ -132,4 +134,25 @@ pub trait Simd16: Copy + 'static {
     unsafe fn dot(acc: Self::I, w: Self::I, a: i32) -> Self::I;
     /// `dot` for bytes of `w` up to 127: faster on some instruction sets.
     unsafe fn dot_narrow(acc: Self::I, w: Self::I, a: i32) -> Self::I;
+    /// `dot` of bytes below 64 into sums that only `gathered` reads. They begin as `zero_i`, and hold as long as the two
+    /// products that each time fall together come to less than 2^15 in sum.
+    #[inline(always)]
+    unsafe fn gather(acc: Self::I, w: Self::I, a: i32) -> Self::I {
+        // SAFETY: the caller's promise.
+        unsafe { Self::dot_narrow(acc, w, a) }
+    }
+    /// What was gathered, in lanes of i32.
+    #[inline(always)]
+    unsafe fn gathered(acc: Self::I) -> Self::I {
+        acc
+    }
+    /// `dot` with numbers of two bytes, 256 hi + lo, of at most 2^15 - 1.
+    #[inline(always)]
+    unsafe fn dot_whole(acc: Self::I, w: Self::I, [hi, lo]: [i32; 2]) -> Self::I {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let hi = Self::dot(Self::zero_i(), w, hi);
+            Self::dot(Self::add_i(acc, Self::shl_i(hi, 8)), w, lo)
+        }
+    }
 }

@@ -16,6 +16,33 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
     const FORMAT: BlockFormat = if BYTES { format_of(TYPE).expanded() } else { format_of(TYPE) };
     /// Quants are below 128.
     const IS_NARROW: bool = format_of(TYPE).bits < 8;
+    /// Steps of a group whose products 16 bits hold: each brings two of at most 128 times a quant.
+    const GATHERED_STEPS: usize = {
+        let group = 8 / Self::FORMAT.groups;
+        let steps = i16::MAX as usize / (2 * 128 * ((1 << format_of(TYPE).bits) - 1));
+        if steps < group { steps } else { group }
+    };
+
+    /// What is fewest instructions.
+    #[inline(always)]
+    const fn products<S: Simd16>() -> Products {
+        match (S::HAS_DOTS, Self::IS_NARROW, Self::GATHERED_STEPS) {
+            (true, true, _) => Products::NarrowDots,
+            (true, false, _) => Products::Dots,
+            (false, _, 2..) => Products::Gathered,
+            (false, ..) => Products::Whole,
+        }
+    }
+}
+
+/// How digits are multiplied; the sums are the same.
+#[derive(Clone, Copy)]
+enum Products {
+    Dots,
+    NarrowDots,
+    Gathered,
+    /// Both digits at once, into the sums of the second.
+    Whole,
 }
 
 pub(super) const fn format_of(id: u32) -> BlockFormat {
@@ -31,8 +58,14 @@ pub(super) const fn format_of(id: u32) -> BlockFormat {
     panic!("not a block-wise type");
 }
 
-/// Integer sums of `M` rows, two halves of a panel, two digits.
-type Sums<S, const M: usize> = [[[<S as Simd16>::I; 2]; 2]; M];
+/// Integers of `M` rows, `H` halves of a panel, two digits.
+type Integers<S, const H: usize, const M: usize> = [[[<S as Simd16>::I; 2]; H]; M];
+
+/// Sums of products: those that are whole, and those that gather where the instruction set gathers.
+struct Sums<S: Simd16, const H: usize, const M: usize> {
+    whole: Integers<S, H, M>,
+    gathering: Integers<S, H, M>,
+}
 
 // Whoever makes the tile keeps the promises of `TileFunction`.
 impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_, TYPE, BYTES, M> {
@@ -63,7 +96,13 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_
                     }
                     self.fetch_ahead::<S>(block);
                     for group in 0..format.groups {
-                        self.add_group::<S>((at, head), (block, group), &mut y);
+                        // As many sums as registers hold.
+                        if S::REGISTERS >= 32 {
+                            self.add_group::<S, 2>((at, head), (block, group, 0), &mut y);
+                        } else {
+                            self.add_group::<S, 1>((at, head), (block, group, 0), &mut y);
+                            self.add_group::<S, 1>((at, head), (block, group, 1), &mut y);
+                        }
                     }
                     at = at.add(format.sub_bytes());
                     block += 1;
@@ -94,44 +133,48 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
         }
     }
 
-    /// One group of columns: exact sums, then the float steps of the contract.
+    /// One group of columns of `H` halves from `first` on: exact sums, then the float steps of the contract.
     #[inline(always)]
-    unsafe fn add_group<S: Simd16>(
+    unsafe fn add_group<S: Simd16, const H: usize>(
         &self,
         (sub, head): (*const u8, *const u8),
-        (block, group): (usize, usize),
+        (block, group, first): (usize, usize, usize),
         y: &mut Results<S, M>,
     ) {
         // SAFETY: as in `run`.
         unsafe {
             let format = Self::FORMAT;
             let which = if format.groups == 1 { 0 } else { 1 + group };
-            let mut sums: Sums<S, M> = [[[S::zero_i(); 2]; 2]; M];
+            let zero = [[[S::zero_i(); 2]; H]; M];
+            let mut sums = Sums::<S, H, M> { whole: zero, gathering: zero };
             if let Zero::Offset { shift } = format.zero {
                 for m in 0..M {
                     let start =
                         S::shl_i(S::splat_i((*self.0.digits.row(m).add(block)).negative[which]), shift);
-                    sums[m][0][1] = start;
-                    sums[m][1][1] = start;
+                    for h in 0..H {
+                        sums.whole[m][h][1] = start;
+                    }
                 }
             }
+            let lines = sub.add(first * format.half_bytes());
             if format.groups == 1 || group == 0 {
-                self.add_step::<S, 0>(sub, block, &mut sums);
-                self.add_step::<S, 1>(sub, block, &mut sums);
-                self.add_step::<S, 2>(sub, block, &mut sums);
-                self.add_step::<S, 3>(sub, block, &mut sums);
+                self.add_step::<S, H, 0>(lines, block, &mut sums);
+                self.add_step::<S, H, 1>(lines, block, &mut sums);
+                self.add_step::<S, H, 2>(lines, block, &mut sums);
+                self.add_step::<S, H, 3>(lines, block, &mut sums);
             }
             if format.groups == 1 || group == 1 {
-                self.add_step::<S, 4>(sub, block, &mut sums);
-                self.add_step::<S, 5>(sub, block, &mut sums);
-                self.add_step::<S, 6>(sub, block, &mut sums);
-                self.add_step::<S, 7>(sub, block, &mut sums);
+                self.add_step::<S, H, 4>(lines, block, &mut sums);
+                self.add_step::<S, H, 5>(lines, block, &mut sums);
+                self.add_step::<S, H, 6>(lines, block, &mut sums);
+                self.add_step::<S, H, 7>(lines, block, &mut sums);
             }
-            for half in 0..2 {
+            for h in 0..H {
+                let half = first + h;
                 let (d, minimum) = scales::<S>(format, (sub, head), (group, half));
                 for m in 0..M {
                     let x = self.0.digits.row(m).add(block);
-                    let [hi, lo] = sums[m][half];
+                    let [hi, lo] = sums.whole[m][h];
                     let whole = S::to_f(S::add_i(S::shl_i(hi, 8), lo));
                     y[m][half] = S::fma(whole, d, y[m][half]);
                     if format.has_minimum() {
@@ -160,32 +203,67 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
 
     /// Four columns of all rows: the step's weights, unpacked, times the digits.
     #[inline(always)]
-    unsafe fn add_step<S: Simd16, const STEP: usize>(
+    unsafe fn add_step<S: Simd16, const H: usize, const STEP: usize>(
         &self,
-        sub: *const u8,
+        lines: *const u8,
         block: usize,
-        sums: &mut Sums<S, M>,
+        sums: &mut Sums<S, H, M>,
     ) {
         // SAFETY: as in `run`.
         unsafe {
             let format = Self::FORMAT;
-            let w = [quants::<S>(format, sub, STEP), quants::<S>(format, sub.add(format.half_bytes()), STEP)];
+            let mut w = [S::zero_i(); H];
+            for h in 0..H {
+                w[h] = quants::<S>(format, lines.add(h * format.half_bytes()), STEP);
+            }
             for m in 0..M {
                 let x = self.0.digits.row(m).add(block);
-                for digit in 0..2 {
-                    let a = (&raw const (*x).digits[digit][STEP * 4]).cast::<i32>().read();
-                    for half in 0..2 {
-                        let sum = sums[m][half][digit];
-                        sums[m][half][digit] = if Self::IS_NARROW {
-                            S::dot_narrow(sum, w[half], a)
-                        } else {
-                            S::dot(sum, w[half], a)
-                        };
+                let digits = &(*x).digits;
+                let (hi, lo) = (four(&digits[0], STEP), four(&digits[1], STEP));
+                for h in 0..H {
+                    if let Products::Whole = Self::products::<S>() {
+                        let sum = &mut sums.whole[m][h][1];
+                        *sum = S::dot_whole(*sum, w[h], [hi, lo]);
+                    } else {
+                        self.add_digit::<S, H, STEP>([m, h, 0], (w[h], hi), sums);
+                        self.add_digit::<S, H, STEP>([m, h, 1], (w[h], lo), sums);
                     }
                 }
             }
         }
     }
+
+    /// Products of a step with one digit.
+    #[inline(always)]
+    unsafe fn add_digit<S: Simd16, const H: usize, const STEP: usize>(
+        &self,
+        [m, h, digit]: [usize; 3],
+        (w, a): (S::I, i32),
+        sums: &mut Sums<S, H, M>,
+    ) {
+        let whole = &mut sums.whole[m][h][digit];
+        // SAFETY: as in `run`.
+        unsafe {
+            match Self::products::<S>() {
+                Products::NarrowDots => *whole = S::dot_narrow(*whole, w, a),
+                Products::Dots | Products::Whole => *whole = S::dot(*whole, w, a),
+                Products::Gathered => {
+                    let gathering = &mut sums.gathering[m][h][digit];
+                    *gathering = S::gather(*gathering, w, a);
+                    if (STEP + 1).is_multiple_of(Self::GATHERED_STEPS) {
+                        *whole = S::add_i(*whole, S::gathered(*gathering));
+                        *gathering = S::zero_i();
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The digits of a step's four columns.
+#[inline(always)]
+fn four(digits: &[i8; BLOCK], step: usize) -> i32 {
+    i32::from_ne_bytes(std::array::from_fn(|i| digits[step * 4 + i] as u8))
 }
 
 /// d and m of a group for 16 rows; m is 0 for formats without.

@@ -9,9 +9,11 @@ use crate::cpu::digits::{BLOCK, SCALE_BLOCKS};
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::simd::Simd16;
 
-/// Rows from which unpacking quants of two planes once for all of them is faster than for every tile (measured with
-/// prompts of 36 to 512 tokens); quants of one plane gain nothing.
-const EXPAND_ROWS: usize = 64;
+/// Rows from which unpacking quants of two planes once for all of them is faster than for every tile: measured with
+/// prompts of 36 to 512 tokens by tiles of four rows, with 16 rows by tiles of two. Quants of one plane gain nothing.
+const fn expand_rows<S: Simd16>() -> usize {
+    if S::REGISTERS >= 32 { 64 } else { 8 }
+}
 
 /// `rows` rows times the panel of the call, which names the first of them. The sums of a row go on from run to run, so
 /// that nothing of the cut shows in the result.
@@ -30,7 +32,8 @@ pub(super) unsafe fn column_runs<S: Simd16>(
         // SAFETY: the caller's promise.
         return unsafe { tiles::<S>((weight_type, Quants::Packed), rows, &call, None) };
     };
-    let quants = if rows >= EXPAND_ROWS && format.is_spread() { Quants::Bytes } else { Quants::Packed };
+    let quants =
+        if rows >= expand_rows::<S>() && format.is_spread() { Quants::Bytes } else { Quants::Packed };
     let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());
     let stored = match quants {
         Quants::Packed => format,

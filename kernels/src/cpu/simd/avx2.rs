@@ -85,6 +85,7 @@ impl Simd16 for Avx2 {
     type F = [__m256; 2];
     type I = [__m256i; 2];
     const REGISTERS: usize = 8;
+    const HAS_DOTS: bool = false;
 
     #[inline(always)]
     unsafe fn call<K: Kernel>(kernel: K) -> K::Output {
@@ -371,11 +372,40 @@ impl Simd16 for Avx2 {
     unsafe fn dot_narrow(acc: Self::I, w: Self::I, a: i32) -> Self::I {
         unsafe {
             // 2 * 127 * 128 fits 16 bits, so `maddubs` does not saturate.
+            let products = Self::gather(Self::zero_i(), w, a);
+            Self::add_i(acc, Self::gathered(products))
+        }
+    }
+    #[inline(always)]
+    unsafe fn gather(acc: Self::I, w: Self::I, a: i32) -> Self::I {
+        unsafe {
             let a = _mm256_set1_epi32(a);
+            [
+                _mm256_add_epi16(acc[0], _mm256_maddubs_epi16(w[0], a)),
+                _mm256_add_epi16(acc[1], _mm256_maddubs_epi16(w[1], a)),
+            ]
+        }
+    }
+    #[inline(always)]
+    unsafe fn gathered(acc: Self::I) -> Self::I {
+        unsafe {
             let ones = _mm256_set1_epi16(1);
+            [_mm256_madd_epi16(acc[0], ones), _mm256_madd_epi16(acc[1], ones)]
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_whole(acc: Self::I, w: Self::I, [hi, lo]: [i32; 2]) -> Self::I {
+        unsafe {
+            let (hi, lo) = (_mm256_set1_epi32(hi), _mm256_set1_epi32(lo));
+            let low = _mm256_set1_epi16(0xFF);
+            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(lo));
+            let even = _mm256_add_epi16(_mm256_slli_epi16::<8>(hi), even);
+            let odd = _mm256_add_epi16(_mm256_andnot_si256(low, hi), _mm256_srai_epi16::<8>(lo));
             let mut out = acc;
             for i in 0..2 {
-                out[i] = _mm256_add_epi32(out[i], _mm256_madd_epi16(_mm256_maddubs_epi16(w[i], a), ones));
+                let e = _mm256_madd_epi16(_mm256_and_si256(w[i], low), even);
+                let o = _mm256_madd_epi16(_mm256_srli_epi16::<8>(w[i]), odd);
+                out[i] = _mm256_add_epi32(out[i], _mm256_add_epi32(e, o));
             }
             out
         }

@@ -137,6 +137,20 @@ unsafe fn integers<S: Simd16>(e: &Everything, (w, v): (S::I, S::I), r: &mut Resu
             r.i::<S>(S::dot(small, S::splat_i(-1), a));
             r.i::<S>(S::dot_narrow(small, narrow, a));
             r.i::<S>(S::dot_narrow(small, S::splat_i(0x7F7F_7F7F), a));
+            // The most that is gathered, of quants of 4 and of 6 bits.
+            for (bits, times) in [(0x0F0F_0F0F, 8), (0x3F3F_3F3F, 2)] {
+                for w in [S::and_i(w, S::splat_i(bits)), S::splat_i(bits)] {
+                    let mut sums = S::zero_i();
+                    for _ in 0..times {
+                        sums = S::gather(sums, w, a);
+                    }
+                    r.i::<S>(S::gathered(sums));
+                }
+            }
+            // Of numbers up to 127 * 256 + 127, and down to as much below 0.
+            for hi in [a & 0x7F7F_7F7F, 0x7F7F_7F7F, i32::from_le_bytes([0x81; 4])] {
+                r.i::<S>(S::dot_whole(small, w, [hi, a]));
+            }
         }
         r.0.push(vec![S::reduce_add_i(w) as u32, S::reduce_max_i(w) as u32]);
         let mut bytes = [0i8; 16];
