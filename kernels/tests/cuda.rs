@@ -226,3 +226,19 @@ fn prompt_products_are_near_those_of_the_dequantised_weights() {
         }
     }
 }
+
+#[test]
+fn steps_reserve_what_was_told() {
+    let _turn = TURN.lock();
+    let Some(mut cuda) = cuda() else { return };
+    let bytes = weights(WeightType::Q4_1, 64 * 64, &mut Random(1));
+    let matrix = cuda.load_matrix(WeightType::Q4_1, [64, 64], &bytes).unwrap();
+    assert!(cuda.pair(&matrix, &matrix));
+    let told = cuda.reserved_bytes(&limits()) as u64;
+    let before = cuda.memory().unwrap().0;
+    cuda.reserve(&limits()).unwrap();
+    let taken = before - cuda.memory().unwrap().0;
+    // A real one gives whole pages, and kernels take some.
+    let spare = if std::env::var_os("OSTRO_REAL_GPU").is_some() { 64 << 20 } else { 256 };
+    assert!((told..told + spare).contains(&taken), "{taken} bytes were taken, {told} were told");
+}

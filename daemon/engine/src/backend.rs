@@ -69,6 +69,8 @@ pub trait Backend {
     fn block_bytes(&self, shape: &KvCacheShape) -> u64;
     fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<Self::Cache, BackendError>;
 
+    /// What `reserve` and `load_rotary` take.
+    fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary) -> u64;
     /// Allocates what steps need beside rows and cache, so that a step allocates nothing.
     fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError>;
 

@@ -74,7 +74,7 @@ fn load_on<B: Backend + 'static>(
 
     tell(LoadStage::Cache, about.bytes, about.bytes);
     let step = StepTokens::of(&options.schedule, backend.step_tokens());
-    let limits = limits(&options.schedule, step, context_len);
+    let limits = limits(options, step, context_len);
     let weight_bytes = weights.bytes(&backend);
     let step_weight_bytes = weights.step_bytes(&backend);
     let model_bytes = weight_bytes + Decoder::buffer_bytes(&backend, &spec, limits);
@@ -221,9 +221,14 @@ impl StepTokens {
     }
 }
 
-fn limits(options: &ScheduleOptions, step: StepTokens, context_len: u32) -> DecoderLimits {
+fn limits(options: &EngineOptions, step: StepTokens, context_len: u32) -> DecoderLimits {
     let rows = step.tokens;
-    DecoderLimits { rows, sampled: options.sequences_max.min(rows), positions: context_len as usize }
+    DecoderLimits {
+        rows,
+        sampled: options.schedule.sequences_max.min(rows),
+        positions: context_len as usize,
+        block_size: options.cache.block_size as usize,
+    }
 }
 
 fn schedule(

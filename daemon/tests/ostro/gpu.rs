@@ -185,13 +185,28 @@ fn check_load(faults: &[(&'static str, &str)], flags: &[&str], words: &[&str]) {
 
 #[test]
 fn model_that_does_not_fit_is_refused_by_numbers() {
-    // Weights, then what beside them is needed.
     check_load(
         &[("OSTRO_FAKE_CUDA_MEMORY_MB", "0")],
         &[],
         &["the model needs 1 MiB, 0 MiB of the GPU's memory"],
     );
-    check_load(&[("OSTRO_FAKE_CUDA_MEMORY_MB", "8")], &[], &["no memory for", "of 8 MiB are free"]);
+    check_load(
+        &[("OSTRO_FAKE_CUDA_MEMORY_MB", "8")],
+        &[],
+        &["the model needs ", ", 8 MiB of the GPU's memory are available"],
+    );
+    // With what steps need beside the weights, this cache is too large.
+    check_load(
+        &[("OSTRO_FAKE_CUDA_MEMORY_MB", "128")],
+        &["--pa-memory-mb", "100"],
+        &["and the key-value cache 100 MiB, 128 MiB of the GPU's memory are available"],
+    );
+    // Another process took it meanwhile.
+    check_load(
+        &[("OSTRO_FAKE_CUDA_FAIL", "cuMemAlloc_v2:40:2")],
+        &[],
+        &["the GPU has no memory for ", "of 2048 MiB are free"],
+    );
     let flags = ["--pa-memory-mb", "4096"];
     check_load(
         &[],

@@ -4,6 +4,7 @@
 //! Small steps without prompt rows are recorded once as a graph and replayed after.
 
 mod attention;
+mod limits;
 mod linear;
 mod rows;
 mod wide;
@@ -21,16 +22,13 @@ use super::discover::Gpu;
 use super::matrix::{self, CudaMatrix, MatrixError, allocate};
 use super::rows::{CudaRows, RowsUse};
 use super::step::{Blocks, Products, StepAddresses, StepTable, StepView};
-use crate::cpu::attention::HeadShape;
 use crate::cpu::block::WeightType;
 use crate::cpu::kv_cache::KvCacheShape;
 pub use attention::Attention;
-use attention::PartBuffers;
+use attention::{PartBuffers, PartSizes};
+pub use limits::StepLimits;
 pub use linear::{Activation, Epilogue, Linear};
 pub use rows::{HeadNorms, NormInput, Rotary};
-
-/// Rows of the largest step that is recorded.
-const RECORDED_ROWS_MAX: usize = 256;
 
 pub struct Cuda {
     device: Device,
@@ -40,17 +38,6 @@ pub struct Cuda {
     head_norms: Option<HeadNorms>,
     /// What the largest pair of block-wise matrices takes as rows of f16.
     unpacked_bytes: usize,
-}
-
-/// What the largest step needs.
-#[derive(Clone, Copy, Debug)]
-pub struct StepLimits {
-    pub rows: usize,
-    /// Sequences of a step, and sampled rows.
-    pub sampled: usize,
-    pub positions: usize,
-    pub block_size: usize,
-    pub shape: HeadShape,
 }
 
 /// What `begin` found of a step.
@@ -164,15 +151,27 @@ impl Cuda {
         CudaKvCache::new(&self.device, shape)
     }
 
+    /// Bytes of the device that `reserve` takes, once all matrices are loaded.
+    pub fn reserved_bytes(&self, limits: &StepLimits) -> usize {
+        let tables = limits.tables().map(|(rows, sampled)| StepTable::bytes(rows, sampled));
+        let parts = PartSizes::of(&limits.shape, limits.positions).bytes();
+        let best = limits.sampled * 4;
+        tables.iter().sum::<usize>() + limits.blocks() * 4 + parts + best + self.wide_unpacked_bytes()
+    }
+
+    fn wide_unpacked_bytes(&self) -> usize {
+        if self.has_wide_products() { self.unpacked_bytes } else { 0 }
+    }
+
     /// Allocates what steps need beside rows and cache, so that a step allocates nothing.
     pub fn reserve(&mut self, limits: &StepLimits) -> Result<(), CudaError> {
-        let StepLimits { rows, sampled, positions, block_size, shape } = *limits;
-        let unpacked_bytes = if self.has_wide_products() { self.unpacked_bytes } else { 0 };
+        let StepLimits { sampled, positions, shape, .. } = *limits;
+        let unpacked_bytes = self.wide_unpacked_bytes();
         let device = &mut self.device;
         attention::prepare(device, &shape)?;
-        let small = StepTable::new(device, RECORDED_ROWS_MAX.min(rows), RECORDED_ROWS_MAX.min(sampled))?;
-        let large = StepTable::new(device, rows, sampled)?;
-        let blocks = Blocks::new(device, sampled * positions.div_ceil(block_size))?;
+        let [small, large] = limits.tables().map(|(rows, sampled)| StepTable::new(device, rows, sampled));
+        let (small, large) = (small?, large?);
+        let blocks = Blocks::new(device, limits.blocks())?;
         let current = Current {
             addresses: small.addresses(),
             counts: Counts::default(),

@@ -97,10 +97,15 @@ pub(crate) struct StepAddresses {
 }
 
 impl StepTable {
+    /// Of the device's memory.
+    pub(crate) fn bytes(rows: usize, sampled: usize) -> usize {
+        Layout { rows, sampled }.words() * 4
+    }
+
     pub(crate) fn new(device: &Device, rows: usize, sampled: usize) -> Result<Self, CudaError> {
         let layout = Layout { rows, sampled };
         let host = Pinned::zeroed(&device.context, layout.words()).during("cannot allocate pinned memory")?;
-        let bytes = layout.words() * 4;
+        let bytes = Self::bytes(rows, sampled);
         let memory = allocate(device, "step tables", bytes, |context| Buffer::zeroed(context, bytes))?;
         Ok(StepTable { layout, host, device: memory })
     }

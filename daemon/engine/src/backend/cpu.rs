@@ -120,6 +120,11 @@ impl Backend for CpuBackend {
         shape.bytes_per_block() as u64
     }
 
+    /// Threads and angles come as they are needed, and are small.
+    fn reserved_bytes(&self, _: &StepLimits, _: &Rotary) -> u64 {
+        0
+    }
+
     fn reserve(&mut self, _: &StepLimits) -> Result<(), BackendError> {
         // Not earlier: the threads of loading would inherit it.
         self.cpu.pin_caller();

@@ -53,6 +53,11 @@ fn rows_use(rows_use: RowsUse) -> CudaRowsUse {
     }
 }
 
+fn cuda_limits(limits: &StepLimits) -> CudaLimits {
+    let StepLimits { rows, sampled, positions, block_size, shape } = *limits;
+    CudaLimits { rows, sampled, positions, block_size, shape }
+}
+
 impl Backend for CudaBackend {
     type Matrix = CudaMatrix;
     type Embedding = CudaMatrix;
@@ -183,9 +188,13 @@ impl Backend for CudaBackend {
         self.cuda.allocate_cache(*shape).map_err(device)
     }
 
+    fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary) -> u64 {
+        let angles = limits.positions * rotary.dims * size_of::<f32>();
+        (self.cuda.reserved_bytes(&cuda_limits(limits)) + angles) as u64
+    }
+
     fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError> {
-        let StepLimits { rows, sampled, positions, block_size, shape } = *limits;
-        self.cuda.reserve(&CudaLimits { rows, sampled, positions, block_size, shape }).map_err(device)
+        self.cuda.reserve(&cuda_limits(limits)).map_err(device)
     }
 
     fn begin(&mut self, batch: &Batch<'_>) -> Result<Work, ForwardError> {

@@ -33,6 +33,8 @@ pub struct DecoderLimits {
     pub rows: usize,
     pub sampled: usize,
     pub positions: usize,
+    /// Of the cache.
+    pub block_size: usize,
 }
 
 /// Activations of a step, one row a token.
@@ -55,8 +57,7 @@ impl<B: Backend> Decoder<B> {
         limits: DecoderLimits,
     ) -> Result<Self, BackendError> {
         let shape = head_shape(&spec);
-        let DecoderLimits { rows, sampled, positions } = limits;
-        backend.reserve(&StepLimits { rows, sampled, positions, block_size: cache.block_size, shape })?;
+        backend.reserve(&step_limits(&spec, limits))?;
         let mut buffers = buffer_shapes(&spec, limits).into_iter();
         let mut next = || {
             let (rows, width, rows_use) = buffers.next().expect("there are five buffers");
@@ -80,10 +81,11 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
-    /// Bytes of the activations that `new` allocates.
+    /// What `new` allocates beside the cache: activations, and what steps need. Asked once the weights are loaded.
     pub fn buffer_bytes(backend: &B, spec: &DecoderSpec, limits: DecoderLimits) -> u64 {
         let bytes = |(rows, width, rows_use)| backend.rows_bytes(rows, width, rows_use);
-        buffer_shapes(spec, limits).map(bytes).into_iter().fold(0, u64::saturating_add)
+        let reserved = backend.reserved_bytes(&step_limits(spec, limits), &spec.rotary);
+        buffer_shapes(spec, limits).map(bytes).into_iter().fold(reserved, u64::saturating_add)
     }
 
     fn run(&mut self, step: &StepBatch<'_>) {
@@ -180,7 +182,7 @@ impl<B: Backend> Model for Decoder<B> {
 /// (rows, width, use) of `Buffers`, in their order.
 fn buffer_shapes(spec: &DecoderSpec, limits: DecoderLimits) -> [(usize, usize, RowsUse); 5] {
     let shape = head_shape(spec);
-    let DecoderLimits { rows, sampled, positions: _ } = limits;
+    let DecoderLimits { rows, sampled, .. } = limits;
     [
         (rows, spec.hidden, RowsUse::Residual),
         (rows, shape.qkv_width(), RowsUse::Sums),
@@ -188,6 +190,11 @@ fn buffer_shapes(spec: &DecoderSpec, limits: DecoderLimits) -> [(usize, usize, R
         (rows, spec.intermediate, RowsUse::Factors),
         (sampled, spec.vocab, RowsUse::Sums),
     ]
+}
+
+fn step_limits(spec: &DecoderSpec, limits: DecoderLimits) -> StepLimits {
+    let DecoderLimits { rows, sampled, positions, block_size } = limits;
+    StepLimits { rows, sampled, positions, block_size, shape: head_shape(spec) }
 }
 
 fn head_shape(spec: &DecoderSpec) -> HeadShape {

@@ -28,15 +28,30 @@ pub(super) struct PartBuffers {
 
 impl PartBuffers {
     pub(super) fn new(device: &Device, shape: &HeadShape, positions: usize) -> Result<Self, CudaError> {
+        let PartSizes { row_parts, out, state } = PartSizes::of(shape, positions);
+        let buffer = |bytes| allocate(device, "attention", bytes, |context| Buffer::zeroed(context, bytes));
+        Ok(PartBuffers { out: buffer(out)?, state: buffer(state)?, row_parts })
+    }
+}
+
+/// Of `PartBuffers`; in bytes but for `row_parts`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PartSizes {
+    row_parts: usize,
+    out: usize,
+    state: usize,
+}
+
+impl PartSizes {
+    pub(super) fn of(shape: &HeadShape, positions: usize) -> Self {
         let longest = (positions / PART + 1).next_power_of_two();
         let bytes_each = shape.query_heads * shape.head_dim * 4;
         let row_parts = (PART_BYTES / bytes_each).max(longest);
-        let buffer = |bytes| allocate(device, "attention", bytes, |context| Buffer::zeroed(context, bytes));
-        Ok(PartBuffers {
-            out: buffer(row_parts * bytes_each)?,
-            state: buffer(row_parts * shape.query_heads * 8)?,
-            row_parts,
-        })
+        PartSizes { row_parts, out: row_parts * bytes_each, state: row_parts * shape.query_heads * 8 }
+    }
+
+    pub(super) fn bytes(self) -> usize {
+        self.out + self.state
     }
 }
 
