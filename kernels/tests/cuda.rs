@@ -238,7 +238,7 @@ fn steps_reserve_what_was_told() {
     let before = cuda.memory().unwrap().0;
     cuda.reserve(&limits()).unwrap();
     let taken = before - cuda.memory().unwrap().0;
-    // A real one gives whole pages, and kernels take some.
-    let spare = if std::env::var_os("OSTRO_REAL_GPU").is_some() { 64 << 20 } else { 256 };
+    // Pieces are rounded up; a real GPU gives whole pages, and kernels take some.
+    let spare = if std::env::var_os("OSTRO_REAL_GPU").is_some() { 64 << 20 } else { 8 * 256 };
     assert!((told..told + spare).contains(&taken), "{taken} bytes were taken, {told} were told");
 }

@@ -44,7 +44,7 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_parser = namespace)]
     pub(crate) lease_namespace: String,
     /// This process in the lease
-    #[arg(long, env = "POD_NAME", default_value_t = process_name())]
+    #[arg(long, env = "POD_NAME", default_value_t = process_name(), value_parser = identity)]
     pub(crate) identity: String,
 }
 
@@ -89,6 +89,12 @@ pub(crate) fn service_name(name: &str) -> Result<String, &'static str> {
         .ok_or("a name has a small letter, then up to 62 small letters, digits and inner hyphens")
 }
 
+/// A lease that names nobody is free.
+fn identity(name: &str) -> Result<String, &'static str> {
+    let name = Some(name).filter(|name| !name.trim().is_empty());
+    name.map(str::to_owned).ok_or("an identity has a name: no other process may have the same")
+}
+
 /// What an image is called is the registry's business; what is blank is none.
 pub(crate) fn image(name: &str) -> Result<String, &'static str> {
     let name = Some(name).filter(|name| !name.is_empty() && !name.contains(char::is_whitespace));
@@ -123,6 +129,13 @@ mod tests {
         }
         for name in ["", "Bad NS", "a.b", "-a", "a-", "a/b", "ä", &"a".repeat(64)] {
             check(&["ostro-operator", "run", &format!("--namespace={name}")], "a namespace has 1 to 63");
+        }
+    }
+
+    #[test]
+    fn a_process_has_a_name_in_the_lease() {
+        for name in ["", " "] {
+            check(&["ostro-operator", "run", &format!("--identity={name}")], "an identity has a name");
         }
     }
 

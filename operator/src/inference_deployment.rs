@@ -78,6 +78,8 @@ pub(crate) enum ReconcileError {
     Status(#[source] kube::Error),
     #[error("the watches have ended")]
     Stopping,
+    #[error("a defect of the operator, which please report: {0}")]
+    Panicked(String),
 }
 
 impl ReconcileError {
@@ -87,6 +89,7 @@ impl ReconcileError {
             ReconcileError::Apply(_) => "apply",
             ReconcileError::Status(_) => "status",
             ReconcileError::Stopping => "stopping",
+            ReconcileError::Panicked(_) => "panic",
         }
     }
 }

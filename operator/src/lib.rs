@@ -22,6 +22,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 mod traces;
+mod watch_errors;
 
 use std::process::ExitCode;
 

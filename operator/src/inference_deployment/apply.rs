@@ -6,15 +6,17 @@ use axum::http::HeaderValue;
 use axum::http::header::ACCEPT;
 use futures::future::join_all;
 use kube::api::{
-    Api, DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Request,
+    Api, DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+    Request,
 };
 use kube::{Client, Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 
-use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
+use super::build::{ChildKind, HASH_ANNOTATION, Names, Prepared};
 use super::cached::{Kept, Version};
 use super::children::Children;
 use super::optional::Lack;
+use super::outcome::refused;
 use super::ownership::{is_own, is_owned};
 use super::{Context, ownership, revision, superseded};
 use crate::contests::{Claim, Turn};
@@ -33,6 +35,8 @@ pub(crate) enum ApplyError {
     Read { kind: ChildKind, name: String, source: kube::Error },
     #[error("{kind:?} {name} exists and is not this object's: rename one of them")]
     Foreign { kind: ChildKind, name: String },
+    #[error("{kind:?} {name} is being deleted: it is made anew once its finalizers let it go")]
+    Going { kind: ChildKind, name: String },
     #[error(
         "{kind:?} {name} is changed by somebody each time it is applied{}: see its managedFields, and policies of admission; or this API server does not keep the field",
         at(path.as_ref())
@@ -78,6 +82,8 @@ pub(crate) struct Applied {
     pub(crate) deleted: usize,
     /// Kinds whose API is not to be had.
     pub(crate) lacking: Vec<(ChildKind, Lack)>,
+    /// Why a monitor is not as it should be: all else goes on.
+    pub(crate) monitor: Option<ApplyError>,
 }
 
 impl Applied {
@@ -96,13 +102,17 @@ impl Applied {
                 self.written += usize::from(step == Step::Written);
                 self.is_workload_behind |= step != Step::Same && ChildKind::WORKLOADS.contains(&kind);
             }
-            // The others are no worse for it.
-            Err(error @ ApplyError::Contested { .. }) => {
-                self.contested = self.contested.take().or(Some(error));
-            }
             Err(error) if error.tells_of_no_api() => {
                 children.ask_for_apis();
                 self.lacking.push((kind, Lack::Missing));
+            }
+            Err(error) if ChildKind::OPTIONAL.contains(&kind) => {
+                self.lacking.push((kind, Lack::Refused(refused(&error))));
+                self.monitor = self.monitor.take().or(Some(error));
+            }
+            // The others are no worse for it.
+            Err(error @ ApplyError::Contested { .. }) => {
+                self.contested = self.contested.take().or(Some(error));
             }
             Err(error) => return Err(error),
         }
@@ -133,16 +143,37 @@ pub(crate) async fn apply(
     }
     // Where pods are to start later, what makes them is news that a lagging watch has brought meanwhile.
     let has_pods = prepared.iter().any(|one| ChildKind::WORKLOADS.contains(&one.kind));
-    let orphans = children.of(owner).into_iter().filter(|(kind, name, object)| {
+    let own = children.own(owner).into_iter().filter(|(kind, name, object)| {
         !object.is_going && is_orphan(*kind, name, prepared) && (has_pods || !kind.is_of_pods())
     });
-    let mut orphans: Vec<_> = orphans.map(|(kind, name, _)| (kind, name)).collect();
+    let (owned, left): (Vec<_>, Vec<_>) = own.partition(|(_, _, object)| object.is_of(owner));
+    let mut orphans: Vec<_> = owned.into_iter().map(|(kind, name, _)| (kind, name)).collect();
     superseded::spare(children, owner, prepared, &mut orphans);
-    for (kind, name) in orphans {
-        delete(client, owner, kind, name).await?;
-        applied.deleted += 1;
+    prune(client, owner, orphans, &mut applied).await?;
+    for (kind, name, _) in left.into_iter().filter(|(kind, name, _)| acts_on_pods(*kind, name, owner)) {
+        delete_left(client, owner, kind, name).await?;
     }
     Ok(applied)
+}
+
+/// One that cannot be deleted keeps none of the others.
+async fn prune(
+    client: &Client,
+    owner: &InferenceDeployment,
+    orphans: Vec<(ChildKind, String)>,
+    applied: &mut Applied,
+) -> Result<(), ApplyError> {
+    let mut failed = None;
+    for (kind, name) in orphans {
+        match delete(client, owner, kind, name).await {
+            Ok(()) => applied.deleted += 1,
+            Err(error) if ChildKind::OPTIONAL.contains(&kind) => {
+                applied.monitor = applied.monitor.take().or(Some(error));
+            }
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }
 
 /// What was done with a child.
@@ -175,6 +206,11 @@ async fn apply_one(
         let path = live.and_then(|live| live.difference(object));
         Err(ApplyError::Contested { kind, name: name.clone(), path })
     };
+    // A claim serves until its last pod has gone, and a Job that goes has a successor of another name.
+    let is_waited_for = ![ChildKind::PersistentVolumeClaim, ChildKind::Job].contains(&kind);
+    if is_waited_for && live.as_ref().is_some_and(|live| live.is_going) {
+        return Err(ApplyError::Going { kind, name });
+    }
     if live.as_ref().is_some_and(|live| live.is_as(kind, object)) {
         return if contests.is_unsettled(child) { contested(None) } else { Ok(Step::Same) };
     }
@@ -215,6 +251,9 @@ async fn write(
         if let Some(found) = found.filter(|found| !is_owned(found, owner)) {
             let may_take = is_own(&found, owner)
                 && ownership::is_there(client, owner).await.map_err(ApplyError::Owner)?;
+            if !may_take && found.metadata.deletion_timestamp.is_some() {
+                return Err(ApplyError::Going { kind, name });
+            }
             if !may_take {
                 return Err(ApplyError::Foreign { kind, name });
             }
@@ -273,6 +312,42 @@ pub(super) async fn delete(
     }
 }
 
+/// What the object of before left, where this one is there to stay and nobody else has the name by now.
+async fn delete_left(
+    client: &Client,
+    owner: &InferenceDeployment,
+    kind: ChildKind,
+    name: String,
+) -> Result<(), ApplyError> {
+    let namespace = owner.namespace().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
+    let found = api.get_metadata_opt(&name).await;
+    let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
+    let Some(found) = found.filter(|found| is_own(found, owner)) else { return Ok(()) };
+    if !ownership::is_there(client, owner).await.map_err(ApplyError::Owner)? {
+        return Ok(());
+    }
+    tracing::info!("{kind:?} {name} was left by an object of before, and is deleted");
+    let preconditions = Preconditions { uid: found.uid(), resource_version: None };
+    match api.delete(&name, &DeleteParams::background().preconditions(preconditions)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(()),
+        Err(source) => Err(ApplyError::Delete { kind, name, source }),
+    }
+}
+
+/// Under the names that an object's own have: one that it left, by `kubectl delete --cascade=orphan`, has a part in what
+/// becomes of the next one's pods. Others may be copies, or kept on purpose.
+pub(crate) fn acts_on_pods(kind: ChildKind, name: &str, owner: &InferenceDeployment) -> bool {
+    use ChildKind::{
+        Deployment, NetworkPolicy, PodDisruptionBudget, PodMonitor, Service, ServiceMonitor, StatefulSet,
+    };
+    let names = Names::of(owner);
+    let kinds =
+        [Deployment, StatefulSet, Service, NetworkPolicy, PodDisruptionBudget, ServiceMonitor, PodMonitor];
+    kinds.contains(&kind) && (name == names.name || name == names.headless())
+}
+
 /// A child of before that nothing asks for any more.
 pub(crate) fn is_orphan(kind: ChildKind, name: &str, prepared: &[Prepared]) -> bool {
     let is_wanted = prepared
@@ -300,7 +375,7 @@ mod tests {
             let status = kube::core::Status { message, code, ..Default::default() };
             let source = kube::Error::Api(status.boxed());
             let error = ApplyError::Apply { kind: ChildKind::Deployment, name: "a".to_owned(), source };
-            let cause = crate::inference_deployment::outcome::refused(&error);
+            let cause = refused(&error);
             let expected = format!("cannot apply Deployment a: {told}");
             assert_eq!((cause.reason, cause.message), (reason, expected));
         }

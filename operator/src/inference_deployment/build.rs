@@ -169,7 +169,7 @@ fn finish(owner: &InferenceDeployment, kind: ChildKind, mut object: DynamicObjec
     object.metadata.namespace = owner.namespace();
     object.metadata.owner_references =
         Some(vec![owner.controller_owner_ref(&()).expect("it was read from the API")]);
-    object.labels_mut().extend(names::labels(&owner.name_any()));
+    object.labels_mut().extend(names::labels_of(kind, &owner.name_any()));
     let bytes = serde_json::to_vec(&(&object.metadata, &object.data)).expect("an object is JSON");
     object.annotations_mut().insert(HASH_ANNOTATION.to_owned(), short_hash(&bytes));
     Prepared { object, kind }

@@ -44,19 +44,20 @@ mod text;
 mod version;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kube::Resource;
 use kube::api::DynamicObject;
 use kube::core::{DynamicResourceScope, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
+use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::build::{COMPLETE, ChildKind, FAILED, HASH_ANNOTATION, content_hash};
+use super::build::{COMPLETE, ChildKind, FAILED, HASH_ANNOTATION, content_hash, instance_of};
 use super::comparison::{contains, first_difference, is_unchanged};
 use super::ownership::left_by;
 use super::refusal::REPLICA_FAILURE;
@@ -75,6 +76,8 @@ pub(crate) use version::Version;
 pub(crate) struct Cached {
     /// Only what watches and owners go by.
     metadata: ObjectMeta,
+    /// The object that its labels name, whoever owns it.
+    instance: Option<Box<str>>,
     kept: Arc<Kept>,
 }
 
@@ -140,6 +143,7 @@ impl From<DynamicObject> for Cached {
         let owners = metadata.owner_references.iter().flatten().map(|owner| format!("{} ", owner.uid));
         let owners = owners.collect::<String>();
         let left_by = left_by(&object).map(Box::from);
+        let instance = instance_of(object.labels()).map(Box::from);
         shorten(&mut object);
         let text = |object: &DynamicObject| serde_json::to_string(object).expect("it came as JSON");
         let most = if owners.is_empty() { OTHERS_BYTES_MAX } else { CHILD_BYTES_MAX };
@@ -150,17 +154,21 @@ impl From<DynamicObject> for Cached {
             kept = text(&DynamicObject { metadata: names(&object.metadata), data: json!({}), ..object });
         }
         let body = Mutex::new(Body { text: kept.into(), checked: None });
-        Cached { metadata, kept: Arc::new(Kept { owners: owners.into(), left_by, is_going, version, body }) }
+        Cached {
+            metadata,
+            instance,
+            kept: Arc::new(Kept { owners: owners.into(), left_by, is_going, version, body }),
+        }
     }
 }
 
 impl Cached {
-    /// The objects that own it, or the one that it names.
+    /// The objects that own it, and the one that it names: somebody may have taken it from that.
     pub(crate) fn of(&self) -> Vec<ObjectRef<CachedObject>> {
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         let owners = self.metadata.owner_references.iter().flatten().map(|owner| owner.name.as_str());
-        let names = owners.chain(self.kept.left_by.as_deref());
-        names.map(|name| ObjectRef::new(name).within(namespace)).collect()
+        let names: BTreeSet<&str> = owners.chain(self.instance.as_deref()).collect();
+        names.into_iter().map(|name| ObjectRef::new(name).within(namespace)).collect()
     }
 }
 

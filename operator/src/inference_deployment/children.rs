@@ -21,6 +21,7 @@ use super::optional::{self, Lack, Optional};
 use super::store::{Shown, Store, Writer, store};
 use super::workload::Workload;
 use crate::discovery::Discovery;
+use crate::watch_errors::{Patience, only_changes};
 
 /// Objects that a watch reads at once when it starts: memory that a page took is not given back.
 const PAGE: u32 = 50;
@@ -170,15 +171,15 @@ where
 {
     let ours = watcher::Config::default().labels(&selector).page_size(PAGE);
     let mut packer = Packer::default();
-    let events = watcher(api, ours).default_backoff().modify(move |object| object.pack(&mut packer));
+    let events =
+        watcher(api, ours).backoff(Patience::default()).modify(move |object| object.pack(&mut packer));
     events.inspect_ok(move |event| writer.take(event))
 }
 
 pub(super) fn touched<K: Send + 'static>(
     events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
 ) -> Changes<K> {
-    let changes = events.touched_objects();
-    changes.inspect_err(|error| tracing::warn!(%error, "a watch failed; it is tried again")).boxed()
+    only_changes(events.touched_objects()).boxed()
 }
 
 impl Children {
@@ -228,12 +229,15 @@ impl Children {
         self.store(kind)?.get(namespace, name)
     }
 
-    /// All objects of an owner, with their names.
-    pub(crate) fn of(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, String, Arc<Kept>)> {
+    /// All objects that an owner has or left, with their names.
+    pub(crate) fn own(&self, owner: &InferenceDeployment) -> Vec<(ChildKind, String, Arc<Kept>)> {
         let kinds = ChildKind::ALL.into_iter().chain(ChildKind::OPTIONAL);
-        let of_kind =
-            |kind| self.of_kind(kind, owner).into_iter().map(move |(name, object)| (kind, name, object));
-        kinds.flat_map(of_kind).collect()
+        let stores = kinds.filter_map(|kind| Some((kind, self.store(kind)?)));
+        let of_kind = |(kind, store): (ChildKind, Store<Kept>)| {
+            let own = store.filter(namespace(owner), |object| object.is_own(owner));
+            own.into_iter().map(move |(name, object)| (kind, name, object))
+        };
+        stores.flat_map(of_kind).collect()
     }
 
     pub(crate) fn of_kind(&self, kind: ChildKind, owner: &InferenceDeployment) -> Vec<(String, Arc<Kept>)> {

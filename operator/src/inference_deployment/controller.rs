@@ -1,6 +1,8 @@
 //! The stream of reconciles: which changes lead to which object.
 
+use std::any::Any;
 use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +22,7 @@ use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
 use crate::in_words::in_words;
 use crate::metrics::Waiting;
+use crate::watch_errors::{Patience, only_changes};
 
 /// Reconciles at once; one object is never reconciled twice at the same time.
 const CONCURRENCY: u16 = 16;
@@ -42,7 +45,9 @@ pub(crate) async fn run(
     let (store, writer) = reflector::store();
     let mut packer = Packer::default();
     let changes = watcher(objects, watcher::Config::default().page_size(OBJECTS_PAGE));
-    let changes = changes.modify(move |object: &mut CachedObject| object.pack(&mut packer));
+    let changes = changes
+        .backoff(Patience::default())
+        .modify(move |object: &mut CachedObject| object.pack(&mut packer));
     // Whoever asks a store wakes those that wait for it no more.
     let is_read = Arc::new(AtomicBool::new(false));
     let noted = is_read.clone();
@@ -53,7 +58,7 @@ pub(crate) async fn run(
     });
     let changes = changes.reflect(writer);
     let shutdown = shutdown.boxed().shared();
-    let mut controller = Controller::for_stream(changes.applied_objects(), store.clone())
+    let mut controller = Controller::for_stream(only_changes(changes.applied_objects()), store.clone())
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .graceful_shutdown_on(shutdown.clone())
         .reconcile_all_on(context.children.turns())
@@ -114,7 +119,10 @@ async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Acti
     let started = Instant::now();
     context.metrics.running.inc();
     let unreadable = object.unreadable.as_deref();
-    let result = reconcile(&owner, unreadable, &context).instrument(span.clone()).await;
+    let reconcile = reconcile(&owner, unreadable, &context).instrument(span.clone());
+    // Of one object; the process goes on with the others. What is shared is locked by those who see to poisoned locks.
+    let result = AssertUnwindSafe(reconcile).catch_unwind().await;
+    let result = result.unwrap_or_else(|panic| Err(ReconcileError::Panicked(panic_words(&*panic))));
     if let Err(error) = &result {
         // Which is an error, as OpenTelemetry has it.
         span.record("otel.status_description", in_words(error));
@@ -125,6 +133,11 @@ async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Acti
     }
     context.metrics.reconciled(started.elapsed(), result.as_ref().err().map(ReconcileError::reason));
     result
+}
+
+fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let words = panic.downcast_ref::<&str>().map(|words| (*words).to_owned());
+    words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
 /// Waits longer after every failure of an object, and not as long as for the others.

@@ -36,11 +36,10 @@ pub(super) enum Awaited<'a> {
 impl Live {
     /// With this kind of workload; with either where none was applied.
     pub(super) fn read(context: &Context, owner: &InferenceDeployment, kind: Option<ChildKind>) -> Live {
-        Live {
-            workload: Workload::find(&context.children, owner, kind),
-            pods: context.children.pods_of(owner),
-            prefetchers: context.children.pods_of_job(owner, Purpose::Prefetch),
-        }
+        let workload = Workload::find(&context.children, owner, kind);
+        // Without it, pods of these labels are somebody else's.
+        let pods = workload.as_ref().map(|_| context.children.pods_of(owner)).unwrap_or_default();
+        Live { workload, pods, prefetchers: context.children.pods_of_job(owner, Purpose::Prefetch) }
     }
 
     /// All that daemons run in.

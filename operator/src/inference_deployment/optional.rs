@@ -11,6 +11,7 @@ use tokio::sync::watch::{Receiver, Sender, channel};
 use super::build::ChildKind;
 use super::cached::{Cached, Kept};
 use super::children::{Changes, events, touched};
+use super::classify::Cause;
 use super::store::{Store, store};
 
 /// No reconcile waits longer for what is not known yet.
@@ -44,6 +45,8 @@ pub(crate) enum Lack {
     Missing,
     /// It may have, and its objects cannot be read.
     Unreachable(String),
+    /// This one cannot be applied.
+    Refused(Cause),
 }
 
 /// The reading half, for reconciles.
@@ -154,9 +157,7 @@ impl Follower {
                     ask();
                 }
             });
-        // An error here would hold back the changes of all other kinds.
-        let changes = touched(events).filter(|change| std::future::ready(change.is_ok()));
-        Some(changes.take_until(Box::pin(gone)).boxed())
+        Some(touched(events).take_until(Box::pin(gone)).boxed())
     }
 }
 

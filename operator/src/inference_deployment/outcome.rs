@@ -101,6 +101,7 @@ pub(super) async fn carry_out(
                 return failed(error, held);
             }
             let monitored = monitored(owner, &applied);
+            let failed = applied.monitor.take();
             let is_behind = applied.is_workload_behind || first.is_some();
             let workload = first.is_none().then_some(workload);
             let outcome = Outcome {
@@ -113,7 +114,7 @@ pub(super) async fn carry_out(
                 held,
                 ..Outcome::default()
             };
-            (outcome, None)
+            (outcome, failed)
         }
         // Pods of before go on as they are; what is downloaded may be the way out.
         Err(error) if first.is_some() && error.is_of_workload() => {

@@ -33,12 +33,15 @@ pub(crate) fn left_by(child: &impl Resource) -> Option<&str> {
     let labels = metadata.labels.as_ref()?;
     // Claims that a StatefulSet makes have only the labels.
     let is_applied = metadata.annotations.as_ref()?.contains_key(HASH_ANNOTATION);
-    let is_owned = metadata.owner_references.iter().flatten().any(is_in_charge);
-    (is_applied && !is_owned && labels.contains_key(MANAGED_BY)).then(|| instance_of(labels))?
+    let name = instance_of(labels)?;
+    let is_owned = metadata.owner_references.iter().flatten().any(|owner| is_in_charge(owner, name));
+    (is_applied && !is_owned && labels.contains_key(MANAGED_BY)).then_some(name)
 }
 
-fn is_in_charge(owner: &OwnerReference) -> bool {
-    owner.controller == Some(true) || owner.kind == InferenceDeployment::kind(&())
+/// An object's StatefulSet adopts revisions of it that are nobody's.
+fn is_in_charge(owner: &OwnerReference, name: &str) -> bool {
+    let has_adopted = owner.kind == "StatefulSet" && owner.name == name;
+    (owner.controller == Some(true) && !has_adopted) || owner.kind == InferenceDeployment::kind(&())
 }
 
 /// Asks the API server. Of an object that goes, garbage collection would take what it is given, and a cache may not know.
@@ -57,12 +60,15 @@ mod tests {
 
     #[test]
     fn what_names_an_object_and_nobody_owns_is_left_by_it() {
-        let owner = |kind: &str, controller: bool| json!([{ "apiVersion": "v1", "kind": kind, "name": "x", "uid": "1", "controller": controller }]);
+        let named = |kind: &str, name: &str, controller: bool| json!([{ "apiVersion": "v1", "kind": kind, "name": name, "uid": "1", "controller": controller }]);
+        let owner = |kind: &str, controller: bool| named(kind, "x", controller);
         for (label, annotation, owners, expected) in [
             (MANAGED_BY, HASH_ANNOTATION, json!([]), Some("m")),
             (MANAGED_BY, HASH_ANNOTATION, owner("Backup", false), Some("m")),
             (MANAGED_BY, HASH_ANNOTATION, owner("Backup", true), None),
             (MANAGED_BY, HASH_ANNOTATION, owner("InferenceDeployment", false), None),
+            (MANAGED_BY, HASH_ANNOTATION, owner("StatefulSet", true), None),
+            (MANAGED_BY, HASH_ANNOTATION, named("StatefulSet", "m", true), Some("m")),
             (MANAGED_BY, "other", json!([]), None),
             ("other", HASH_ANNOTATION, json!([]), None),
         ] {

@@ -54,7 +54,11 @@ impl Workload {
         kind: Option<ChildKind>,
     ) -> Option<Workload> {
         let kinds = ChildKind::WORKLOADS.into_iter().filter(|of| kind.is_none_or(|kind| kind == *of));
-        let mut found = kinds.filter_map(|kind| children.typed(kind, owner, &owner.name_any()));
+        let namespace = owner.namespace().unwrap_or_default();
+        let mut found = kinds.filter_map(|kind| {
+            let kept = children.get(kind, &namespace, &owner.name_any())?;
+            if kept.is_own(owner) { kept.typed() } else { None }
+        });
         found.next()
     }
 

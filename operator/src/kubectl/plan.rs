@@ -18,7 +18,7 @@ use super::diff::FieldChange;
 use super::list::{Scope, list};
 use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
-use crate::inference_deployment::apply::is_orphan;
+use crate::inference_deployment::apply::{acts_on_pods, is_orphan};
 use crate::inference_deployment::build::{
     ChildKind, Defaults, History, Kept, Prefetch, Prepared, build, config_map_of, prune_job, render,
 };
@@ -153,7 +153,9 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
     for (kind, objects) in &found {
         let orphans = objects.iter().filter(|object| {
             let is_going = object.metadata.deletion_timestamp.is_some();
-            is_owned(*object, owner) && !is_going && is_orphan(*kind, &object.name_any(), &prepared)
+            let name = object.name_any();
+            let is_left = || is_own(*object, owner) && acts_on_pods(*kind, &name, owner);
+            (is_owned(*object, owner) || is_left()) && !is_going && is_orphan(*kind, &name, &prepared)
         });
         plan.changes.extend(orphans.map(|object| deletion(*kind, object)));
     }

@@ -142,3 +142,25 @@ async fn calls_are_counted_by_what_they_do() {
         r#"verb="patch",group="inference.ostro.dev",resource="inferencedeployments/status",code="200""#;
     assert!(calls(status) >= Some(2.0));
 }
+
+/// Nothing that serves waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_monitor_of_somebody_else_is_told_and_left() {
+    let api = FakeApi::default();
+    api.set_monitoring(true);
+    let monitor = json!({
+        "apiVersion": "monitoring.coreos.com/v1", "kind": "ServiceMonitor", "spec": {},
+        "metadata": { "name": "m", "namespace": "n" },
+    });
+    api.put(MONITORING, "servicemonitors", monitor);
+    let _operator = start_ready(&api).await;
+    await_told(&api, "Monitored", "False ApplyFailed").await;
+    let message = condition(&api, "Monitored").unwrap()["message"].to_string();
+    assert!(message.contains("ServiceMonitor m exists and is not this object's"), "{message}");
+    api.remove(MONITORING, "servicemonitors", "m");
+    await_within(Duration::from_secs(300), "the monitor", || {
+        told(&api, "Monitored") == "True MonitorApplied"
+    })
+    .await;
+    assert_eq!(told(&api, "Ready"), "True AllReady");
+}

@@ -113,9 +113,7 @@ async fn what_somebody_else_controls_is_left_to_them() {
         json!([{ "apiVersion": "v1", "kind": "Backup", "name": "b", "uid": "b", "controller": true }]);
     claim["metadata"]["ownerReferences"] = other.clone();
     api.put("", "persistentvolumeclaims", claim);
-    // Nothing names the object any more, until it is looked at anyway.
-    let is_told = || told(&api, "Ready") == "False ApplyFailed";
-    await_within(Duration::from_secs(1800), "the reason", is_told).await;
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
     let claim = api.get("", "persistentvolumeclaims", CACHE).unwrap();
     assert_eq!(claim["metadata"]["ownerReferences"], other);
 }
@@ -151,4 +149,101 @@ async fn a_reference_that_somebody_keeps_out_is_contested() {
     assert_eq!(told(&api, "Ready"), "False ApplyFailed");
     tokio::time::sleep(SOON).await;
     assert!(api.writes() <= writes + 1, "{} after {writes}", api.writes());
+}
+
+/// As the garbage collector does, once whose it was made is gone.
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_took_is_made_anew_when_it_is_gone() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let mut service = api.get("", "services", "m").unwrap();
+    service["metadata"]["ownerReferences"][0]["uid"] = "thief".into();
+    service["metadata"]["ownerReferences"][0]["kind"] = "ConfigMap".into();
+    api.put("", "services", service);
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
+    api.remove("", "services", "m");
+    await_within(SOON, "the Service", || api.get("", "services", "m").is_some()).await;
+    await_within(SOON, "no reason", || told(&api, "Ready") != "False ApplyFailed").await;
+}
+
+/// The controller of StatefulSets does so, with those that its selector finds.
+#[tokio::test(start_paused = true)]
+async fn revisions_that_the_stateful_set_adopted_are_taken_back() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({ "cache": { "volume": { "size": "1Gi", "perReplica": true } } }));
+    await_within(SOON, "the StatefulSet", || api.get("apps", "statefulsets", "m").is_some()).await;
+    let set = api.get("apps", "statefulsets", "m").unwrap();
+    let selector = set["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    let [mut revision] = api.all("apps", "controllerrevisions").try_into().unwrap();
+    let labels = revision["metadata"]["labels"].as_object().unwrap();
+    assert!(
+        selector.iter().any(|(key, value)| labels.get(key) != Some(value)),
+        "{selector:?} finds {labels:?}"
+    );
+    let set_uid = &set["metadata"]["uid"];
+    revision["metadata"]["ownerReferences"] = json!([{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "m", "uid": set_uid, "controller": true }]);
+    api.put("apps", "controllerrevisions", revision);
+    await_within(SOON, "the revision", || are_of(&api, &uid(&api))).await;
+}
+
+/// Its pods would be in the Service of the next object.
+#[tokio::test(start_paused = true)]
+async fn a_workload_of_the_other_form_goes_though_nobody_owns_it() {
+    let api = FakeApi::default();
+    let operator = start(&api).await;
+    drop(operator);
+    api.remove(GROUP, "inferencedeployments", "m");
+    for child in children(&api) {
+        disown(&api, child);
+    }
+    let mut copy = api.get("apps", "deployments", "m").unwrap();
+    copy["metadata"]["name"] = "m-copy".into();
+    api.put("apps", "deployments", copy);
+    put(&api, json!({ "cache": { "volume": { "size": "1Gi", "perReplica": true } } }));
+    let _operator = Operator::start(&api, Scope::Cluster);
+    await_within(SOON, "the StatefulSet", || api.get("apps", "statefulsets", "m").is_some()).await;
+    await_within(SOON, "no Deployment", || api.get("apps", "deployments", "m").is_none()).await;
+    tokio::time::sleep(SOON).await;
+    assert!(api.get("apps", "deployments", "m-copy").is_some());
+    assert!(api.get("", "persistentvolumeclaims", CACHE).is_some());
+}
+
+/// With the labels of the object's own.
+#[tokio::test(start_paused = true)]
+async fn pods_of_a_stranger_are_not_counted() {
+    let api = FakeApi::default();
+    let labels =
+        json!({ "app.kubernetes.io/managed-by": "ostro-operator", "app.kubernetes.io/instance": "m" });
+    api.put(
+        "apps",
+        "deployments",
+        json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": { "name": "m", "namespace": "n", "labels": labels, "generation": 1 },
+            "spec": { "replicas": 1, "template": {} },
+            "status": { "replicas": 1, "readyReplicas": 1, "updatedReplicas": 1, "observedGeneration": 1 },
+        }),
+    );
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
+    assert!(told(&api, "Available").starts_with("False"), "{}", told(&api, "Available"));
+    let object = api.get(GROUP, "inferencedeployments", "m").unwrap();
+    assert_eq!(object["status"]["replicasReady"], "0/1");
+}
+
+/// As one with a finalizer is until that is done.
+#[tokio::test(start_paused = true)]
+async fn a_child_that_goes_is_told_and_made_anew() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let mut deployment = api.get("apps", "deployments", "m").unwrap();
+    deployment["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    api.put("apps", "deployments", deployment);
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
+    let message = condition(&api, "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("Deployment m is being deleted"), "{message}");
+    api.remove("apps", "deployments", "m");
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
 }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use ostro_crds::InferenceDeployment;
 
+use super::ChildKind;
 use super::job::Purpose;
 
 pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const APP: &str = "app.kubernetes.io/name";
+/// A StatefulSet adopts revisions that nobody owns and that its selector finds.
+const REVISION_APP: &str = "ostro-revision";
 const INSTANCE: &str = "app.kubernetes.io/instance";
 
 /// What an object's children are called.
@@ -33,6 +36,11 @@ impl Names {
         format!("{}-headless", self.name)
     }
 
+    /// Finds all that has its name, those of other versions too; as `kubectl -l` takes it.
+    pub(crate) fn children(&self) -> String {
+        format!("{INSTANCE}={}", self.name)
+    }
+
     /// Constant: a Deployment's selector cannot be changed.
     pub(crate) fn selector(&self) -> BTreeMap<String, String> {
         [(APP, "ostro"), (INSTANCE, self.name.as_str())]
@@ -41,7 +49,16 @@ impl Names {
     }
 }
 
-/// Of everything that belongs to an object.
+/// Of children.
+pub(super) fn labels_of(kind: ChildKind, name: &str) -> BTreeMap<String, String> {
+    let mut labels = labels(name);
+    if kind == ChildKind::ControllerRevision {
+        labels.insert(APP.to_owned(), REVISION_APP.to_owned());
+    }
+    labels
+}
+
+/// Of everything that belongs to an object, its pods too.
 pub(super) fn labels(name: &str) -> BTreeMap<String, String> {
     [(APP, "ostro"), (INSTANCE, name), (MANAGED_BY, "ostro-operator")]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))

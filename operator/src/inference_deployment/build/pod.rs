@@ -51,7 +51,9 @@ pub(super) fn build(
             automount_service_account_token: Some(false),
             enable_service_links: Some(false),
             security_context: Some(pod_security()),
-            termination_grace_period_seconds: Some(FORGET_SECONDS + drain_seconds(spec) + END_SECONDS),
+            termination_grace_period_seconds: Some(
+                drain_seconds(spec).saturating_add(FORGET_SECONDS + END_SECONDS),
+            ),
             image_pull_secrets: some_list(&spec.image_pull_secrets),
             node_selector: (!spec.node_selector.is_empty()).then(|| spec.node_selector.clone()),
             tolerations: some_list(&spec.tolerations),

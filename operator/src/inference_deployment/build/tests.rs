@@ -153,9 +153,13 @@ fn every_cache_is_mounted_where_the_daemon_looks() {
 /// The daemon is told its time, and nobody kills it before: not while the Service forgets it, nor at its end.
 #[test]
 fn a_pod_has_the_time_to_drain_that_its_daemon_is_told() {
-    for (fields, drain, grace) in
-        [(json!({}), "60", 75), (json!({ "rollout": { "drainSeconds": 3600 } }), "3600", 3615)]
-    {
+    let seconds = |seconds: i64| json!({ "rollout": { "drainSeconds": seconds } });
+    // The last where the API server does not keep the rules.
+    for (fields, drain, grace) in [
+        (json!({}), "60", 75),
+        (seconds(3600), "3600", 3615),
+        (seconds(i64::MAX), "9223372036854775807", i64::MAX),
+    ] {
         let pod = &pod(fields)["spec"];
         let container = &pod["containers"][0];
         let told = json!({ "name": "OSTRO_DRAIN_SECONDS", "value": drain });

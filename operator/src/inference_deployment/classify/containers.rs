@@ -203,6 +203,10 @@ pub(super) fn reason_of(error: &str) -> (Reason, &'static str) {
         "has no revision",
     ]) {
         (Reason::ModelNotFound, "; see spec.models")
+    } else if says(&["MiB of memory are available"]) {
+        (Reason::HostOutOfMemory, "; raise resources.limits.memory, or lower pagedAttn")
+    } else if says(&["no space left for"]) {
+        (Reason::CrashLoop, "; the cache is full: raise cache.volume.size, or see cache.prune")
     } else if says(&[CONFIG_DIR]) {
         (Reason::InvalidConfig, "")
     } else {

@@ -95,6 +95,12 @@ fn each_failure_has_its_reason_and_its_words() {
         Reason::InvalidConfig,
         "ostro.toml:3",
     );
+    check(
+        says("the model needs 93 MiB, 20 MiB of memory are available"),
+        Reason::HostOutOfMemory,
+        "available; raise resources.limits.memory",
+    );
+    check(says("no space left for /c/x.incomplete"), Reason::CrashLoop, "raise cache.volume.size");
     check(says("out of luck"), Reason::CrashLoop, "out of luck");
     let words = "runc: cannot chdir to /etc/ostro/x";
     check(crash(128, "StartError", words, 0), Reason::ContainerFailed, words);

@@ -9,7 +9,7 @@ use super::adopt::adopt;
 use crate::inference_deployment::Context;
 use crate::inference_deployment::apply::ApplyError;
 use crate::inference_deployment::build::{
-    CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, config_map_of, inputs_hash, selector_text,
+    CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, config_map_of, inputs_hash,
 };
 use crate::inference_deployment::cached;
 use crate::inference_deployment::ownership::{is_own, own};
@@ -75,7 +75,7 @@ async fn fetch_revisions(
 ) -> Result<Vec<DynamicObject>, ApplyError> {
     let kind = ChildKind::ControllerRevision;
     let names = Names::of(owner);
-    let parameters = ListParams::default().labels(&selector_text(&names.selector()));
+    let parameters = ListParams::default().labels(&names.children());
     let revisions = api(context, owner, kind).list(&parameters).await;
     let revisions = revisions.map_err(|source| ApplyError::Read { kind, name: names.name, source })?;
     Ok(revisions.items)

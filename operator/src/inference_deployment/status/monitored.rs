@@ -3,6 +3,7 @@
 use ostro_crds::Reason;
 
 use super::super::build::ChildKind;
+use super::super::classify::Cause;
 use super::super::optional::Lack;
 use super::Finding;
 
@@ -23,6 +24,9 @@ pub(crate) fn monitored(kind: ChildKind, lack: Option<&Lack>) -> Finding {
                 resource.plural, resource.group, resource.version
             ),
         },
+        Some(Lack::Refused(Cause { reason, message })) => {
+            Finding { holds: false, reason: *reason, message: message.clone() }
+        }
         Some(Lack::Unreachable(message)) => Finding {
             holds: false,
             reason: Reason::ApiUnavailable,

@@ -1,0 +1,73 @@
+//! Errors of watches: each waits for itself, and holds up no other.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt, TryStreamExt};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher;
+use tokio::time::Instant;
+
+use crate::in_words::in_words;
+
+const SHORTEST: Duration = Duration::from_millis(800);
+/// What comes back, as an API server or a right, is found so soon.
+const LONGEST: Duration = Duration::from_secs(10);
+/// After so long without an error it begins with the shortest again.
+const CALM: Duration = Duration::from_secs(60);
+
+/// Doubles with every error. kube's own begins anew with all that comes, and a list that is refused begins with an event.
+#[derive(Debug, Default)]
+pub(crate) struct Patience {
+    last: Option<(Instant, Duration)>,
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let last = self.last.filter(|(at, wait)| now < *at + *wait + CALM);
+        let wait = last.map_or(SHORTEST, |(_, wait)| (wait * 2).min(LONGEST));
+        self.last = Some((now, wait));
+        Some(wait)
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {}
+}
+
+/// Errors are told and end here: in the controller one holds back the changes of all kinds, the longer the more there are.
+pub(crate) fn only_changes<K: Send + 'static>(
+    changes: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
+    let changes =
+        changes.inspect_err(|error| tracing::warn!("a watch failed; it is tried again: {}", in_words(error)));
+    changes.filter(|change| std::future::ready(change.is_ok()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn waits_double_until_there_was_calm() {
+        let mut patience = Patience::default();
+        for expected in [800, 1600, 3200, 6400, 10_000, 10_000] {
+            let wait = patience.next().unwrap();
+            assert_eq!(wait.as_millis(), expected);
+            tokio::time::sleep(wait).await;
+            patience.reset();
+        }
+        tokio::time::sleep(CALM).await;
+        assert_eq!(patience.next(), Some(SHORTEST));
+    }
+
+    #[tokio::test]
+    async fn an_error_holds_up_nothing() {
+        let events =
+            [Err(watcher::Error::NoResourceVersion), Ok(1), Err(watcher::Error::NoResourceVersion), Ok(2)];
+        let changes = only_changes(futures::stream::iter(events));
+        assert_eq!(changes.map(|change| change.unwrap()).collect::<Vec<_>>().await, [1, 2]);
+    }
+}
