@@ -199,11 +199,11 @@ fn model_that_does_not_fit_is_refused_by_numbers() {
     check_load(
         &[("OSTRO_FAKE_CUDA_MEMORY_MB", "128")],
         &["--pa-memory-mb", "100"],
-        &["and the key-value cache 100 MiB, 128 MiB of the GPU's memory are available"],
+        &["a key-value cache of 100 MiB beside a model of ", "but 128 MiB of the GPU's memory are available"],
     );
     // Another process took it meanwhile.
     check_load(
-        &[("OSTRO_FAKE_CUDA_FAIL", "cuMemAlloc_v2:40:2")],
+        &[("OSTRO_FAKE_CUDA_FAIL", "cuMemAlloc_v2:10:2")],
         &[],
         &["the GPU has no memory for ", "of 2048 MiB are free"],
     );
