@@ -12,6 +12,7 @@ mod events;
 pub(crate) mod hold;
 mod live;
 pub(crate) mod optional;
+pub(crate) mod orphans;
 mod outcome;
 pub(crate) mod ownership;
 mod prune;

@@ -1,24 +1,21 @@
-//! Writes what differs, prunes what is wanted no more. Nothing is written when nothing changed.
+//! Writes what differs, and has what is wanted no more pruned (`orphans.rs`). Nothing is written when nothing changed.
 
 use std::sync::Arc;
 
 use axum::http::HeaderValue;
 use axum::http::header::ACCEPT;
 use futures::future::join_all;
-use kube::api::{
-    Api, DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
-    Request,
-};
+use kube::api::{Api, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Request};
 use kube::{Client, Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 
-use super::build::{ChildKind, HASH_ANNOTATION, Names, Prepared};
+use super::build::{ChildKind, HASH_ANNOTATION, Prepared};
 use super::cached::{Kept, Version};
 use super::children::Children;
 use super::optional::Lack;
 use super::outcome::refused;
 use super::ownership::{is_own, is_owned};
-use super::{Context, ownership, revision, superseded};
+use super::{Context, orphans, ownership, revision};
 use crate::contests::{Claim, Turn};
 
 /// The one field manager.
@@ -131,7 +128,7 @@ pub(crate) async fn apply(
     owner: &InferenceDeployment,
     prepared: &[Prepared],
 ) -> Result<Applied, ApplyError> {
-    let Context { client, children, .. } = context;
+    let children = &context.children;
     let mut applied = Applied::default();
     let (needed, rest): (Vec<&Prepared>, Vec<&Prepared>) =
         prepared.iter().partition(|wanted| is_needed_by_pods(wanted.kind));
@@ -141,39 +138,8 @@ pub(crate) async fn apply(
             applied.note(children, wanted.kind, step)?;
         }
     }
-    // Where pods are to start later, what makes them is news that a lagging watch has brought meanwhile.
-    let has_pods = prepared.iter().any(|one| ChildKind::WORKLOADS.contains(&one.kind));
-    let own = children.own(owner).into_iter().filter(|(kind, name, object)| {
-        !object.is_going && is_orphan(*kind, name, prepared) && (has_pods || !kind.is_of_pods())
-    });
-    let (owned, left): (Vec<_>, Vec<_>) = own.partition(|(_, _, object)| object.is_of(owner));
-    let mut orphans: Vec<_> = owned.into_iter().map(|(kind, name, _)| (kind, name)).collect();
-    superseded::spare(children, owner, prepared, &mut orphans);
-    prune(client, owner, orphans, &mut applied).await?;
-    for (kind, name, _) in left.into_iter().filter(|(kind, name, _)| acts_on_pods(*kind, name, owner)) {
-        delete_left(client, owner, kind, name).await?;
-    }
+    orphans::prune(context, owner, prepared, &mut applied).await?;
     Ok(applied)
-}
-
-/// One that cannot be deleted keeps none of the others.
-async fn prune(
-    client: &Client,
-    owner: &InferenceDeployment,
-    orphans: Vec<(ChildKind, String)>,
-    applied: &mut Applied,
-) -> Result<(), ApplyError> {
-    let mut failed = None;
-    for (kind, name) in orphans {
-        match delete(client, owner, kind, name).await {
-            Ok(()) => applied.deleted += 1,
-            Err(error) if ChildKind::OPTIONAL.contains(&kind) => {
-                applied.monitor = applied.monitor.take().or(Some(error));
-            }
-            Err(error) => failed = failed.or(Some(error)),
-        }
-    }
-    failed.map_or(Ok(()), Err)
 }
 
 /// What was done with a child.
@@ -290,71 +256,6 @@ async fn create(client: &Client, wanted: &Prepared) -> Result<bool, ApplyError> 
         Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => Ok(false),
         Err(source) => Err(failed(source)),
     }
-}
-
-pub(super) async fn delete(
-    client: &Client,
-    owner: &InferenceDeployment,
-    kind: ChildKind,
-    name: String,
-) -> Result<(), ApplyError> {
-    let namespace = owner.namespace().unwrap_or_default();
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
-    // A Job is there until its pods have ended.
-    let parameters = match kind {
-        ChildKind::Job => DeleteParams::foreground(),
-        _ => DeleteParams::background(),
-    };
-    match api.delete(&name, &parameters).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(source) => Err(ApplyError::Delete { kind, name, source }),
-    }
-}
-
-/// What the object of before left, where this one is there to stay and nobody else has the name by now.
-async fn delete_left(
-    client: &Client,
-    owner: &InferenceDeployment,
-    kind: ChildKind,
-    name: String,
-) -> Result<(), ApplyError> {
-    let namespace = owner.namespace().unwrap_or_default();
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
-    let found = api.get_metadata_opt(&name).await;
-    let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
-    let Some(found) = found.filter(|found| is_own(found, owner)) else { return Ok(()) };
-    if !ownership::is_there(client, owner).await.map_err(ApplyError::Owner)? {
-        return Ok(());
-    }
-    tracing::info!("{kind:?} {name} was left by an object of before, and is deleted");
-    let preconditions = Preconditions { uid: found.uid(), resource_version: None };
-    match api.delete(&name, &DeleteParams::background().preconditions(preconditions)).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(()),
-        Err(source) => Err(ApplyError::Delete { kind, name, source }),
-    }
-}
-
-/// Under the names that an object's own have: one that it left, by `kubectl delete --cascade=orphan`, has a part in what
-/// becomes of the next one's pods. Others may be copies, or kept on purpose.
-pub(crate) fn acts_on_pods(kind: ChildKind, name: &str, owner: &InferenceDeployment) -> bool {
-    use ChildKind::{
-        Deployment, NetworkPolicy, PodDisruptionBudget, PodMonitor, Service, ServiceMonitor, StatefulSet,
-    };
-    let names = Names::of(owner);
-    let kinds =
-        [Deployment, StatefulSet, Service, NetworkPolicy, PodDisruptionBudget, ServiceMonitor, PodMonitor];
-    kinds.contains(&kind) && (name == names.name || name == names.headless())
-}
-
-/// A child of before that nothing asks for any more.
-pub(crate) fn is_orphan(kind: ChildKind, name: &str, prepared: &[Prepared]) -> bool {
-    let is_wanted = prepared
-        .iter()
-        .any(|wanted| wanted.kind == kind && wanted.object.metadata.name.as_deref() == Some(name));
-    // A cache that is no longer asked for may hold what nobody can download again.
-    !is_wanted && kind != ChildKind::PersistentVolumeClaim
 }
 
 #[cfg(test)]

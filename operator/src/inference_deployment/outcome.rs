@@ -12,7 +12,7 @@ use super::live::Awaited;
 use super::prune::Unfinished;
 use super::status::{self, Finding};
 use super::workload::Workload;
-use super::{Context, prune};
+use super::{Context, orphans, prune};
 use crate::in_words::in_words;
 use crate::traces::TARGET;
 
@@ -136,7 +136,7 @@ async fn end_pruning(
         Some(Unfinished::Pod { name }) => format!("pod {name}"),
         Some(Unfinished::Job { name, is_going }) => {
             if !is_going {
-                apply::delete(&context.client, owner, ChildKind::Job, name.clone()).await?;
+                orphans::delete(&context.client, owner, ChildKind::Job, name.clone()).await?;
             }
             format!("Job {name}")
         }

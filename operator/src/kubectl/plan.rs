@@ -18,11 +18,12 @@ use super::diff::FieldChange;
 use super::list::{Scope, list};
 use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
-use crate::inference_deployment::apply::{acts_on_pods, is_orphan};
+
 use crate::inference_deployment::build::{
     ChildKind, Defaults, History, Kept, Prefetch, Prepared, build, config_map_of, prune_job, render,
 };
 use crate::inference_deployment::hold;
+use crate::inference_deployment::orphans::{acts_on_pods, is_orphan};
 use crate::inference_deployment::ownership::{is_own, is_owned};
 use crate::offline;
 use children::{children_by_kind, deletion, fields, plan_child, replaces, what_of};
