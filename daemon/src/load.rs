@@ -6,7 +6,9 @@ use ostro_config::{Problem, WeightFormat};
 use ostro_engine::{Engine, EngineOptions, LoadError, ModelInfo};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
-use ostro_server::weights::{HubOptions, ModelReference, WeightsError, looks_like_path, resolve_model};
+use ostro_server::weights::{
+    HubOptions, ModelReference, WeightsError, is_of_hub, looks_like_path, resolve_model,
+};
 
 use crate::refusal::Origins;
 use crate::translate::ModelPlan;
@@ -49,7 +51,12 @@ pub(crate) fn find(
     progress: &dyn Fn(Progress),
 ) -> Result<PathBuf, ModelError> {
     let ModelPlan { id, format, .. } = plan;
-    let resolved = resolve_model(&reference(plan), hub, &|step| {
+    let reference = reference(plan);
+    if is_of_hub(&reference, hub) {
+        // Which may take its time to answer.
+        progress(Progress { stage: "asking the hub".into(), done: 0, total: 0 });
+    }
+    let resolved = resolve_model(&reference, hub, &|step| {
         progress(Progress { stage: "download".into(), done: step.done, total: step.total });
     });
     let path = resolved.map_err(|source| ModelError::Find { id: id.clone(), source })?.path;

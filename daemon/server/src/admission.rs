@@ -22,7 +22,16 @@ pub struct Admission {
 struct Gate {
     preparing: AtomicUsize,
     preparing_max: usize,
-    closed: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
+}
+
+/// Of the server's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Open,
+    /// Connections that are open may bring a last request.
+    Leaving,
+    Closed,
 }
 
 /// A place among the requests being prepared; given up when dropped.
@@ -40,14 +49,15 @@ pub struct Load {
 
 impl Admission {
     pub fn new(preparing_max: usize) -> Admission {
-        let gate = Gate { preparing: AtomicUsize::new(0), preparing_max, closed: watch::Sender::new(false) };
+        let gate =
+            Gate { preparing: AtomicUsize::new(0), preparing_max, phase: watch::Sender::new(Phase::Open) };
         Admission { gate: Arc::new(gate) }
     }
 
     /// # Errors
-    /// Too many requests are being prepared, or the server shuts down.
+    /// Too many requests are being prepared, or the server has shut down.
     pub fn try_enter(&self, load: Load) -> Result<Permit, ApiError> {
-        if *self.gate.closed.borrow() {
+        if *self.gate.phase.borrow() == Phase::Closed {
             return Err(ApiError::ShuttingDown);
         }
         // The permit is made first, so that a refusal gives the place back by dropping it.
@@ -58,15 +68,24 @@ impl Admission {
         Ok(permit)
     }
 
-    /// Refuses all further requests.
-    pub fn close(&self) {
-        self.gate.closed.send_replace(true);
+    /// The server shuts down: who is connected may bring a last request.
+    pub fn leave(&self) {
+        self.gate.phase.send_replace(Phase::Leaving);
     }
 
-    /// Ready once `close` was called.
-    pub async fn closed(&self) {
+    /// Refuses all further requests.
+    pub fn close(&self) {
+        self.gate.phase.send_replace(Phase::Closed);
+    }
+
+    pub fn is_leaving(&self) -> bool {
+        *self.gate.phase.borrow() >= Phase::Leaving
+    }
+
+    /// Ready once the server shuts down.
+    pub async fn leaving(&self) {
         // The sender lives in `self`.
-        let _ = self.gate.closed.subscribe().wait_for(|closed| *closed).await;
+        let _ = self.gate.phase.subscribe().wait_for(|phase| *phase >= Phase::Leaving).await;
     }
 }
 
@@ -103,6 +122,8 @@ mod tests {
     #[test]
     fn a_closed_gate_refuses() {
         let admission = Admission::new(2);
+        admission.leave();
+        assert!(admission.try_enter(Load::default()).is_ok());
         admission.close();
         assert_eq!(admission.try_enter(Load::default()).unwrap_err(), ApiError::ShuttingDown);
     }

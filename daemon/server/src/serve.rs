@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::http::{App, RouterError, router};
@@ -84,7 +84,7 @@ pub(crate) async fn answer_all(
     options: &ServerOptions,
 ) {
     tracing::info!(%address, "listening");
-    accept(listener, router, &GracefulShutdown::new(), options, std::future::pending()).await;
+    accept(listener, router, &TaskTracker::new(), options, std::future::pending()).await;
 }
 
 impl Server {
@@ -110,17 +110,18 @@ impl Server {
         self.port.address
     }
 
-    /// Serves until `shutdown` is ready, then ends: nothing is accepted any more, running answers get the grace
-    /// period, what is left is cancelled.
+    /// Serves until `shutdown` is ready, then ends: nothing is accepted any more, open connections may bring a last
+    /// request, running answers get the grace period, what is left is cancelled.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let Server { port: Port { listener, address }, router, app, options } = self;
         tracing::info!(%address, "listening");
-        let connections = GracefulShutdown::new();
+        let connections = TaskTracker::new();
         accept(listener, (&router, &app.admission), &connections, &options, shutdown).await;
-        tracing::info!(connections = connections.count(), "shutting down");
-        app.admission.close();
-        let mut drained = pin!(connections.shutdown());
-        if tokio::time::timeout(options.grace, &mut drained).await.is_err() {
+        tracing::info!(connections = connections.len(), "shutting down");
+        app.admission.leave();
+        connections.close();
+        if tokio::time::timeout(options.grace, connections.wait()).await.is_err() {
+            app.admission.close();
             tracing::warn!(
                 grace_s = options.grace.as_secs_f64(),
                 "the grace period is over, cancelling answers"
@@ -128,7 +129,7 @@ impl Server {
             // Waits for the engines' threads, which finish their step first.
             let engines = app.models.clone();
             let _ = tokio::task::spawn_blocking(move || engines.shutdown()).await;
-            let _ = tokio::time::timeout(CANCEL_TIME, drained).await;
+            let _ = tokio::time::timeout(CANCEL_TIME, connections.wait()).await;
         }
         if let Some(log) = app.payload_log.clone() {
             let _ = tokio::task::spawn_blocking(move || log.flush(FLUSH_TIME)).await;
@@ -141,7 +142,7 @@ impl Server {
 async fn accept(
     listener: TcpListener,
     (router, admission): (&Router, &Admission),
-    connections: &GracefulShutdown,
+    connections: &TaskTracker,
     options: &ServerOptions,
     shutdown: impl Future<Output = ()>,
 ) {
@@ -158,7 +159,7 @@ async fn accept(
         };
         match accepted {
             Ok((socket, _)) => {
-                let limits = (place, options.idle_timeout);
+                let limits = connection::Limits::new(place, options);
                 connection::spawn(socket, router.clone(), connections, admission.clone(), limits);
             }
             Err(error) => {

@@ -121,6 +121,12 @@ pub struct ResolvedModel {
     pub commit: Option<String>,
 }
 
+/// Whether the hub is asked for this one.
+pub fn is_of_hub(reference: &ModelReference, options: &HubOptions) -> bool {
+    let is_path = || looks_like_path(&reference.model) || Path::new(&reference.model).exists();
+    options.mode == HubMode::Online && !is_path()
+}
+
 /// Finds the model and downloads what is missing. What exists as a path is taken as one.
 pub fn resolve_model(
     reference: &ModelReference,

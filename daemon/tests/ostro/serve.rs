@@ -108,6 +108,19 @@ fn seed_of_the_configuration_makes_answers_repeat() {
 }
 
 #[test]
+fn a_hub_that_does_not_answer_is_what_the_model_waits_for() {
+    let home = Home::new();
+    // Takes connections, and that is all.
+    let hub = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = home.command(&["serve", "-m", "a/b"]);
+    command.env("HF_ENDPOINT", format!("http://{}", hub.local_addr().unwrap()));
+    let server = Running::of(command);
+    let _asked = hub.accept().unwrap();
+    let models = server.request("GET", "/v1/models", "").1;
+    assert!(models.contains(r#""stage":"asking the hub""#), "{models}");
+}
+
+#[test]
 fn model_that_does_not_load_ends_the_server() {
     let home = Home::new();
     home.write("a.gguf", "not a model");

@@ -38,7 +38,7 @@ impl FromRequest<App> for JsonBody {
         let tracked = request.extensions().get::<Tracked>().cloned();
         let read = Limited::new(request.into_body(), limit).collect();
         let closing = async {
-            app.admission.closed().await;
+            app.admission.leaving().await;
             tokio::time::sleep(LATE_BODY_TIME).await;
         };
         let read = tokio::select! {

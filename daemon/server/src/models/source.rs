@@ -59,7 +59,7 @@ impl fmt::Debug for ModelSource {
 /// How far a model has come. `done` and `total` count bytes of the stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Such as `download`, `read`, `pack`.
+    /// Such as `asking the hub`, `download`, `read`, `pack`.
     pub stage: Cow<'static, str>,
     pub done: u64,
     /// 0 while unknown.

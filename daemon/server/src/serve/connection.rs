@@ -1,12 +1,14 @@
 //! One connection: its limits, and its end when nobody asks anything over it.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::Request;
+use axum::http::{HeaderValue, Version, header};
 use axum::response::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -14,13 +16,14 @@ use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
+use crate::options::ServerOptions;
 
 /// Time for a connection to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,39 +33,71 @@ const HEADERS_MAX: usize = 100;
 /// Requests at once on one HTTP/2 connection.
 const HTTP2_STREAMS_MAX: u32 = 256;
 
-/// While the server shuts down: for a connection to bring the rest of a request's head.
+/// While the server shuts down: for a client that keeps its connection to send one more request. Were it closed under
+/// it, the request could be on its way.
+const LAST_REQUEST_TIME: Duration = Duration::from_secs(3);
+/// After that: for the rest of a request's head.
 const LATE_HEAD_TIME: Duration = Duration::from_secs(1);
 
-/// Serves one connection until either side ends it, or it had no request for `idle_timeout`.
+/// What a connection may take.
+pub(super) struct Limits {
+    /// Among the connections.
+    place: OwnedSemaphorePermit,
+    /// Without a request.
+    idle: Duration,
+    last_request: Duration,
+}
+
+impl Limits {
+    pub(super) fn new(place: OwnedSemaphorePermit, options: &ServerOptions) -> Limits {
+        // Who waits for requests that do not come must not take the time of those that run.
+        let last_request = LAST_REQUEST_TIME.min(options.grace / 2);
+        Limits { place, idle: options.idle_timeout, last_request }
+    }
+}
+
+/// Serves one connection until either side ends it, or it had no request for too long.
 pub(super) fn spawn(
     socket: TcpStream,
     router: Router,
-    connections: &GracefulShutdown,
+    connections: &TaskTracker,
     admission: Admission,
-    (place, idle_timeout): (OwnedSemaphorePermit, Duration),
+    limits: Limits,
 ) {
     // Tokens leave one by one; waiting to fill packets would hold them back.
     let _ = socket.set_nodelay(true);
     let activity = Activity::new();
-    let service = service_fn(answering(router, activity.clone()));
+    let service = service_fn(answering(router, activity.clone(), admission.clone()));
     let connection = builder().serve_connection(TokioIo::new(socket), service).into_owned();
-    let connection = connections.watch(connection);
-    tokio::spawn(async move {
-        tokio::select! {
-            ended = connection => if let Err(error) = ended {
-                tracing::debug!(%error, "a connection broke");
-            },
-            () = activity.idle(idle_timeout) => tracing::debug!("an idle connection was closed"),
-            () = unused_at_the_end(&admission, &activity) => {}
+    connections.spawn(async move {
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = activity.idle(limits.idle) => return tracing::debug!("an idle connection was closed"),
+            () = last_request(&admission, &activity, limits.last_request) => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    // Half a request must not hold up the end.
+                    () = activity.idle(LATE_HEAD_TIME) => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection broke");
         }
-        drop(place);
+        drop(limits.place);
     });
 }
 
-/// Ready when the server shuts down and nothing runs: half a request must not hold it up.
-async fn unused_at_the_end(admission: &Admission, activity: &Activity) {
-    admission.closed().await;
-    activity.idle(LATE_HEAD_TIME).await;
+/// Ready when the server shuts down and no further request is to be waited for.
+async fn last_request(admission: &Admission, activity: &Activity, patience: Duration) {
+    admission.leaving().await;
+    // HTTP/2 has words for going, which lose no request.
+    if !activity.is_http2() {
+        activity.touch();
+        activity.idle(patience).await;
+    }
 }
 
 fn builder() -> Builder<TokioExecutor> {
@@ -82,17 +117,23 @@ fn builder() -> Builder<TokioExecutor> {
     builder
 }
 
-/// The router, with every answer counted as running until its body has ended.
+/// The router, with every answer counted as running until its body has ended. While the server shuts down, an answer is
+/// the last one of its connection.
 fn answering(
     router: Router,
     activity: Activity,
+    admission: Admission,
 ) -> impl Fn(Request<Incoming>) -> Answering<Response<CountedBody>> {
     let router = TowerToHyperService::new(router);
     move |request| {
-        let running = activity.begin();
+        let running = activity.begin(request.version());
         let answer = router.call(request);
+        let admission = admission.clone();
         Box::pin(async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            if admission.is_leaving() && !running.0.is_http2() {
+                answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok(answer.map(|body| {
                 let counted = body.map_frame(move |frame| {
                     let _until_its_end = &running;
@@ -115,16 +156,28 @@ struct Requests {
     running: usize,
     /// When the last one began or ended.
     changed: Instant,
+    is_http2: bool,
 }
 
 impl Activity {
     fn new() -> Activity {
-        Activity(Arc::new(Mutex::new(Requests { running: 0, changed: Instant::now() })))
+        Activity(Arc::new(Mutex::new(Requests { running: 0, changed: Instant::now(), is_http2: false })))
     }
 
-    fn begin(&self) -> Running {
-        self.lock().count(1);
+    fn begin(&self, version: Version) -> Running {
+        let mut requests = self.lock();
+        requests.count(1);
+        requests.is_http2 = version == Version::HTTP_2;
         Running(self.clone())
+    }
+
+    /// Time without a request counts from now.
+    fn touch(&self) {
+        self.lock().changed = Instant::now();
+    }
+
+    fn is_http2(&self) -> bool {
+        self.lock().is_http2
     }
 
     /// Ready when no request ran for `timeout`.
@@ -172,7 +225,7 @@ mod tests {
         let activity = Activity::new();
         let timeout = Duration::from_secs(60);
         let began = Instant::now();
-        let running = activity.begin();
+        let running = activity.begin(Version::HTTP_11);
         let ends = async {
             tokio::time::sleep(Duration::from_secs(200)).await;
             drop(running);

@@ -41,12 +41,16 @@ pub enum WeightsError {
     Endpoint(String),
     #[error("cannot reach the hub for {model}")]
     Network { model: String, source: Box<dyn Error + Send + Sync> },
-    #[error("the hub answers {status} for {model}: {message}")]
+    #[error("the hub answers {status} for {model}{}", after_colon(message))]
     Status { model: String, status: u16, message: String },
     #[error("the hub's answer for {model} makes no sense: {what}")]
     Malformed { model: String, what: String },
     #[error("{file} of {model} arrived damaged (sha256 differs); it was removed, retry")]
     Damaged { model: String, file: String },
+}
+
+fn after_colon(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(": {words}") }
 }
 
 fn credentials(has_token: bool) -> &'static str {

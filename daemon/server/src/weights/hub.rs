@@ -1,6 +1,7 @@
 //! A model of the hub: asks for its files, chooses, downloads what is missing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use hf_hub::{HFClient, HFError, split_id};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, LOCATION, RANGE};
@@ -20,6 +21,10 @@ use super::{
 /// look for one in the environment.
 const NO_TOKEN: &str = "\n";
 const REDIRECTS_MAX: usize = 5;
+/// Where packets are dropped nobody answers later either.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For the beginning of an answer that only describes.
+const DESCRIPTION_TIMEOUT: Duration = Duration::from_secs(15);
 /// Of what says which files there are: nothing is lost yet, and somebody waits for an answer.
 const DESCRIPTION_RETRIES: u32 = 2;
 
@@ -152,26 +157,28 @@ impl<'a> Hub<'a> {
             model: model.to_owned(),
             source,
         };
-        let client = |redirects: Policy| {
+        let client = |redirects: Policy, silence: Duration| {
             Client::builder()
                 .user_agent(concat!("ostro/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(options.idle_timeout)
-                .read_timeout(options.idle_timeout)
+                .connect_timeout(CONNECT_TIMEOUT.min(options.idle_timeout))
+                .read_timeout(silence)
                 .redirect(redirects)
                 .build()
                 .map_err(|error| network(error.into()))
         };
-        let transfers = client(Policy::limited(REDIRECTS_MAX))?;
+        let silence = DESCRIPTION_TIMEOUT.min(options.idle_timeout);
         let api = HFClient::builder()
             .endpoint(endpoint)
             .token(token.as_deref().unwrap_or(NO_TOKEN))
             .cache_dir(options.cache_folder())
-            .client(transfers.clone())
+            .client(client(Policy::limited(REDIRECTS_MAX), silence)?)
             .retry_max_attempts(options.retries.min(DESCRIPTION_RETRIES) as usize)
             .retry_base_delay(options.retry_delay)
             .build()
             .map_err(|error| network(error.into()))?;
-        Ok(Hub { model, endpoint, base, token, api, transfers, descriptions: client(Policy::none())? })
+        let transfers = client(Policy::limited(REDIRECTS_MAX), options.idle_timeout)?;
+        let descriptions = client(Policy::none(), silence)?;
+        Ok(Hub { model, endpoint, base, token, api, transfers, descriptions })
     }
 
     pub(super) fn model(&self) -> &str {

@@ -137,6 +137,84 @@ async fn half_a_request_does_not_hold_up_the_end() {
     tokio::time::timeout(grace / 3, running.ended).await.expect("it ends without the grace period").unwrap();
 }
 
+const HEALTH: &[u8] = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n";
+
+/// An answer with a length, and nothing after it.
+async fn read_answer(socket: &mut TcpStream) -> String {
+    let mut text = String::new();
+    loop {
+        let mut bytes = [0; 1024];
+        let read = socket.read(&mut bytes).await.unwrap();
+        assert_ne!(read, 0, "closed after {text:?}");
+        text.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if body.len() == length.parse::<usize>().unwrap() {
+            return text;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_kept_connection_has_a_last_answer_that_says_so() {
+    let server = Fixture::new().await;
+    let running = start(&server, Duration::from_secs(60)).await;
+    let mut kept = send(running.address, HEALTH).await;
+    assert!(!read_answer(&mut kept).await.contains("connection: close"));
+    running.stop.send(()).unwrap();
+    while TcpStream::connect(running.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    kept.write_all(&request(3)).await.unwrap();
+    let last = read_all(kept).await;
+    assert!(last.starts_with("HTTP/1.1 200") && last.contains("connection: close"), "{last}");
+    assert!(last.contains("data: [DONE]"), "{last}");
+    running.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn kept_connections_without_a_request_do_not_hold_up_the_end() {
+    let server = Fixture::new().await;
+    let grace = Duration::from_secs(60);
+    let running = start(&server, grace).await;
+    let mut kept = send(running.address, HEALTH).await;
+    read_answer(&mut kept).await;
+    running.stop.send(()).unwrap();
+    tokio::time::timeout(grace / 3, running.ended).await.expect("it ends without the grace period").unwrap();
+    assert_eq!(read_all(kept).await, "");
+}
+
+#[tokio::test]
+async fn http2_is_told_to_go_at_once() {
+    let server = Fixture::new().await;
+    let running = start(&server, Duration::from_secs(60)).await;
+    // Settings, and GET http://x/ on stream 1.
+    let begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01x";
+    let mut socket = send(running.address, begin).await;
+    let mut frames = Frames(&mut socket);
+    while frames.next().await != Some((HEADERS, 1)) {}
+    running.stop.send(()).unwrap();
+    let going = async { while frames.next().await.expect("it says that it goes").0 != GOAWAY {} };
+    tokio::time::timeout(Duration::from_secs(2), going).await.expect("at once");
+    running.ended.await.unwrap();
+}
+
+const HEADERS: u8 = 1;
+const GOAWAY: u8 = 7;
+
+/// Of HTTP/2, as kind and stream.
+struct Frames<'a>(&'a mut TcpStream);
+
+impl Frames<'_> {
+    async fn next(&mut self) -> Option<(u8, u32)> {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await.ok()?;
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        self.0.read_exact(&mut vec![0; length as usize]).await.ok()?;
+        Some((head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]])))
+    }
+}
+
 #[tokio::test]
 async fn a_connection_without_a_request_is_closed_and_one_with_an_answer_is_not() {
     let server = Fixture::with(Default::default(), 8).await;
