@@ -10,6 +10,7 @@ pub(crate) mod controller;
 pub(crate) mod daemons;
 mod events;
 pub(crate) mod hold;
+mod lists;
 mod live;
 pub(crate) mod optional;
 pub(crate) mod orphans;
@@ -31,7 +32,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use ostro_config::{Problem, Problems};
-use ostro_crds::{InferenceDeployment, InferenceDeploymentStatus};
+use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus};
 use tracing::Instrument;
 
 use crate::backoff::{Backoff, spread};
@@ -49,7 +50,7 @@ use daemons::{Daemons, PodModels};
 use live::Live;
 use outcome::{First, Outcome, carry_out, invalid};
 use report::write_status;
-use status::{Observed, is_same, is_same_but_for_words, model_ids};
+use status::{Observed, is_same, is_same_but_for_words, keep_words, model_ids};
 
 /// A missed event is made up for after this long, give or take.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -75,6 +76,9 @@ pub(crate) struct Context {
 pub(crate) enum ReconcileError {
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// All else is as it should be, and is looked at again when it is due.
+    #[error("the monitor is not as it should be")]
+    Monitor { source: ApplyError, due: Duration },
     #[error("cannot write the status")]
     Status(#[source] kube::Error),
     #[error("the watches have ended")]
@@ -87,7 +91,7 @@ impl ReconcileError {
     /// The metric's label.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
-            ReconcileError::Apply(_) => "apply",
+            ReconcileError::Apply(_) | ReconcileError::Monitor { .. } => "apply",
             ReconcileError::Status(_) => "status",
             ReconcileError::Stopping => "stopping",
             ReconcileError::Panicked(_) => "panic",
@@ -110,14 +114,15 @@ pub(crate) async fn reconcile(
     if owner.status.is_none() {
         // An object without conditions would count as ready.
         let live = Live::read(context, owner, None);
-        let status = observe(owner, context, Outcome::default(), (&live, &[]));
+        let outcome = Outcome { is_behind: true, ..Outcome::default() };
+        let status = observe(owner, context, outcome, (&live, &[]));
         write_status(owner, context, &status).await?;
     }
     let rendered = match unreadable {
         Some(problem) => Err(Problems(vec![problem.clone()])),
         None => owner.spec.validate().and_then(|valid| render(owner, &valid, &context.defaults)),
     };
-    let (outcome, failed) = match rendered {
+    let (mut outcome, failed) = match rendered {
         Err(problems) => (Outcome::of(invalid(&problems)), None),
         Ok(rendered) => carry_out(owner, context, rendered).await,
     };
@@ -125,16 +130,22 @@ pub(crate) async fn reconcile(
         // Which takes the object along.
         return Ok(Action::requeue(resync(owner)));
     }
-    let (status, again) = judge(owner, context, outcome).await;
+    let unmonitored = outcome.unmonitored.take();
+    let (mut status, due) = judge(owner, context, outcome).await;
     // What is refused in other words every time, as by a webhook that counts, would be news for ever.
-    let is_early = failed.is_some() && context.backoff.is_early(&owner.uid().unwrap_or_default());
-    let is_known = is_same(owner, &status) || (is_early && is_same_but_for_words(owner, &status));
+    let is_early = context.backoff.is_early(&owner.uid().unwrap_or_default());
+    if is_early && unmonitored.is_some() {
+        keep_words(owner, &mut status, ConditionType::Monitored);
+    }
+    let is_known =
+        is_same(owner, &status) || (is_early && failed.is_some() && is_same_but_for_words(owner, &status));
     if !is_known {
         write_status(owner, context, &status).await?;
     }
-    match failed {
-        Some(error) => Err(error.into()),
-        None => Ok(Action::requeue(again)),
+    match (failed, unmonitored) {
+        (Some(error), _) => Err(error.into()),
+        (None, Some(source)) => Err(ReconcileError::Monitor { source, due }),
+        (None, None) => Ok(Action::requeue(due)),
     }
 }
 
@@ -179,7 +190,7 @@ fn resync(owner: &InferenceDeployment) -> Duration {
 fn observe(
     owner: &InferenceDeployment,
     context: &Context,
-    Outcome { workload: _, template: _, first, prune: _, pruned, is_behind, cause, monitored, held }: Outcome,
+    Outcome { first, pruned, is_behind, cause, monitored, held, .. }: Outcome,
     (live, pods): (&Live, &[PodModels]),
 ) -> InferenceDeploymentStatus {
     let workload = live.workload.as_ref();

@@ -11,6 +11,8 @@ use kube::api::{Api, PostParams};
 use kube::core::ObjectMeta;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::readiness::Readiness;
+
 const NAME: &str = "ostro-operator";
 /// A holder that was not heard of for this long has lost the lease.
 const DURATION: Duration = Duration::from_secs(15);
@@ -96,9 +98,14 @@ impl Leader {
     }
 
     /// Returns once this process leads.
-    pub(crate) async fn acquire(&mut self) {
+    pub(crate) async fn acquire(&mut self, readiness: &Readiness) {
         loop {
-            match timeout(ATTEMPT_LIMIT, self.attempt()).await {
+            let attempt = timeout(ATTEMPT_LIMIT, self.attempt()).await;
+            // Two that write at once are no fault.
+            let works =
+                matches!(&attempt, Ok(Ok(_))) || matches!(&attempt, Ok(Err(error)) if is_conflict(error));
+            readiness.lease(works);
+            match attempt {
                 // Written not long ago: `hold` renews it at once.
                 Ok(Ok(true)) => return tracing::info!("leading"),
                 Ok(Ok(false)) => {}
@@ -162,6 +169,10 @@ impl Leader {
         written?;
         Ok(true)
     }
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 #[cfg(test)]

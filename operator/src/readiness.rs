@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Reading thousands of objects takes seconds; what a right is lacking for takes for ever.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What is watched and was not read yet, by the names that rules have.
+const HINT: &str = "is the API there, and does the operator have the right? See its log";
+
+/// What is watched and was not read yet, or cannot be watched any more, by the names that rules have.
 type Unread = Box<dyn Fn() -> Vec<Cow<'static, str>> + Send>;
 
 /// Cheap to clone.
@@ -22,6 +24,10 @@ enum State {
     Started,
     /// A standby is ready too.
     Connected,
+    /// It cannot know whether it may lead.
+    Leaseless {
+        since: Instant,
+    },
     Leading {
         since: Instant,
         unread: Unread,
@@ -34,6 +40,16 @@ impl Readiness {
         *self.state() = State::Connected;
     }
 
+    /// The lease could be read, and written if that was due, or not.
+    pub(crate) fn lease(&self, works: bool) {
+        let mut state = self.state();
+        match (works, &*state) {
+            (true, _) => *state = State::Connected,
+            (false, State::Leaseless { .. }) => {}
+            (false, _) => *state = State::Leaseless { since: Instant::now() },
+        }
+    }
+
     /// Nothing is reconciled until all is read.
     pub(crate) fn leading(&self, unread: Unread) {
         *self.state() = State::Leading { since: Instant::now(), unread };
@@ -44,10 +60,12 @@ impl Readiness {
             State::Started => Some("the API server was not reached yet".to_owned()),
             State::Leading { since, unread } if since.elapsed() >= PATIENCE => {
                 let unread = unread();
-                let hint = "is the API there, and does the operator have the right? See its log";
-                (!unread.is_empty()).then(|| format!("cannot list {}: {hint}", unread.join(", ")))
+                (!unread.is_empty()).then(|| format!("cannot list or watch {}: {HINT}", unread.join(", ")))
             }
-            State::Connected | State::Leading { .. } => None,
+            State::Leaseless { since } if since.elapsed() >= PATIENCE => {
+                Some(format!("cannot take the lease: {HINT}"))
+            }
+            State::Connected | State::Leaseless { .. } | State::Leading { .. } => None,
         }
     }
 
@@ -61,12 +79,27 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn who_cannot_take_the_lease_is_not_ready_after_a_while() {
+        let readiness = Readiness::default();
+        readiness.lease(false);
+        tokio::time::advance(PATIENCE / 2).await;
+        readiness.lease(false);
+        assert_eq!(readiness.lack(), None);
+        tokio::time::advance(PATIENCE / 2).await;
+        assert!(readiness.lack().unwrap().starts_with("cannot take the lease: is"));
+        readiness.lease(true);
+        assert_eq!(readiness.lack(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_cannot_read_all_is_not_ready_after_a_while() {
         let readiness = Readiness::default();
         assert_eq!(readiness.lack().unwrap(), "the API server was not reached yet");
         readiness.connected();
         assert_eq!(readiness.lack(), None);
-        for (unread, late) in [(vec![], None), (vec!["pods", "jobs"], Some("cannot list pods, jobs: is"))] {
+        for (unread, late) in
+            [(vec![], None), (vec!["pods", "jobs"], Some("cannot list or watch pods, jobs: is"))]
+        {
             let unread: Vec<Cow<'_, str>> = unread.into_iter().map(Cow::from).collect();
             readiness.leading(Box::new(move || unread.clone()));
             assert_eq!(readiness.lack(), None);

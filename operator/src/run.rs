@@ -41,7 +41,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     health.readiness.connected();
     let mut leader = Leader::new(client.clone(), &args.lease_namespace, args.identity.clone());
     tokio::select! {
-        () = leader.acquire() => {}
+        () = leader.acquire(&health.readiness) => {}
         _ = stopped.changed() => return Ok(()),
         served = http => return served.context("the HTTP server ended")?,
     }

@@ -15,6 +15,7 @@ mod revisions;
 mod rights;
 mod stateful;
 mod unreadable;
+mod watches;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -120,6 +121,25 @@ fn no_daemon() -> Dial {
     Arc::new(|_| std::future::ready(Err(std::io::ErrorKind::ConnectionRefused.into())).boxed())
 }
 
+#[tokio::test(start_paused = true)]
+async fn logs_name_the_object() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let layer = tracing_subscriber::fmt::layer().json().with_writer(move || writer.clone());
+    let subscriber = tracing_subscriber::layer::SubscriberExt::with(tracing_subscriber::registry(), layer);
+    let _here = tracing::subscriber::set_default(subscriber);
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_within(Duration::from_secs(20), "the Deployment", || api.get("apps", "deployments", "m").is_some())
+        .await;
+    let told = lines.take();
+    let line = told.lines().find(|line| line.contains("applied")).unwrap();
+    let (_, span) = line.split_once(r#""span":{"#).unwrap();
+    let (span, _) = span.split_once('}').unwrap();
+    assert!(span.contains(r#""object":"m""#) && span.matches(r#""name":"#).count() == 1, "{span}");
+}
+
 /// Its terminating reconciles are waited for, and no list that cannot end.
 #[tokio::test(start_paused = true)]
 async fn an_operator_that_cannot_read_its_objects_says_so_and_stops_when_it_is_told() {
@@ -134,7 +154,7 @@ async fn an_operator_that_cannot_read_its_objects_says_so_and_stops_when_it_is_t
     let stopped = async move {
         tokio::time::sleep(Duration::from_secs(60)).await;
         let lack = readiness.lack().unwrap();
-        assert!(lack.starts_with("cannot list inferencedeployments, serviceaccounts, "), "{lack}");
+        assert!(lack.starts_with("cannot list or watch inferencedeployments, serviceaccounts, "), "{lack}");
     };
     let running = controller::run(context, &Scope::Cluster, watched, stopped);
     assert!(tokio::time::timeout(Duration::from_secs(61), running).await.is_ok());

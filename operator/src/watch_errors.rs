@@ -1,5 +1,6 @@
 //! Errors of watches: each waits for itself, and holds up no other.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -37,12 +38,36 @@ impl Backoff for Patience {
     fn reset(&mut self) {}
 }
 
+/// Further errors of a watch that fails all the time come within this time.
+const NEXT: Duration = Duration::from_secs(30);
+
+/// Since when a watch fails all the time. What succeeds shows in nothing, where nothing changes. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failing(Arc<Mutex<Option<(Instant, Instant)>>>);
+
+impl Failing {
+    fn note(&self) {
+        let now = Instant::now();
+        let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = errors.filter(|(_, last)| now < *last + NEXT).map_or(now, |(first, _)| first);
+        *errors = Some((first, now));
+    }
+
+    pub(crate) fn is_for(&self, least: Duration) -> bool {
+        let errors = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        errors.is_some_and(|(first, last)| last.elapsed() < NEXT && first.elapsed() >= least)
+    }
+}
+
 /// Errors are told and end here: in the controller one holds back the changes of all kinds, the longer the more there are.
 pub(crate) fn only_changes<K: Send + 'static>(
     changes: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
+    failing: Failing,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
-    let changes =
-        changes.inspect_err(|error| tracing::warn!("a watch failed; it is tried again: {}", in_words(error)));
+    let changes = changes.inspect_err(move |error| {
+        failing.note();
+        tracing::warn!("a watch failed; it is tried again: {}", in_words(error));
+    });
     changes.filter(|change| std::future::ready(change.is_ok()))
 }
 
@@ -63,11 +88,26 @@ mod tests {
         assert_eq!(patience.next(), Some(SHORTEST));
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn errors_that_go_on_count_as_one() {
+        let failing = Failing::default();
+        let minute = Duration::from_secs(60);
+        for expected in [false, false, false, false, false, false, true, true] {
+            failing.note();
+            assert_eq!(failing.is_for(minute), expected);
+            tokio::time::sleep(LONGEST).await;
+        }
+        tokio::time::sleep(NEXT).await;
+        assert!(!failing.is_for(minute));
+        failing.note();
+        assert!(!failing.is_for(minute));
+    }
+
     #[tokio::test]
     async fn an_error_holds_up_nothing() {
         let events =
             [Err(watcher::Error::NoResourceVersion), Ok(1), Err(watcher::Error::NoResourceVersion), Ok(2)];
-        let changes = only_changes(futures::stream::iter(events));
+        let changes = only_changes(futures::stream::iter(events), Failing::default());
         assert_eq!(changes.map(|change| change.unwrap()).collect::<Vec<_>>().await, [1, 2]);
     }
 }

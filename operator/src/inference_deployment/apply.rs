@@ -103,10 +103,7 @@ impl Applied {
                 children.ask_for_apis();
                 self.lacking.push((kind, Lack::Missing));
             }
-            Err(error) if ChildKind::OPTIONAL.contains(&kind) => {
-                self.lacking.push((kind, Lack::Refused(refused(&error))));
-                self.monitor = self.monitor.take().or(Some(error));
-            }
+            Err(error) if ChildKind::OPTIONAL.contains(&kind) => self.note_monitor(kind, error),
             // The others are no worse for it.
             Err(error @ ApplyError::Contested { .. }) => {
                 self.contested = self.contested.take().or(Some(error));
@@ -114,6 +111,11 @@ impl Applied {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    pub(super) fn note_monitor(&mut self, kind: ChildKind, error: ApplyError) {
+        self.lacking.push((kind, Lack::Refused(refused(&error))));
+        self.monitor = self.monitor.take().or(Some(error));
     }
 }
 

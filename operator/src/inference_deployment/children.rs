@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
@@ -21,7 +22,7 @@ use super::optional::{self, Lack, Optional};
 use super::store::{Shown, Store, Writer, store};
 use super::workload::Workload;
 use crate::discovery::Discovery;
-use crate::watch_errors::{Patience, only_changes};
+use crate::watch_errors::{Failing, Patience, only_changes};
 
 /// Objects that a watch reads at once when it starts: memory that a page took is not given back.
 const PAGE: u32 = 50;
@@ -98,8 +99,8 @@ impl ChildKind {
         }
     }
 
-    /// By which its objects are watched.
-    pub(super) fn selector(self) -> String {
+    /// By which its objects are found.
+    pub(crate) fn selector(self) -> String {
         match self {
             Self::ControllerRevision => format!("{},!{REVISION_HASH}", ours()),
             _ => ours(),
@@ -119,6 +120,8 @@ pub(crate) struct Children {
     stores: BTreeMap<ChildKind, Store<Kept>>,
     optional: BTreeMap<ChildKind, Optional>,
     pods: Store<KeptPod>,
+    /// By the names that rules have; those of optional kinds are told of by themselves.
+    failing: Vec<(&'static str, Failing)>,
     ready: Arc<OnceCell<()>>,
     /// Asks again which APIs there are.
     ask: Arc<dyn Fn() + Send + Sync>,
@@ -136,11 +139,17 @@ pub(crate) struct Watches {
 pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (Children, Watches) {
     let mut stores = BTreeMap::new();
     let mut children = Vec::new();
+    let mut failing = Vec::new();
+    let mut noted = |name| {
+        let of_one = Failing::default();
+        failing.push((name, of_one.clone()));
+        of_one
+    };
     for kind in ChildKind::ALL {
         let (reader, writer) = store();
         stores.insert(kind, reader);
         let events = events(scope.of_kind(client, kind), kind.selector(), writer);
-        children.push((kind, touched(events)));
+        children.push((kind, touched(events, noted(kind.group_and_plural().1))));
     }
     let mut optional = BTreeMap::new();
     for kind in ChildKind::OPTIONAL {
@@ -151,8 +160,9 @@ pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (C
     }
     let (pods, writer) = store();
     let ask = Arc::new(discovery.asker());
-    let watches = Watches { children, pods: touched(events(scope.api(client), ours(), writer)) };
-    (Children { stores, optional, pods, ready: Arc::default(), ask }, watches)
+    let watches =
+        Watches { children, pods: touched(events(scope.api(client), ours(), writer), noted("pods")) };
+    (Children { stores, optional, pods, failing, ready: Arc::default(), ask }, watches)
 }
 
 /// Of what the operator makes, and of what is made of that.
@@ -178,8 +188,18 @@ where
 
 pub(super) fn touched<K: Send + 'static>(
     events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
+    failing: Failing,
 ) -> Changes<K> {
-    only_changes(events.touched_objects()).boxed()
+    let changes = events.try_filter_map(|event| std::future::ready(Ok(changed(event))));
+    only_changes(changes, failing).boxed()
+}
+
+/// What a list shows is news once all of it is read: see `Children::turns`.
+fn changed<K>(event: watcher::Event<K>) -> Option<K> {
+    match event {
+        watcher::Event::Apply(object) | watcher::Event::Delete(object) => Some(object),
+        watcher::Event::Init | watcher::Event::InitApply(_) | watcher::Event::InitDone => None,
+    }
 }
 
 impl Children {
@@ -193,11 +213,17 @@ impl Children {
         self.ready.initialized()
     }
 
-    /// What it waits for, by the names that rules have.
-    pub(crate) fn unread(&self) -> impl Iterator<Item = &'static str> {
+    /// What was not read yet, or cannot be watched for so long, by the names that rules have.
+    pub(crate) fn unread(&self, failing_for: Duration) -> Vec<&'static str> {
         let unread = self.stores.iter().filter(|(_, store)| !store.is_ready());
         let pods = (!self.pods.is_ready()).then_some("pods");
-        unread.map(|(kind, _)| kind.group_and_plural().1).chain(pods)
+        let unread: Vec<_> = unread.map(|(kind, _)| kind.group_and_plural().1).chain(pods).collect();
+        let failing = self
+            .failing
+            .iter()
+            .filter(|(name, failing)| failing.is_for(failing_for) && !unread.contains(name));
+        let failing: Vec<_> = failing.map(|(name, _)| *name).collect();
+        [unread, failing].concat()
     }
 
     async fn wait_alone(&self) -> Result<(), RecvError> {
@@ -220,9 +246,11 @@ impl Children {
         (self.ask)();
     }
 
-    /// An item for each time that an optional API comes or goes.
-    pub(crate) fn turns(&self) -> impl Stream<Item = ()> + Send + 'static {
-        futures::stream::select_all(self.optional.values().map(|optional| optional.turns().boxed()))
+    /// An item for each time that an optional API comes or goes, or that all objects of a kind were read anew.
+    pub(crate) fn turns(&self) -> impl Stream<Item = ()> + Send + 'static + use<> {
+        let optional = self.optional.values().map(|optional| optional.turns().boxed());
+        let lists = self.stores.values().map(|store| store.again().boxed());
+        futures::stream::select_all(optional.chain(lists).chain([self.pods.again().boxed()]))
     }
 
     pub(crate) fn get(&self, kind: ChildKind, namespace: &str, name: &str) -> Option<Arc<Kept>> {

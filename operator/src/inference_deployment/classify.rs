@@ -18,7 +18,7 @@ use super::build::CACHE_VOLUME;
 
 pub(crate) use containers::is_sidecar;
 pub(crate) use models::{failed_model, or_of_model};
-pub(crate) use nodes::{ended_at, has_ended};
+pub(crate) use nodes::{ended_at, ended_quietly, has_ended, with_end};
 pub(crate) use pulling::with_lacking_secret;
 pub(crate) use stuck::Stuck;
 

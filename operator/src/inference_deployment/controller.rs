@@ -4,9 +4,9 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::stream::select;
 use futures::{FutureExt, StreamExt, TryStreamExt};
 use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
@@ -17,12 +17,14 @@ use tracing::field::Empty;
 
 use super::cached::{CachedObject, Packer};
 use super::children::{Scope, Watches, owner_of_pod};
+use super::lists::lists;
 use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
 use crate::in_words::in_words;
 use crate::metrics::Waiting;
-use crate::watch_errors::{Patience, only_changes};
+use crate::readiness::PATIENCE;
+use crate::watch_errors::{Failing, Patience, only_changes};
 
 /// Reconciles at once; one object is never reconciled twice at the same time.
 const CONCURRENCY: u16 = 16;
@@ -48,21 +50,21 @@ pub(crate) async fn run(
     let changes = changes
         .backoff(Patience::default())
         .modify(move |object: &mut CachedObject| object.pack(&mut packer));
-    // Whoever asks a store wakes those that wait for it no more.
-    let is_read = Arc::new(AtomicBool::new(false));
-    let noted = is_read.clone();
-    let changes = changes.inspect_ok(move |event| {
+    // Whoever asks a store of kube's wakes those that wait for it no more.
+    let (lists, listed) = lists();
+    let failing = Failing::default();
+    let changes = changes.reflect(writer).inspect_ok(move |event| {
         if matches!(event, watcher::Event::InitDone) {
-            noted.store(true, Ordering::Relaxed);
+            lists.note();
         }
     });
-    let changes = changes.reflect(writer);
     let shutdown = shutdown.boxed().shared();
-    let mut controller = Controller::for_stream(only_changes(changes.applied_objects()), store.clone())
-        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-        .graceful_shutdown_on(shutdown.clone())
-        .reconcile_all_on(context.children.turns())
-        .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
+    let mut controller =
+        Controller::for_stream(only_changes(changes.applied_objects(), failing.clone()), store.clone())
+            .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+            .graceful_shutdown_on(shutdown.clone())
+            .reconcile_all_on(select(context.children.turns(), listed.again()))
+            .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
     for (kind, changes) in watches.children {
         controller = controller.watches_stream_with(changes, |child| child.of(), kind);
     }
@@ -73,11 +75,11 @@ pub(crate) async fn run(
         let behind = objects.iter().filter(|object| object.is_behind).count();
         Waiting { templates: count_pending(&pending), behind }
     });
-    let (children, is_listed) = (context.children.clone(), is_read.clone());
+    let (children, own) = (context.children.clone(), listed.clone());
     context.readiness.leading(Box::new(move || {
-        let is_listed = is_listed.load(Ordering::Relaxed);
-        let own = (!is_listed).then(|| InferenceDeployment::plural(&()));
-        own.into_iter().chain(children.unread().map(Cow::from)).collect()
+        let is_unread = !own.is_ready() || failing.is_for(PATIENCE);
+        let own = is_unread.then(|| InferenceDeployment::plural(&()));
+        own.into_iter().chain(children.unread(PATIENCE).into_iter().map(Cow::from)).collect()
     }));
     let metrics = context.metrics.clone();
     let objects = store.clone();
@@ -93,7 +95,7 @@ pub(crate) async fn run(
     let overdue = async {
         shutdown.await;
         // The watches are polled no more: what waits for their first lists would wait for ever.
-        if is_read.load(Ordering::Relaxed) && context.children.is_ready() {
+        if listed.is_ready() && context.children.is_ready() {
             tokio::time::sleep(STOP_LIMIT).await;
             tracing::warn!("reconciles do not end in {} s; they are left", STOP_LIMIT.as_secs());
         }
@@ -112,7 +114,8 @@ async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Acti
         "reconcile",
         id,
         namespace = owner.namespace().unwrap_or_default(),
-        name = owner.name_any(),
+        // A span has a name of its own.
+        object = owner.name_any(),
         generation = owner.meta().generation,
         otel.status_description = Empty,
     );
@@ -143,8 +146,12 @@ fn panic_words(panic: &(dyn Any + Send)) -> String {
 /// Waits longer after every failure of an object, and not as long as for the others.
 fn on_error(object: Arc<CachedObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let owner = object.object();
-    let name = owner.name_any();
+    let object = owner.name_any();
     let namespace = owner.namespace().unwrap_or_default();
-    tracing::warn!(namespace, name, "reconcile failed: {}", in_words(error));
-    Action::requeue(context.backoff.failed(&owner.uid().unwrap_or_default()))
+    tracing::warn!(namespace, object, "reconcile failed: {}", in_words(error));
+    let wait = context.backoff.failed(&owner.uid().unwrap_or_default());
+    Action::requeue(match error {
+        ReconcileError::Monitor { due, .. } => wait.min(*due),
+        _ => wait,
+    })
 }

@@ -12,7 +12,9 @@ use ostro_crds::{InferenceDeployment, Reason};
 
 use super::Context;
 use super::build::{CONTAINER, ChildKind, Purpose, needs_spare, startup_budget_seconds, template_hash};
-use super::classify::{self, Cause, Signals, Stuck, claim_name, classify, with_lacking_secret};
+use super::classify::{
+    self, Cause, Signals, Stuck, claim_name, classify, ended_quietly, with_end, with_lacking_secret,
+};
 use super::workload::Workload;
 use super::{events, refusal};
 
@@ -101,7 +103,7 @@ impl Live {
         }
         let stuck = Stuck::find(&pods, now);
         if let Some(cause) = cause {
-            return (Some(with_events(context, owner, cause, &stuck).await), again);
+            return (Some(with_events(context, owner, cause, (&pods, &stuck)).await), again);
         }
         again = again.into_iter().chain(stuck.iter().map(Stuck::again)).min();
         (of_events(context, owner, &stuck).await, again)
@@ -169,7 +171,7 @@ fn claims(context: &Context, owner: &InferenceDeployment, pods: &[Pod]) -> Vec<P
 /// Of pods that nothing else is told of.
 async fn of_events(context: &Context, owner: &InferenceDeployment, stuck: &[Stuck<'_>]) -> Option<Cause> {
     for stuck in stuck.iter().filter(|stuck| stuck.is_overdue()) {
-        let events = events_of(context, owner, stuck).await;
+        let events = events_of(context, owner, stuck.pod).await;
         if let Some(cause) = stuck.cause(&events) {
             return Some(cause);
         }
@@ -177,25 +179,32 @@ async fn of_events(context: &Context, owner: &InferenceDeployment, stuck: &[Stuc
     None
 }
 
-/// Which Secret is lacking, of an image that cannot be pulled, only events tell.
+/// Which Secret is lacking, of an image that cannot be pulled, only events tell; and why a node ended what ends well.
 async fn with_events(
     context: &Context,
     owner: &InferenceDeployment,
     cause: Cause,
-    stuck: &[Stuck<'_>],
+    (pods, stuck): (&[&Pod], &[Stuck<'_>]),
 ) -> Cause {
-    if cause.reason != Reason::ImagePullFailed {
-        return cause;
+    let now = Timestamp::now();
+    match cause.reason {
+        Reason::ImagePullFailed => {
+            let mut events = Vec::new();
+            for stuck in stuck {
+                events.extend(events_of(context, owner, stuck.pod).await);
+            }
+            with_lacking_secret(cause, &events, now)
+        }
+        Reason::PodFailed => match ended_quietly(pods, now) {
+            Some(pod) => with_end(cause, &events_of(context, owner, pod).await),
+            None => cause,
+        },
+        _ => cause,
     }
-    let mut events = Vec::new();
-    for stuck in stuck {
-        events.extend(events_of(context, owner, stuck).await);
-    }
-    with_lacking_secret(cause, &events, Timestamp::now())
 }
 
-async fn events_of(context: &Context, owner: &InferenceDeployment, stuck: &Stuck<'_>) -> Vec<Event> {
+async fn events_of(context: &Context, owner: &InferenceDeployment, pod: &Pod) -> Vec<Event> {
     let namespace = owner.namespace().unwrap_or_default();
-    let uid = stuck.pod.uid().unwrap_or_default();
+    let uid = pod.uid().unwrap_or_default();
     events::fetch(&context.client, (&namespace, &uid), "").await
 }

@@ -13,6 +13,7 @@ use super::cached::{Cached, Kept};
 use super::children::{Changes, events, touched};
 use super::classify::Cause;
 use super::store::{Store, store};
+use crate::watch_errors::Failing;
 
 /// No reconcile waits longer for what is not known yet.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -79,8 +80,9 @@ impl Optional {
         }
     }
 
-    /// An item for each time that something else is known than at first, for which reconciles wait anyway.
-    pub(crate) fn turns(&self) -> impl Stream<Item = ()> + Send + 'static {
+    /// An item for each time that something else is known than at first, for which reconciles wait anyway, or that all
+    /// objects were read anew.
+    pub(crate) fn turns(&self) -> impl Stream<Item = ()> + Send + 'static + use<> {
         let first = self.access.clone();
         stream::once(async move {
             let mut access = first;
@@ -150,23 +152,15 @@ impl Follower {
         let access = self.access.clone();
         let events =
             events(self.api.clone(), self.kind.selector(), writer).inspect(move |event| match event {
-                Ok(watcher::Event::InitDone) => turn_ready(&access, &store),
+                Ok(watcher::Event::InitDone) => drop(access.send_replace(Access::Ready(store.clone()))),
                 Ok(_) => {}
                 Err(error) => {
                     turn_failing(&access, error);
                     ask();
                 }
             });
-        Some(touched(events).take_until(Box::pin(gone)).boxed())
+        Some(touched(events, Failing::default()).take_until(Box::pin(gone)).boxed())
     }
-}
-
-fn turn_ready(access: &Sender<Access>, store: &Store<Kept>) {
-    access.send_if_modified(|access| {
-        let is_new = !matches!(access, Access::Ready(_));
-        *access = Access::Ready(store.clone());
-        is_new
-    });
 }
 
 /// What was read before stays good while the watch is tried again.

@@ -1,12 +1,13 @@
 //! What an object wants no more: its own is deleted, and of what an object of before left what acts on its pods.
 
 use kube::api::{Api, DeleteParams, DynamicObject, Preconditions};
+use kube::core::{ObjectMeta, Status};
 use kube::{Client, ResourceExt};
 use ostro_crds::InferenceDeployment;
 
 use super::apply::{Applied, ApplyError};
 use super::build::{ChildKind, Names, Prepared};
-use super::ownership::is_own;
+use super::ownership::{is_nobodys, is_owned};
 use super::{Context, ownership, superseded};
 
 /// One that cannot be deleted keeps none of the others, and a monitor nothing at all.
@@ -24,19 +25,16 @@ pub(super) async fn prune(
     let (owned, left): (Vec<_>, Vec<_>) = own.partition(|(_, _, object)| object.is_of(owner));
     let mut owned: Vec<_> = owned.into_iter().map(|(kind, name, _)| (kind, name)).collect();
     superseded::spare(children, owner, prepared, &mut owned);
+    let left = left.into_iter().filter(|(kind, name, _)| acts_on_pods(*kind, name, owner));
+    let left = left.map(|(kind, name, _)| (kind, name, Whose::Nobodys));
+    let owned = owned.into_iter().map(|(kind, name)| (kind, name, Whose::Own));
     let mut failed = None;
-    let mut note = |kind, deleted: Result<(), ApplyError>| match deleted {
-        Ok(()) => applied.deleted += 1,
-        Err(error) if ChildKind::OPTIONAL.contains(&kind) => {
-            applied.monitor = applied.monitor.take().or(Some(error));
+    for (kind, name, whose) in owned.chain(left) {
+        match delete(client, owner, (kind, name), whose).await {
+            Ok(is_deleted) => applied.deleted += usize::from(is_deleted),
+            Err(error) if ChildKind::OPTIONAL.contains(&kind) => applied.note_monitor(kind, error),
+            Err(error) => failed = failed.take().or(Some(error)),
         }
-        Err(error) => failed = failed.take().or(Some(error)),
-    };
-    for (kind, name) in owned {
-        note(kind, delete(client, owner, kind, name).await);
-    }
-    for (kind, name, _) in left.into_iter().filter(|(kind, name, _)| acts_on_pods(*kind, name, owner)) {
-        note(kind, delete_left(client, owner, kind, name).await);
     }
     failed.map_or(Ok(()), Err)
 }
@@ -62,53 +60,58 @@ pub(crate) fn acts_on_pods(kind: ChildKind, name: &str, owner: &InferenceDeploym
     kinds.contains(&kind) && (name == names.name || name == names.headless())
 }
 
-fn api(client: &Client, owner: &InferenceDeployment, kind: ChildKind) -> Api<DynamicObject> {
-    let namespace = owner.namespace().unwrap_or_default();
-    Api::namespaced_with(client.clone(), &namespace, &kind.resource())
+/// What a child that goes has to be still when the API server is asked.
+#[derive(Clone, Copy)]
+pub(super) enum Whose {
+    Own,
+    /// Left by an object of before, while this one is there to stay.
+    Nobodys,
 }
 
+/// `false` where it is gone, or not what it was: a cache may lag.
 pub(super) async fn delete(
     client: &Client,
     owner: &InferenceDeployment,
-    kind: ChildKind,
-    name: String,
-) -> Result<(), ApplyError> {
+    (kind, name): (ChildKind, String),
+    whose: Whose,
+) -> Result<bool, ApplyError> {
+    let namespace = owner.namespace().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
+    let found = api.get_metadata_opt(&name).await;
+    let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
+    let Some(found) = found.filter(|found| found.metadata.deletion_timestamp.is_none()) else {
+        return Ok(false);
+    };
+    let may_go = match whose {
+        Whose::Own => is_owned(&found, owner),
+        Whose::Nobodys => {
+            is_nobodys(&found, owner)
+                && ownership::is_there(client, owner).await.map_err(ApplyError::Owner)?
+        }
+    };
+    if !may_go {
+        return Ok(false);
+    }
+    if let Whose::Nobodys = whose {
+        tracing::info!("{kind:?} {name} was left by an object of before, and is deleted");
+    }
+    match api.delete(&name, &parameters(kind, &found.metadata)).await {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.code == 404 || is_of_another(&status) => Ok(false),
+        Err(source) => Err(ApplyError::Delete { kind, name, source }),
+    }
+}
+
+fn parameters(kind: ChildKind, found: &ObjectMeta) -> DeleteParams {
     // A Job is there until its pods have ended.
     let parameters = match kind {
         ChildKind::Job => DeleteParams::foreground(),
         _ => DeleteParams::background(),
     };
-    delete_by(&api(client, owner, kind), (kind, name), &parameters).await
+    parameters.preconditions(Preconditions { uid: found.uid.clone(), resource_version: None })
 }
 
-/// Where this object is there to stay, and nobody else has the name by now.
-async fn delete_left(
-    client: &Client,
-    owner: &InferenceDeployment,
-    kind: ChildKind,
-    name: String,
-) -> Result<(), ApplyError> {
-    let api = api(client, owner, kind);
-    let found = api.get_metadata_opt(&name).await;
-    let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
-    let Some(found) = found.filter(|found| is_own(found, owner)) else { return Ok(()) };
-    if !ownership::is_there(client, owner).await.map_err(ApplyError::Owner)? {
-        return Ok(());
-    }
-    tracing::info!("{kind:?} {name} was left by an object of before, and is deleted");
-    let preconditions = Preconditions { uid: found.uid(), resource_version: None };
-    delete_by(&api, (kind, name), &DeleteParams::background().preconditions(preconditions)).await
-}
-
-/// What is gone, or another one by now, is no error.
-async fn delete_by(
-    api: &Api<DynamicObject>,
-    (kind, name): (ChildKind, String),
-    parameters: &DeleteParams,
-) -> Result<(), ApplyError> {
-    match api.delete(&name, parameters).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(()),
-        Err(source) => Err(ApplyError::Delete { kind, name, source }),
-    }
+/// The precondition does not hold; a webhook may refuse with the same code.
+fn is_of_another(status: &Status) -> bool {
+    status.code == 409 && status.message.contains("Precondition failed")
 }

@@ -9,6 +9,7 @@ use super::build::{ChildKind, History, Kept, Prefetch, Prepared, Purpose, Render
 use super::classify::Cause;
 use super::hold::{self, Held};
 use super::live::Awaited;
+use super::orphans::Whose;
 use super::prune::Unfinished;
 use super::status::{self, Finding};
 use super::workload::Workload;
@@ -33,6 +34,8 @@ pub(super) struct Outcome {
     /// Why nothing could be applied; then, why pods do not get ready.
     pub(super) cause: Option<Cause>,
     pub(super) monitored: Option<Finding>,
+    /// Why a monitor is not as it should be.
+    pub(super) unmonitored: Option<ApplyError>,
     /// What is not rolled out until it is released.
     pub(super) held: Held,
 }
@@ -101,7 +104,7 @@ pub(super) async fn carry_out(
                 return failed(error, held);
             }
             let monitored = monitored(owner, &applied);
-            let failed = applied.monitor.take();
+            let unmonitored = applied.monitor.take();
             let is_behind = applied.is_workload_behind || first.is_some();
             let workload = first.is_none().then_some(workload);
             let outcome = Outcome {
@@ -111,10 +114,11 @@ pub(super) async fn carry_out(
                 prune,
                 is_behind,
                 monitored,
+                unmonitored,
                 held,
                 ..Outcome::default()
             };
-            (outcome, failed)
+            (outcome, None)
         }
         // Pods of before go on as they are; what is downloaded may be the way out.
         Err(error) if first.is_some() && error.is_of_workload() => {
@@ -136,7 +140,7 @@ async fn end_pruning(
         Some(Unfinished::Pod { name }) => format!("pod {name}"),
         Some(Unfinished::Job { name, is_going }) => {
             if !is_going {
-                orphans::delete(&context.client, owner, ChildKind::Job, name.clone()).await?;
+                orphans::delete(&context.client, owner, (ChildKind::Job, name.clone()), Whose::Own).await?;
             }
             format!("Job {name}")
         }
@@ -185,9 +189,11 @@ fn count_writes(context: &Context, applied: &Applied) {
 }
 
 fn monitored(owner: &InferenceDeployment, applied: &Applied) -> Option<Finding> {
-    let kind = monitor_kind(&owner.spec)?;
-    let lacking = applied.lacking.iter().find(|(lacking, _)| *lacking == kind);
-    Some(status::monitored(kind, lacking.map(|(_, lack)| lack)))
+    let wanted = monitor_kind(&owner.spec);
+    let lacking = applied.lacking.iter().find(|(lacking, _)| Some(*lacking) == wanted);
+    // One of before may not go.
+    let (kind, lack) = lacking.or(applied.lacking.first()).map(|(kind, lack)| (*kind, lack)).unzip();
+    Some(status::monitored(kind.or(wanted)?, lack))
 }
 
 pub(super) fn invalid(problems: &Problems) -> Cause {

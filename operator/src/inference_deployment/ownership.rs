@@ -18,6 +18,11 @@ pub(crate) fn is_own(child: &impl Resource, owner: &InferenceDeployment) -> bool
     is_owned(child, owner) || left_by(child).is_some_and(|name| owner.meta().name.as_deref() == Some(name))
 }
 
+/// Left, and nobody else is named there, who would have a say, in charge or not.
+pub(crate) fn is_nobodys(child: &impl Resource, owner: &InferenceDeployment) -> bool {
+    is_own(child, owner) && child.owner_references().is_empty()
+}
+
 /// Those that an object owns; those that it left, where it owns none.
 pub(crate) fn own<'a, K: Resource>(children: &'a [K], owner: &InferenceDeployment) -> Vec<&'a K> {
     let owned: Vec<&K> = children.iter().filter(|child| is_owned(*child, owner)).collect();

@@ -18,7 +18,9 @@ use super::outcome::First;
 use super::workload::Workload;
 
 pub(crate) use monitored::monitored;
-pub(crate) use transitions::{count_pending, is_same, is_same_but_for_words, pending_reason, transitions};
+pub(crate) use transitions::{
+    count_pending, is_same, is_same_but_for_words, keep_words, pending_reason, transitions,
+};
 
 const MESSAGE_CHARS_MAX: usize = 4000;
 
@@ -143,10 +145,10 @@ impl Observed<'_> {
 
     /// As it was, when nothing newer is known.
     fn monitored(&self) -> Option<Condition> {
-        self.owner.spec.monitoring.as_ref()?;
         let kind = ConditionType::Monitored;
         match &self.monitored {
             Some(finding) => Some(self.found(kind, finding)),
+            None if self.owner.spec.monitoring.is_none() => None,
             None => found(self.owner.status.as_ref()?.conditions.as_slice(), kind).cloned(),
         }
     }

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use futures::Stream;
 use kube::Resource;
 use kube::runtime::watcher::Event;
 use tokio::sync::watch::error::RecvError;
-use tokio::sync::watch::{Receiver, Sender, channel};
 
 use super::cached::Packer;
+use super::lists::{Listed, Lists, lists};
 
 /// An object that a watch shows, of which less is kept.
 pub(crate) trait Shown: Resource {
@@ -27,28 +28,25 @@ type Objects<T> = BTreeMap<Box<str>, Arc<T>>;
 /// The reading half; clones share it.
 pub(crate) struct Store<T> {
     objects: Arc<RwLock<Objects<T>>>,
-    is_ready: Receiver<bool>,
+    listed: Listed,
 }
 
 pub(crate) struct Writer<T> {
     objects: Arc<RwLock<Objects<T>>>,
     /// While the watch reads everything anew.
     listed: Objects<T>,
-    is_ready: Sender<bool>,
+    lists: Lists,
 }
 
 pub(crate) fn store<T>() -> (Store<T>, Writer<T>) {
     let objects = Arc::<RwLock<Objects<T>>>::default();
-    let (sender, is_ready) = channel(false);
-    (
-        Store { objects: objects.clone(), is_ready },
-        Writer { objects, listed: BTreeMap::new(), is_ready: sender },
-    )
+    let (lists, listed) = lists();
+    (Store { objects: objects.clone(), listed }, Writer { objects, listed: BTreeMap::new(), lists })
 }
 
 impl<T> Clone for Store<T> {
     fn clone(&self) -> Self {
-        Store { objects: self.objects.clone(), is_ready: self.is_ready.clone() }
+        Store { objects: self.objects.clone(), listed: self.listed.clone() }
     }
 }
 
@@ -58,11 +56,16 @@ impl<T> Store<T> {
     /// # Errors
     /// The watch has ended before.
     pub(crate) async fn wait_until_ready(&self) -> Result<(), RecvError> {
-        self.is_ready.clone().wait_for(|is_ready| *is_ready).await.map(drop)
+        self.listed.wait_until_ready().await
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        *self.is_ready.borrow()
+        self.listed.is_ready()
+    }
+
+    /// An item for each time that the watch has read everything anew.
+    pub(crate) fn again(&self) -> impl Stream<Item = ()> + Send + 'static + use<T> {
+        self.listed.again()
     }
 
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<Arc<T>> {
@@ -96,7 +99,7 @@ impl<T> Writer<T> {
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listed);
                 *self.write() = listed;
-                self.is_ready.send_replace(true);
+                self.lists.note();
             }
             Event::Apply(object) => {
                 self.write().insert(key_of(object), object.kept());

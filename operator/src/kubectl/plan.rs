@@ -24,7 +24,7 @@ use crate::inference_deployment::build::{
 };
 use crate::inference_deployment::hold;
 use crate::inference_deployment::orphans::{acts_on_pods, is_orphan};
-use crate::inference_deployment::ownership::{is_own, is_owned};
+use crate::inference_deployment::ownership::{is_nobodys, is_own, is_owned};
 use crate::offline;
 use children::{children_by_kind, deletion, fields, plan_child, replaces, what_of};
 
@@ -155,7 +155,7 @@ async fn plan_object(cluster: &Cluster, owner: &InferenceDeployment, image: Opti
         let orphans = objects.iter().filter(|object| {
             let is_going = object.metadata.deletion_timestamp.is_some();
             let name = object.name_any();
-            let is_left = || is_own(*object, owner) && acts_on_pods(*kind, &name, owner);
+            let is_left = || is_nobodys(*object, owner) && acts_on_pods(*kind, &name, owner);
             (is_owned(*object, owner) || is_left()) && !is_going && is_orphan(*kind, &name, &prepared)
         });
         plan.changes.extend(orphans.map(|object| deletion(*kind, object)));

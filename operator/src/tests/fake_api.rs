@@ -107,6 +107,23 @@ impl FakeApi {
         state.tell("DELETED", &key, &object);
     }
 
+    /// Watches miss it.
+    pub(super) fn remove_unseen(&self, group: &str, resource: &str, name: &str) {
+        let key = [group, resource, "n", name].map(str::to_owned);
+        self.state.lock().unwrap().objects.remove(&key).unwrap();
+    }
+
+    /// Watches of a kind are told that they have missed something.
+    pub(super) fn expire(&self, resource: &str) {
+        let status =
+            json!({ "kind": "Status", "status": "Failure", "code": 410, "reason": "Expired", "message": "" });
+        let event = format!("{}\n", json!({ "type": "ERROR", "object": status }));
+        let mut state = self.state.lock().unwrap();
+        for watch in state.watches.extract_if(.., |watch| watch.resource == resource) {
+            let _ = watch.events.unbounded_send(Ok(event.clone()));
+        }
+    }
+
     pub(super) fn get(&self, group: &str, resource: &str, name: &str) -> Option<Value> {
         let key = [group, resource, "n", name].map(str::to_owned);
         self.state.lock().unwrap().objects.get(&key).cloned()

@@ -79,6 +79,31 @@ async fn start(api: &FakeApi, daemon: &Daemon) -> Operator {
     operator
 }
 
+/// Looks at what is loading do not wait for a monitor, however often that has failed.
+#[tokio::test(start_paused = true)]
+async fn models_are_followed_beside_a_monitor_that_cannot_be_applied() {
+    let (api, daemon) = (FakeApi::default(), Daemon::default());
+    api.set_monitoring(true);
+    api.refuse("servicemonitors");
+    let models = |percent: f64| json!([{ "id": "a/b", "status": "loading", "stage": "download", "progress": percent }]);
+    daemon.says(models(0.1));
+    let _operator = Operator::start_with(&api, Scope::Cluster, daemon.dial());
+    put(&api, json!({ "models": [{ "modelId": "a/b" }], "monitoring": {} }));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    put_pod(&api, "p", "False");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let (asked, tries) = (daemon.asked(), api.refusals());
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert!((9..=11).contains(&(daemon.asked() - asked)), "asked {} times in 100 s", daemon.asked() - asked);
+    assert!(api.refusals() - tries < 20, "{} tries", api.refusals() - tries);
+    daemon.says(models(0.5));
+    await_within(SOON, "progress", || {
+        status(&api)["models"][0]["message"] == "download, 50 %"
+            && told(&api, "Monitored") == "False ApplyFailed"
+    })
+    .await;
+}
+
 async fn await_models(api: &FakeApi, ready: &str, models: Value) {
     let what = format!("{ready} and {models}");
     await_within(SOON, &what, || {

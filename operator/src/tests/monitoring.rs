@@ -164,3 +164,18 @@ async fn a_monitor_of_somebody_else_is_told_and_left() {
     .await;
     assert_eq!(told(&api, "Ready"), "True AllReady");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_monitor_that_cannot_be_deleted_is_told() {
+    let api = FakeApi::default();
+    api.set_monitoring(true);
+    let _operator = start_ready(&api).await;
+    await_told(&api, "Monitored", "True MonitorApplied").await;
+    api.refuse("servicemonitors");
+    put(&api, json!({}));
+    await_told(&api, "Monitored", "False ApplyFailed").await;
+    let message = condition(&api, "Monitored").unwrap()["message"].to_string();
+    assert!(message.contains("cannot delete ServiceMonitor m"), "{message}");
+    make_ready(&api);
+    await_told(&api, "Ready", "True AllReady").await;
+}

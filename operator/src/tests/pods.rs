@@ -90,6 +90,12 @@ async fn a_pod_that_a_node_ended_is_told_until_another_is_ready() {
         ),
         // Its daemon did nothing, and ended in time.
         (json!({ "phase": "Succeeded" }), 0, "a node ended a pod that stopped as it was told"),
+        // Of which only events tell.
+        (
+            json!({ "phase": "Succeeded", "note": "Usage of x exceeds" }),
+            0,
+            "a pod: Evicted: Usage of x exceeds",
+        ),
     ] {
         let api = FakeApi::default();
         let _operator = start(&api).await;
@@ -98,7 +104,12 @@ async fn a_pod_that_a_node_ended_is_told_until_another_is_ready() {
             "name": "ostro", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
             "state": { "terminated": { "exitCode": code, "finishedAt": finished } },
         }]);
+        let note = status["note"].take();
         put_pod(&api, "p", status);
+        if let Some(note) = note.as_str() {
+            let uid = api.get("", "pods", "p").unwrap()["metadata"]["uid"].clone();
+            put_event(&api, "why", &uid, "Evicted", (1, note));
+        }
         await_within(SOON, "the end", || told(&api, "Ready") == "False PodFailed").await;
         let message = condition(&api, "Ready").unwrap()["message"].to_string();
         assert!(message.contains(expected), "{message}");

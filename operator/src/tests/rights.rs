@@ -54,8 +54,8 @@ fn full() -> Value {
 async fn work(api: &FakeApi, scope: Scope) -> Operator {
     let client = api.client(&Metrics::new());
     let mut leader = Leader::new(client, "n", "a".to_owned());
-    leader.acquire().await;
-    leader.acquire().await;
+    leader.acquire(&Readiness::default()).await;
+    leader.acquire(&Readiness::default()).await;
     leader.release().await;
     api.set_monitoring(true);
     let operator = Operator::start(api, scope.clone());

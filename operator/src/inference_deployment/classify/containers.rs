@@ -8,6 +8,9 @@ use super::pulling::hint;
 use super::{Cause, cause, names_secret};
 use crate::inference_deployment::build::{CONFIG_DIR, CONTAINER};
 
+/// How a shell would tell of SIGKILL.
+const KILLED: i32 = 137;
+
 /// A container, whose name is told unless it is the daemon.
 struct Seen<'a> {
     status: &'a ContainerStatus,
@@ -133,6 +136,13 @@ fn daemon_ended(pod: &Pod, status: &ContainerStatus, startup_budget_seconds: i64
     if ended.exit_code == 0 {
         return stopped(pod);
     }
+    if ended.exit_code == KILLED {
+        return cause(
+            Reason::CrashLoop,
+            "the daemon was killed (SIGKILL): by somebody, by its node for memory of all pods together, or since it \
+             did not end when it was told to",
+        );
+    }
     let words = ended.message.unwrap_or_default();
     let last_error = last_error(&words);
     let (reason, hint) = reason_of(&last_error);
@@ -182,7 +192,7 @@ fn is_over_budget(
         (Some(started), Some(finished)) => finished.0.duration_since(started.0).as_secs(),
         _ => 0,
     };
-    let is_killed = [137, 143].contains(&ended.exit_code) || ended.exit_code == 0;
+    let is_killed = [KILLED, 143].contains(&ended.exit_code) || ended.exit_code == 0;
     is_killed && status.started != Some(true) && ran + 5 >= startup_budget_seconds
 }
 
@@ -193,6 +203,10 @@ pub(super) fn reason_of(error: &str) -> (Reason, &'static str) {
         (Reason::HfGatedModel, "; is spec.huggingFaceToken of an account that accepted them?")
     } else if says(&["cannot reach the hub"]) {
         (Reason::HubUnreachable, "; may the pods reach it, or is the model in the cache?")
+    } else if says(&["the hub answers ", "the hub's answer for "]) {
+        (Reason::HubUnreachable, "; is it well, and is HF_ENDPOINT in spec.env right, where that is set?")
+    } else if says(&["the hub's address "]) {
+        (Reason::InvalidConfig, "; see HF_ENDPOINT in spec.env")
     } else if says(&["the hub refuses"]) {
         (Reason::HfUnauthorized, "; see spec.huggingFaceToken")
     } else if says(&[
@@ -206,7 +220,12 @@ pub(super) fn reason_of(error: &str) -> (Reason, &'static str) {
     } else if says(&["MiB of memory are available"]) {
         (Reason::HostOutOfMemory, "; raise resources.limits.memory, or lower pagedAttn")
     } else if says(&["no space left for"]) {
-        (Reason::CrashLoop, "; the cache is full: raise cache.volume.size, or see cache.prune")
+        (
+            Reason::CrashLoop,
+            "; the cache is full: give it more room, as by cache.volume.size, or see cache.prune",
+        )
+    } else if says(&["Permission denied"]) {
+        (Reason::CrashLoop, "; the daemon runs as user 65532: may it read and write there?")
     } else if says(&[CONFIG_DIR]) {
         (Reason::InvalidConfig, "")
     } else {

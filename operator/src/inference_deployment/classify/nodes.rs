@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::events::v1::Event;
 use ostro_crds::Reason;
 
 use super::Cause;
 use crate::inference_deployment::daemons::is_ready;
+use crate::inference_deployment::events;
 
 /// A pod's end is told for this long, unless its successor gets ready: pods that ended stay where they are for days.
 pub(super) const TOLD_FOR: Duration = Duration::from_secs(120);
+
+/// Of events: why a kubelet ended a pod.
+const ENDS: [&str; 3] = ["Evicted", "ExceededGracePeriod", "Preempting"];
 
 /// Its containers are not started again. A daemon that is told to stop ends well, so that a node which evicts it has no
 /// failure to tell.
@@ -45,6 +50,23 @@ fn latest<'a>(pods: &[&'a Pod], now: Timestamp) -> Option<(&'a Pod, Duration)> {
     }
     let age: Duration = now.duration_since(time).try_into().unwrap_or_default();
     Some((pod, TOLD_FOR.checked_sub(age)?))
+}
+
+/// A pod whose end is told, and of whose end only events say why.
+pub(crate) fn ended_quietly<'a>(pods: &[&'a Pod], now: Timestamp) -> Option<&'a Pod> {
+    let (pod, _) = latest(pods, now)?;
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).filter(|phase| *phase == "Succeeded")?;
+    Some(pod)
+}
+
+/// With what the pod's events say, where one tells who ended it.
+pub(crate) fn with_end(cause: Cause, events: &[Event]) -> Cause {
+    let ends = events.iter().filter(|event| ENDS.contains(&event.reason.as_deref().unwrap_or_default()));
+    let Some(event) = ends.max_by_key(|event| events::time(event)) else { return cause };
+    let (reason, note) = (event.reason.as_deref(), event.note.as_deref());
+    let message =
+        format!("a node ended a pod: {}: {}", reason.unwrap_or_default(), note.unwrap_or_default().trim());
+    Cause { message, ..cause }
 }
 
 /// The kubelet refused a pod, or ended it.

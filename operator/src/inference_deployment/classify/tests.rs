@@ -89,6 +89,11 @@ fn each_failure_has_its_reason_and_its_words() {
         "huggingFaceToken",
     );
     check(says("cannot reach the hub for o/m: dns error"), Reason::HubUnreachable, "dns error");
+    check(says("the hub answers 502 for o/m"), Reason::HubUnreachable, "HF_ENDPOINT");
+    check(says("the hub's answer for o/m makes no sense: x"), Reason::HubUnreachable, "HF_ENDPOINT");
+    check(says("the hub's address \"x\" is not a URL"), Reason::InvalidConfig, "HF_ENDPOINT");
+    check(says("cannot access /c: Permission denied (os error 13)"), Reason::CrashLoop, "user 65532");
+    check(crash(137, "Error", "2026 INFO request started", 3), Reason::CrashLoop, "was killed (SIGKILL)");
     check(says("/models/x.gguf does not exist"), Reason::ModelNotFound, "/models/x.gguf does not exist");
     check(
         says("/etc/ostro/ostro.toml:3: runtime.x is not a known key"),
@@ -100,7 +105,7 @@ fn each_failure_has_its_reason_and_its_words() {
         Reason::HostOutOfMemory,
         "available; raise resources.limits.memory",
     );
-    check(says("no space left for /c/x.incomplete"), Reason::CrashLoop, "raise cache.volume.size");
+    check(says("no space left for /c/x.incomplete"), Reason::CrashLoop, "by cache.volume.size");
     check(says("out of luck"), Reason::CrashLoop, "out of luck");
     let words = "runc: cannot chdir to /etc/ostro/x";
     check(crash(128, "StartError", words, 0), Reason::ContainerFailed, words);

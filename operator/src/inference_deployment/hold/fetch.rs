@@ -75,7 +75,7 @@ async fn fetch_revisions(
 ) -> Result<Vec<DynamicObject>, ApplyError> {
     let kind = ChildKind::ControllerRevision;
     let names = Names::of(owner);
-    let parameters = ListParams::default().labels(&names.children());
+    let parameters = ListParams::default().labels(&format!("{},{}", names.children(), kind.selector()));
     let revisions = api(context, owner, kind).list(&parameters).await;
     let revisions = revisions.map_err(|source| ApplyError::Read { kind, name: names.name, source })?;
     Ok(revisions.items)

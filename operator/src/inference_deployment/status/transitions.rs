@@ -21,6 +21,21 @@ pub(crate) fn is_same_but_for_words(owner: &InferenceDeployment, status: &Infere
     owner.status.as_ref().map(without_words) == Some(without_words(status))
 }
 
+/// As they were, where the condition says the same in other words.
+pub(crate) fn keep_words(
+    owner: &InferenceDeployment,
+    status: &mut InferenceDeploymentStatus,
+    kind: ConditionType,
+) {
+    let before = owner.status.as_ref().and_then(|status| found(&status.conditions, kind));
+    let after = status.conditions.iter_mut().find(|condition| condition.type_ == kind.as_str());
+    if let (Some(before), Some(after)) = (before, after)
+        && (&before.status, &before.reason) == (&after.status, &after.reason)
+    {
+        after.message.clone_from(&before.message);
+    }
+}
+
 /// What events should tell: that the status or reason of Ready or Monitored changed, that a template waits, or that a
 /// cache cannot be pruned.
 pub(crate) fn transitions<'a>(

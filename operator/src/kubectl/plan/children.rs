@@ -11,9 +11,7 @@ use super::super::diff::{FieldChange, diff};
 use super::super::explained::explained;
 use super::{Change, What, intended};
 use crate::inference_deployment::apply::{ApplyError, MANAGER};
-use crate::inference_deployment::build::{
-    ChildKind, HASH_ANNOTATION, MANAGED_BY, Prepared, TEMPLATE_HASH_ANNOTATION,
-};
+use crate::inference_deployment::build::{ChildKind, HASH_ANNOTATION, Prepared, TEMPLATE_HASH_ANNOTATION};
 use crate::inference_deployment::comparison::{is_unchanged, overlay};
 use crate::inference_deployment::ownership::is_own;
 
@@ -80,7 +78,7 @@ async fn dry_run(
 
 /// `None` where the cluster lacks an optional API.
 async fn children(cluster: &Cluster, kind: ChildKind) -> Result<Option<Vec<DynamicObject>>> {
-    let ours = ListParams::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
+    let ours = ListParams::default().labels(&kind.selector());
     match child_api(cluster, kind).list(&ours).await {
         Ok(listed) => Ok(Some(listed.items)),
         Err(kube::Error::Api(status)) if status.code == 404 && ChildKind::OPTIONAL.contains(&kind) => {
