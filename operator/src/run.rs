@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
@@ -15,6 +16,7 @@ use crate::client::client;
 use crate::contests::Contests;
 use crate::discovery::Discovery;
 use crate::http::{self, Health};
+use crate::in_words::in_words;
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope};
 use crate::inference_deployment::daemons::{Daemons, dial};
@@ -22,6 +24,7 @@ use crate::inference_deployment::{Context, controller};
 use crate::leader::Leader;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use crate::watch_errors::Patience;
 
 /// The lease ends by itself later; a pod has to end in 30 s.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
@@ -31,11 +34,12 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let config =
         Config::infer().await.context("cannot find the cluster: no service account, no kubeconfig")?;
     let client = client(config, &health.metrics).context("cannot make a client")?;
-    let http = tokio::spawn(http::serve(args.listen, health.clone()));
+    let mut http = tokio::spawn(http::serve(args.listen, health.clone()));
     let mut stopped = stop_signal()?;
     let version = tokio::select! {
-        version = client.apiserver_version() => version.context("cannot reach the API server")?,
+        version = reached(&client) => version,
         _ = stopped.changed() => return Ok(()),
+        served = &mut http => return served.context("the HTTP server ended")?,
     };
     tracing::info!(kubernetes = version.git_version, version = env!("CARGO_PKG_VERSION"), "started");
     health.readiness.connected();
@@ -56,6 +60,20 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
         tracing::warn!("cannot release the lease in {} s", RELEASE_LIMIT.as_secs());
     }
     result
+}
+
+/// Waits for the API server, and tells its version. Who ended instead would be begun again ever later.
+async fn reached(client: &Client) -> Info {
+    let mut patience = Patience::default();
+    loop {
+        match client.apiserver_version().await {
+            Ok(version) => return version,
+            Err(error) => {
+                tracing::warn!("cannot reach the API server; it is tried again: {}", in_words(&error))
+            }
+        }
+        tokio::time::sleep(patience.next().expect("it never ends")).await;
+    }
 }
 
 async fn lead(

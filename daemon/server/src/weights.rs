@@ -13,6 +13,7 @@ mod error;
 mod hub;
 mod local;
 mod names;
+mod patience;
 mod prune;
 mod select;
 

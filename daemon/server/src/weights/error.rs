@@ -67,6 +67,11 @@ impl WeightsError {
         }
     }
 
+    /// It cannot be asked, or does not answer as hubs do: what stands before it may, such as a portal that wants a login.
+    pub(super) fn is_of_the_hub(&self) -> bool {
+        self.is_transient() || matches!(self, WeightsError::Malformed { .. })
+    }
+
     /// Whether asking again may help.
     pub(super) fn is_transient(&self) -> bool {
         match self {

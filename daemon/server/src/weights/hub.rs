@@ -11,6 +11,7 @@ use reqwest::{Client, Method, Response, Url};
 use super::cache::RepositoryCache;
 use super::download::{Downloads, RemoteFile};
 use super::names::{is_commit, is_content_id, is_inside};
+use super::patience::{self, Patience, awaited};
 use super::select::{INDEX, Selection, select, shards};
 use super::{
     DEFAULT_REVISION, DownloadProgress, HubMode, HubOptions, HubToken, ModelReference, ResolvedModel,
@@ -21,12 +22,6 @@ use super::{
 /// look for one in the environment.
 const NO_TOKEN: &str = "\n";
 const REDIRECTS_MAX: usize = 5;
-/// Where packets are dropped nobody answers later either.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// For the beginning of an answer that only describes.
-const DESCRIPTION_TIMEOUT: Duration = Duration::from_secs(15);
-/// Of what says which files there are: nothing is lost yet, and somebody waits for an answer.
-const DESCRIPTION_RETRIES: u32 = 2;
 
 pub(super) fn resolve(
     reference: &ModelReference,
@@ -40,11 +35,17 @@ pub(super) fn resolve(
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| WeightsError::io(&options.cache_folder(), error))?;
-    let hub = Hub::new(&reference.model, options)?;
+    let patience = if repository.cached().is_ok() { patience::CACHED } else { patience::NEEDED };
+    let hub = Hub::new(&reference.model, options, &patience)?;
     match runtime.block_on(repository.download(&hub, options, progress)) {
-        Err(error) if error.is_transient() => repository.cached().map_err(|_| error).inspect(|_| {
-            tracing::warn!(model = reference.model, "the hub does not answer; the cached model is used");
-        }),
+        Err(error) if error.is_of_the_hub() => match repository.cached() {
+            Ok(cached) => {
+                let why = &error as &dyn std::error::Error;
+                tracing::warn!(model = reference.model, why, "the cached model is used");
+                Ok(cached)
+            }
+            Err(_) => Err(error),
+        },
         result => result,
     }
 }
@@ -148,7 +149,7 @@ pub(super) struct Hub<'a> {
 }
 
 impl<'a> Hub<'a> {
-    fn new(model: &'a str, options: &'a HubOptions) -> Result<Self, WeightsError> {
+    fn new(model: &'a str, options: &'a HubOptions, patience: &Patience) -> Result<Self, WeightsError> {
         let endpoint = options.endpoint.trim_end_matches('/');
         let base = Url::parse(endpoint).ok().filter(|url| !url.cannot_be_a_base());
         let base = base.ok_or_else(|| WeightsError::Endpoint(options.endpoint.clone()))?;
@@ -160,19 +161,19 @@ impl<'a> Hub<'a> {
         let client = |redirects: Policy, silence: Duration| {
             Client::builder()
                 .user_agent(concat!("ostro/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(CONNECT_TIMEOUT.min(options.idle_timeout))
+                .connect_timeout(patience.connect.min(options.idle_timeout))
                 .read_timeout(silence)
                 .redirect(redirects)
                 .build()
                 .map_err(|error| network(error.into()))
         };
-        let silence = DESCRIPTION_TIMEOUT.min(options.idle_timeout);
+        let silence = patience.silence.min(options.idle_timeout);
         let api = HFClient::builder()
             .endpoint(endpoint)
             .token(token.as_deref().unwrap_or(NO_TOKEN))
             .cache_dir(options.cache_folder())
             .client(client(Policy::limited(REDIRECTS_MAX), silence)?)
-            .retry_max_attempts(options.retries.min(DESCRIPTION_RETRIES) as usize)
+            .retry_max_attempts(options.retries.min(patience.retries) as usize)
             .retry_base_delay(options.retry_delay)
             .build()
             .map_err(|error| network(error.into()))?;
@@ -189,7 +190,7 @@ impl<'a> Hub<'a> {
     async fn listing(&self, revision: &str) -> Result<(String, Vec<String>), WeightsError> {
         let (owner, name) = split_id(self.model);
         let repository = self.api.model(owner, name);
-        let info = repository.info().revision(revision).send().await;
+        let info = awaited(self.endpoint, repository.info().revision(revision).send()).await;
         let info = info.map_err(|error| self.api_error(error, revision))?;
         let commit = info.sha.filter(|sha| is_commit(sha)).ok_or_else(|| self.malformed("no commit"))?;
         let names = info.siblings.unwrap_or_default().into_iter().map(|sibling| sibling.rfilename);

@@ -249,6 +249,12 @@ fn a_hub_that_is_gone_leaves_the_cached_model_in_use() {
     let (server, home) = (gguf_hub(), tempdir().unwrap());
     let options = options(&server, &home);
     let resolved = resolve("o/m", &options).unwrap();
+    for refusal in [Refusal::Broken, Refusal::Nonsense] {
+        server.refuse(refusal);
+        assert_eq!(resolve("o/m", &options).unwrap(), resolved, "{refusal:?}");
+    }
+    server.refuse(Refusal::Missing);
+    resolve("o/m", &options).expect_err("a model that was taken away");
     drop(server);
     assert_eq!(resolve("o/m", &options).unwrap(), resolved);
     let error = resolve("o/other", &options).unwrap_err();

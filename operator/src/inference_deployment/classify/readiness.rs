@@ -20,10 +20,11 @@ pub(super) fn withheld(pod: &Pod, now: Timestamp) -> Option<Cause> {
     let ready = unready(pod)?;
     let name = pod.name_any();
     if !is_gated(ready) {
-        let hint = format!("is it there, and does its kubelet run? kubectl get pod {name} -o wide names it");
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
+        let hint = "is it there, and does its kubelet run?";
         return cause(
             Reason::NodeSilent,
-            format!("the node of the pod {name} tells nothing of it any more: {hint}"),
+            format!("the node {node} tells nothing of the pod {name} any more: {hint}"),
         );
     }
     let message = ready.message.as_deref().unwrap_or_default();
@@ -72,7 +73,9 @@ mod tests {
         let container =
             json!({ "name": "ostro", "image": "i", "imageID": "", "ready": is_ready, "restartCount": 0 });
         let status = json!({ "conditions": [condition], "containerStatuses": [container] });
-        serde_json::from_value(json!({ "metadata": { "name": "m-1" }, "status": status })).unwrap()
+        let spec = json!({ "nodeName": "n-1", "containers": [] });
+        serde_json::from_value(json!({ "metadata": { "name": "m-1" }, "spec": spec, "status": status }))
+            .unwrap()
     }
 
     fn after(seconds: u8) -> Timestamp {
@@ -97,7 +100,7 @@ mod tests {
     fn a_node_that_is_not_heard_of_is_told_at_once() {
         let cause = withheld(&pod(true, Value::Null), after(0)).unwrap();
         assert_eq!(cause.reason, Reason::NodeSilent);
-        assert!(cause.message.contains("node of the pod m-1"), "{}", cause.message);
+        assert!(cause.message.contains("the node n-1 tells nothing of the pod m-1"), "{}", cause.message);
     }
 
     #[test]
