@@ -4,8 +4,8 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use ostro_config::Loaded;
 use ostro_config::manifest::{KIND, Manifest};
+use ostro_config::{Loaded, Problems};
 use ostro_crds::{InferenceDeployment, conform, crd_json};
 use serde::Serialize;
 
@@ -64,14 +64,25 @@ pub(crate) fn read(path: &Path, image: &str) -> anyhow::Result<Vec<(InferenceDep
     Ok(read)
 }
 
+/// What the daemon finds, by line, and what the schema has against other fields.
+fn together(file: &str, daemon: Option<Problems>, schema: Option<Problems>) -> String {
+    let of = |problems: Option<Problems>| problems.map(|Problems(problems)| problems).unwrap_or_default();
+    let daemon = of(daemon);
+    let further = of(schema).into_iter().filter(|one| daemon.iter().all(|other| other.key != one.key));
+    let further: Vec<String> = further.map(|problem| format!("{file}: {problem}")).collect();
+    daemon.iter().map(ToString::to_string).chain(further).collect::<Vec<_>>().join("\n")
+}
+
 fn read_one(file: &str, object: &Manifest, image: &str) -> anyhow::Result<(InferenceDeployment, Rendering)> {
     let daemon = object.document().and_then(Loaded::from_document);
-    let daemon = daemon.map_err(|problems| anyhow!("{problems}"))?;
+    // The types below forgive what the API server does not.
+    let (daemon, object) = match (daemon, conform(object.json())) {
+        (Ok(daemon), Ok(object)) => (daemon, object),
+        (daemon, object) => bail!(together(file, daemon.err(), object.err())),
+    };
     for warning in warnings(&daemon) {
         eprintln!("warning: {warning}");
     }
-    // The types below forgive what the API server does not.
-    let object = conform(object.json()).map_err(|problems| anyhow!("{file}: {problems}"))?;
     let object: InferenceDeployment =
         serde_path_to_error::deserialize(object).with_context(|| format!("{file} is not an {KIND}"))?;
     if object.metadata.name.as_deref().is_none_or(str::is_empty) {

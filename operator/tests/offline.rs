@@ -102,6 +102,17 @@ fn what_is_wrong_is_named() {
 }
 
 #[test]
+fn all_that_the_daemon_and_the_schema_find_is_told_once() {
+    let spec = "  models: [{modelId: a/b}]\n  replicas: -1\n  nope: 1\n  env: [{name: A, value: yes}]\n";
+    let (_, _, errors) = run(&["validate", "-f", "-"], &format!("{HEAD}{spec}"));
+    for named in ["input:7: spec.nope is not", "input: spec.replicas = -1", "input: spec.env[0].value = true"]
+    {
+        assert_eq!(errors.matches(named).count(), 1, "{named}: {errors}");
+    }
+    assert_eq!(errors.matches("spec.nope").count(), 1, "{errors}");
+}
+
+#[test]
 fn the_plugin_says_the_same() {
     let input = format!("{HEAD}  models: [{{modelId: a/b}}]\n");
     assert_eq!(plugin(&["validate", "-f", "-"], &input), (0, "m is valid\n".to_owned(), String::new()));
