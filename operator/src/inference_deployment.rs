@@ -10,6 +10,7 @@ pub(crate) mod controller;
 pub(crate) mod daemons;
 mod events;
 pub(crate) mod hold;
+mod kinds;
 mod lists;
 mod live;
 pub(crate) mod optional;

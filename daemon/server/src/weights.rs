@@ -8,6 +8,7 @@
 //! does not look at the status of a download.
 
 mod cache;
+mod client;
 mod download;
 mod error;
 mod hub;

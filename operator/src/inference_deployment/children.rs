@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, ApiResource, GroupVersionKind};
+use kube::api::Api;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Client, Resource, ResourceExt};
@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 use tokio::sync::watch::error::RecvError;
 
-use super::build::{ChildKind, MANAGED_BY, Purpose};
+use super::build::{ChildKind, Purpose};
 use super::cached::{Cached, CachedObject, CachedPod, Kept, KeptPod, Packer, Task};
+use super::kinds::ours;
 use super::optional::{self, Lack, Optional};
 use super::store::{Shown, Store, Writer, store};
 use super::workload::Workload;
@@ -26,10 +27,6 @@ use crate::watch_errors::{Failing, Patience, only_changes};
 
 /// Objects that a watch reads at once when it starts: memory that a page took is not given back.
 const PAGE: u32 = 50;
-
-/// Of revisions that Kubernetes keeps of a StatefulSet, beside the labels of its template; the operator's have no such
-/// label.
-const REVISION_HASH: &str = "controller.kubernetes.io/hash";
 
 /// Where the operator works.
 #[derive(Clone, Debug)]
@@ -54,63 +51,6 @@ impl Scope {
             Scope::Cluster => Api::all_with(client.clone(), &kind),
             Scope::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
         }
-    }
-}
-
-impl ChildKind {
-    pub(crate) const ALL: [Self; 10] = [
-        Self::ServiceAccount,
-        Self::ControllerRevision,
-        Self::ConfigMap,
-        Self::PersistentVolumeClaim,
-        Self::Service,
-        Self::NetworkPolicy,
-        Self::PodDisruptionBudget,
-        Self::Deployment,
-        Self::StatefulSet,
-        Self::Job,
-    ];
-
-    /// Those that make pods; an object has one of them.
-    pub(crate) const WORKLOADS: [Self; 2] = [Self::Deployment, Self::StatefulSet];
-
-    /// What makes pods, and what tells which ones: without pods there is neither.
-    pub(crate) fn is_of_pods(self) -> bool {
-        Self::WORKLOADS.contains(&self) || self == Self::ControllerRevision
-    }
-
-    /// Those whose API a cluster may lack.
-    pub(crate) const OPTIONAL: [Self; 2] = [Self::ServiceMonitor, Self::PodMonitor];
-
-    pub(crate) fn group_and_plural(self) -> (&'static str, &'static str) {
-        match self {
-            Self::ServiceAccount => ("", "serviceaccounts"),
-            Self::ControllerRevision => ("apps", "controllerrevisions"),
-            Self::ConfigMap => ("", "configmaps"),
-            Self::PersistentVolumeClaim => ("", "persistentvolumeclaims"),
-            Self::Service => ("", "services"),
-            Self::NetworkPolicy => ("networking.k8s.io", "networkpolicies"),
-            Self::PodDisruptionBudget => ("policy", "poddisruptionbudgets"),
-            Self::Deployment => ("apps", "deployments"),
-            Self::StatefulSet => ("apps", "statefulsets"),
-            Self::Job => ("batch", "jobs"),
-            Self::ServiceMonitor => ("monitoring.coreos.com", "servicemonitors"),
-            Self::PodMonitor => ("monitoring.coreos.com", "podmonitors"),
-        }
-    }
-
-    /// By which its objects are found.
-    pub(crate) fn selector(self) -> String {
-        match self {
-            Self::ControllerRevision => format!("{},!{REVISION_HASH}", ours()),
-            _ => ours(),
-        }
-    }
-
-    pub(crate) fn resource(self) -> ApiResource {
-        let (group, plural) = self.group_and_plural();
-        let kind = format!("{self:?}");
-        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", &kind), plural)
     }
 }
 
@@ -163,11 +103,6 @@ pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (C
     let watches =
         Watches { children, pods: touched(events(scope.api(client), ours(), writer), noted("pods")) };
     (Children { stores, optional, pods, failing, ready: Arc::default(), ask }, watches)
-}
-
-/// Of what the operator makes, and of what is made of that.
-fn ours() -> String {
-    format!("{MANAGED_BY}=ostro-operator")
 }
 
 /// Of the objects with these labels, kept by `writer`.
