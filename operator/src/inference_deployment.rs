@@ -127,11 +127,11 @@ pub(crate) async fn reconcile(
         Err(problems) => (Outcome::of(invalid(&problems)), None),
         Ok(rendered) => carry_out(owner, context, rendered).await,
     };
-    if failed.as_ref().is_some_and(|error| is_of_going_namespace(error)) {
+    let unmonitored = outcome.unmonitored.take();
+    if failed.iter().chain(&unmonitored).any(|error| is_of_going_namespace(error)) {
         // Which takes the object along.
         return Ok(Action::requeue(resync(owner)));
     }
-    let unmonitored = outcome.unmonitored.take();
     let (mut status, due) = judge(owner, context, outcome).await;
     // What is refused in other words every time, as by a webhook that counts, would be news for ever.
     let is_early = context.backoff.is_early(&owner.uid().unwrap_or_default());

@@ -9,6 +9,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::args::RunArgs;
 use crate::backoff::Backoff;
@@ -28,6 +29,8 @@ use crate::watch_errors::Patience;
 
 /// The lease ends by itself later; a pod has to end in 30 s.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
+/// A process that begins anew reads anew how the API server is reached, such as whose certificates are good.
+const REACH_LIMIT: Duration = Duration::from_secs(300);
 
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let health = Health { readiness: Readiness::default(), metrics: Metrics::new() };
@@ -37,7 +40,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     let mut http = tokio::spawn(http::serve(args.listen, health.clone()));
     let mut stopped = stop_signal()?;
     let version = tokio::select! {
-        version = reached(&client) => version,
+        version = reached(&client) => version.context("cannot reach the API server")?,
         _ = stopped.changed() => return Ok(()),
         served = &mut http => return served.context("the HTTP server ended")?,
     };
@@ -62,17 +65,18 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     result
 }
 
-/// Waits for the API server, and tells its version. Who ended instead would be begun again ever later.
-async fn reached(client: &Client) -> Info {
+/// Waits for the API server, and tells its version. Who ends at once is begun again ever later.
+async fn reached(client: &Client) -> kube::Result<Info> {
+    let until = Instant::now() + REACH_LIMIT;
     let mut patience = Patience::default();
     loop {
         match client.apiserver_version().await {
-            Ok(version) => return version,
-            Err(error) => {
-                tracing::warn!("cannot reach the API server; it is tried again: {}", in_words(&error))
+            Err(error) if Instant::now() < until => {
+                tracing::warn!("cannot reach the API server; it is tried again: {}", in_words(&error));
             }
+            reached => return reached,
         }
-        tokio::time::sleep(patience.next().expect("it never ends")).await;
+        tokio::time::sleep(patience.next().unwrap_or(REACH_LIMIT)).await;
     }
 }
 

@@ -38,8 +38,8 @@ impl Backoff for Patience {
     fn reset(&mut self) {}
 }
 
-/// Further errors of a watch that fails all the time come within this time.
-const NEXT: Duration = Duration::from_secs(30);
+/// Further errors of a watch that fails all the time come within this time: a connection may take 30 s to fail.
+const NEXT: Duration = Duration::from_secs(60);
 
 /// Since when a watch fails all the time. What succeeds shows in nothing, where nothing changes. Clones share it.
 #[derive(Clone, Debug, Default)]

@@ -80,20 +80,21 @@ impl Optional {
         }
     }
 
-    /// An item for each time that something else is known than at first, for which reconciles wait anyway, or that all
-    /// objects were read anew.
+    /// An item for each time that something else is known than at first, for which reconciles wait anyway unless it takes
+    /// long, or that all objects were read anew.
     pub(crate) fn turns(&self) -> impl Stream<Item = ()> + Send + 'static + use<> {
-        let first = self.access.clone();
-        stream::once(async move {
-            let mut access = first;
-            let _ = access.wait_for(is_settled).await;
-            access
-        })
-        .flat_map(|access| {
-            stream::unfold(access, |mut access| async move {
-                access.changed().await.ok()?;
+        let mut access = self.access.clone();
+        let first = async move {
+            let is_late = tokio::time::timeout(PATIENCE, access.wait_for(is_settled)).await.is_err();
+            (access, is_late)
+        };
+        stream::once(first).flat_map(|first| {
+            stream::unfold(first, |(mut access, is_news)| async move {
+                if !is_news {
+                    access.changed().await.ok()?;
+                }
                 access.wait_for(is_settled).await.ok()?;
-                Some(((), access))
+                Some(((), (access, false)))
             })
         })
     }

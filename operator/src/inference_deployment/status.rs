@@ -108,9 +108,14 @@ impl Observed<'_> {
     }
 
     fn conditions(&self, verdict: &Verdict, counts: Counts) -> Vec<Condition> {
-        let is_available = counts.ready > 0 || (counts.wanted == 0 && counts.is_current);
+        let is_off = counts.wanted == 0 && counts.is_current;
         let text = format!("{} of {} replicas are ready", counts.ready, counts.wanted);
-        let available = if is_available { (Reason::SomeReady, &text) } else { (Reason::NoneReady, &text) };
+        let (is_available, reason) = match counts.ready {
+            1.. => (true, Reason::SomeReady),
+            _ if is_off => (true, Reason::ScaledToZero),
+            _ => (false, Reason::NoneReady),
+        };
+        let available = (reason, &text);
         let message = &verdict.message;
         let mut conditions = vec![
             self.condition(ConditionType::Ready, verdict.is_ready, (verdict.reason, message)),

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -76,10 +76,13 @@ pub(super) fn spawn(
             () = activity.idle(limits.idle) => return tracing::debug!("an idle connection was closed"),
             () = last_request(&admission, &activity, limits.last_request) => {
                 connection.as_mut().graceful_shutdown();
+                activity.touch();
+                // HTTP/2 says that it goes, hears that this was heard, and may have bytes left that a slow reader waits for.
+                let late = if activity.is_http2() { LAST_REQUEST_TIME } else { LATE_HEAD_TIME };
                 tokio::select! {
                     ended = connection => ended,
                     // Half a request must not hold up the end.
-                    () = activity.idle(LATE_HEAD_TIME) => Ok(()),
+                    () = activity.idle(late) => Ok(()),
                 }
             }
         };
@@ -93,10 +96,11 @@ pub(super) fn spawn(
 /// Ready when the server shuts down and no further request is to be waited for.
 async fn last_request(admission: &Admission, activity: &Activity, patience: Duration) {
     admission.leaving().await;
-    // HTTP/2 has words for going, which lose no request.
-    if !activity.is_http2() {
-        activity.touch();
-        activity.idle(patience).await;
+    activity.touch();
+    tokio::select! {
+        // It has words for going, which lose no request.
+        () = activity.http2() => {}
+        () = activity.idle(patience) => {}
     }
 }
 
@@ -150,8 +154,9 @@ type CountedBody = std::pin::Pin<Box<dyn HttpBody<Data = Bytes, Error = axum::Er
 
 /// The running requests of a connection.
 #[derive(Clone)]
-struct Activity(Arc<Mutex<Requests>>);
+struct Activity(Arc<watch::Sender<Requests>>);
 
+#[derive(Clone, Copy)]
 struct Requests {
     running: usize,
     /// When the last one began or ended.
@@ -161,42 +166,44 @@ struct Requests {
 
 impl Activity {
     fn new() -> Activity {
-        Activity(Arc::new(Mutex::new(Requests { running: 0, changed: Instant::now(), is_http2: false })))
+        let requests = Requests { running: 0, changed: Instant::now(), is_http2: false };
+        Activity(Arc::new(watch::Sender::new(requests)))
     }
 
     fn begin(&self, version: Version) -> Running {
-        let mut requests = self.lock();
-        requests.count(1);
-        requests.is_http2 = version == Version::HTTP_2;
+        self.0.send_modify(|requests| {
+            requests.count(1);
+            requests.is_http2 = version == Version::HTTP_2;
+        });
         Running(self.clone())
     }
 
     /// Time without a request counts from now.
     fn touch(&self) {
-        self.lock().changed = Instant::now();
+        self.0.send_modify(|requests| requests.changed = Instant::now());
     }
 
     fn is_http2(&self) -> bool {
-        self.lock().is_http2
+        self.0.borrow().is_http2
+    }
+
+    /// Ready once a request shows that the connection speaks HTTP/2.
+    async fn http2(&self) {
+        // The sender lives in `self`.
+        let _ = self.0.subscribe().wait_for(|requests| requests.is_http2).await;
     }
 
     /// Ready when no request ran for `timeout`.
     async fn idle(&self, timeout: Duration) {
         loop {
-            let until = {
-                let requests = self.lock();
-                let since = if requests.running > 0 { Instant::now() } else { requests.changed };
-                since + timeout
-            };
+            let requests = *self.0.borrow();
+            let since = if requests.running > 0 { Instant::now() } else { requests.changed };
+            let until = since + timeout;
             if until <= Instant::now() {
                 return;
             }
             tokio::time::sleep_until(until).await;
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Requests> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -212,7 +219,7 @@ struct Running(Activity);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.lock().count(-1);
+        self.0.0.send_modify(|requests| requests.count(-1));
     }
 }
 

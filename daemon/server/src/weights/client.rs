@@ -66,7 +66,7 @@ impl<'a> Hub<'a> {
             .build()
             .map_err(|error| network(error.into()))?;
         let transfers = client(Policy::limited(REDIRECTS_MAX), options.idle_timeout)?;
-        let descriptions = client(Policy::none(), silence)?;
+        let descriptions = client(Policy::none(), options.idle_timeout)?;
         Ok(Hub { model, endpoint, base, token, api, transfers, descriptions })
     }
 

@@ -11,14 +11,14 @@ const TOLD_AFTER: Duration = Duration::from_secs(5);
 pub(super) struct Patience {
     /// Where packets are dropped nobody answers later either.
     pub(super) connect: Duration,
-    /// Until an answer begins.
+    /// Until an answer begins that lists a model's files; who has given one may take its time.
     pub(super) silence: Duration,
     pub(super) retries: u32,
 }
 
 /// Without an answer there is no model.
 pub(super) const NEEDED: Patience =
-    Patience { connect: Duration::from_secs(10), silence: Duration::from_secs(15), retries: 2 };
+    Patience { connect: Duration::from_secs(10), silence: Duration::from_secs(10), retries: 2 };
 
 /// There is one, and an answer tells only whether there is a newer one.
 pub(super) const CACHED: Patience =

@@ -193,9 +193,15 @@ async fn http2_is_told_to_go_at_once() {
     let mut socket = send(running.address, begin).await;
     let mut frames = Frames(&mut socket);
     while frames.next().await != Some((HEADERS, 1)) {}
+    // However long nothing was asked.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     running.stop.send(()).unwrap();
     let going = async { while frames.next().await.expect("it says that it goes").0 != GOAWAY {} };
     tokio::time::timeout(Duration::from_secs(2), going).await.expect("at once");
+    // What was on its way is answered.
+    let late = b"\0\0\x06\x01\x05\0\0\0\x03\x82\x86\x84\x41\x01x";
+    frames.0.write_all(late).await.unwrap();
+    while frames.next().await.expect("an answer") != (HEADERS, 3) {}
     running.ended.await.unwrap();
 }
 

@@ -85,6 +85,18 @@ fn verdicts_follow_the_deployment() {
 }
 
 #[test]
+fn who_wants_no_replicas_has_what_is_wanted() {
+    for (replicas, ready, expected) in
+        [(0, 0, "True ScaledToZero"), (1, 0, "False NoneReady"), (1, 1, "True SomeReady")]
+    {
+        let deployment = deployment(replicas, replicas, replicas, ready, true);
+        let status = status(&owner(replicas), Some(&deployment), None);
+        let available = &status.conditions[1];
+        assert_eq!(format!("{} {}", available.status, available.reason), expected);
+    }
+}
+
+#[test]
 fn counts_of_before_an_apply_are_not_told_of_the_new_spec() {
     let owner = owner(2);
     let told = |deployment: &Workload, is_behind| {
