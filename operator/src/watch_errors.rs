@@ -46,7 +46,7 @@ const NEXT: Duration = Duration::from_secs(60);
 pub(crate) struct Failing(Arc<Mutex<Option<(Instant, Instant)>>>);
 
 impl Failing {
-    fn note(&self) {
+    pub(crate) fn note(&self) {
         let now = Instant::now();
         let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = errors.filter(|(_, last)| now < *last + NEXT).map_or(now, |(first, _)| first);
@@ -62,12 +62,9 @@ impl Failing {
 /// Errors are told and end here: in the controller one holds back the changes of all kinds, the longer the more there are.
 pub(crate) fn only_changes<K: Send + 'static>(
     changes: impl Stream<Item = Result<K, watcher::Error>> + Send + 'static,
-    failing: Failing,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send + 'static {
-    let changes = changes.inspect_err(move |error| {
-        failing.note();
-        tracing::warn!("a watch failed; it is tried again: {}", in_words(error));
-    });
+    let changes =
+        changes.inspect_err(|error| tracing::warn!("a watch failed; it is tried again: {}", in_words(error)));
     changes.filter(|change| std::future::ready(change.is_ok()))
 }
 
@@ -107,7 +104,7 @@ mod tests {
     async fn an_error_holds_up_nothing() {
         let events =
             [Err(watcher::Error::NoResourceVersion), Ok(1), Err(watcher::Error::NoResourceVersion), Ok(2)];
-        let changes = only_changes(futures::stream::iter(events), Failing::default());
+        let changes = only_changes(futures::stream::iter(events));
         assert_eq!(changes.map(|change| change.unwrap()).collect::<Vec<_>>().await, [1, 2]);
     }
 }

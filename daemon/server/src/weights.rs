@@ -8,7 +8,6 @@
 //! does not look at the status of a download.
 
 mod cache;
-mod client;
 mod download;
 mod error;
 mod hub;
@@ -16,6 +15,7 @@ mod local;
 mod names;
 mod patience;
 mod prune;
+mod repository;
 mod select;
 
 use std::fmt;
@@ -146,7 +146,7 @@ pub fn resolve_model(
     if !names::is_repository_id(&reference.model) {
         return Err(WeightsError::InvalidId(reference.model.clone()));
     }
-    hub::resolve(reference, options, progress)
+    repository::resolve(reference, options, progress)
 }
 
 #[cfg(test)]

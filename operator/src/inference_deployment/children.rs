@@ -23,7 +23,7 @@ use super::optional::{self, Lack, Optional};
 use super::store::{Shown, Store, Writer, store};
 use super::workload::Workload;
 use crate::discovery::Discovery;
-use crate::watch_errors::{Failing, Patience, only_changes};
+use crate::watch_errors::{Patience, only_changes};
 
 /// Objects that a watch reads at once when it starts: memory that a page took is not given back.
 const PAGE: u32 = 50;
@@ -60,8 +60,6 @@ pub(crate) struct Children {
     stores: BTreeMap<ChildKind, Store<Kept>>,
     optional: BTreeMap<ChildKind, Optional>,
     pods: Store<KeptPod>,
-    /// By the names that rules have; those of optional kinds are told of by themselves.
-    failing: Vec<(&'static str, Failing)>,
     ready: Arc<OnceCell<()>>,
     /// Asks again which APIs there are.
     ask: Arc<dyn Fn() + Send + Sync>,
@@ -79,17 +77,11 @@ pub(crate) struct Watches {
 pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (Children, Watches) {
     let mut stores = BTreeMap::new();
     let mut children = Vec::new();
-    let mut failing = Vec::new();
-    let mut noted = |name| {
-        let of_one = Failing::default();
-        failing.push((name, of_one.clone()));
-        of_one
-    };
     for kind in ChildKind::ALL {
         let (reader, writer) = store();
         stores.insert(kind, reader);
         let events = events(scope.of_kind(client, kind), kind.selector(), writer);
-        children.push((kind, touched(events, noted(kind.group_and_plural().1))));
+        children.push((kind, touched(events)));
     }
     let mut optional = BTreeMap::new();
     for kind in ChildKind::OPTIONAL {
@@ -100,9 +92,8 @@ pub(crate) fn watch(client: &Client, scope: &Scope, discovery: &Discovery) -> (C
     }
     let (pods, writer) = store();
     let ask = Arc::new(discovery.asker());
-    let watches =
-        Watches { children, pods: touched(events(scope.api(client), ours(), writer), noted("pods")) };
-    (Children { stores, optional, pods, failing, ready: Arc::default(), ask }, watches)
+    let watches = Watches { children, pods: touched(events(scope.api(client), ours(), writer)) };
+    (Children { stores, optional, pods, ready: Arc::default(), ask }, watches)
 }
 
 /// Of the objects with these labels, kept by `writer`.
@@ -118,15 +109,17 @@ where
     let mut packer = Packer::default();
     let events =
         watcher(api, ours).backoff(Patience::default()).modify(move |object| object.pack(&mut packer));
-    events.inspect_ok(move |event| writer.take(event))
+    events.inspect(move |event| match event {
+        Ok(event) => writer.take(event),
+        Err(_) => writer.note_error(),
+    })
 }
 
 pub(super) fn touched<K: Send + 'static>(
     events: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send + 'static,
-    failing: Failing,
 ) -> Changes<K> {
     let changes = events.try_filter_map(|event| std::future::ready(Ok(changed(event))));
-    only_changes(changes, failing).boxed()
+    only_changes(changes).boxed()
 }
 
 /// What a list shows is news once all of it is read: see `Children::turns`.
@@ -148,17 +141,12 @@ impl Children {
         self.ready.initialized()
     }
 
-    /// What was not read yet, or cannot be watched for so long, by the names that rules have.
-    pub(crate) fn unread(&self, failing_for: Duration) -> Vec<&'static str> {
-        let unread = self.stores.iter().filter(|(_, store)| !store.is_ready());
-        let pods = (!self.pods.is_ready()).then_some("pods");
-        let unread: Vec<_> = unread.map(|(kind, _)| kind.group_and_plural().1).chain(pods).collect();
-        let failing = self
-            .failing
-            .iter()
-            .filter(|(name, failing)| failing.is_for(failing_for) && !unread.contains(name));
-        let failing: Vec<_> = failing.map(|(name, _)| *name).collect();
-        [unread, failing].concat()
+    /// What was not read yet, or cannot be watched for so long, by the names that rules have; optional kinds are told of
+    /// by themselves.
+    pub(crate) fn unread(&self, failing_for: Duration) -> impl Iterator<Item = &'static str> {
+        let lacking = self.stores.iter().filter(move |(_, store)| store.is_lacking(failing_for));
+        let pods = self.pods.is_lacking(failing_for).then_some("pods");
+        lacking.map(|(kind, _)| kind.group_and_plural().1).chain(pods)
     }
 
     async fn wait_alone(&self) -> Result<(), RecvError> {

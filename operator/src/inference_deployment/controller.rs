@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::stream::select;
-use futures::{FutureExt, StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt};
 use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Resource, ResourceExt};
@@ -24,7 +24,7 @@ use crate::discovery::Discovery;
 use crate::in_words::in_words;
 use crate::metrics::Waiting;
 use crate::readiness::PATIENCE;
-use crate::watch_errors::{Failing, Patience, only_changes};
+use crate::watch_errors::{Patience, only_changes};
 
 /// Reconciles at once; one object is never reconciled twice at the same time.
 const CONCURRENCY: u16 = 16;
@@ -52,19 +52,17 @@ pub(crate) async fn run(
         .modify(move |object: &mut CachedObject| object.pack(&mut packer));
     // Whoever asks a store of kube's wakes those that wait for it no more.
     let (lists, listed) = lists();
-    let failing = Failing::default();
-    let changes = changes.reflect(writer).inspect_ok(move |event| {
-        if matches!(event, watcher::Event::InitDone) {
-            lists.note();
-        }
+    let changes = changes.reflect(writer).inspect(move |event| match event {
+        Ok(watcher::Event::InitDone) => lists.note(),
+        Ok(_) => {}
+        Err(_) => lists.note_error(),
     });
     let shutdown = shutdown.boxed().shared();
-    let mut controller =
-        Controller::for_stream(only_changes(changes.applied_objects(), failing.clone()), store.clone())
-            .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-            .graceful_shutdown_on(shutdown.clone())
-            .reconcile_all_on(select(context.children.turns(), listed.again()))
-            .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
+    let mut controller = Controller::for_stream(only_changes(changes.applied_objects()), store.clone())
+        .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .graceful_shutdown_on(shutdown.clone())
+        .reconcile_all_on(select(context.children.turns(), listed.again()))
+        .watches_stream(watches.pods, |pod| owner_of_pod(&pod));
     for (kind, changes) in watches.children {
         controller = controller.watches_stream_with(changes, |child| child.of(), kind);
     }
@@ -77,9 +75,8 @@ pub(crate) async fn run(
     });
     let (children, own) = (context.children.clone(), listed.clone());
     context.readiness.leading(Box::new(move || {
-        let is_unread = !own.is_ready() || failing.is_for(PATIENCE);
-        let own = is_unread.then(|| InferenceDeployment::plural(&()));
-        own.into_iter().chain(children.unread(PATIENCE).into_iter().map(Cow::from)).collect()
+        let own = own.is_lacking(PATIENCE).then(|| InferenceDeployment::plural(&()));
+        own.into_iter().chain(children.unread(PATIENCE).map(Cow::from)).collect()
     }));
     let metrics = context.metrics.clone();
     let objects = store.clone();

@@ -1,31 +1,51 @@
-//! How often a watch has read everything.
+//! How a watch does: how often it has read everything, and whether it fails.
+
+use std::time::Duration;
 
 use futures::{Stream, stream};
 use tokio::sync::watch::error::RecvError;
 use tokio::sync::watch::{Receiver, Sender, channel};
 
+use crate::watch_errors::Failing;
+
 /// The watch's half.
-pub(crate) struct Lists(Sender<u32>);
+pub(crate) struct Lists {
+    count: Sender<u64>,
+    failing: Failing,
+}
 
 /// Of whoever waits; clones share it.
 #[derive(Clone)]
-pub(crate) struct Listed(Receiver<u32>);
+pub(crate) struct Listed {
+    count: Receiver<u64>,
+    failing: Failing,
+}
 
 pub(crate) fn lists() -> (Lists, Listed) {
     let (sender, receiver) = channel(0);
-    (Lists(sender), Listed(receiver))
+    let failing = Failing::default();
+    (Lists { count: sender, failing: failing.clone() }, Listed { count: receiver, failing })
 }
 
 impl Lists {
     /// Once what was read can be seen.
     pub(crate) fn note(&self) {
-        self.0.send_modify(|count| *count = count.wrapping_add(1).max(1));
+        self.count.send_modify(|count| *count += 1);
+    }
+
+    pub(crate) fn note_error(&self) {
+        self.failing.note();
     }
 }
 
 impl Listed {
     pub(crate) fn is_ready(&self) -> bool {
-        *self.0.borrow() > 0
+        *self.count.borrow() > 0
+    }
+
+    /// Not everything was read yet, or the watch fails for so long.
+    pub(crate) fn is_lacking(&self, failing_for: Duration) -> bool {
+        !self.is_ready() || self.failing.is_for(failing_for)
     }
 
     /// Until everything was read once.
@@ -33,15 +53,15 @@ impl Listed {
     /// # Errors
     /// The watch has ended before.
     pub(crate) async fn wait_until_ready(&self) -> Result<(), RecvError> {
-        self.0.clone().wait_for(|count| *count > 0).await.map(drop)
+        self.count.clone().wait_for(|count| *count > 0).await.map(drop)
     }
 
     /// An item for each time that everything was read anew. What has vanished meanwhile shows in nothing else, and what
     /// has changed can be seen from then on only.
     pub(crate) fn again(&self) -> impl Stream<Item = ()> + Send + 'static + use<> {
-        stream::unfold((self.0.clone(), 1), |(mut lists, seen)| async move {
-            let count = *lists.wait_for(|count| *count != 0 && *count != seen).await.ok()?;
-            Some(((), (lists, count)))
+        stream::unfold((self.count.clone(), 1), |(mut count, seen)| async move {
+            let now = *count.wait_for(|count| *count > seen).await.ok()?;
+            Some(((), (count, now)))
         })
     }
 }

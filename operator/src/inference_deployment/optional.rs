@@ -13,7 +13,6 @@ use super::cached::{Cached, Kept};
 use super::children::{Changes, events, touched};
 use super::classify::Cause;
 use super::store::{Store, store};
-use crate::watch_errors::Failing;
 
 /// No reconcile waits longer for what is not known yet.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -160,7 +159,7 @@ impl Follower {
                     ask();
                 }
             });
-        Some(touched(events, Failing::default()).take_until(Box::pin(gone)).boxed())
+        Some(touched(events).take_until(Box::pin(gone)).boxed())
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use futures::Stream;
 use kube::Resource;
@@ -59,8 +60,9 @@ impl<T> Store<T> {
         self.listed.wait_until_ready().await
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
-        self.listed.is_ready()
+    /// Not all objects were read yet, or the watch fails for so long.
+    pub(crate) fn is_lacking(&self, failing_for: Duration) -> bool {
+        self.listed.is_lacking(failing_for)
     }
 
     /// An item for each time that the watch has read everything anew.
@@ -90,6 +92,10 @@ impl<T> Store<T> {
 }
 
 impl<T> Writer<T> {
+    pub(crate) fn note_error(&self) {
+        self.lists.note_error();
+    }
+
     pub(crate) fn take<K: Shown<Kept = T>>(&mut self, event: &Event<K>) {
         match event {
             Event::Init => self.listed = BTreeMap::new(),

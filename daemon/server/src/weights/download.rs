@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use sha2::{Digest, Sha256};
 
 use super::cache::{RepositoryCache, create_parent};
-use super::client::Hub;
+use super::hub::Hub;
 use super::{DownloadProgress, HubOptions, WeightsError};
 
 const REPORT_BYTES: u64 = 1 << 20;

@@ -1,124 +1,222 @@
-//! A model of the hub: asks for its files, chooses, downloads what is missing.
+//! The hub over HTTP, as one repository's files are asked of it; what is wrong with an answer comes back as an error that a
+//! person can act on. Writes nothing.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
-use super::cache::RepositoryCache;
-use super::client::Hub;
-use super::download::Downloads;
-use super::patience;
-use super::select::{INDEX, Selection, select, shards};
-use super::{
-    DEFAULT_REVISION, DownloadProgress, HubMode, HubOptions, ModelReference, ResolvedModel, WeightsError,
-};
+use hf_hub::{HFClient, HFError, split_id};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, HeaderMap, HeaderValue, LOCATION, RANGE};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response, Url};
 
-pub(super) fn resolve(
-    reference: &ModelReference,
-    options: &HubOptions,
-    progress: &dyn Fn(DownloadProgress),
-) -> Result<ResolvedModel, WeightsError> {
-    let cache = RepositoryCache::new(options.cache_folder(), &reference.model);
-    let repository = Repository::new(reference, cache);
-    if options.mode == HubMode::Offline {
-        return repository.cached();
+use super::download::RemoteFile;
+use super::names::{is_commit, is_content_id, is_inside};
+use super::patience::{Patience, awaited};
+use super::{HubOptions, HubToken, WeightsError};
+
+/// A token that no header can hold is not sent. `hf-hub` cannot be told that there is none: it would
+/// look for one in the environment.
+const NO_TOKEN: &str = "\n";
+const REDIRECTS_MAX: usize = 5;
+
+/// The hub as one repository's files are asked of it.
+pub(super) struct Hub<'a> {
+    model: &'a str,
+    endpoint: &'a str,
+    base: Url,
+    token: Option<String>,
+    api: HFClient,
+    /// Follows redirects.
+    transfers: Client,
+    /// Does not: the answer that describes a file is the one before the redirect to its storage.
+    descriptions: Client,
+}
+
+impl<'a> Hub<'a> {
+    pub(super) fn new(
+        model: &'a str,
+        options: &'a HubOptions,
+        patience: &Patience,
+    ) -> Result<Self, WeightsError> {
+        let endpoint = options.endpoint.trim_end_matches('/');
+        let base = Url::parse(endpoint).ok().filter(|url| !url.cannot_be_a_base());
+        let base = base.ok_or_else(|| WeightsError::Endpoint(options.endpoint.clone()))?;
+        let token = read_token(options)?;
+        let network = |source: Box<dyn std::error::Error + Send + Sync>| WeightsError::Network {
+            model: model.to_owned(),
+            source,
+        };
+        let client = |redirects: Policy, silence: Duration| {
+            Client::builder()
+                .user_agent(concat!("ostro/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(patience.connect.min(options.idle_timeout))
+                .read_timeout(silence)
+                .redirect(redirects)
+                .build()
+                .map_err(|error| network(error.into()))
+        };
+        let silence = patience.silence.min(options.idle_timeout);
+        let api = HFClient::builder()
+            .endpoint(endpoint)
+            .token(token.as_deref().unwrap_or(NO_TOKEN))
+            .cache_dir(options.cache_folder())
+            .client(client(Policy::limited(REDIRECTS_MAX), silence)?)
+            .retry_max_attempts(options.retries.min(patience.retries) as usize)
+            .retry_base_delay(options.retry_delay)
+            .build()
+            .map_err(|error| network(error.into()))?;
+        let transfers = client(Policy::limited(REDIRECTS_MAX), options.idle_timeout)?;
+        let descriptions = client(Policy::none(), options.idle_timeout)?;
+        Ok(Hub { model, endpoint, base, token, api, transfers, descriptions })
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| WeightsError::io(&options.cache_folder(), error))?;
-    let patience = if repository.cached().is_ok() { patience::CACHED } else { patience::NEEDED };
-    let hub = Hub::new(&reference.model, options, &patience)?;
-    match runtime.block_on(repository.download(&hub, options, progress)) {
-        Err(error) if error.is_of_the_hub() => match repository.cached() {
-            Ok(cached) => {
-                let why = &error as &dyn std::error::Error;
-                tracing::warn!(model = reference.model, why, "the cached model is used");
-                Ok(cached)
+
+    pub(super) fn model(&self) -> &str {
+        self.model
+    }
+
+    /// Commit and file names of a revision.
+    pub(super) async fn listing(&self, revision: &str) -> Result<(String, Vec<String>), WeightsError> {
+        let (owner, name) = split_id(self.model);
+        let repository = self.api.model(owner, name);
+        let info = awaited(self.endpoint, repository.info().revision(revision).send()).await;
+        let info = info.map_err(|error| self.api_error(error, revision))?;
+        let commit = info.sha.filter(|sha| is_commit(sha)).ok_or_else(|| self.malformed("no commit"))?;
+        let names = info.siblings.unwrap_or_default().into_iter().map(|sibling| sibling.rfilename);
+        Ok((commit, names.filter(|name| is_inside(name)).collect()))
+    }
+
+    /// Size and content id of a file.
+    pub(super) async fn describe(&self, commit: &str, file: &str) -> Result<RemoteFile, WeightsError> {
+        let mut url = self.url(commit, file);
+        for _ in 0..REDIRECTS_MAX {
+            let request = self.descriptions.request(Method::HEAD, url.clone()).headers(self.headers());
+            let response = request.send().await.map_err(|error| self.network(error))?;
+            // Within the hub (a renamed repository) follow; to the storage do not.
+            let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            if let Some(location) = location.filter(|location| location.starts_with('/')) {
+                url = url.join(location).map_err(|_| self.malformed("a redirect to nowhere"))?;
+                continue;
             }
-            Err(_) => Err(error),
-        },
-        result => result,
-    }
-}
-
-pub(super) struct Repository<'a> {
-    reference: &'a ModelReference,
-    cache: RepositoryCache,
-}
-
-impl<'a> Repository<'a> {
-    pub(super) fn new(reference: &'a ModelReference, cache: RepositoryCache) -> Self {
-        Repository { reference, cache }
+            if !response.status().is_redirection() && !response.status().is_success() {
+                return Err(self.status_error(response, file).await);
+            }
+            return self.remote_file(file, response.headers());
+        }
+        Err(self.malformed("too many redirects"))
     }
 
-    fn revision(&self) -> &str {
-        self.reference.revision.as_deref().unwrap_or(DEFAULT_REVISION)
-    }
-
-    /// The model as earlier downloads left it.
-    fn cached(&self) -> Result<ResolvedModel, WeightsError> {
-        let (selection, _, commit) = self.cached_selection()?;
-        Ok(self.resolved(&selection, commit))
-    }
-
-    /// Paths of all of its files, where none is missing.
-    pub(super) fn cached_files(&self) -> Result<Vec<PathBuf>, WeightsError> {
-        let (selection, shards, commit) = self.cached_selection()?;
-        let snapshot = self.cache.snapshot(&commit);
-        Ok(selection.files().iter().chain(&shards).map(|file| snapshot.join(file)).collect())
-    }
-
-    /// With the shards of the selection, and its commit.
-    fn cached_selection(&self) -> Result<(Selection, Vec<String>, String), WeightsError> {
-        let model = &self.reference.model;
-        let missing = |what: &str| WeightsError::NotCached {
-            model: model.clone(),
-            what: what.to_owned(),
-            cache: self.cache.root().to_owned(),
-        };
-        let commit = self.cache.commit_of(self.revision()).ok_or_else(|| missing(self.revision()))?;
-        let names = self.cache.files(&commit);
-        let selection = match select(model, &names, self.reference.quantized_file.as_deref()) {
-            Err(WeightsError::FileNotFound { file, .. }) => return Err(missing(&file)),
-            Err(WeightsError::NoWeights { .. }) => return Err(missing("its weights")),
-            selected => selected?,
-        };
-        let shards = self.shards_of(&selection, &commit)?;
-        match shards.iter().find(|shard| !names.contains(shard)) {
-            Some(shard) => Err(missing(shard)),
-            None => Ok((selection, shards, commit)),
+    fn remote_file(&self, file: &str, headers: &HeaderMap) -> Result<RemoteFile, WeightsError> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let id = text("x-linked-etag").or_else(|| text(ETAG.as_str()));
+        let id = id.map(|id| id.trim_start_matches("W/").trim_matches('"')).filter(|id| is_content_id(id));
+        let size = text("x-linked-size").or_else(|| text(CONTENT_LENGTH.as_str()));
+        let size = size.and_then(|size| size.parse().ok());
+        match (id, size) {
+            (Some(id), Some(bytes)) => Ok(RemoteFile { name: file.to_owned(), id: id.to_owned(), bytes }),
+            _ => Err(self.malformed(&format!("{file} has no ETag or no length"))),
         }
     }
 
-    async fn download(
-        &self,
-        hub: &Hub<'_>,
-        options: &HubOptions,
-        progress: &dyn Fn(DownloadProgress),
-    ) -> Result<ResolvedModel, WeightsError> {
-        let model = &self.reference.model;
-        let (commit, names) = hub.listing(self.revision()).await?;
-        let _lock = self.cache.lock_for_download();
-        let selection = select(model, &names, self.reference.quantized_file.as_deref())?;
-        let mut downloads = Downloads::new(hub, &self.cache, &commit, options, progress);
-        downloads.fetch(selection.files()).await?;
-        downloads.fetch(&self.shards_of(&selection, &commit)?).await?;
-        self.cache.remember(self.revision(), &commit)?;
-        Ok(self.resolved(&selection, commit))
-    }
-
-    fn shards_of(&self, selection: &Selection, commit: &str) -> Result<Vec<String>, WeightsError> {
-        if !selection.files().iter().any(|file| file == INDEX) {
-            return Ok(Vec::new());
+    /// The file's bytes from `begin` on; the status says whether the server obeyed.
+    pub(super) async fn bytes(&self, commit: &str, file: &str, begin: u64) -> Result<Response, WeightsError> {
+        let mut request = self.transfers.get(self.url(commit, file)).headers(self.headers());
+        if begin > 0 {
+            request = request.header(RANGE, format!("bytes={begin}-"));
         }
-        let path = self.cache.snapshot(commit).join(INDEX);
-        let index = std::fs::read(&path).map_err(|error| WeightsError::io(&path, error))?;
-        shards(&self.reference.model, &index)
+        let response = request.send().await.map_err(|error| self.network(error))?;
+        match response.status().as_u16() {
+            200 | 206 | 416 => Ok(response),
+            _ => Err(self.status_error(response, file).await),
+        }
     }
 
-    fn resolved(&self, selection: &Selection, commit: String) -> ResolvedModel {
-        let snapshot = self.cache.snapshot(&commit);
-        let path = match selection {
-            Selection::Gguf(file) => snapshot.join(file),
-            Selection::Directory(_) => snapshot,
-        };
-        ResolvedModel { path, commit: Some(commit) }
+    fn url(&self, commit: &str, file: &str) -> Url {
+        let mut url = self.base.clone();
+        let parts = self.model.split('/').chain(["resolve", commit]).chain(file.split('/'));
+        url.path_segments_mut().expect("checked to be a base").pop_if_empty().extend(parts);
+        url
     }
+
+    fn headers(&self) -> HeaderMap {
+        let value =
+            self.token.as_ref().and_then(|token| HeaderValue::try_from(format!("Bearer {token}")).ok());
+        value.into_iter().map(|value| (AUTHORIZATION, value)).collect()
+    }
+
+    pub(super) fn network(&self, source: reqwest::Error) -> WeightsError {
+        WeightsError::Network { model: self.model.to_owned(), source: source.into() }
+    }
+
+    pub(super) fn cut_short(&self, file: &str) -> WeightsError {
+        let source = format!("{file} broke off").into();
+        WeightsError::Network { model: self.model.to_owned(), source }
+    }
+
+    pub(super) fn malformed(&self, what: &str) -> WeightsError {
+        WeightsError::Malformed { model: self.model.to_owned(), what: what.to_owned() }
+    }
+
+    async fn status_error(&self, response: Response, file: &str) -> WeightsError {
+        let text = |name: &str| {
+            response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+        };
+        let (status, code) = (response.status().as_u16(), text("x-error-code"));
+        let message = text("x-error-message").unwrap_or_else(|| file.to_owned());
+        self.refusal(status, code.as_deref(), message)
+    }
+
+    /// The hub answers 401 for what does not exist too, and tells by a code which it is.
+    fn refusal(&self, status: u16, code: Option<&str>, message: String) -> WeightsError {
+        let model = self.model.to_owned();
+        let (endpoint, has_token) = (self.endpoint.to_owned(), self.token.is_some());
+        match (status, code) {
+            (_, Some("GatedRepo")) => WeightsError::Gated { page: format!("{endpoint}/{model}"), model },
+            (401 | 404, Some("RepoNotFound")) => WeightsError::NotFound { model, endpoint, has_token },
+            (401 | 403, _) => WeightsError::Unauthorised { model, endpoint, has_token },
+            (404, None) => WeightsError::NotFound { model, endpoint, has_token },
+            _ => WeightsError::Status { model, status, message },
+        }
+    }
+
+    fn api_error(&self, error: HFError, revision: &str) -> WeightsError {
+        let context = match error {
+            HFError::Http { context }
+            | HFError::AuthRequired { context }
+            | HFError::Forbidden { context }
+            | HFError::RateLimited { context, .. } => Some(context),
+            HFError::RepoNotFound { context, .. } | HFError::RevisionNotFound { context, .. } => context,
+            HFError::Request { source, .. } if !source.is_decode() => return self.network(source),
+            other => return self.malformed(&other.to_string()),
+        };
+        let (status, code, message) = match context {
+            Some(context) => {
+                (context.status.as_u16(), context.error_code, context.server_message.unwrap_or_default())
+            }
+            None => (404, None, String::new()),
+        };
+        if code.as_deref() == Some("RevisionNotFound") {
+            return WeightsError::RevisionNotFound {
+                model: self.model.to_owned(),
+                revision: revision.to_owned(),
+            };
+        }
+        self.refusal(status, code.as_deref(), message)
+    }
+}
+
+fn read_token(options: &HubOptions) -> Result<Option<String>, WeightsError> {
+    let read = |path: PathBuf| match std::fs::read_to_string(&path) {
+        Ok(token) => Ok(Some(token)),
+        Err(source) => Err(WeightsError::Token { path, source }),
+    };
+    let token = match &options.token {
+        HubToken::None => None,
+        HubToken::Literal(token) => Some(token.clone()),
+        HubToken::File(path) => read(path.clone())?,
+        HubToken::Cached => {
+            let path = options.home.join("token");
+            if path.exists() { read(path)? } else { None }
+        }
+    };
+    Ok(token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()))
 }

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::super::cache::RepositoryCache;
-use super::super::hub::Repository;
 use super::super::names::is_repository_id;
+use super::super::repository::Repository;
 use super::super::{HubOptions, ModelReference, WeightsError, looks_like_path};
 use super::{files_below, names_in};
 
