@@ -63,12 +63,15 @@ pub(crate) fn get(cluster: &Cluster, words: &[&str]) -> Value {
     serde_json::from_str(&cluster.kubectl(&words)).unwrap()
 }
 
-/// The condition of what was applied last, not of what was there before.
 pub(crate) fn ready_condition(cluster: &Cluster, name: &str) -> Option<Value> {
-    let object = get(cluster, &["infd", name]);
+    ready_in(&get(cluster, &["infd", name]))
+}
+
+/// Of what was applied last, not of what was there before.
+pub(crate) fn ready_in(object: &Value) -> Option<Value> {
     let is_seen = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-    let conditions = object["status"]["conditions"].as_array()?;
-    is_seen.then_some(conditions.iter().find(|condition| condition["type"] == "Ready")?.clone())
+    let mut conditions = object["status"]["conditions"].as_array()?.iter();
+    conditions.find(|condition| is_seen && condition["type"] == "Ready").cloned()
 }
 
 pub(crate) fn await_ready(cluster: &Cluster, name: &str) {
