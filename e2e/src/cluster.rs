@@ -122,7 +122,7 @@ pub fn run(options: &Options) -> Result<()> {
             Ok(())
         }
         Command::Down => down::down(&folders),
-        Command::Status => status::status(&folders),
+        Command::Status => status::status(&folders, &mut std::io::stdout()),
         Command::Exec { command } => exec(&folders, command),
         Command::Build { install } => build(&folders, missing_of(*install)),
         Command::Load { files } => load::load(&folders, files),

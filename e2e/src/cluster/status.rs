@@ -1,5 +1,6 @@
 //! `cluster status`: what runs, since when, with which logs, and how the nodes are.
 
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -9,16 +10,19 @@ use super::place::Place;
 use super::progress;
 use super::state::{Process, State};
 
-/// Prints to standard output.
-///
 /// # Errors
-/// No cluster is up, or a program of it has ended.
-pub(super) fn status(folders: &Folders) -> Result<()> {
+/// No cluster is up, a program of it has ended, or `out` takes no more.
+pub(super) fn status(folders: &Folders, out: &mut impl Write) -> Result<()> {
     let Some(state) = State::load(&folders.state())? else { bail!("no cluster is up") };
-    println!("{}, up for {}", state.describe(), progress::text(Duration::from_secs(state.age_seconds())));
-    println!("kubeconfig {}", folders.kubeconfig().display());
+    writeln!(
+        out,
+        "{}, up for {}",
+        state.describe(),
+        progress::text(Duration::from_secs(state.age_seconds()))
+    )?;
+    writeln!(out, "kubeconfig {}", folders.kubeconfig().display())?;
     for process in &state.processes {
-        println!("{}", line(process, process.is_running()));
+        writeln!(out, "{}", line(process, process.is_running()))?;
     }
     if let Some(ended) = state.ended() {
         bail!("{} has ended; {}", ended.name, progress::end_of(&ended.log));
@@ -27,7 +31,7 @@ pub(super) fn status(folders: &Folders) -> Result<()> {
         bail!("`cluster up` is at work, or was killed: then `cluster down` cleans up");
     }
     match Place::new(folders, state.shape).ask(&["get", "nodes", "--output", "wide"])? {
-        Some(nodes) => print!("{nodes}"),
+        Some(nodes) => write!(out, "{nodes}")?,
         None => {
             bail!("the API server does not answer; its log is {}", folders.log("kube-apiserver").display())
         }
@@ -49,7 +53,7 @@ mod tests {
         let root = tempfile::TempDir::new().unwrap();
         let at = |name: &str| root.path().join(name);
         let folders = Folders { name: "t".parse().unwrap(), root: at(""), run: at("run"), logs: at("logs") };
-        assert_eq!(status(&folders).unwrap_err().to_string(), "no cluster is up");
+        assert_eq!(status(&folders, &mut Vec::new()).unwrap_err().to_string(), "no cluster is up");
     }
 
     #[test]
