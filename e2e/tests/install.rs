@@ -13,13 +13,19 @@ use support::helm::{CHARTS, Helm, NAMESPACE, RELEASE, documents, image, only};
 fn notes_show_a_manifest_of_the_api() {
     let Some(helm) = Helm::find() else { return };
     for (values, words) in [
-        ("namespaced=false", "kubectl apply -f - <<YAML"),
-        ("namespaced=true", "kubectl apply --namespace ostro -f - <<YAML"),
+        ("namespaced=false", "kubectl apply -f -"),
+        ("namespaced=true", "kubectl apply --namespace ostro -f -"),
     ] {
         let install = ["install", RELEASE, "ostro-operator", "--namespace", NAMESPACE, "--dry-run=client"];
         let told = helm.run(&[&install[..], &["--set", values]].concat());
-        let (_, rest) = told.split_once(words).unwrap_or_else(|| panic!("{told}"));
-        let manifest = documents(rest.split_once("  YAML").unwrap().0).remove(0);
+        let start = told.find(words).unwrap_or_else(|| panic!("{told}"));
+        // As it is pasted into a shell, where it asks for two things.
+        let pasted = format!("kubectl() {{ echo \"--- # $*\"; [ $1 = get ] || cat; }}\n{}", &told[start..]);
+        let output = Command::new("sh").args(["-c", &pasted]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        assert!(said.lines().last().is_some_and(|line| line.starts_with("--- # get infd")), "{said}");
+        let manifest = documents(&said).remove(0);
         assert_eq!(manifest["kind"], "InferenceDeployment");
         assert!(manifest["spec"]["models"][0]["modelId"].is_string(), "{manifest}");
     }

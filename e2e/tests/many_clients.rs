@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ostro_e2e::{daemon::Daemon, model};
@@ -11,6 +12,9 @@ use serde_json::{Value, json};
 const CLIENTS: u64 = 64;
 /// As the daemon has it unless told.
 const BLOCK_TOKENS: usize = 32;
+
+/// A stream that ends in time for the daemon that stops has the processors for itself.
+static PROCESSORS: Mutex<()> = Mutex::new(());
 
 /// What one client saw.
 #[derive(Debug, PartialEq)]
@@ -91,6 +95,7 @@ fn fill_cache(daemon: &Daemon, model: &str) {
 
 #[test]
 fn sixty_four_clients_that_come_and_go_leave_nothing_behind() {
+    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
     let model = model::ensure_smollm2().expect("the model can be fetched");
     let mut daemon = Daemon::start(&model, &["--max-seqs", "32", "--pa-memory-mb", "96"]).unwrap();
     let id = daemon.model_id().unwrap();
@@ -110,6 +115,7 @@ fn sixty_four_clients_that_come_and_go_leave_nothing_behind() {
 
 #[test]
 fn sigterm_lets_a_running_stream_finish() {
+    let _alone = PROCESSORS.lock().unwrap_or_else(PoisonError::into_inner);
     let model = model::ensure_smollm2().expect("the model can be fetched");
     let mut daemon = Daemon::start(&model, &[]).unwrap();
     let body = json!({

@@ -18,14 +18,20 @@ struct Case {
     part: &'static str,
 }
 
-/// With the seconds until each was told. One command applies them all: one for each would take longer than most of
-/// what is measured.
 pub(crate) fn check(cluster: &Cluster) {
     let hub = hub::start(cluster);
     for token in [TOKEN, "wrong"] {
         cluster.apply(&secret(token));
     }
-    let mut waiting = [of_models(&hub), of_pods()].into_iter().flatten().collect::<Vec<_>>();
+    for cases in [of_models(&hub), of_pods()] {
+        await_told(cluster, cases);
+    }
+    refused_at_once(cluster);
+}
+
+/// With the seconds until each was told. One command applies them all: one for each would take longer than most of
+/// what is measured.
+fn await_told(cluster: &Cluster, mut waiting: Vec<Case>) {
     let objects: Vec<_> = waiting.iter().map(|case| object(case.name, &case.spec)).collect();
     cluster.apply(&json!({ "apiVersion": "v1", "kind": "List", "items": objects }));
     let start = Instant::now();
@@ -36,7 +42,6 @@ pub(crate) fn check(cluster: &Cluster) {
         assert!(start.elapsed() < LIMIT, "not told within {LIMIT:?}: {names:?}");
         waiting.is_empty()
     });
-    refused_at_once(cluster);
 }
 
 fn is_told(objects: &Value, case: &Case, start: Instant) -> bool {

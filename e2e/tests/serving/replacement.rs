@@ -8,10 +8,11 @@ use crate::support::{Cluster, await_until};
 /// Those on their way out too.
 const PODS: [&str; 6] = ["get", "pods", "--selector", "app.kubernetes.io/instance=chat", "--output", "name"];
 
-/// Clients ask from before the update until the replaced pod has gone.
+/// Clients ask from before the update until the replaced pod has gone, and no faster than two slow processors that load
+/// a model beside it answer.
 pub(crate) fn rolling_update(cluster: &Cluster, object: &Value) {
     let before = cluster.kubectl(&PODS);
-    cluster.apply(&client("updated", None, &load(&["--rate", "8", "--requests", "160"])));
+    cluster.apply(&client("updated", None, &load(&["--rate", "2", "--requests", "100"])));
     await_phase(cluster, "updated", "Running");
     cluster.apply(object);
     await_ready(cluster, "chat");
@@ -20,7 +21,7 @@ pub(crate) fn rolling_update(cluster: &Cluster, object: &Value) {
         before.lines().all(|pod| !now.lines().any(|other| other == pod))
     });
     await_phase(cluster, "updated", "Running");
-    check_answers(cluster, "updated", 160);
+    check_answers(cluster, "updated", 100);
 }
 
 /// Of the node that has one of two replicas; clients and DNS are on the other.
@@ -31,8 +32,8 @@ pub(crate) fn drain(cluster: &Cluster) {
     let has_left = |pods: &[Value]| pods.iter().all(|pod| pod["spec"]["nodeName"] == stays);
     assert!(!has_left(&pods(cluster, "chat")), "no pod is on {drained}");
 
-    // Half a minute of requests, whether the last is answered or not.
-    cluster.apply(&client("drained", Some(stays), &load(&["--rate", "4", "--requests", "120"])));
+    // Requests at this rate come whether the last is answered or not.
+    cluster.apply(&client("drained", Some(stays), &load(&["--rate", "2", "--requests", "100"])));
     await_phase(cluster, "drained", "Running");
     cluster.kubectl(&["drain", drained, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s"]);
     await_phase(cluster, "drained", "Running");
@@ -41,7 +42,7 @@ pub(crate) fn drain(cluster: &Cluster) {
     assert!(pods.len() == 2 && has_left(&pods), "{pods:#?}");
     cluster.kubectl(&["uncordon", drained]);
     await_ready(cluster, "chat");
-    check_answers(cluster, "drained", 120);
+    check_answers(cluster, "drained", 100);
 }
 
 fn check_answers(cluster: &Cluster, pod: &str, requests: u32) {

@@ -166,6 +166,7 @@ pub fn await_until(what: &str, mut is_done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_done() {
         assert!(start.elapsed() < Duration::from_secs(120), "{what}: not within two minutes");
-        std::thread::sleep(Duration::from_millis(100));
+        // What is waited for shares the processors with those who ask.
+        std::thread::sleep(Duration::from_millis(250));
     }
 }

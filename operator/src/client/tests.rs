@@ -116,7 +116,7 @@ async fn a_credential_plugin_that_is_slow_holds_up_nothing_else() {
     // It ends so soon that each call asks for another.
     let end = Timestamp::now() + Duration::from_secs(30);
     let status = json!({ "token": "t", "expirationTimestamp": end.to_string() });
-    let script = format!("sleep 0.3; echo '{}'", json!({ "status": status }));
+    let script = format!("sleep 1; echo '{}'", json!({ "status": status }));
     let plugin = json!({ "command": "sh", "args": ["-c", script], "interactiveMode": "Never" });
     config.auth_info.exec = serde_json::from_value(plugin).unwrap();
     let client = client(config, &Metrics::new()).unwrap();

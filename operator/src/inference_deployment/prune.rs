@@ -90,8 +90,9 @@ pub(super) async fn told(
 ) -> (Finding, Option<Duration>) {
     let job = context.children.job_of(owner, name);
     if job.as_ref().is_some_and(Workload::is_done) {
-        let message =
-            format!("Job {name} has removed what the spec does not need: see kubectl logs job/{name}");
+        let message = format!(
+            "Job {name} has removed what the spec does not need: see kubectl logs job/{name} --all-pods"
+        );
         return (Finding { holds: true, reason: Reason::CachePruned, message }, None);
     }
     let failure = job.as_ref().and_then(Workload::failure);
@@ -101,7 +102,8 @@ pub(super) async fn told(
     match (failure, why) {
         (Some(failure), why) => {
             let why = why.unwrap_or_else(|| failure.to_owned());
-            let hint = format!("see kubectl logs job/{name}; the Job is made anew when it is deleted");
+            let hint =
+                format!("see kubectl logs job/{name} --all-pods; the Job is made anew when it is deleted");
             (finding(Reason::PruneFailed, format!("Job {name} failed: {why}; {hint}")), None)
         }
         (None, Some(why)) => {

@@ -137,13 +137,19 @@ mod tests {
         assert!(error.starts_with("m cannot be read: spec.rollout.maxSurge: "), "{error}");
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_silent_server_is_given_up() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let config = Config::new(format!("http://{}", listener.local_addr().unwrap()).parse().unwrap());
         let client = client(config, Some(SILENCE_LIMIT)).unwrap();
         let started = Instant::now();
-        let error = Cluster { client, namespace: "shop".to_owned() }.fetch("m").await.unwrap_err();
+        let call = tokio::spawn(async move {
+            Cluster { client, namespace: "shop".to_owned() }.fetch("m").await.unwrap_err()
+        });
+        let _connection = listener.accept().await.unwrap();
+        // From here on nothing but time passes.
+        tokio::time::pause();
+        let error = call.await.unwrap();
         assert!((SILENCE_LIMIT..SILENCE_LIMIT * 2).contains(&started.elapsed()), "{:?}", started.elapsed());
         let error = terminal::error(&error);
         assert!(error.starts_with("cannot reach the API server") && error.ends_with("timed out"), "{error}");

@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::FutureExt;
+use ostro_exposition::Exposition;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -102,6 +103,29 @@ async fn models_are_followed_beside_a_monitor_that_cannot_be_applied() {
             && told(&api, "Monitored") == "False ApplyFailed"
     })
     .await;
+}
+
+/// Of one object: it is tried again, and the process goes on.
+#[tokio::test(start_paused = true)]
+async fn a_reconcile_that_panics_is_an_error_of_its_object() {
+    let (api, daemon) = (FakeApi::default(), Daemon::default());
+    let (falls, answers) = (Arc::new(AtomicUsize::new(2)), daemon.dial());
+    let left = falls.clone();
+    let dial: Dial = Arc::new(move |address| {
+        let is_one = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        assert!(is_one.is_err(), "one of the operator's own faults");
+        answers(address)
+    });
+    daemon.says(json!([{ "id": "a/b", "status": "loaded" }]));
+    let operator = Operator::start_with(&api, Scope::Cluster, dial);
+    put(&api, json!({}));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    put_pod(&api, "p", "True");
+    make_ready(&api);
+    await_within(SOON, "readiness", || told(&api, "Ready") == "True AllReady").await;
+    assert_eq!(falls.load(Ordering::Relaxed), 0);
+    let text = operator.metrics.text(Exposition::Text);
+    assert!(text.contains("ostro_operator_reconcile_errors_total{reason=\"panic\"} 2\n"), "{text}");
 }
 
 async fn await_models(api: &FakeApi, ready: &str, models: Value) {

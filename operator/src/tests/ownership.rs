@@ -1,5 +1,8 @@
 //! What nobody owns any more: taken back by an object that is there, with its pods as they are.
 
+use kube::api::{Api, WatchEvent, WatchParams};
+use ostro_crds::InferenceDeployment;
+
 use super::revisions::uid;
 use super::*;
 use crate::inference_deployment::build::ChildKind;
@@ -87,6 +90,33 @@ async fn who_comes_again_finds_its_children_and_its_pods() {
     make_ready(&api);
     await_within(SOON, "ready", || told(&api, "Ready") == "True AllReady").await;
     assert_eq!(told(&api, "TemplateUpdatePending"), "True OperatorUpgraded");
+}
+
+/// Though pods of before are, of which nobody knows yet whether they are of its spec.
+#[tokio::test(start_paused = true)]
+async fn who_comes_again_is_not_ready_at_first() {
+    let api = FakeApi::default();
+    let operator = start(&api).await;
+    make_ready(&api);
+    await_within(SOON, "ready", || told(&api, "Ready") == "True AllReady").await;
+    drop(operator);
+    api.remove(GROUP, "inferencedeployments", "m");
+    for child in children(&api) {
+        disown(&api, child);
+    }
+    let operator = Operator::start(&api, Scope::Cluster);
+    let objects = Api::<InferenceDeployment>::all(api.client(&operator.metrics));
+    let changes = objects.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+    put(&api, spec());
+    let conditions = changes.filter_map(async |change| match change.unwrap() {
+        WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+            object.status?.conditions.into_iter().find(|condition| condition.type_ == "Ready")
+        }
+        other => panic!("{other:?}"),
+    });
+    let first = conditions.boxed().next().await.unwrap();
+    assert_eq!(first.status, "False", "{first:?}");
+    await_within(SOON, "ready again", || told(&api, "Ready") == "True AllReady").await;
 }
 
 /// Kubernetes takes the references away before the object is gone, which a cache need not know.

@@ -31,6 +31,11 @@ impl Names {
         format!("{}-cache", self.name)
     }
 
+    /// Of the policy for pods that prune; no object has a dot in its name, and so none another's policy.
+    pub(super) fn pruning(&self) -> String {
+        format!("{}.prune", self.name)
+    }
+
     /// Of the Service that a StatefulSet names its pods by.
     pub(crate) fn headless(&self) -> String {
         format!("{}-headless", self.name)

@@ -1,4 +1,7 @@
-//! In to the daemon's port; out to DNS and HTTPS, or to nothing where nothing is downloaded.
+//! In to the daemon's port; out to DNS and HTTPS, or to nothing where nothing is downloaded. For the pods that prune a
+//! cache, nothing at all.
+
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::api::networking::v1::{
@@ -9,7 +12,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::ObjectMeta;
 use ostro_crds::InferenceDeploymentSpec;
 
-use super::names::Names;
+use super::job::Purpose;
+use super::names::{Names, job_selector};
 use super::template::served_ports;
 
 pub(super) fn build(
@@ -36,16 +40,28 @@ pub(super) fn build(
             vec![NetworkPolicyIngressRule { ports: Some(ports), ..NetworkPolicyIngressRule::default() }]
         }
     };
-    Some(NetworkPolicy {
-        metadata: ObjectMeta { name: Some(names.name.clone()), ..ObjectMeta::default() },
+    Some(policy(names.name.clone(), names.selector(), (ingress, out)))
+}
+
+/// Of pods that prune, which read and delete files only.
+pub(super) fn of_pruning(names: &Names, spec: &InferenceDeploymentSpec) -> Option<NetworkPolicy> {
+    let is_wanted = spec.prunes() && spec.network_policy.as_ref().is_some_and(|options| options.enabled);
+    let selector = job_selector(&names.name, Purpose::Prune);
+    is_wanted.then(|| policy(names.pruning(), selector, (Vec::new(), Vec::new())))
+}
+
+fn policy(
+    name: String,
+    pods: BTreeMap<String, String>,
+    (ingress, egress): (Vec<NetworkPolicyIngressRule>, Vec<NetworkPolicyEgressRule>),
+) -> NetworkPolicy {
+    NetworkPolicy {
+        metadata: ObjectMeta { name: Some(name), ..ObjectMeta::default() },
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(LabelSelector {
-                match_labels: Some(names.selector()),
-                ..LabelSelector::default()
-            }),
+            pod_selector: Some(LabelSelector { match_labels: Some(pods), ..LabelSelector::default() }),
             ingress: Some(ingress),
-            egress: Some(out),
+            egress: Some(egress),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
         }),
-    })
+    }
 }

@@ -127,6 +127,24 @@ fn ports_follow_the_server() {
     assert!(names.contains(&json!("HF_HUB_OFFLINE")), "{names:?}");
 }
 
+/// Which have the hub's token, and nothing to ask anybody.
+#[test]
+fn pods_that_prune_reach_nothing() {
+    let cache = json!({ "volume": { "size": "1Gi" }, "prune": true });
+    let objects = built(with(json!({ "cache": cache, "networkPolicy": { "enabled": true } })));
+    let policy = objects.iter().find(|object| object["metadata"]["name"] == "m.prune").unwrap();
+    let selected = json!({ "app.kubernetes.io/name": "ostro-prune", "app.kubernetes.io/instance": "m" });
+    let expected = json!({
+        "podSelector": { "matchLabels": selected },
+        "ingress": [], "egress": [], "policyTypes": ["Ingress", "Egress"],
+    });
+    assert_eq!(policy["spec"], expected);
+    for lacking in [json!({ "cache": cache }), json!({ "networkPolicy": { "enabled": true } })] {
+        let objects = built(with(lacking));
+        assert!(objects.iter().all(|object| object["metadata"]["name"] != "m.prune"));
+    }
+}
+
 #[test]
 fn every_cache_is_mounted_where_the_daemon_looks() {
     let cases = [
