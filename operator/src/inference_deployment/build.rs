@@ -124,7 +124,10 @@ pub(crate) fn build(owner: &InferenceDeployment, kept: &Kept) -> Vec<Prepared> {
     add(ChildKind::ConfigMap, Some(dynamic(config_map::build(config_map, config))));
     add(ChildKind::PersistentVolumeClaim, claim::build(&names, spec).map(dynamic));
     add(ChildKind::Service, Some(dynamic(service::build(&names, spec))));
-    add(ChildKind::NetworkPolicy, network_policy::build(&names, spec, &pod).map(dynamic));
+    add(
+        ChildKind::NetworkPolicy,
+        network_policy::build((names.name.clone(), names.selector()), spec, &pod).map(dynamic),
+    );
     add(ChildKind::NetworkPolicy, network_policy::of_pruning(&names, spec).map(dynamic));
     add(ChildKind::PodDisruptionBudget, disruption_budget::build(&names, spec).map(dynamic));
     let kind = kept.rendering.workload();

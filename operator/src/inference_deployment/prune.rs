@@ -89,10 +89,9 @@ pub(super) async fn told(
     (name, template): (&str, &str),
 ) -> (Finding, Option<Duration>) {
     let job = context.children.job_of(owner, name);
+    let logs = format!("see kubectl logs job/{name} --all-pods");
     if job.as_ref().is_some_and(Workload::is_done) {
-        let message = format!(
-            "Job {name} has removed what the spec does not need: see kubectl logs job/{name} --all-pods"
-        );
+        let message = format!("Job {name} has removed what the spec does not need: {logs}");
         return (Finding { holds: true, reason: Reason::CachePruned, message }, None);
     }
     let failure = job.as_ref().and_then(Workload::failure);
@@ -102,9 +101,9 @@ pub(super) async fn told(
     match (failure, why) {
         (Some(failure), why) => {
             let why = why.unwrap_or_else(|| failure.to_owned());
-            let hint =
-                format!("see kubectl logs job/{name} --all-pods; the Job is made anew when it is deleted");
-            (finding(Reason::PruneFailed, format!("Job {name} failed: {why}; {hint}")), None)
+            let message =
+                format!("Job {name} failed: {why}; {logs}; the Job is made anew when it is deleted");
+            (finding(Reason::PruneFailed, message), None)
         }
         (None, Some(why)) => {
             let message = format!("Job {name} cannot remove what the spec does not need yet: {why}");

@@ -29,6 +29,15 @@ pub(super) fn disown(api: &FakeApi, (kind, mut child): (ChildKind, Value)) {
     api.put(group, plural, child);
 }
 
+/// `kubectl delete --cascade=orphan` while no operator runs.
+fn orphan(api: &FakeApi, operator: Operator) {
+    drop(operator);
+    api.remove(GROUP, "inferencedeployments", "m");
+    for child in children(api) {
+        disown(api, child);
+    }
+}
+
 /// Each has exactly this owner.
 fn are_of(api: &FakeApi, uid: &str) -> bool {
     children(api).iter().all(|(_, child)| {
@@ -73,11 +82,7 @@ async fn who_comes_again_finds_its_children_and_its_pods() {
     let api = FakeApi::default();
     let operator = start(&api).await;
     let before = (uid(&api), template(&api));
-    drop(operator);
-    api.remove(GROUP, "inferencedeployments", "m");
-    for child in children(&api) {
-        disown(&api, child);
-    }
+    orphan(&api, operator);
     let _operator = Operator::start_of(&api, Scope::Cluster, (no_daemon(), "ostro:2"));
     tokio::time::sleep(SOON).await;
     assert!(api.get("apps", "deployments", "m").is_some());
@@ -99,11 +104,7 @@ async fn who_comes_again_is_not_ready_at_first() {
     let operator = start(&api).await;
     make_ready(&api);
     await_within(SOON, "ready", || told(&api, "Ready") == "True AllReady").await;
-    drop(operator);
-    api.remove(GROUP, "inferencedeployments", "m");
-    for child in children(&api) {
-        disown(&api, child);
-    }
+    orphan(&api, operator);
     let operator = Operator::start(&api, Scope::Cluster);
     let objects = Api::<InferenceDeployment>::all(api.client(&operator.metrics));
     let changes = objects.watch(&WatchParams::default(), "0").await.unwrap().boxed();
@@ -222,11 +223,7 @@ async fn revisions_that_the_stateful_set_adopted_are_taken_back() {
 async fn a_workload_of_the_other_form_goes_though_nobody_owns_it() {
     let api = FakeApi::default();
     let operator = start(&api).await;
-    drop(operator);
-    api.remove(GROUP, "inferencedeployments", "m");
-    for child in children(&api) {
-        disown(&api, child);
-    }
+    orphan(&api, operator);
     let mut copy = api.get("apps", "deployments", "m").unwrap();
     copy["metadata"]["name"] = "m-copy".into();
     api.put("apps", "deployments", copy);

@@ -16,8 +16,9 @@ use super::job::Purpose;
 use super::names::{Names, job_selector};
 use super::template::served_ports;
 
+/// Of pods that serve, or that download for those.
 pub(super) fn build(
-    names: &Names,
+    (name, pods): (String, BTreeMap<String, String>),
     spec: &InferenceDeploymentSpec,
     pod: &PodTemplateSpec,
 ) -> Option<NetworkPolicy> {
@@ -40,7 +41,7 @@ pub(super) fn build(
             vec![NetworkPolicyIngressRule { ports: Some(ports), ..NetworkPolicyIngressRule::default() }]
         }
     };
-    Some(policy(names.name.clone(), names.selector(), (ingress, out)))
+    Some(policy(name, pods, (ingress, out)))
 }
 
 /// Of pods that prune, which read and delete files only.

@@ -4,9 +4,7 @@
 #[cfg(test)]
 mod tests;
 
-use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::ResourceExt;
-use kube::core::ObjectMeta;
 use ostro_config::Loaded;
 use ostro_crds::InferenceDeployment;
 use serde_json::{Value, json};
@@ -54,7 +52,8 @@ impl Prefetch {
         let needed = build(owner, next).into_iter().filter(|one| !one.kind.is_of_pods());
         let mut prepared: Vec<Prepared> = needed.collect();
         let mut add = |kind, object| prepared.push(finish(owner, kind, object));
-        if let Some(policy) = policy(&names, owner, (&name, &pod)) {
+        let of_job = (name.clone(), job_selector(&names.name, Purpose::Prefetch));
+        if let Some(policy) = network_policy::build(of_job, &owner.spec, &pod) {
             add(ChildKind::NetworkPolicy, dynamic(policy));
         }
         add(ChildKind::Job, dynamic(job));
@@ -83,17 +82,4 @@ fn downloads(rendering: &Rendering) -> Value {
     let volumes = rendering.template["spec"]["volumes"].as_array().cloned().unwrap_or_default();
     let cache = volumes.into_iter().find(|volume| volume["name"] == CACHE_VOLUME);
     json!([models.ok(), cache])
-}
-
-/// As the pods' own, of the Job's.
-fn policy(
-    names: &Names,
-    owner: &InferenceDeployment,
-    (name, pod): (&str, &PodTemplateSpec),
-) -> Option<k8s_openapi::api::networking::v1::NetworkPolicy> {
-    let mut policy = network_policy::build(names, &owner.spec, pod)?;
-    policy.metadata = ObjectMeta { name: Some(name.to_owned()), ..ObjectMeta::default() };
-    let selector = policy.spec.as_mut()?.pod_selector.as_mut()?;
-    selector.match_labels = Some(job_selector(&names.name, Purpose::Prefetch));
-    Some(policy)
 }
