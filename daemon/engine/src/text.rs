@@ -14,8 +14,10 @@ pub mod tokenize;
 pub mod vocabulary;
 pub mod wordpiece;
 
+mod bpe;
 mod byte_level;
 mod special_texts;
+mod token_model;
 
 pub use chat_template::{ChatPrompt, ChatTemplate, TemplateError};
 pub use detokenize::{Detokenizer, SpecialTokens};

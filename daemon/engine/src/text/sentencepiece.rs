@@ -5,16 +5,15 @@
 //! whose concatenation scores best, so each way to cut a token in two tokens is a merge, ranked by
 //! that token's score. (A Unigram model cannot be told apart in GGUF and is treated alike.)
 
-use std::collections::HashMap;
-
 use tokenizers::DecoderWrapper;
 use tokenizers::decoders::byte_fallback::ByteFallback;
 use tokenizers::decoders::fuse::Fuse;
 use tokenizers::decoders::sequence::Sequence as DecoderSequence;
-use tokenizers::models::bpe::{BPE, Merges, Vocab};
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 
+use super::bpe::{Bpe, Merge, Merges, Texts};
 use super::token_bytes::{LeadingSpace, Spelling};
+use super::token_model::{ModelTokenizer, TokenModel};
 use super::vocabulary::{Frame, GgufVocabulary, TokenType, TokenizerParts, VocabularyError};
 use crate::request::TokenId;
 
@@ -26,41 +25,35 @@ pub(super) fn build_from_scores(vocabulary: &GgufVocabulary) -> Result<Tokenizer
     if vocabulary.scores.is_empty() {
         return Err(VocabularyError::Missing("scores"));
     }
-    let ids = vocabulary.ids();
-    let merges = merges_by_score(vocabulary, &ids);
+    let texts = vocabulary.texts();
+    let merges = merges_by_score(vocabulary, &texts);
     let prefix = match vocabulary.add_space_prefix {
         Some(false) => LeadingSpace::Own,
         _ => LeadingSpace::Added,
     };
-    build(vocabulary, ids, merges, prefix)
+    build(vocabulary, Bpe::new(texts, merges), prefix)
 }
 
 /// Model `gemma4`: the file lists the merges.
 pub(super) fn build_from_merges(vocabulary: &GgufVocabulary) -> Result<TokenizerParts, VocabularyError> {
-    let ids = vocabulary.ids();
-    let merges = vocabulary.merge_pairs(&ids)?;
+    let texts = vocabulary.texts();
+    let merges = vocabulary.read_merges(&texts)?;
     let prefix = match vocabulary.add_space_prefix {
         Some(true) => LeadingSpace::Added,
         _ => LeadingSpace::Own,
     };
-    build(vocabulary, ids, merges, prefix)
+    build(vocabulary, Bpe::new(texts, merges), prefix)
 }
 
 fn build(
     vocabulary: &GgufVocabulary,
-    ids: HashMap<&str, TokenId>,
-    merges: Merges,
+    model: Bpe,
     leading_space: LeadingSpace,
 ) -> Result<TokenizerParts, VocabularyError> {
-    let vocab: Vocab = ids.into_iter().map(|(token, id)| (token.to_owned(), id)).collect();
-    let mut model = BPE::builder()
-        .byte_fallback(vocab.contains_key("<0x00>"))
-        .fuse_unk(true)
-        .vocab_and_merges(vocab, merges);
-    if let Some(unk) = vocabulary.token(vocabulary.unk) {
-        model = model.unk_token(unk.to_owned());
-    }
-    let mut tokenizer = tokenizers::Tokenizer::new(model.build().map_err(VocabularyError::build)?);
+    let has_bytes = model.texts().id("<0x00>").is_some();
+    let unknown = vocabulary.token(vocabulary.unk);
+    let model = model.byte_fallback(has_bytes).fuse_unknown(true).unknown(unknown);
+    let mut tokenizer = ModelTokenizer::new(TokenModel::Bpe(model));
 
     let mut normalizers: Vec<NormalizerWrapper> = Vec::new();
     if leading_space == LeadingSpace::Added {
@@ -82,7 +75,7 @@ fn build(
     })
 }
 
-fn merges_by_score(vocabulary: &GgufVocabulary, ids: &HashMap<&str, TokenId>) -> Merges {
+fn merges_by_score(vocabulary: &GgufVocabulary, texts: &Texts) -> Merges {
     let mut merged: Vec<usize> = (0..vocabulary.tokens.len())
         .filter(|id| matches!(vocabulary.token_type(*id), TokenType::Normal | TokenType::UserDefined))
         .filter(|id| vocabulary.tokens[*id].chars().take(MERGED_CHARS_MAX + 1).count() <= MERGED_CHARS_MAX)
@@ -90,18 +83,20 @@ fn merges_by_score(vocabulary: &GgufVocabulary, ids: &HashMap<&str, TokenId>) ->
     // The sort is stable: equal scores keep the order of the vocabulary.
     merged.sort_by(|left, right| vocabulary.scores[*right].total_cmp(&vocabulary.scores[*left]));
 
-    let mut merges = Merges::new();
-    let mut cuts: Vec<(TokenId, TokenId, usize)> = Vec::new();
+    let mut merges = Vec::new();
+    let mut cuts: Vec<(TokenId, TokenId)> = Vec::new();
     for id in merged {
         let token = vocabulary.tokens[id].as_str();
         cuts.clear();
         for (at, _) in token.char_indices().skip(1) {
-            if let (Some(left), Some(right)) = (ids.get(&token[..at]), ids.get(&token[at..])) {
-                cuts.push((*left, *right, at));
+            if let (Some(left), Some(right)) = (texts.id(&token[..at]), texts.id(&token[at..])) {
+                cuts.push((left, right));
             }
         }
         cuts.sort_unstable();
-        merges.extend(cuts.iter().map(|(_, _, at)| (token[..*at].to_owned(), token[*at..].to_owned())));
+        // Of equal tokens the first counts.
+        let whole = texts.id(token).unwrap_or(id as TokenId);
+        merges.extend(cuts.iter().map(|(left, right)| Merge { left: *left, right: *right, whole }));
     }
-    merges
+    Merges::new(merges)
 }

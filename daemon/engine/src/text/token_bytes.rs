@@ -4,6 +4,7 @@
 
 use std::sync::LazyLock;
 
+use super::token_model::ModelTokenizer;
 use super::vocabulary::{GgufVocabulary, TokenType};
 use crate::request::TokenId;
 
@@ -50,7 +51,7 @@ impl TokenBytes {
     }
 
     /// From a `tokenizer.json`; ids without a token stand for nothing.
-    pub(super) fn from_tokenizer(tokenizer: &tokenizers::Tokenizer, spelling: Spelling) -> Self {
+    pub(super) fn from_tokenizer(tokenizer: &ModelTokenizer, spelling: Spelling) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
         let last = tokenizer.get_vocab(true).into_values().max();
         // Ids far beyond the number of tokens would make this table as large as the file claims.

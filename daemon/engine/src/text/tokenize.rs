@@ -1,6 +1,6 @@
 //! Text to token ids.
 //!
-//! A thin layer over `tokenizers::Tokenizer`: it decides what becomes of special tokens written in
+//! A thin layer over the tokenizers library: it decides what becomes of special tokens written in
 //! the text, and keeps the byte table that decoding uses.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +10,7 @@ use tokenizers::AddedVocabulary;
 use tokenizers::tokenizer::{Model, OffsetType, PreTokenizer};
 
 use super::token_bytes::{LeadingSpace, TokenBytes};
+use super::token_model::ModelTokenizer;
 use crate::request::TokenId;
 
 /// What becomes of special tokens.
@@ -29,7 +30,7 @@ pub struct EncodeError(String);
 
 #[derive(Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: ModelTokenizer,
     /// The added tokens, set so that special ones are not looked for.
     plain: AddedVocabulary,
     bytes: TokenBytes,
@@ -37,7 +38,7 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    pub(super) fn new(inner: tokenizers::Tokenizer, bytes: TokenBytes, leading_space: LeadingSpace) -> Self {
+    pub(super) fn new(inner: ModelTokenizer, bytes: TokenBytes, leading_space: LeadingSpace) -> Self {
         let mut plain = inner.get_added_vocabulary().clone();
         plain.set_encode_special_tokens(true);
         Tokenizer { inner, plain, bytes, leading_space }

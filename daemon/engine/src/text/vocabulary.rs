@@ -5,12 +5,12 @@
 
 mod metadata;
 
-use std::collections::HashMap;
-
 use thiserror::Error;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{AddedToken, PostProcessorWrapper};
 
+use super::bpe::{Merges, Texts};
+use super::token_model::ModelTokenizer;
 use super::tokenize::Tokenizer;
 use super::{byte_level, sentencepiece, token_bytes, wordpiece};
 use crate::request::TokenId;
@@ -112,7 +112,7 @@ impl GgufVocabulary {
         };
         let mut tokenizer = parts.tokenizer;
         tokenizer.add_tokens(self.added_tokens()).map_err(VocabularyError::build)?;
-        if let Some(post_processor) = self.post_processor(parts.frame)? {
+        if let Some(post_processor) = self.post_processor(parts.frame, &tokenizer)? {
             tokenizer.with_post_processor(Some(post_processor));
         }
         let bytes = token_bytes::TokenBytes::from_vocabulary(self, parts.spelling);
@@ -158,37 +158,21 @@ impl GgufVocabulary {
         id.and_then(|id| self.tokens.get(id as usize)).map(String::as_str)
     }
 
-    /// Token text to id; the first of equal tokens wins, as everywhere in the field.
-    pub(super) fn ids(&self) -> HashMap<&str, TokenId> {
-        let mut ids = HashMap::with_capacity(self.tokens.len());
-        for (id, token) in self.tokens.iter().enumerate() {
-            ids.entry(token.as_str()).or_insert(id as TokenId);
-        }
-        ids
+    /// The first of equal tokens wins, as everywhere in the field.
+    pub(super) fn texts(&self) -> Texts {
+        Texts::new((0..).zip(self.tokens.iter().map(String::as_str)))
     }
 
-    /// Merges as pairs, each checked: both halves and the whole are tokens.
-    pub(super) fn merge_pairs(
-        &self,
-        ids: &HashMap<&str, TokenId>,
-    ) -> Result<Vec<(String, String)>, VocabularyError> {
+    /// The merges, each checked: both halves and the whole are tokens.
+    pub(super) fn read_merges(&self, texts: &Texts) -> Result<Merges, VocabularyError> {
         if self.merges.is_empty() {
             return Err(VocabularyError::Missing("merges"));
         }
-        let mut whole = String::new();
-        let mut pairs = Vec::with_capacity(self.merges.len());
-        for (index, merge) in self.merges.iter().enumerate() {
-            let pair = merge_halves(merge).filter(|(left, right)| {
-                whole.clear();
-                whole.push_str(left);
-                whole.push_str(right);
-                [*left, *right, &whole].iter().all(|token| ids.contains_key(*token))
-            });
+        let merges = self.merges.iter().enumerate().map(|(index, merge)| {
             let bad = || VocabularyError::BadMerge { index, merge: merge.chars().take(80).collect() };
-            let (left, right) = pair.ok_or_else(bad)?;
-            pairs.push((left.to_owned(), right.to_owned()));
-        }
-        Ok(pairs)
+            merge_halves(merge).and_then(|(left, right)| texts.merge(left, right)).ok_or_else(bad)
+        });
+        Ok(Merges::new(merges.collect::<Result<_, _>>()?))
     }
 
     fn added_tokens(&self) -> Vec<AddedToken> {
@@ -201,7 +185,11 @@ impl GgufVocabulary {
     }
 
     /// What `Special::Add` puts around a text.
-    fn post_processor(&self, frame: Frame) -> Result<Option<PostProcessorWrapper>, VocabularyError> {
+    fn post_processor(
+        &self,
+        frame: Frame,
+        tokenizer: &ModelTokenizer,
+    ) -> Result<Option<PostProcessorWrapper>, VocabularyError> {
         let begin = if self.add_bos.unwrap_or(frame.begin) { self.cls.or(self.bos) } else { None };
         let end = if self.add_eos.unwrap_or(frame.end) { self.sep.or(self.eos) } else { None };
         let (begin, end) = (self.token(begin), self.token(end));
@@ -209,10 +197,9 @@ impl GgufVocabulary {
             return Ok(None);
         }
         let pieces = begin.map(|_| "BEGIN:0").into_iter().chain(["$A:0"]).chain(end.map(|_| "END:0"));
-        let ids = self.ids();
         let special = [("BEGIN", begin), ("END", end)].into_iter().filter_map(|(name, token)| {
             let token = token?;
-            Some((name, ids[token], token))
+            Some((name, tokenizer.token_to_id(token)?, token))
         });
         let special = special
             .map(|(name, id, token)| {
@@ -249,7 +236,7 @@ pub(super) struct Frame {
 
 /// What the builder of one vocabulary kind hands back.
 pub(super) struct TokenizerParts {
-    pub(super) tokenizer: tokenizers::Tokenizer,
+    pub(super) tokenizer: ModelTokenizer,
     pub(super) spelling: token_bytes::Spelling,
     pub(super) leading_space: token_bytes::LeadingSpace,
     pub(super) frame: Frame,

@@ -9,6 +9,7 @@ use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 
 use super::token_bytes::{LeadingSpace, Spelling};
+use super::token_model::{ModelTokenizer, TokenModel};
 use super::vocabulary::{Frame, GgufVocabulary, TokenType, TokenizerParts, VocabularyError};
 
 const WORD_CHARS_MAX: usize = 100;
@@ -25,7 +26,7 @@ pub(super) fn build(vocabulary: &GgufVocabulary) -> Result<TokenizerParts, Vocab
         .build()
         .map_err(VocabularyError::build)?;
 
-    let mut tokenizer = tokenizers::Tokenizer::new(model);
+    let mut tokenizer = ModelTokenizer::new(TokenModel::Library(model.into()));
     tokenizer
         .with_normalizer(Some(BertNormalizer::new(true, true, None, is_uncased(vocabulary))))
         .map_err(VocabularyError::build)?;

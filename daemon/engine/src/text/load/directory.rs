@@ -10,6 +10,7 @@ use super::{Found, TextError, TextOverrides, read_file};
 use crate::request::TokenId;
 use crate::text::chat_template::TemplateTokens;
 use crate::text::token_bytes::{LeadingSpace, Spelling, TokenBytes};
+use crate::text::token_model::ModelTokenizer;
 use crate::text::tokenize::Tokenizer;
 
 type Object = Map<String, Json>;
@@ -60,7 +61,7 @@ pub(super) fn read_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {
     let bytes = read_file(path)?;
     let failed = |reason: String| TextError::Tokenizer { path: path.to_owned(), reason };
     // The library indexes by numbers of the file (merges longer than any token, for one) and panics.
-    let loaded = catch_unwind(AssertUnwindSafe(|| tokenizers::Tokenizer::from_bytes(&bytes)));
+    let loaded = catch_unwind(AssertUnwindSafe(|| ModelTokenizer::from_bytes(&bytes)));
     let mut tokenizer = match loaded {
         Ok(Ok(tokenizer)) => tokenizer,
         Ok(Err(error)) => return Err(failed(error.to_string())),
@@ -74,7 +75,7 @@ pub(super) fn read_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {
 }
 
 /// How the decoder of a `tokenizer.json` turns tokens into bytes.
-fn decoding(tokenizer: &tokenizers::Tokenizer) -> (Spelling, LeadingSpace) {
+fn decoding(tokenizer: &ModelTokenizer) -> (Spelling, LeadingSpace) {
     let decoder = tokenizer.get_decoder().and_then(|decoder| serde_json::to_value(decoder).ok());
     let decoder = decoder.unwrap_or_default();
     let steps = match decoder["decoders"].as_array() {
