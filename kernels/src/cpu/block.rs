@@ -192,6 +192,11 @@ impl BlockFormat {
         Self { bits: 8, ..self }
     }
 
+    /// The same with quants of 16 bits.
+    pub(crate) const fn words(self) -> Self {
+        Self { bits: 16, ..self }
+    }
+
     pub(crate) const fn group_elements(self) -> usize {
         32 / self.groups
     }

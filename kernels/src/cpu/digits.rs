@@ -40,9 +40,24 @@ pub(crate) struct DigitBlock {
     unused: u32,
 }
 
+/// What a block of activations holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Digits,
+    /// X itself in place of its digits, in the order of the words of weights: of each four columns the first and the third,
+    /// then the second and the fourth.
+    Words,
+}
+
 impl DigitBlock {
     pub(crate) const ZERO: Self =
         Self { digits: [[0; BLOCK]; 2], scale: 0.0, sums: [0.0; 3], negative: [0; 3], unused: 0 };
+
+    /// The pairs of X of a block of words.
+    #[inline(always)]
+    pub(crate) fn words(&self) -> *const i32 {
+        (&raw const self.digits).cast()
+    }
 }
 
 // SAFETY: `repr(C)` without padding (64 + 16 + 12 + 4 bytes), made of numbers.
@@ -115,7 +130,7 @@ pub(crate) struct PrepareRow<'a> {
 /// Where a row's digits go; activations are whole blocks of 32.
 pub(crate) enum DigitRow<'a> {
     /// None if digits are not wanted.
-    Blocks(&'a mut [DigitBlock]),
+    Blocks(&'a mut [DigitBlock], Form),
     Wide(WideRow),
 }
 
@@ -135,10 +150,10 @@ impl Kernel for PrepareRow<'_> {
                 x = floats;
             }
             match self.digits {
-                DigitRow::Blocks(blocks) => {
+                DigitRow::Blocks(blocks, form) => {
                     let x = x.as_chunks::<BLOCK>().0.chunks(SCALE_BLOCKS);
                     for (x, blocks) in x.zip(blocks.chunks_mut(SCALE_BLOCKS)) {
-                        quantise::<S>(x, blocks);
+                        quantise::<S>(x, blocks, form);
                     }
                 }
                 DigitRow::Wide(row) => row.put::<S>(x),
@@ -152,7 +167,7 @@ impl Kernel for PrepareRow<'_> {
 /// # Safety
 /// The processor has the instruction set of `S`.
 #[inline(always)]
-pub(crate) unsafe fn quantise<S: Simd16>(x: &[[f32; BLOCK]], out: &mut [DigitBlock]) {
+pub(crate) unsafe fn quantise<S: Simd16>(x: &[[f32; BLOCK]], out: &mut [DigitBlock], form: Form) {
     // SAFETY: a block has 32 floats; the rest is the caller's promise.
     unsafe {
         // As integers, the bits of positive floats have their order, with NaN on top.
@@ -171,28 +186,48 @@ pub(crate) unsafe fn quantise<S: Simd16>(x: &[[f32; BLOCK]], out: &mut [DigitBlo
         }
         for (x, out) in x.iter().zip(out) {
             out.scale = largest / LARGEST;
-            put_digits::<S>(x, LARGEST / largest, out);
+            put_digits::<S>(x, LARGEST / largest, (out, form));
         }
     }
 }
 
-/// The digits of a block, and their sums.
+/// The digits of a block, or its words, and their sums.
 #[inline(always)]
-unsafe fn put_digits<S: Simd16>(x: &[f32; BLOCK], inverse: f32, out: &mut DigitBlock) {
+unsafe fn put_digits<S: Simd16>(x: &[f32; BLOCK], inverse: f32, (out, form): (&mut DigitBlock, Form)) {
     // SAFETY: `x` has 32 floats, each row of digits 32 bytes; the rest is the caller's promise.
     unsafe {
         let inverse = S::splat(inverse);
         let (a, b) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(LANES)));
         let (a, b) = (S::to_i(S::mul(a, inverse)), S::to_i(S::mul(b, inverse)));
-        // X = 256 hi + lo: the low byte, taken as signed, and what is left.
-        let half = S::splat_i(128);
-        let [hi, lo] = &mut out.digits;
-        S::store_low_bytes(hi.as_mut_ptr(), S::sar_i(S::add_i(a, half), 8));
-        S::store_low_bytes(hi.as_mut_ptr().add(LANES), S::sar_i(S::add_i(b, half), 8));
-        S::store_low_bytes(lo.as_mut_ptr(), a);
-        S::store_low_bytes(lo.as_mut_ptr().add(LANES), b);
+        match form {
+            Form::Digits => {
+                // X = 256 hi + lo: the low byte, taken as signed, and what is left.
+                let half = S::splat_i(128);
+                let [hi, lo] = &mut out.digits;
+                S::store_low_bytes(hi.as_mut_ptr(), S::sar_i(S::add_i(a, half), 8));
+                S::store_low_bytes(hi.as_mut_ptr().add(LANES), S::sar_i(S::add_i(b, half), 8));
+                S::store_low_bytes(lo.as_mut_ptr(), a);
+                S::store_low_bytes(lo.as_mut_ptr().add(LANES), b);
+            }
+            Form::Words => put_words::<S>([a, b], &mut out.digits),
+        }
         let (first, second) = (S::reduce_add_i(a), S::reduce_add_i(b));
         out.sums = [(first + second) as f32, first as f32, second as f32];
         out.negative = [-(first + second), -first, -second];
     }
+}
+
+/// X of 32 columns as words: see `Form::Words`.
+#[inline(always)]
+unsafe fn put_words<S: Simd16>(x: [S::I; 2], out: &mut [[i8; BLOCK]; 2]) {
+    let mut numbers = [[0i32; 4]; BLOCK / 4];
+    // SAFETY: two vectors of 64 bytes; the rest is the caller's promise.
+    unsafe {
+        let start = numbers.as_mut_ptr().cast::<u8>();
+        S::store_i(start, x[0]);
+        S::store_i(start.add(64), x[1]);
+    }
+    let words = numbers.map(|x| [x[0], x[2], x[1], x[3]].map(|x| x as i16));
+    // SAFETY: both have 64 bytes.
+    unsafe { out.as_mut_ptr().cast::<[[i16; 4]; BLOCK / 4]>().write_unaligned(words) };
 }

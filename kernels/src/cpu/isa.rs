@@ -109,6 +109,19 @@ impl Isa {
         }
     }
 
+    /// Whether dot products of bytes are instructions.
+    pub(crate) fn has_dots(self) -> bool {
+        struct HasDots;
+        impl Kernel for HasDots {
+            type Output = bool;
+            #[inline(always)]
+            unsafe fn run<S: simd::Simd16>(self) -> bool {
+                S::HAS_DOTS
+            }
+        }
+        self.run(HasDots)
+    }
+
     /// True if products with prompt rows keep a contract of their own: see `ops::linear::Split`.
     pub fn has_matrix_unit(self) -> bool {
         self.matrix_unit().is_some()

@@ -26,3 +26,4 @@ pub(crate) mod wide;
 mod wide_panel;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))] // where there is no matrix unit
 mod wide_tile;
+mod word_tile;

@@ -146,6 +146,8 @@ pub trait Simd16: Copy + 'static {
     unsafe fn gathered(acc: Self::I) -> Self::I {
         acc
     }
+    /// Adds to each lane the two products of its signed 16-bit halves in `w` with those of `x`, exactly.
+    unsafe fn dot_words(acc: Self::I, w: Self::I, x: i32) -> Self::I;
     /// `dot` with numbers of two bytes, 256 hi + lo, of at most 2^15 - 1.
     #[inline(always)]
     unsafe fn dot_whole(acc: Self::I, w: Self::I, [hi, lo]: [i32; 2]) -> Self::I {

@@ -4,7 +4,7 @@ use crate::cpu::isa::Isa;
 
 fn digits(isa: Isa, x: &[f32]) -> Vec<DigitBlock> {
     let mut out = vec![DigitBlock::ZERO; x.len() / BLOCK];
-    isa.run(PrepareRow { x, norm: None, floats: None, digits: DigitRow::Blocks(&mut out) });
+    isa.run(PrepareRow { x, norm: None, floats: None, digits: DigitRow::Blocks(&mut out, Form::Digits) });
     out
 }
 

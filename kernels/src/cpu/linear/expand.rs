@@ -1,8 +1,9 @@
-//! Unpacks the quants of a run of columns to bytes, in the layout of a panel whose quants have 8 bits.
+//! Unpacks the quants of a run of columns to bytes or words, in the layout of a panel whose quants have 8 or 16 bits.
 
 use std::mem::MaybeUninit;
 
 use super::block_tile::{format_of, quants};
+use super::tile::Quants;
 use crate::cpu::block::WeightType;
 use crate::cpu::simd::{Kernel, Simd16};
 
@@ -28,19 +29,23 @@ impl Expanded {
     #[inline(always)]
     pub(super) unsafe fn fill<S: Simd16>(
         &mut self,
-        weight_type: WeightType,
+        (weight_type, quants): (WeightType, Quants),
         packed: *const u8,
         blocks: usize,
     ) -> *const u8 {
         macro_rules! by_type {
-            ($($block:ident)*) => {
+            ($words:literal: $($block:ident)*) => {
                 match weight_type {
-                    $(WeightType::$block => unpack::<S, { WeightType::$block.ggml_id() }>,)*
-                    _ => unreachable!("other types are not spread"),
+                    $(WeightType::$block => unpack::<S, { WeightType::$block.ggml_id() }, $words>,)*
+                    _ => unreachable!("other types are not unpacked"),
                 }
             };
         }
-        let unpack = by_type!(Q5_0 Q5_1 Q3_K Q5_K Q6_K);
+        let unpack = if quants == Quants::Words && !S::HAS_DOTS {
+            by_type!(true: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K)
+        } else {
+            by_type!(false: Q5_0 Q5_1 Q3_K Q5_K Q6_K)
+        };
         let out = self.bytes.as_mut_ptr().cast::<u8>();
         // SAFETY: the caller's promise; `unpack` checks the room.
         unsafe { unpack(packed, blocks, out) };
@@ -48,25 +53,29 @@ impl Expanded {
     }
 }
 
-unsafe fn unpack<S: Simd16, const TYPE: u32>(packed: *const u8, blocks: usize, out: *mut u8) {
+unsafe fn unpack<S: Simd16, const TYPE: u32, const WORDS: bool>(
+    packed: *const u8,
+    blocks: usize,
+    out: *mut u8,
+) {
     // SAFETY: the caller's promise.
-    unsafe { S::call(Unpack::<TYPE> { packed, blocks, out }) }
+    unsafe { S::call(Unpack::<TYPE, WORDS> { packed, blocks, out }) }
 }
 
-struct Unpack<const TYPE: u32> {
+struct Unpack<const TYPE: u32, const WORDS: bool> {
     packed: *const u8,
     blocks: usize,
     out: *mut u8,
 }
 
 // Whoever makes it answers for its pointers.
-impl<const TYPE: u32> Kernel for Unpack<TYPE> {
+impl<const TYPE: u32, const WORDS: bool> Kernel for Unpack<TYPE, WORDS> {
     type Output = ();
 
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) {
         let from = const { format_of(TYPE) };
-        let to = from.expanded();
+        let to = if WORDS { from.words() } else { from.expanded() };
         assert!(self.blocks * to.panel_block_bytes() <= ROOM, "a run of {} blocks", self.blocks);
         // Fetched while the tiles of this run work: they take long enough, and read none of it.
         let next_run = self.blocks * from.panel_block_bytes();
@@ -81,9 +90,11 @@ impl<const TYPE: u32> Kernel for Unpack<TYPE> {
                 for sub in 0..from.subs {
                     let (packed, out) = (packed.add(sub * from.sub_bytes()), out.add(sub * to.sub_bytes()));
                     for half in 0..2 {
+                        let (packed, out) =
+                            (packed.add(half * from.half_bytes()), out.add(half * to.half_bytes()));
                         for step in 0..8 {
-                            let line = quants::<S>(from, packed.add(half * from.half_bytes()), step);
-                            S::store_i(out.add(half * to.half_bytes() + step * 64), line);
+                            let line = quants::<S>(from, packed, step);
+                            put_line::<S, WORDS>(line, out, step);
                         }
                     }
                     let scales = from.sub_bytes() - from.scales_at();
@@ -93,5 +104,19 @@ impl<const TYPE: u32> Kernel for Unpack<TYPE> {
                 packed.add(from.head_at()).copy_to_nonoverlapping(out.add(to.head_at()), head);
             }
         }
+    }
+}
+
+/// Four columns of 16 rows: a line of bytes, or a line of the first and third column, and one of the others.
+#[inline(always)]
+unsafe fn put_line<S: Simd16, const WORDS: bool>(bytes: S::I, out: *mut u8, step: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if !WORDS {
+            return S::store_i(out.add(step * 64), bytes);
+        }
+        let low = S::splat_i(0x00FF_00FF);
+        S::store_i(out.add(step * 128), S::and_i(bytes, low));
+        S::store_i(out.add(step * 128 + 64), S::and_i(S::shr_i(bytes, 8), low));
     }
 }

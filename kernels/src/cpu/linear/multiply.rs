@@ -15,8 +15,8 @@ use super::wide::GROUP_ROWS;
 use super::wide_tile::WideCall;
 use crate::cpu::activation::Activation;
 use crate::cpu::ahead::{Left, Stretch};
-use crate::cpu::digits::DigitBlock;
 use crate::cpu::digits::wide::group_sizes;
+use crate::cpu::digits::{DigitBlock, Form};
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::rows::SharedRows;
 use crate::cpu::simd::{Kernel, Simd16};
@@ -52,7 +52,7 @@ pub(crate) struct Multiply<'a> {
 #[derive(Clone, Copy)]
 pub(crate) enum Prepared {
     /// For block-wise weights and for dense ones; not read for what is not there.
-    Rows { digits: Strided<DigitBlock>, floats: Strided<f32> },
+    Rows { digits: Strided<DigitBlock>, form: Form, floats: Strided<f32> },
     /// For a matrix unit, in whole groups. All weights are block-wise.
     Wide { code: MatrixCode, digits: *const i8, scales: *const f32 },
 }
@@ -181,7 +181,7 @@ impl Multiply<'_> {
         // blocks are whole groups.
         unsafe {
             match self.prepared {
-                Prepared::Rows { digits, floats } => {
+                Prepared::Rows { digits, form, floats } => {
                     let call = TileCall {
                         panel,
                         columns,
@@ -191,7 +191,7 @@ impl Multiply<'_> {
                         out,
                         ahead: Stretch::NONE,
                     };
-                    column_runs::<S>(matrix, rows.len(), call, self.ahead);
+                    column_runs::<S>(matrix, rows.len(), (call, form), self.ahead);
                 }
                 Prepared::Wide { code, digits, scales } => {
                     let (bytes, numbers) = group_sizes(columns);

@@ -1,19 +1,17 @@
 //! A panel times a block of rows, one run of columns after the other and tile by tile inside it, so that what tiles
-//! share of the panel stays in the first cache. For many rows the run's quants are unpacked to bytes before.
+//! share of the panel stays in the first cache. For many rows the run's quants are unpacked before.
 
 use super::expand::{Expanded, RUN_BYTES};
 use super::tile::{Quants, Strided, TileCall, function, tile_rows};
 use crate::cpu::ahead::{BLOCK_LINES, Left, Stretch};
 use crate::cpu::block::{BlockFormat, WeightType};
-use crate::cpu::digits::{BLOCK, SCALE_BLOCKS};
+use crate::cpu::digits::{BLOCK, Form, SCALE_BLOCKS};
 use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::simd::Simd16;
 
 /// Rows from which unpacking quants of two planes once for all of them is faster than for every tile: measured with
-/// prompts of 36 to 512 tokens by tiles of four rows, with 16 rows by tiles of two. Quants of one plane gain nothing.
-const fn expand_rows<S: Simd16>() -> usize {
-    if S::REGISTERS >= 32 { 64 } else { 8 }
-}
+/// prompts of 36 to 512 tokens by tiles of four rows. Quants of one plane gain nothing.
+const EXPAND_ROWS: usize = 64;
 
 /// `rows` rows times the panel of the call, which names the first of them. The sums of a row go on from run to run, so
 /// that nothing of the cut shows in the result.
@@ -24,23 +22,23 @@ const fn expand_rows<S: Simd16>() -> usize {
 pub(super) unsafe fn column_runs<S: Simd16>(
     matrix: &PackedMatrix,
     rows: usize,
-    call: TileCall,
+    (call, form): (TileCall, Form),
     ahead: Option<Left<'_>>,
 ) {
     let weight_type = matrix.weight_type();
-    let Some(format) = BlockFormat::of(weight_type).filter(|_| rows > tile_rows::<S>(rows)) else {
+    let is_one_tile = form == Form::Digits && rows == tile_rows::<S>(Quants::Packed, rows);
+    let Some(format) = BlockFormat::of(weight_type).filter(|_| !is_one_tile) else {
         // SAFETY: the caller's promise.
         return unsafe { tiles::<S>((weight_type, Quants::Packed), rows, &call, None) };
     };
-    let quants =
-        if rows >= expand_rows::<S>() && format.is_spread() { Quants::Bytes } else { Quants::Packed };
-    let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());
-    let stored = match quants {
-        Quants::Packed => format,
-        Quants::Bytes => format.expanded(),
+    let (quants, stored) = match form {
+        Form::Words => (Quants::Words, format.words()),
+        Form::Digits if rows >= EXPAND_ROWS && format.is_spread() => (Quants::Bytes, format.expanded()),
+        Form::Digits => (Quants::Packed, format),
     };
+    let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());
     let blocks = call.columns / width;
-    let runs = (blocks * stored.panel_block_bytes()).div_ceil(RUN_BYTES);
+    let runs = blocks.div_ceil((RUN_BYTES / stored.panel_block_bytes()).max(1));
     // Whole scales, whose sums do not go on.
     let run_blocks = blocks.div_ceil(runs).next_multiple_of(SCALE_BLOCKS.div_ceil(format.subs));
     let mut expanded = Expanded::new();
@@ -51,7 +49,7 @@ pub(super) unsafe fn column_runs<S: Simd16>(
             let packed = call.panel.add(first * bytes);
             let panel = match quants {
                 Quants::Packed => packed,
-                Quants::Bytes => expanded.fill::<S>(weight_type, packed, count),
+                Quants::Bytes | Quants::Words => expanded.fill::<S>((weight_type, quants), packed, count),
             };
             let run = TileCall {
                 panel,
@@ -78,7 +76,7 @@ unsafe fn tiles<S: Simd16>(
 ) {
     let mut row = 0;
     while row < rows {
-        let count = tile_rows::<S>(rows - row);
+        let count = tile_rows::<S>(weights.1, rows - row);
         let lines = call.columns / BLOCK * BLOCK_LINES;
         // SAFETY: the caller's promise.
         unsafe {

@@ -3,6 +3,7 @@
 
 use super::block_tile::{BlockTile, format_of};
 use super::dense_tile::DenseTile;
+use super::word_tile::WordTile;
 use crate::cpu::ahead::Stretch;
 use crate::cpu::block::WeightType;
 use crate::cpu::digits::DigitBlock;
@@ -68,6 +69,8 @@ pub(super) enum Quants {
     Packed,
     /// Unpacked by `expand`.
     Bytes,
+    /// Unpacked by `expand`, where there are no dot products of bytes; the activations are words.
+    Words,
 }
 
 /// The code for a weight type and 1, 2 or 4 rows (of the counts that `tile_rows` gives). A table keeps one
@@ -85,6 +88,7 @@ pub(super) fn function<S: Simd16>((weight_type, quants): (WeightType, Quants), r
                         { WeightType::$block.ggml_id() },
                         { format_of(WeightType::$block.ggml_id()).is_spread() },
                     >(rows),
+                    Quants::Words => words::<S, { WeightType::$block.ggml_id() }>(rows),
                 },)*
                 $(WeightType::$dense => dense::<S, { WeightType::$dense.ggml_id() }>(rows),)*
             }
@@ -98,8 +102,8 @@ pub(super) fn function<S: Simd16>((weight_type, quants): (WeightType, Quants), r
 
 /// Rows of the next tile when `left` are left, as the registers hold.
 #[inline(always)]
-pub(super) const fn tile_rows<S: Simd16>(left: usize) -> usize {
-    if S::REGISTERS >= 32 && left >= 4 {
+pub(super) const fn tile_rows<S: Simd16>(quants: Quants, left: usize) -> usize {
+    if (S::REGISTERS >= 32 || matches!(quants, Quants::Words)) && left >= 4 {
         4
     } else if S::REGISTERS >= 8 && left >= 2 {
         2
@@ -118,6 +122,17 @@ fn blocks<S: Simd16, const TYPE: u32, const BYTES: bool>(rows: usize) -> TileFun
     }
 }
 
+fn words<S: Simd16, const TYPE: u32>(rows: usize) -> TileFunction {
+    if S::HAS_DOTS {
+        unreachable!("dot products take bytes");
+    }
+    match rows {
+        4 => word::<S, TYPE, 4>,
+        2 => word::<S, TYPE, 2>,
+        _ => word::<S, TYPE, 1>,
+    }
+}
+
 fn dense<S: Simd16, const TYPE: u32>(rows: usize) -> TileFunction {
     if S::REGISTERS >= 32 && rows == 4 {
         floats::<S, TYPE, 4>
@@ -131,6 +146,11 @@ fn dense<S: Simd16, const TYPE: u32>(rows: usize) -> TileFunction {
 unsafe fn block<S: Simd16, const TYPE: u32, const BYTES: bool, const M: usize>(call: &TileCall) {
     // SAFETY: `TileFunction` says what the caller promises; the table is made where `S` runs.
     unsafe { S::call(BlockTile::<TYPE, BYTES, M>(call)) }
+}
+
+unsafe fn word<S: Simd16, const TYPE: u32, const M: usize>(call: &TileCall) {
+    // SAFETY: as in `block`.
+    unsafe { S::call(WordTile::<TYPE, M>(call)) }
 }
 
 unsafe fn floats<S: Simd16, const TYPE: u32, const M: usize>(call: &TileCall) {

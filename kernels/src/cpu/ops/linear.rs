@@ -4,7 +4,7 @@
 use super::Cpu;
 use crate::cpu::block::BlockFormat;
 use crate::cpu::digits::wide::WideRow;
-use crate::cpu::digits::{Activations, BLOCK, DigitBlock, DigitRow, PrepareRow};
+use crate::cpu::digits::{Activations, BLOCK, DigitBlock, DigitRow, Form, PrepareRow};
 use crate::cpu::linear::matrix_unit::MatrixCode;
 use crate::cpu::linear::multiply::{Multiply, Prepared, Weights};
 use crate::cpu::linear::taken::Taken;
@@ -24,6 +24,10 @@ mod tests;
 /// From this many rows on, threads share the rows' preparation and meet at a barrier; fewer are prepared
 /// by every thread for itself.
 const SHARED_ROWS: usize = 4;
+
+/// From this many rows on, instruction sets without dot products of bytes take activations whole, since unpacking
+/// weights to words pays: on AVX2 with 8 rows and more.
+const WORD_ROWS: usize = 8;
 
 /// The input of a linear layer.
 #[derive(Clone, Copy)]
@@ -128,7 +132,8 @@ impl Cpu {
         let copies = if is_shared { rows.count } else { rows.count * self.pool.threads() };
         self.activations.reserve(copies, wide.count, width).expect("memory for a step's activations");
         out.set_rows(rows.count + wide.count);
-        let call = Call { input, needs, memory: Memory::of(&mut self.activations, width), copies };
+        let form = if rows.count >= WORD_ROWS && !self.isa.has_dots() { Form::Words } else { Form::Digits };
+        let call = Call { input, needs, form, memory: Memory::of(&mut self.activations, width), copies };
         let (isa, ahead) = (self.isa, &self.ahead);
         let (unit, out) = (isa.matrix_unit(), out.shared());
         self.pool.run(&|team| {
@@ -168,6 +173,7 @@ impl Cpu {
 struct Call<'a> {
     input: LinearInput<'a>,
     needs: Needs,
+    form: Form,
     memory: Memory,
     /// Of rows in blocks; the floats of wide ones lie behind theirs.
     copies: usize,
@@ -206,7 +212,7 @@ impl<'a> Call<'a> {
         // SAFETY: the caller's promise.
         unsafe {
             let digits = self.memory.digits.get().add(copy * blocks);
-            let digits = DigitRow::Blocks(std::slice::from_raw_parts_mut(digits, blocks));
+            let digits = DigitRow::Blocks(std::slice::from_raw_parts_mut(digits, blocks), self.form);
             PrepareRow { x: self.input.x.row(row), norm: self.input.norm, floats: self.floats(copy), digits }
         }
     }
@@ -238,6 +244,7 @@ impl<'a> Call<'a> {
         let blocks = if self.needs.digits { self.memory.blocks } else { 0 };
         Prepared::Rows {
             digits: Strided { start: digits.get().wrapping_add(first * blocks), stride: blocks },
+            form: self.form,
             floats: Strided { start: floats.get().wrapping_add(first * stride), stride: *stride },
         }
     }

@@ -394,6 +394,16 @@ impl Simd16 for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn dot_words(acc: Self::I, w: Self::I, x: i32) -> Self::I {
+        unsafe {
+            let x = _mm256_set1_epi32(x);
+            [
+                _mm256_add_epi32(acc[0], _mm256_madd_epi16(w[0], x)),
+                _mm256_add_epi32(acc[1], _mm256_madd_epi16(w[1], x)),
+            ]
+        }
+    }
+    #[inline(always)]
     unsafe fn dot_whole(acc: Self::I, w: Self::I, [hi, lo]: [i32; 2]) -> Self::I {
         unsafe {
             let (hi, lo) = (_mm256_set1_epi32(hi), _mm256_set1_epi32(lo));

@@ -250,4 +250,8 @@ impl Simd16 for Avx512 {
     unsafe fn dot_narrow(acc: __m512i, w: __m512i, a: i32) -> __m512i {
         unsafe { Self::dot(acc, w, a) }
     }
+    #[inline(always)]
+    unsafe fn dot_words(acc: __m512i, w: __m512i, x: i32) -> __m512i {
+        unsafe { _mm512_dpwssd_epi32(acc, w, _mm512_set1_epi32(x)) }
+    }
 }

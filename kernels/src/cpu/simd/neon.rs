@@ -334,4 +334,15 @@ impl Simd16 for Neon {
             std::array::from_fn(|i| sdot(acc[i], w[i], a))
         }
     }
+    #[inline(always)]
+    unsafe fn dot_words(acc: I, w: I, x: i32) -> I {
+        unsafe {
+            let x = vreinterpretq_s16_s32(vdupq_n_s32(x));
+            std::array::from_fn(|i| {
+                let w = vreinterpretq_s16_s32(w[i]);
+                let low = vmull_s16(vget_low_s16(w), vget_low_s16(x));
+                vaddq_s32(acc[i], vpaddq_s32(low, vmull_high_s16(w, x)))
+            })
+        }
+    }
 }

@@ -245,4 +245,9 @@ impl Simd16 for Portable {
     unsafe fn dot_narrow(acc: I, w: I, a: i32) -> I {
         unsafe { Self::dot(acc, w, a) }
     }
+    #[inline(always)]
+    unsafe fn dot_words(acc: I, w: I, x: i32) -> I {
+        let product = |w: i32, shift: u32| i32::from((w >> shift) as i16) * i32::from((x >> shift) as i16);
+        std::array::from_fn(|i| acc[i] + product(w[i], 0) + product(w[i], 16))
+    }
 }

@@ -151,6 +151,9 @@ unsafe fn integers<S: Simd16>(e: &Everything, (w, v): (S::I, S::I), r: &mut Resu
             for hi in [a & 0x7F7F_7F7F, 0x7F7F_7F7F, i32::from_le_bytes([0x81; 4])] {
                 r.i::<S>(S::dot_whole(small, w, [hi, a]));
             }
+            for words in [S::and_i(w, S::splat_i(0x0FFF_0FFF)), S::splat_i(-1)] {
+                r.i::<S>(S::dot_words(small, words, a));
+            }
         }
         r.0.push(vec![S::reduce_add_i(w) as u32, S::reduce_max_i(w) as u32]);
         let mut bytes = [0i8; 16];
