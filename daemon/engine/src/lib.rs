@@ -9,6 +9,7 @@ pub mod device;
 pub mod engine;
 pub mod forward;
 pub mod info;
+pub mod json;
 pub mod load;
 pub mod memory;
 pub mod model;

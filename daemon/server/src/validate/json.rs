@@ -1,5 +1,6 @@
 //! Reads a JSON body into wire types; errors carry the path of the value they are about.
 
+use ostro_engine::json::check_keys;
 use serde::Deserialize;
 
 use super::fields;
@@ -37,6 +38,7 @@ fn in_json_terms(reason: &str) -> String {
 }
 
 pub(super) fn text(body: &[u8]) -> Result<&str, ApiError> {
+    check_keys(body).map_err(|error| ApiError::malformed(error.to_string()))?;
     std::str::from_utf8(body).map_err(|error| {
         ApiError::malformed(format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
     })

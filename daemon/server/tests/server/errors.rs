@@ -56,6 +56,40 @@ async fn refusals_have_the_envelope_and_name_the_field() {
     assert_eq!(error(&answer)["param"], "tokens");
 }
 
+/// JSON in a key that serde_json reads as JSON again, so often that the stack overflowed.
+fn nested() -> String {
+    let mut text = "1".to_owned();
+    for _ in 0..100 {
+        let escaped = text.replace('\\', "\\u005c").replace('"', "\\u0022");
+        let (open, close) = ("[".repeat(110), "]".repeat(110));
+        text = format!(r#"{open}{{"$serde_json::private::RawValue":"{escaped}"}}{close}"#);
+    }
+    format!("{{\"a\":{text}}}")
+}
+
+#[tokio::test]
+async fn json_in_private_keys_of_the_parser_is_refused() {
+    let server = Fixture::new().await;
+    let body = format!(
+        r#"{{"messages":[{{"role":"user","content":"x"}}],"max_tokens":1,"chat_template_kwargs":{}}}"#,
+        nested()
+    );
+    for path in ["/v1/chat/completions", "/v1/completions", "/tokenize"] {
+        let answer = server.call(post(path, body.clone())).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+        assert!(error(&answer)["message"].as_str().unwrap().contains("$serde_json::private::"));
+    }
+    // Text to whoever reads the request, JSON to a template; this one cannot take calls.
+    let function = json!({ "name": "f", "arguments": nested() });
+    let calls = json!([{ "id": "1", "type": "function", "function": function }]);
+    let messages = json!([
+        { "role": "user", "content": "x" },
+        { "role": "assistant", "content": "", "tool_calls": calls },
+    ]);
+    let answer = server.post("/tokenize", &json!({ "messages": messages })).await;
+    assert!(answer.status.is_success() || answer.status.is_client_error(), "{}", answer.text);
+}
+
 #[tokio::test]
 async fn a_prompt_that_leaves_one_token_is_answered() {
     let server = Fixture::new().await;

@@ -9,6 +9,7 @@ use ostro_crds::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::has_private_key;
 use super::sent::SentMetadata;
 use super::short;
 use super::text::{Packer, Text};
@@ -86,6 +87,10 @@ fn read_status(json: &str) -> Option<InferenceDeploymentStatus> {
 fn read_spec(json: &str) -> Result<InferenceDeploymentSpec, Problem> {
     if let Some(problem) = too_large(json.len()) {
         return Err(problem);
+    }
+    if has_private_key(json) {
+        let message = "a key begins with \"$serde_json::private::\", which is not supported".to_owned();
+        return Err(Problem { place: Place::Default, key: "spec".to_owned(), value: None, message });
     }
     let mut deserializer = serde_json::Deserializer::from_str(json);
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {

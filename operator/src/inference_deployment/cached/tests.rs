@@ -181,6 +181,21 @@ fn what_is_too_large_takes_no_memory() {
 }
 
 #[test]
+fn json_in_private_keys_of_the_parser_is_not_read() {
+    let names = json!({ "name": "m", "namespace": "n", "uid": "u" });
+    let patch = json!({ "metadata": { "$serde_json::private::RawValue": "[1]" } });
+    let child = json!({ "metadata": names, "data": patch }).to_string();
+    let kept = serde_json::from_str::<Cached>(&child).unwrap().kept().typed::<Value>().unwrap();
+    assert_eq!(kept, json!({ "metadata": names }));
+
+    let spec = json!({ "models": [{ "modelId": "a/b" }], "podTemplatePatch": patch });
+    let object = json!({ "metadata": names, "spec": spec }).to_string();
+    let cached: CachedObject = serde_json::from_str(&object).unwrap();
+    let problem = cached.unreadable.as_ref().unwrap().to_string();
+    assert!(problem.contains("$serde_json::private::"), "{problem}");
+}
+
+#[test]
 fn an_object_is_read_as_it_was() {
     let condition = json!({
         "type": "TemplateUpdatePending", "status": "True", "reason": "SpecHeld", "message": "",
