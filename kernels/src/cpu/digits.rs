@@ -29,7 +29,7 @@ pub(crate) const TINY: f32 = 1e-30;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C, align(32))]
 pub(crate) struct DigitBlock {
-    /// hi, then lo.
+    /// hi, then lo; or words, see `Form`.
     pub(crate) digits: [[i8; BLOCK]; 2],
     /// s; NaN if an activation that shares it was not finite, so that it shows in the result.
     pub(crate) scale: f32,

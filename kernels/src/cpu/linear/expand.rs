@@ -9,7 +9,7 @@ use crate::cpu::simd::{Kernel, Simd16};
 
 /// Bytes of a panel that stay in the first cache beside the digits of a tile's rows.
 pub(super) const RUN_BYTES: usize = 20 << 10;
-/// Runs are even, and whole blocks: the largest is of 256 columns.
+/// Runs are whole blocks, of types whose blocks have 32 columns whole scales: up to three blocks more.
 const ROOM: usize = RUN_BYTES + (10 << 10);
 
 #[repr(align(64))]
@@ -41,10 +41,11 @@ impl Expanded {
                 }
             };
         }
-        let unpack = if quants == Quants::Words && !S::HAS_DOTS {
-            by_type!(true: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K)
-        } else {
-            by_type!(false: Q5_0 Q5_1 Q3_K Q5_K Q6_K)
+        let unpack = match quants {
+            Quants::Packed => unreachable!("they stay as they are"),
+            Quants::Bytes => by_type!(false: Q5_0 Q5_1 Q3_K Q5_K Q6_K),
+            Quants::Words if S::HAS_DOTS => unreachable!("dot products take bytes"),
+            Quants::Words => by_type!(true: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K),
         };
         let out = self.bytes.as_mut_ptr().cast::<u8>();
         // SAFETY: the caller's promise; `unpack` checks the room.

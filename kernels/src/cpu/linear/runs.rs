@@ -10,8 +10,11 @@ use crate::cpu::pack::{PANEL_ROWS, PackedMatrix};
 use crate::cpu::simd::Simd16;
 
 /// Rows from which unpacking quants of two planes once for all of them is faster than for every tile: measured with
-/// prompts of 36 to 512 tokens by tiles of four rows. Quants of one plane gain nothing.
-const EXPAND_ROWS: usize = 64;
+/// prompts of 36 to 512 tokens by tiles of four rows; fewer registers mean tiles of two rows. Quants of one plane gain
+/// nothing.
+const fn expand_rows<S: Simd16>() -> usize {
+    if S::REGISTERS >= 32 { 64 } else { 8 }
+}
 
 /// `rows` rows times the panel of the call, which names the first of them. The sums of a row go on from run to run, so
 /// that nothing of the cut shows in the result.
@@ -33,7 +36,9 @@ pub(super) unsafe fn column_runs<S: Simd16>(
     };
     let (quants, stored) = match form {
         Form::Words => (Quants::Words, format.words()),
-        Form::Digits if rows >= EXPAND_ROWS && format.is_spread() => (Quants::Bytes, format.expanded()),
+        Form::Digits if rows >= expand_rows::<S>() && format.is_spread() => {
+            (Quants::Bytes, format.expanded())
+        }
         Form::Digits => (Quants::Packed, format),
     };
     let (width, bytes) = (weight_type.block_elements(), format.panel_block_bytes());

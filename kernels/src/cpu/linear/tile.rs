@@ -59,7 +59,7 @@ pub(super) struct TileCall {
 ///
 /// # Safety
 /// To call: the panel has 32 rows of `columns` weights of the tile's type, the digits (the floats, for a dense
-/// type) the tile's rows of `columns` activations, `out` room for 32 results each; if the
+/// type) the tile's rows of `columns` activations, as words where its quants are words, `out` room for 32 results each; if the
 /// call resumes, a tile of the columns before has written them.
 pub(super) type TileFunction = unsafe fn(&TileCall);
 

@@ -25,8 +25,8 @@ mod tests;
 /// by every thread for itself.
 const SHARED_ROWS: usize = 4;
 
-/// From this many rows on, instruction sets without dot products of bytes take activations whole where quants have more
-/// than 4 bits. With 4, digits are as fast for prompts, and faster for 16 sequences.
+/// From this many rows on, instruction sets without dot products of bytes take activations whole where some quants have
+/// more than 4 bits or two planes. With 4, digits are as fast for prompts, and faster for 16 sequences.
 const WORD_ROWS: usize = 8;
 
 /// The input of a linear layer.

@@ -97,6 +97,31 @@ fn bits_depend_on_neither_instructions_nor_batch_nor_threads() {
 }
 
 #[test]
+fn every_type_has_the_same_bits_beside_larger_quants() {
+    const ROWS: usize = 101;
+    for weight_type in WeightType::ALL {
+        for columns in [256, 1536] {
+            let matrix = Matrix::random(weight_type, 45, columns, 21).packed;
+            let beside = Matrix::random(WeightType::Q8_0, 33, columns, 22).packed;
+            let x = random_rows(ROWS, columns, 23);
+            let want = product(&mut Cpu::new(Isa::PORTABLE, 2), &x, &[&matrix, &beside]);
+            for isa in Isa::supported() {
+                let mut cpu = Cpu::new(isa, 2);
+                for rows in [7, 8, 11, ROWS] {
+                    let got = product(&mut cpu, &first_rows(&x, rows), &[&matrix, &beside]);
+                    for row in 0..rows {
+                        assert!(
+                            bits(got.row(row)) == bits(want.row(row)),
+                            "{weight_type} of {columns} columns by {isa}, row {row} of {rows}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn parts_of_long_panels_have_the_same_bits() {
     const ROWS: usize = 101;
     for (weight_type, columns) in [
