@@ -105,7 +105,9 @@ impl Bpe {
     }
 
     fn unknown_id(&self) -> Result<Option<TokenId>, NoUnknownToken> {
-        let id = |token: &String| self.texts.id(token).ok_or_else(|| NoUnknownToken(token.clone()));
+        let id = |token: &String| {
+            self.texts.id(token).ok_or_else(|| NoUnknownToken(token.chars().take(80).collect()))
+        };
         self.unknown.as_ref().map(id).transpose()
     }
 }

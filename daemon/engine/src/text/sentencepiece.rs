@@ -95,7 +95,7 @@ fn merges_by_score(vocabulary: &GgufVocabulary, texts: &Texts) -> Merges {
         }
         cuts.sort_unstable();
         // Of equal tokens the first counts.
-        let whole = texts.id(token).unwrap_or(id as TokenId);
+        let whole = texts.id(token).expect("all tokens are in it");
         merges.extend(cuts.iter().map(|(left, right)| Merge { left: *left, right: *right, whole }));
     }
     Merges::new(merges)

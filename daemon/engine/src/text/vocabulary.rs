@@ -112,7 +112,7 @@ impl GgufVocabulary {
         };
         let mut tokenizer = parts.tokenizer;
         tokenizer.add_tokens(self.added_tokens()).map_err(VocabularyError::build)?;
-        if let Some(post_processor) = self.post_processor(parts.frame, &tokenizer)? {
+        if let Some(post_processor) = self.post_processor(parts.frame)? {
             tokenizer.with_post_processor(Some(post_processor));
         }
         let bytes = token_bytes::TokenBytes::from_vocabulary(self, parts.spelling);
@@ -185,11 +185,7 @@ impl GgufVocabulary {
     }
 
     /// What `Special::Add` puts around a text.
-    fn post_processor(
-        &self,
-        frame: Frame,
-        tokenizer: &ModelTokenizer,
-    ) -> Result<Option<PostProcessorWrapper>, VocabularyError> {
+    fn post_processor(&self, frame: Frame) -> Result<Option<PostProcessorWrapper>, VocabularyError> {
         let begin = if self.add_bos.unwrap_or(frame.begin) { self.cls.or(self.bos) } else { None };
         let end = if self.add_eos.unwrap_or(frame.end) { self.sep.or(self.eos) } else { None };
         let (begin, end) = (self.token(begin), self.token(end));
@@ -199,7 +195,8 @@ impl GgufVocabulary {
         let pieces = begin.map(|_| "BEGIN:0").into_iter().chain(["$A:0"]).chain(end.map(|_| "END:0"));
         let special = [("BEGIN", begin), ("END", end)].into_iter().filter_map(|(name, token)| {
             let token = token?;
-            Some((name, tokenizer.token_to_id(token)?, token))
+            // The first of equal tokens, as in `texts`.
+            Some((name, self.tokens.iter().position(|other| other == token)? as TokenId, token))
         });
         let special = special
             .map(|(name, id, token)| {

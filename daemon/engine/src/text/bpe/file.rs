@@ -20,12 +20,9 @@ pub(in crate::text) struct FileKind {
 #[derive(Debug, Deserialize)]
 pub(in crate::text) struct FileBpe {
     unk_token: Option<String>,
-    #[serde(default)]
-    fuse_unk: bool,
-    #[serde(default)]
-    byte_fallback: bool,
-    #[serde(default)]
-    ignore_merges: bool,
+    fuse_unk: Option<bool>,
+    byte_fallback: Option<bool>,
+    ignore_merges: Option<bool>,
     vocab: HashMap<String, TokenId>,
     merges: Vec<Halves>,
 }
@@ -69,9 +66,9 @@ impl FileBpe {
         let merges = Merges::new(merges.collect::<Result<_, _>>()?);
         Ok(Bpe::new(texts, merges)
             .unknown(self.unk_token.as_deref())
-            .fuse_unknown(self.fuse_unk)
-            .byte_fallback(self.byte_fallback)
-            .ignore_merges(self.ignore_merges))
+            .fuse_unknown(self.fuse_unk.unwrap_or(false))
+            .byte_fallback(self.byte_fallback.unwrap_or(false))
+            .ignore_merges(self.ignore_merges.unwrap_or(false)))
     }
 }
 
@@ -84,7 +81,7 @@ impl Halves {
     fn halves(&self) -> Option<(&str, &str)> {
         match self {
             Halves::Pair(left, right) => Some((left, right)),
-            Halves::Line(line) => line.split_once(' '),
+            Halves::Line(line) => line.split_once(' ').filter(|(_, right)| !right.contains(' ')),
         }
     }
 

@@ -29,6 +29,7 @@ impl Texts {
                 texts.push(id, text);
             }
         }
+        debug_assert!(texts.ids.is_sorted(), "texts ascend by number");
         texts.all.shrink_to_fit();
         texts.ends.shrink_to_fit();
         texts.ids.shrink_to_fit();

@@ -66,6 +66,13 @@ fn byte_level_merges_by_rank_and_spells_every_byte() {
 }
 
 #[test]
+fn a_frame_is_the_file_s_own_tokens_whatever_their_types() {
+    let vocabulary = GgufVocabulary { token_types: vec![], ..word_pieces() };
+    let ids = vocabulary.build_tokenizer().unwrap().encode("the", Special::Add).unwrap();
+    assert_eq!((ids.first(), ids.last()), (Some(&2), Some(&3)), "{ids:?}");
+}
+
+#[test]
 fn special_text_from_a_user_is_not_a_special_token() {
     let tokenizer = byte_level().build_tokenizer().unwrap();
     assert!(!tokenizer.encode("<|end|>", Special::Text).unwrap().contains(&0));
