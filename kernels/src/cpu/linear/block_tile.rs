@@ -2,7 +2,6 @@
 #![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
 
 use super::tile::{AHEAD, Results, TileCall};
-use crate::cpu::ahead::BLOCK_LINES;
 use crate::cpu::block::{BlockFormat, WeightType, Zero};
 use crate::cpu::digits::{BLOCK, SCALE_BLOCKS};
 use crate::cpu::pack::PANEL_ROWS;
@@ -77,13 +76,7 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_
         unsafe {
             let format = Self::FORMAT;
             let call = self.0;
-            if !call.resumes {
-                for m in 0..M {
-                    for half in 0..2 {
-                        S::store(call.out.add(m * PANEL_ROWS + half * LANES), S::zero());
-                    }
-                }
-            }
+            call.start::<S>(M);
             let blocks = call.columns / BLOCK;
             let mut y = [[S::zero(); 2]; M];
             let mut at = call.panel;
@@ -94,7 +87,7 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_
                     for line in 0..if BYTES { 0 } else { format.sub_bytes().div_ceil(64) } {
                         S::prefetch(at.wrapping_add(AHEAD + line * 64));
                     }
-                    self.fetch_ahead::<S>(block);
+                    call.fetch_ahead::<S>(block);
                     for group in 0..format.groups {
                         // As many sums as registers hold.
                         if S::REGISTERS >= 32 {
@@ -107,7 +100,7 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_
                     at = at.add(format.sub_bytes());
                     block += 1;
                     if block.is_multiple_of(SCALE_BLOCKS) || block == blocks {
-                        self.scale_sums::<S>(block - 1, &mut y);
+                        call.scale_sums::<S, M>(block - 1, &mut y);
                     }
                 }
                 for line in 0..(format.panel_block_bytes() - format.head_at()) / 64 {
@@ -120,19 +113,6 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_
 }
 
 impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYTES, M> {
-    /// A block's share of what the call has to be fetched.
-    #[inline(always)]
-    unsafe fn fetch_ahead<S: Simd16>(&self, block: usize) {
-        let ahead = self.0.ahead;
-        let first = block * BLOCK_LINES;
-        if first < ahead.lines {
-            for line in first..first + BLOCK_LINES {
-                // SAFETY: a prefetch never faults.
-                unsafe { S::prefetch(ahead.start.wrapping_add(line * 64)) };
-            }
-        }
-    }
-
     /// One group of columns of `H` halves from `first` on: exact sums, then the float steps of the contract.
     #[inline(always)]
     unsafe fn add_group<S: Simd16, const H: usize>(
@@ -180,22 +160,6 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
                     if format.has_minimum() {
                         y[m][half] = S::fma(minimum, S::splat((*x).sums[which]), y[m][half]);
                     }
-                }
-            }
-        }
-    }
-
-    /// Adds the sums of the columns that share the scale of `block` to the results, and starts them anew.
-    #[inline(always)]
-    unsafe fn scale_sums<S: Simd16>(&self, block: usize, y: &mut Results<S, M>) {
-        // SAFETY: as in `run`.
-        unsafe {
-            for m in 0..M {
-                let scale = S::splat((*self.0.digits.row(m).add(block)).scale);
-                for half in 0..2 {
-                    let out = self.0.out.add(m * PANEL_ROWS + half * LANES);
-                    S::store(out, S::fma(y[m][half], scale, S::load(out)));
-                    y[m][half] = S::zero();
                 }
             }
         }

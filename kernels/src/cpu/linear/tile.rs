@@ -4,10 +4,11 @@
 use super::block_tile::{BlockTile, format_of};
 use super::dense_tile::DenseTile;
 use super::word_tile::WordTile;
-use crate::cpu::ahead::Stretch;
+use crate::cpu::ahead::{BLOCK_LINES, Stretch};
 use crate::cpu::block::WeightType;
 use crate::cpu::digits::DigitBlock;
-use crate::cpu::simd::Simd16;
+use crate::cpu::pack::PANEL_ROWS;
+use crate::cpu::simd::{LANES, Simd16};
 
 /// Bytes that the weight stream is fetched ahead.
 pub(super) const AHEAD: usize = 8192;
@@ -53,6 +54,53 @@ pub(super) struct TileCall {
     pub(super) out: *mut f32,
     /// Fetched by the way.
     pub(super) ahead: Stretch,
+}
+
+/// What tiles of block-wise weights have in common.
+///
+/// # Safety
+/// Of all functions: as of the tile, whose call it is; the instruction set of `S` is there.
+impl TileCall {
+    /// The results of `rows` rows begin with nothing, or go on.
+    #[inline(always)]
+    pub(super) unsafe fn start<S: Simd16>(&self, rows: usize) {
+        if self.resumes {
+            return;
+        }
+        for i in 0..rows * PANEL_ROWS / LANES {
+            // SAFETY: there is room for 32 results a row.
+            unsafe { S::store(self.out.add(i * LANES), S::zero()) };
+        }
+    }
+
+    /// A block's share of what the call has to be fetched.
+    #[inline(always)]
+    pub(super) unsafe fn fetch_ahead<S: Simd16>(&self, block: usize) {
+        let first = block * BLOCK_LINES;
+        if first < self.ahead.lines {
+            for line in first..first + BLOCK_LINES {
+                // SAFETY: a prefetch never faults.
+                unsafe { S::prefetch(self.ahead.start.wrapping_add(line * 64)) };
+            }
+        }
+    }
+
+    /// Adds the sums of the columns that share the scale of `block` to the results, and starts them anew.
+    #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // the loop runs over several arrays, and must unroll
+    pub(super) unsafe fn scale_sums<S: Simd16, const M: usize>(&self, block: usize, y: &mut Results<S, M>) {
+        // SAFETY: rows have the block, and 32 results.
+        unsafe {
+            for m in 0..M {
+                let scale = S::splat((*self.digits.row(m).add(block)).scale);
+                for half in 0..2 {
+                    let out = self.out.add(m * PANEL_ROWS + half * LANES);
+                    S::store(out, S::fma(y[m][half], scale, S::load(out)));
+                    y[m][half] = S::zero();
+                }
+            }
+        }
+    }
 }
 
 /// The code of a tile.

@@ -6,11 +6,9 @@ use std::hint::black_box;
 
 use super::block_tile::{format_of, scales};
 use super::tile::{Results, TileCall};
-use crate::cpu::ahead::BLOCK_LINES;
 use crate::cpu::block::{BlockFormat, Zero};
 use crate::cpu::digits::{BLOCK, SCALE_BLOCKS};
-use crate::cpu::pack::PANEL_ROWS;
-use crate::cpu::simd::{Kernel, LANES, Simd16};
+use crate::cpu::simd::{Kernel, Simd16};
 
 /// Pairs of columns of a block.
 const PAIRS: usize = BLOCK / 2;
@@ -28,27 +26,21 @@ impl<const TYPE: u32, const M: usize> Kernel for WordTile<'_, TYPE, M> {
         unsafe {
             let format = Self::FORMAT;
             let call = self.0;
-            if !call.resumes {
-                for m in 0..M {
-                    for half in 0..2 {
-                        S::store(call.out.add(m * PANEL_ROWS + half * LANES), S::zero());
-                    }
-                }
-            }
+            call.start::<S>(M);
             let blocks = call.columns / BLOCK;
             let mut y = [[S::zero(); 2]; M];
             for block in 0..blocks {
                 let (whole, sub) = (block / format.subs, block % format.subs);
                 let whole = call.panel.add(whole * format.panel_block_bytes());
                 let (sub, head) = (whole.add(sub * format.sub_bytes()), whole.add(format.head_at()));
-                self.fetch_ahead::<S>(block);
+                call.fetch_ahead::<S>(block);
                 for group in 0..format.groups {
                     for half in 0..2 {
                         self.add_group::<S>((sub, head), (block, group, half), &mut y);
                     }
                 }
                 if (block + 1).is_multiple_of(SCALE_BLOCKS) || block + 1 == blocks {
-                    self.scale_sums::<S>(block, &mut y);
+                    call.scale_sums::<S, M>(block, &mut y);
                 }
             }
         }
@@ -57,17 +49,6 @@ impl<const TYPE: u32, const M: usize> Kernel for WordTile<'_, TYPE, M> {
 
 impl<const TYPE: u32, const M: usize> WordTile<'_, TYPE, M> {
     const FORMAT: BlockFormat = format_of(TYPE).words();
-
-    /// A block's share of what the call has to be fetched.
-    #[inline(always)]
-    unsafe fn fetch_ahead<S: Simd16>(&self, block: usize) {
-        let ahead = self.0.ahead;
-        let first = block * BLOCK_LINES;
-        for line in first..(first + BLOCK_LINES).min(ahead.lines) {
-            // SAFETY: a prefetch never faults.
-            unsafe { S::prefetch(ahead.start.wrapping_add(line * 64)) };
-        }
-    }
 
     /// One group of columns of half a panel: exact sums, then the float steps of the contract.
     #[inline(always)]
@@ -105,22 +86,6 @@ impl<const TYPE: u32, const M: usize> WordTile<'_, TYPE, M> {
                 if format.has_minimum() {
                     let sum = (*self.0.digits.row(m).add(block)).sums[which];
                     y[m][half] = S::fma(minimum, S::splat(sum), y[m][half]);
-                }
-            }
-        }
-    }
-
-    /// Adds the sums of the columns that share the scale of `block` to the results, and starts them anew.
-    #[inline(always)]
-    unsafe fn scale_sums<S: Simd16>(&self, block: usize, y: &mut Results<S, M>) {
-        // SAFETY: as in `run`.
-        unsafe {
-            for m in 0..M {
-                let scale = S::splat((*self.0.digits.row(m).add(block)).scale);
-                for half in 0..2 {
-                    let out = self.0.out.add(m * PANEL_ROWS + half * LANES);
-                    S::store(out, S::fma(y[m][half], scale, S::load(out)));
-                    y[m][half] = S::zero();
                 }
             }
         }
