@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
 
 const PREFIX: &str = "$serde_json::private::";
@@ -15,9 +15,18 @@ const PREFIX: &str = "$serde_json::private::";
 #[error("a key begins with \"{PREFIX}\", which is not supported")]
 pub struct PrivateKey;
 
+/// As `serde_json::from_slice`, for what strangers wrote.
+pub(crate) fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    check_bytes(text).map_err(serde_json::Error::custom)?;
+    serde_json::from_slice(text)
+}
+
+pub(crate) fn check_bytes(text: &[u8]) -> Result<(), PrivateKey> {
+    std::str::from_utf8(text).map_or(Ok(()), check_keys)
+}
+
 /// Text that is no JSON is left to whoever reads it.
-pub fn check_keys(text: &[u8]) -> Result<(), PrivateKey> {
-    let Ok(text) = std::str::from_utf8(text) else { return Ok(()) };
+pub fn check_keys(text: &str) -> Result<(), PrivateKey> {
     if !text.contains("serde_json") && !text.contains("\\u") {
         return Ok(());
     }
@@ -88,7 +97,7 @@ mod tests {
             r#"[1, {"a": {"b": 1, "\u0024serde_json\u003a:private::Number": "1"}}]"#,
             r#"{"$serde_json::private::RawValue": unfinished"#,
         ] {
-            assert_eq!(check_keys(text.as_bytes()), Err(PrivateKey), "{text}");
+            assert_eq!(check_keys(text), Err(PrivateKey), "{text}");
         }
         for text in [
             r#"{"a": "$serde_json::private::RawValue", "\u00e9": [null, true, -1, 1.5, 3]}"#,
@@ -96,8 +105,8 @@ mod tests {
             "\"\\u00e9\"",
             "[[[",
         ] {
-            assert_eq!(check_keys(text.as_bytes()), Ok(()), "{text}");
+            assert_eq!(check_keys(text), Ok(()), "{text}");
         }
-        assert_eq!(check_keys(b"\xff"), Ok(()));
+        assert_eq!(check_bytes(b"\xff"), Ok(()));
     }
 }

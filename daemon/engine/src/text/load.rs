@@ -17,7 +17,6 @@ use super::detokenize::SpecialTokens;
 use super::special_texts::{Piece, SpecialTexts};
 use super::tokenize::{EncodeError, Special, Tokenizer};
 use super::vocabulary::{GgufVocabulary, TokenType, VocabularyError};
-use crate::json::PrivateKey;
 use crate::request::TokenId;
 
 /// Larger files are not tokenisers or templates; the largest known tokenizer.json has 35 MB.
@@ -42,8 +41,6 @@ pub enum TextError {
     TooLarge { path: PathBuf, bytes: u64 },
     #[error("{} is not valid JSON", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("{}", path.display())]
-    Key { path: PathBuf, source: PrivateKey },
     #[error("{}: {field} is not {expected}", path.display())]
     Field { path: PathBuf, field: &'static str, expected: &'static str },
     #[error("cannot load the tokenizer {}: {reason}", path.display())]

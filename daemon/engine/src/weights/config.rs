@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::json::{PrivateKey, check_keys};
+use crate::json;
 
 /// Real ones have a few kilobytes.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
@@ -27,8 +27,6 @@ pub enum ConfigError {
     TooLarge { path: PathBuf, bytes: u64, limit: u64 },
     #[error("{} is not valid JSON", path.display())]
     Json { path: PathBuf, source: serde_json::Error },
-    #[error("{}", path.display())]
-    Key { path: PathBuf, source: PrivateKey },
     #[error("{} is not a JSON object", .0.display())]
     NotAnObject(PathBuf),
     #[error("config key {0:?} is missing")]
@@ -126,6 +124,5 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, bytes_max: u64) -> Res
         return Err(ConfigError::TooLarge { path: path.into(), bytes: about.len(), limit: bytes_max });
     }
     let bytes = std::fs::read(path).map_err(read_error)?;
-    check_keys(&bytes).map_err(|source| ConfigError::Key { path: path.into(), source })?;
-    serde_json::from_slice(&bytes).map_err(|source| ConfigError::Json { path: path.into(), source })
+    json::from_slice(&bytes).map_err(|source| ConfigError::Json { path: path.into(), source })
 }

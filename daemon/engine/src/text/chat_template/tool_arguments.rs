@@ -9,7 +9,7 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Map, Value as Json, json};
 
 use super::{ChatPrompt, ChatTemplate, TemplateError};
-use crate::json::check_keys;
+use crate::json;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ArgumentsForm {
@@ -51,8 +51,8 @@ impl ArgumentsForm {
 /// Arguments that are not a JSON object stay the text they are.
 fn parse_arguments(call: &mut Json) {
     let Some(arguments) = call.pointer_mut("/function/arguments") else { return };
-    let text = arguments.as_str().filter(|text| check_keys(text.as_bytes()).is_ok());
-    let parsed = text.and_then(|text| serde_json::from_str::<Map<String, Json>>(text).ok());
+    let parsed =
+        arguments.as_str().and_then(|text| json::from_slice::<Map<String, Json>>(text.as_bytes()).ok());
     if let Some(parsed) = parsed {
         *arguments = Json::Object(parsed);
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 
 use super::{Found, TextError, TextOverrides, read_file};
-use crate::json::check_keys;
+use crate::json;
 use crate::request::TokenId;
 use crate::text::chat_template::TemplateTokens;
 use crate::text::token_bytes::{LeadingSpace, Spelling, TokenBytes};
@@ -61,7 +61,7 @@ fn read_own_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {
 pub(super) fn read_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {
     let bytes = read_file(path)?;
     let failed = |reason: String| TextError::Tokenizer { path: path.to_owned(), reason };
-    check_keys(&bytes).map_err(|source| TextError::Key { path: path.to_owned(), source })?;
+    json::check_bytes(&bytes).map_err(|error| failed(error.to_string()))?;
     // The library indexes by numbers of the file (merges longer than any token, for one) and panics.
     let loaded = catch_unwind(AssertUnwindSafe(|| ModelTokenizer::from_bytes(&bytes)));
     let mut tokenizer = match loaded {
@@ -171,8 +171,7 @@ fn read_object(path: &Path) -> Result<Object, TextError> {
 
 fn parse(path: &Path) -> Result<Json, TextError> {
     let bytes = read_file(path)?;
-    check_keys(&bytes).map_err(|source| TextError::Key { path: path.to_owned(), source })?;
-    serde_json::from_slice(&bytes).map_err(|source| TextError::Json { path: path.to_owned(), source })
+    json::from_slice(&bytes).map_err(|source| TextError::Json { path: path.to_owned(), source })
 }
 
 /// A token is written as its text or as `{"content": text, …}`.
