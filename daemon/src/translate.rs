@@ -206,6 +206,7 @@ fn runtime_options(runtime: &RuntimeConfig, batch_max: Option<usize>) -> Runtime
         threads,
         no_kv_cache: _,
         prefix_cache_n,
+        prompt_lookup_n,
         chat_template,
         jinja_explicit,
         matformer_config_path: _,
@@ -238,6 +239,7 @@ fn runtime_options(runtime: &RuntimeConfig, batch_max: Option<usize>) -> Runtime
             sequences_max: batch_max.unwrap_or(usize::MAX).min(max_seqs.as_usize()),
             tokens_per_step,
             prefix_cache_n: prefix_cache_n.as_usize(),
+            prompt_lookup_n: prompt_lookup_n.map(|tokens| tokens.as_usize()),
             ..standard
         },
     }

@@ -52,6 +52,7 @@ fn refuse_runtime(mut refused: Refused<'_>, runtime: &RuntimeConfig) {
         threads: _,
         no_kv_cache,
         prefix_cache_n: _,
+        prompt_lookup_n: _,
         chat_template: _,
         jinja_explicit: _,
         matformer_config_path,

@@ -55,6 +55,7 @@ fn schedule(sequences: u32, prompt: u32) -> f64 {
         tokens_per_step: 1 << 20,
         prompt_tokens_beside_decode: 1 << 20,
         waiting_max: sequences as usize,
+        draft_tokens: 0,
         prefix_cache_n: 16,
         sources_apart: false,
     };
@@ -65,7 +66,7 @@ fn schedule(sequences: u32, prompt: u32) -> f64 {
         scheduler.submit(new).expect("it fits");
     }
     let (mut plan, mut outcomes) = (StepPlan::default(), Vec::new());
-    let sampled = vec![7; sequences as usize];
+    let sampled = vec![Some(7); sequences as usize];
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
         let start = Instant::now();

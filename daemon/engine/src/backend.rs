@@ -33,8 +33,8 @@ pub trait Backend {
     /// Such as `avx512`, or a GPU's name and compute capability.
     fn instruction_set(&self) -> String;
     fn threads(&self) -> usize;
-    /// Rows of a step, and of these prompt rows beside decoding ones, that suit the device.
-    fn step_tokens(&self) -> (usize, usize);
+    /// What suits the device.
+    fn step_tokens(&self) -> StepTokens;
     /// What the device's memory can give by its data sheet; `None` where only a measurement tells.
     fn nominal_bytes_per_second(&self) -> Option<f64>;
     /// Of the device, before anything is loaded onto it.
@@ -107,6 +107,16 @@ pub trait Backend {
     fn logits(&mut self, input: Normed<'_, Self>, head: &Self::Matrix, out: &mut Self::Rows);
     /// Waits for what was queued and gives the logits.
     fn read<'a>(&'a mut self, logits: &'a mut Self::Rows) -> Result<Logits<'a>, ForwardError>;
+}
+
+/// The rows of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepTokens {
+    pub all: usize,
+    /// Of prompts, beside decoding.
+    pub beside_decode: usize,
+    /// Guessed, where a step only decodes.
+    pub draft: usize,
 }
 
 /// What rows are for.

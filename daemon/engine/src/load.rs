@@ -13,7 +13,7 @@ use ostro_kernels::cpu::kv_cache;
 use ostro_kernels::cpu::memory::give_free_heap_back;
 
 use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, BackendError, KvCacheShape};
+use crate::backend::{Backend, BackendError, KvCacheShape, StepTokens};
 use crate::device;
 use crate::engine::{EngineParts, LoadError};
 use crate::info::{CacheInfo, LoadProgress, LoadStage, ModelInfo};
@@ -32,6 +32,7 @@ use about::About;
 const THREADS_MAX: usize = 1024;
 const STEP_MAX: usize = 1 << 16;
 const WAITING_MAX: usize = 1 << 20;
+const DRAFT_MAX: usize = 64;
 
 /// Loads a model for the device that was chosen.
 pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<EngineParts, LoadError> {
@@ -73,7 +74,7 @@ fn load_on<B: Backend + 'static>(
     drop(files);
 
     tell(LoadStage::Cache, about.bytes, about.bytes);
-    let step = StepTokens::of(&options.schedule, backend.step_tokens());
+    let step = step_tokens(&options.schedule, backend.step_tokens())?;
     let limits = limits(options, step, context_len);
     let weight_bytes = weights.bytes(&backend);
     let step_weight_bytes = weights.step_bytes(&backend);
@@ -137,6 +138,10 @@ fn check(options: &EngineOptions) -> Result<usize, OptionError> {
         if !(1..=STEP_MAX).contains(&value) {
             return refuse(name, value, &format!("1 to {STEP_MAX}"));
         }
+    }
+    let draft_tokens = options.schedule.prompt_lookup_n.unwrap_or(0);
+    if draft_tokens > DRAFT_MAX {
+        return refuse("prompt_lookup_n", draft_tokens, &format!("at most {DRAFT_MAX}"));
     }
     if options.schedule.waiting_max > WAITING_MAX {
         return refuse("waiting_max", options.schedule.waiting_max, &format!("at most {WAITING_MAX}"));
@@ -207,25 +212,22 @@ fn cache_type(cache_type: CacheType) -> kv_cache::CacheType {
 }
 
 /// The rows of a step, as chosen or as suits the device.
-#[derive(Clone, Copy)]
-struct StepTokens {
-    tokens: usize,
-    beside_decode: usize,
-}
-
-impl StepTokens {
-    fn of(options: &ScheduleOptions, (tokens, beside_decode): (usize, usize)) -> Self {
-        let tokens = options.tokens_per_step.unwrap_or(tokens);
-        let beside_decode = options.prompt_tokens_beside_decode.unwrap_or(beside_decode);
-        StepTokens { tokens, beside_decode: beside_decode.min(tokens) }
+fn step_tokens(options: &ScheduleOptions, suits: StepTokens) -> Result<StepTokens, OptionError> {
+    let all = options.tokens_per_step.unwrap_or(suits.all);
+    let beside_decode = options.prompt_tokens_beside_decode.unwrap_or(suits.beside_decode);
+    let draft = options.prompt_lookup_n.unwrap_or(suits.draft);
+    if draft > 0 && suits.draft == 0 {
+        let allowed = "0 on this device".to_owned();
+        return Err(OptionError { name: "prompt_lookup_n", value: draft as u64, allowed });
     }
+    Ok(StepTokens { all, beside_decode: beside_decode.min(all), draft })
 }
 
 fn limits(options: &EngineOptions, step: StepTokens, context_len: u32) -> DecoderLimits {
-    let rows = step.tokens;
+    let rows = step.all;
     DecoderLimits {
         rows,
-        sampled: options.schedule.sequences_max.min(rows),
+        sampled: options.schedule.sequences_max.max(1 + step.draft).min(rows),
         positions: context_len as usize,
         block_size: options.cache.block_size as usize,
     }
@@ -243,14 +245,16 @@ fn schedule(
         tokens_per_step: _,
         prompt_tokens_beside_decode: _,
         prefix_cache_n,
+        prompt_lookup_n: _,
     } = *options;
     SchedulerOptions {
         block_size: cache.block_size,
         blocks: cache.blocks,
         context_len,
         max_seqs: sequences_max,
-        tokens_per_step: step.tokens,
+        tokens_per_step: step.all,
         prompt_tokens_beside_decode: step.beside_decode,
+        draft_tokens: step.draft,
         waiting_max,
         prefix_cache_n,
         sources_apart,

@@ -100,6 +100,9 @@ pub struct ScheduleOptions {
     pub prompt_tokens_beside_decode: Option<usize>,
     /// Prefixes that the prefix cache keeps; 0 turns it off.
     pub prefix_cache_n: usize,
+    /// Tokens that prompt lookup guesses for a step that only decodes, of all its sequences. Changes the time, not the
+    /// tokens. `None` is what suits the device, 0 guesses nothing.
+    pub prompt_lookup_n: Option<usize>,
 }
 
 impl Default for ScheduleOptions {
@@ -110,6 +113,7 @@ impl Default for ScheduleOptions {
             tokens_per_step: None,
             prompt_tokens_beside_decode: None,
             prefix_cache_n: 16,
+            prompt_lookup_n: None,
         }
     }
 }

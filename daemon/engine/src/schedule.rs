@@ -10,6 +10,7 @@ mod chunks;
 mod kv_blocks;
 mod options;
 mod prefix_index;
+mod prompt_lookup;
 mod scheduler;
 mod sequence;
 mod step_plan;

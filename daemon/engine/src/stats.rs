@@ -25,6 +25,9 @@ pub struct EngineStats {
     /// Prompt tokens looked up in the prefix cache, and those found.
     pub prefix_queries_total: u64,
     pub prefix_hits_total: u64,
+    /// Draft tokens computed, and those of them that were right.
+    pub draft_tokens_total: u64,
+    pub accepted_tokens_total: u64,
     pub preemptions_total: u64,
     pub steps_total: u64,
     /// Whole steps; of these in the model, and in sampling. The rest is scheduling and delivery.

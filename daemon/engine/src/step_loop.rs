@@ -17,7 +17,7 @@ use crate::engine::{Command, Submission};
 use crate::forward::{ForwardError, Model};
 use crate::request::{FinishReason, TokenId};
 use crate::sample::{SampleError, Scratch};
-use crate::schedule::{NewSequence, Outcome, Scheduler, SequenceId, StepPlan, TokenSource};
+use crate::schedule::{NewSequence, Outcome, Sample, Scheduler, SequenceId, StepPlan, TokenSource};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
 use live::{LiveSequences, RowLogits};
 
@@ -38,7 +38,7 @@ pub(crate) struct StepLoop {
     abandoned_seen: u64,
     stats: EngineStats,
     plan: StepPlan,
-    sampled: Vec<TokenId>,
+    sampled: Vec<Option<TokenId>>,
     outcomes: Vec<Outcome>,
     /// Of this step, told after it is booked.
     failures: Vec<(SequenceId, SampleError)>,
@@ -183,23 +183,26 @@ impl StepLoop {
         Ok(())
     }
 
-    /// Leaves a token for each wanted row in `sampled`, and with its live sequence.
+    /// Leaves what became of each sample in `sampled`, and tokens with their live sequences.
     fn compute(&mut self) -> Result<(), ForwardError> {
         let began = Instant::now();
         let mut logits = self.model.forward(&self.plan)?;
         let forwarded = Instant::now();
         self.sampled.clear();
-        for (row, sample) in self.plan.samples().iter().enumerate() {
-            let history = self.scheduler.history(sample.sequence).expect("a planned sequence runs");
-            let sequence = self.live.get_mut(sample.sequence).expect("a planned sequence is live");
-            match sequence.sample(RowLogits { logits: &mut logits, row }, history, &mut self.scratch)? {
-                Ok(token) => self.sampled.push(token),
-                Err(error) => {
-                    self.scheduler.cancel(sample.sequence);
-                    self.failures.push((sample.sequence, error));
-                    // `advance` passes over a cancelled sequence, whatever its token is.
-                    self.sampled.push(0);
-                }
+        for (row, &Sample { sequence: id, drafts, .. }) in self.plan.samples().iter().enumerate() {
+            if !self.plan.is_wanted(&self.sampled) {
+                self.sampled.push(None);
+                continue;
+            }
+            let history = self.scheduler.history(id, drafts).expect("a planned sequence runs");
+            let sequence = self.live.get_mut(id).expect("a planned sequence is live");
+            let sampled =
+                sequence.sample(RowLogits { logits: &mut logits, row }, history, &mut self.scratch)?;
+            self.sampled.push(sampled.as_ref().ok().copied());
+            // A draft's row is computed again, as the first of the next step, which meets the same error.
+            if let (Err(error), 0) = (sampled, drafts) {
+                self.scheduler.cancel(id);
+                self.failures.push((id, error));
             }
         }
         self.stats.forward_seconds_total += (forwarded - began).as_secs_f64();
@@ -268,6 +271,8 @@ impl StepLoop {
         stats.preemptions_total = schedule.preemptions_total;
         stats.prefix_queries_total = schedule.prompt_tokens_total;
         stats.prefix_hits_total = schedule.cached_tokens_total;
+        stats.draft_tokens_total = schedule.draft_tokens_total;
+        stats.accepted_tokens_total = schedule.accepted_tokens_total;
         self.inbox.board.publish(stats);
     }
 }

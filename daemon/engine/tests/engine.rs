@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use ostro_engine::request::{FinishReason, Sampling, StopRules, TokenId};
-use ostro_engine::schedule::{SchedulerOptions, StepPlan};
+use ostro_engine::schedule::{Row, SchedulerOptions, StepPlan};
 use ostro_engine::{
     Engine, EngineHealth, ForwardError, LoadError, LoadProgress, LoadStage, Logits, Model, SubmitError,
 };
@@ -157,14 +157,14 @@ fn limits_end_an_answer() {
 #[test]
 fn end_tokens_end_an_answer() {
     let engine = engine(options());
-    let lone = expected(&prompt(3, 8), 200);
+    let lone = expected(&prompt(22, 10), 200);
     let third = lone[2];
-    let mut generation = greedy(&prompt(3, 8), 200);
+    let mut generation = greedy(&prompt(22, 10), 200);
     generation.stop.token_ids = vec![third];
     let answer = read(engine.submit(generation).unwrap());
     let first = lone.iter().position(|token| *token == third).unwrap();
     assert_eq!((answer.ids(), answer.reason()), (lone[..=first].to_vec(), FinishReason::Stop(third)));
-    let answer = read(engine.submit(greedy(&prompt(3, 8), 200)).unwrap());
+    let answer = read(engine.submit(greedy(&prompt(22, 10), 200)).unwrap());
     assert_eq!(answer.reason(), FinishReason::Stop(END), "the model's own end");
 }
 
@@ -258,7 +258,7 @@ fn lost_device_ends_the_engine_and_says_so() {
 fn broken_logits_fail_their_sequence_only() {
     let engine = Engine::start(
         |_| {
-            let model = Poisoned(Fake::new(&options()));
+            let model = Poisoned(Fake::new(&options()), |row| (row.position, row.token) == (0, 13));
             parts(options(), model)
         },
         &|_| (),
@@ -272,15 +272,66 @@ fn broken_logits_fail_their_sequence_only() {
     assert_idle(&engine);
 }
 
-/// A model that gives no numbers after token 13 at position 0.
-struct Poisoned(Fake);
+/// Broken logits behind a draft end the answer where they would without one.
+#[test]
+fn tokens_before_broken_logits_of_a_draft_are_delivered() {
+    const PROMPT: [TokenId; 9] = [1, 3, 5, 2, 4, 1, 3, 5, 2];
+    const BROKEN: u32 = 12;
+    let answer = expected(&PROMPT, 40);
+    let tokens = BROKEN as usize + 1 - PROMPT.len();
+    let ends = [0, 7].map(|draft_tokens| {
+        let options = SchedulerOptions { draft_tokens, ..options() };
+        let build = move |_: &dyn Fn(_)| {
+            let model = Poisoned(Fake::new(&options), |row| row.position == BROKEN);
+            parts(options.clone(), model)
+        };
+        let engine = Engine::start(build, &|_| ()).unwrap();
+        let found = read(engine.submit(greedy(&PROMPT, 40)).unwrap());
+        assert_eq!(found.failure(), "the logits are not finite numbers");
+        assert_eq!(found.ids(), answer[..tokens]);
+        assert_idle(&engine);
+        engine.stats()
+    });
+    assert_eq!(ends.each_ref().map(|stats| stats.generated_tokens_total as usize), [tokens; 2]);
+    assert_eq!(ends[0].draft_tokens_total, 0);
+    assert!(ends[1].accepted_tokens_total > 0, "{:?}", ends[1]);
+}
+
+#[test]
+fn drafts_save_steps_and_change_no_token() {
+    let sampling = [
+        Sampling::greedy(),
+        Sampling { seed: Some(3), ..Sampling::default() },
+        Sampling { seed: Some(4), temperature: 0.3, top_k: Some(5), ..Sampling::default() },
+        Sampling { repetition_penalty: 1.1, frequency_penalty: 0.1, ..Sampling::greedy() },
+    ];
+    for sampling in sampling {
+        let [plain, drafting] = [0, 7].map(|draft_tokens| {
+            let engine = engine(SchedulerOptions { draft_tokens, ..options() });
+            let mut generation = greedy(&prompt(3, 30), 200);
+            generation.sampling = sampling.clone();
+            generation.stop.ignore_eos = true;
+            generation.logprobs = Some(3);
+            let answer = read(engine.submit(generation).unwrap());
+            assert_idle(&engine);
+            (answer.tokens, engine.stats())
+        });
+        assert_eq!(plain.0, drafting.0);
+        let stats = drafting.1;
+        assert!(stats.accepted_tokens_total > 10, "{stats:?}");
+        assert_eq!(stats.steps_total + stats.accepted_tokens_total, plain.1.steps_total);
+    }
+}
+
+/// A model that gives no numbers after some rows.
+struct Poisoned(Fake, fn(&Row) -> bool);
 
 impl Model for Poisoned {
     fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
         let mut logits = self.0.forward(plan)?;
         for (index, sample) in plan.samples().iter().enumerate() {
             let row = plan.rows()[sample.row as usize];
-            if (row.position, row.token) == (0, 13) {
+            if self.1(&row) {
                 logits.row_mut(index).unwrap()[5] = f32::NAN;
             }
         }

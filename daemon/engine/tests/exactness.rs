@@ -1,6 +1,6 @@
 //! The same bits whatever surrounds a sequence: every logit row of a lone run comes out again in a batch of 16, after
-//! prefix hits, after preemption, with other chunks, blocks, threads and instruction sets (those with a matrix unit
-//! among themselves).
+//! prefix hits, after preemption, with drafts, with other chunks, blocks, threads and instruction sets (those with a
+//! matrix unit among themselves).
 #![allow(clippy::unwrap_used)]
 
 mod models;
@@ -48,6 +48,7 @@ impl Model for Recorder {
 struct Setting {
     threads: usize,
     isa: Isa,
+    temperature: f32,
     block_size: u32,
     /// Tokens of all sequences together.
     cache_tokens: u64,
@@ -59,6 +60,7 @@ fn lone() -> Setting {
     Setting {
         threads: 1,
         isa: Isa::detect(),
+        temperature: 1.0,
         block_size: 32,
         cache_tokens: 16 * 1024,
         schedule: ScheduleOptions {
@@ -67,6 +69,7 @@ fn lone() -> Setting {
             tokens_per_step: Some(512),
             prompt_tokens_beside_decode: Some(512),
             prefix_cache_n: 0,
+            prompt_lookup_n: Some(0),
         },
     }
 }
@@ -111,7 +114,7 @@ fn run(path: &Path, setting: &Setting, rounds: &[&[Vec<TokenId>]]) -> Run {
     let mut answers = Vec::new();
     for prompts in rounds {
         let streams: Vec<_> =
-            prompts.iter().map(|prompt| engine.submit(generation(prompt)).unwrap()).collect();
+            prompts.iter().map(|prompt| engine.submit(generation(prompt, setting)).unwrap()).collect();
         answers = streams.into_iter().map(read).collect();
     }
     let stats = engine.stats();
@@ -125,10 +128,10 @@ fn run(path: &Path, setting: &Setting, rounds: &[&[Vec<TokenId>]]) -> Run {
 }
 
 /// Sampled, so that a wrong bit anywhere in a row has a chance to change the answer too.
-fn generation(prompt: &[TokenId]) -> Generation {
+fn generation(prompt: &[TokenId], setting: &Setting) -> Generation {
     Generation {
         prompt: prompt.into(),
-        sampling: Sampling { seed: Some(5), ..Sampling::default() },
+        sampling: Sampling { seed: Some(5), temperature: setting.temperature, ..Sampling::default() },
         stop: StopRules { max_tokens: 24, ignore_eos: true, ..StopRules::default() },
         logprobs: None,
         cache_salt: 0,
@@ -184,6 +187,31 @@ fn check(path: &Path, prompts: &[Vec<TokenId>], settings: &[(&str, Setting)]) {
     }
 }
 
+fn drafting(setting: Setting) -> Setting {
+    let schedule = ScheduleOptions { sequences_max: 2, prompt_lookup_n: Some(11), ..setting.schedule };
+    Setting { schedule, ..setting }
+}
+
+/// Texts that repeat themselves, answered greedily, so that drafts are often right, and end in the middle of a
+/// repetition, so that some are not, as the number of wrong ones tells.
+fn check_drafts(path: &Path, vocab_size: u32, sets: &[Isa]) -> u64 {
+    let mut wrong = 0;
+    let repeated = |prompt: &Vec<_>| [&prompt.repeat(5), &prompt[..prompt.len().div_ceil(2)]].concat();
+    let prompts: Vec<_> = prompts(30, vocab_size).iter().map(repeated).collect();
+    for &isa in sets {
+        let lone = Setting { isa, temperature: 0.0, ..lone() };
+        let expected = run(path, &lone, &[&prompts]);
+        for setting in [drafting(lone), drafting(Setting { threads: 2, ..sharing(lone) })] {
+            let found = run(path, &setting, &[&prompts]);
+            assert_same(&format!("drafts, {isa}"), &found, &expected);
+            let stats = &found.stats;
+            assert!(stats.accepted_tokens_total > 0, "{stats:?}");
+            wrong += stats.draft_tokens_total - stats.accepted_tokens_total;
+        }
+    }
+    wrong
+}
+
 fn sharing(setting: Setting) -> Setting {
     Setting { schedule: ScheduleOptions { prefix_cache_n: 64, ..setting.schedule }, ..setting }
 }
@@ -202,6 +230,7 @@ fn check_real(model: RealModel, vocab_size: u32, longest: usize) {
         settings.push(("AVX2", Setting { isa: avx2, ..crowd() }));
     }
     check(&path, &prompts(longest, vocab_size), &settings);
+    assert!(check_drafts(&path, vocab_size, &[Isa::detect()]) > 0);
 }
 
 #[test]
@@ -257,6 +286,7 @@ fn check_tiny(model: &TinyModel) {
     }
     check(&path, &prompts(300, 300), &settings);
     Isa::supported().into_iter().for_each(|isa| check_conversations(&path, isa));
+    check_drafts(&path, 300, &Isa::supported());
 }
 
 #[test]

@@ -64,6 +64,8 @@ impl Program for Ostro {
             Visit::Serve => {
                 let mut command = self.command("serve");
                 command.args(["--max-seqs", SEQUENCES, "--pa-context-len", CONTEXT_TOKENS]);
+                // As the peers are: what is compared is the work of each token.
+                command.args(["--prompt-lookup-n", "0"]);
                 Ok(Some(serve::serve(command, Ready::Loaded, &self.binary)?.samples))
             }
         }

@@ -15,7 +15,7 @@ use ostro_kernels::cpu::rows::Rows;
 
 use super::{
     Backend, BackendError, Batch, CacheType, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape,
-    LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, Work,
+    LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, StepTokens, Work,
 };
 use crate::forward::{ForwardError, Logits};
 use crate::memory::Memory;
@@ -49,8 +49,8 @@ impl Backend for CpuBackend {
         self.cpu.threads()
     }
 
-    fn step_tokens(&self) -> (usize, usize) {
-        (512, 128)
+    fn step_tokens(&self) -> StepTokens {
+        StepTokens { all: 512, beside_decode: 128, draft: 15 }
     }
 
     fn nominal_bytes_per_second(&self) -> Option<f64> {

@@ -10,7 +10,7 @@ use ostro_kernels::cuda::{
 
 use super::{
     Backend, BackendError, Batch, CacheType, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape,
-    LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, Work,
+    LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, StepTokens, Work,
 };
 use crate::forward::{Best, DeviceLogits, ForwardError, Logits};
 use crate::memory::{Memory, MemoryOwner};
@@ -77,8 +77,8 @@ impl Backend for CudaBackend {
     }
 
     /// Many rows keep the tensor cores busy, and a chunk takes some ten milliseconds.
-    fn step_tokens(&self) -> (usize, usize) {
-        (2048, 512)
+    fn step_tokens(&self) -> StepTokens {
+        StepTokens { all: 2048, beside_decode: 512, draft: 0 }
     }
 
     fn nominal_bytes_per_second(&self) -> Option<f64> {

@@ -120,7 +120,7 @@ impl Sampler {
             && self.options.logprobs.is_none()
     }
 
-    /// The token that follows `input.history`. On an error the sampler must not be used on.
+    /// The token that follows `input.history`. On an error nothing is drawn: the same history may be asked again.
     pub fn sample(&mut self, input: SampleInput<'_>, scratch: &mut Scratch) -> Result<Token, SampleError> {
         let SampleInput { logits, history, allowed } = input;
         let vocab_size = self.options.vocab_size;

@@ -13,6 +13,8 @@ pub struct SchedulerOptions {
     pub tokens_per_step: usize,
     /// Prompt rows of a step that also decodes: bounds the pause that a prompt causes to running streams.
     pub prompt_tokens_beside_decode: usize,
+    /// Draft tokens of a step without prompts, of all its sequences; 0 guesses nothing.
+    pub draft_tokens: usize,
     /// Sequences that wait; more are refused.
     pub waiting_max: usize,
     /// See `prefix_index`; 0 shares nothing.
@@ -36,6 +38,9 @@ pub struct SchedulerStats {
     /// Prompt tokens of admitted sequences, and those of them found in the prefix cache.
     pub prompt_tokens_total: u64,
     pub cached_tokens_total: u64,
+    /// Draft tokens computed, and those of them that were right.
+    pub draft_tokens_total: u64,
+    pub accepted_tokens_total: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -86,42 +86,51 @@ impl Scheduler {
         plan.clear();
         self.admit();
         self.budget.divide(&mut self.running);
+        self.draft();
         self.provide_blocks(plan);
         self.write(plan);
     }
 
-    /// Books a computed step: `sampled` holds one token for each of `plan.samples()`. Sequences cancelled since `plan`
-    /// are passed over. Writes to `outcomes` what became of the others that sampled.
-    pub fn advance(&mut self, plan: &StepPlan, sampled: &[TokenId], outcomes: &mut Vec<Outcome>) {
-        assert_eq!(sampled.len(), plan.samples().len(), "one sampled token for each wanted row");
+    /// Books a computed step: `sampled` holds a token for each of `plan.samples()`, or `None` where it was not wanted.
+    /// Sequences cancelled since `plan` are passed over. Writes to `outcomes` what became of the others that sampled,
+    /// a sequence's tokens in order.
+    pub fn advance(&mut self, plan: &StepPlan, sampled: &[Option<TokenId>], outcomes: &mut Vec<Outcome>) {
+        assert_eq!(sampled.len(), plan.samples().len(), "what became of each wanted row");
         outcomes.clear();
-        let mut samples = plan.samples().iter().zip(sampled).peekable();
+        let mut rest = sampled;
         for planned in plan.sequences() {
-            let sample = samples.next_if(|(sample, _)| sample.sequence == planned.id);
+            let samples;
+            (samples, rest) = rest.split_at(planned.samples);
             let Some(index) = self.find_running(planned.id) else {
                 continue;
             };
             let sequence = &mut self.running[index];
             let first = plan.rows()[planned.rows.start].position as usize;
             assert_eq!(sequence.computed, first, "a plan is booked once");
-            sequence.computed += planned.rows.len();
+            let before = outcomes.len();
+            sequence.forget_draft();
+            outcomes.extend(samples.iter().map_while(|token| *token).map(|token| {
+                let finish = sequence.push(token);
+                Outcome { sequence: planned.id, token, finish }
+            }));
+            let tokens = outcomes.len() - before;
+            // Of the rows that sampled, the first was of a known token, others of drafts.
+            sequence.computed += planned.rows.len() - samples.len() + tokens;
             self.kv.publish(sequence);
-            let Some((_, &token)) = sample else {
-                continue;
-            };
-            let finish = sequence.push(token);
-            outcomes.push(Outcome { sequence: planned.id, token, finish });
-            if finish.is_some() {
+            self.totals.draft_tokens_total += samples.len().saturating_sub(1) as u64;
+            self.totals.accepted_tokens_total += tokens.saturating_sub(1) as u64;
+            if outcomes[before..].iter().any(|outcome| outcome.finish.is_some()) {
                 let sequence = self.running.remove(index);
                 self.kv.end(sequence);
             }
         }
     }
 
-    /// The tokens of a running sequence, for its sampler.
-    pub fn history(&self, id: SequenceId) -> Option<History<'_>> {
+    /// What the sampler of a running sequence may know: its tokens, and this many of its draft, which were right.
+    pub fn history(&self, id: SequenceId, drafts: u32) -> Option<History<'_>> {
         let sequence = &self.running[self.find_running(id)?];
-        Some(History::new(sequence.tokens(), sequence.prompt_len()))
+        let tokens = &sequence.tokens_and_draft()[..sequence.tokens().len() + drafts as usize];
+        Some(History::new(tokens, sequence.prompt_len()))
     }
 
     /// Nothing runs and nothing waits.
@@ -134,7 +143,7 @@ impl Scheduler {
         self.options.tokens_per_step
     }
 
-    /// Most sequences, and most samples, of a plan.
+    /// Most sequences of a plan.
     pub fn sequences_max(&self) -> usize {
         self.running_max
     }
@@ -174,6 +183,18 @@ impl Scheduler {
             return Err(SubmitError::CacheExceeded { prompt_tokens, blocks_needed, blocks, block_size });
         }
         Ok(())
+    }
+
+    /// Lets sequences guess what follows, where a step only decodes. The more of them share the read of the weights, the
+    /// more a row costs beside it, and the surer a guess must be. Guesses take no blocks that tokens need soon.
+    fn draft(&mut self) {
+        let running = self.running.len();
+        let rows = self.options.tokens_per_step.min(1 + self.options.draft_tokens);
+        let most = rows.checked_div(running).map_or(0, |rows| rows.saturating_sub(1));
+        let is_decoding = || self.running.iter().all(|sequence| sequence.remaining() == 1);
+        if most > 0 && is_decoding() && self.kv.pool().free() as usize >= 2 * running {
+            self.running.iter_mut().for_each(|sequence| sequence.draft(most, running));
+        }
     }
 
     fn find_running(&self, id: SequenceId) -> Option<usize> {
@@ -253,7 +274,7 @@ impl Scheduler {
                     self.preempt_newest(plan);
                     continue;
                 }
-                sequence.chunk = sequence.chunk.min(room);
+                sequence.shorten_chunk(room);
             }
             index += 1;
         }
@@ -261,6 +282,7 @@ impl Scheduler {
 
     fn preempt_newest(&mut self, plan: &mut StepPlan) {
         let mut sequence = self.running.pop().expect("the caller saw a newer sequence");
+        sequence.forget_draft();
         self.kv.release(&mut sequence);
         self.totals.preemptions_total += 1;
         plan.push_preempted(sequence.id);
@@ -273,11 +295,13 @@ impl Scheduler {
             let end = sequence.computed + sequence.chunk;
             let blocks = &sequence.blocks[..self.kv.blocks_for(end)];
             plan.push_sequence(sequence.id, sequence.cached_tokens.unwrap_or(0), blocks);
+            let known = sequence.tokens().len();
             for position in sequence.computed..end {
-                plan.push_row(position as u32, sequence.tokens()[position], sequence.source(position));
-            }
-            if end == sequence.tokens().len() {
-                plan.push_sample(sequence.id);
+                let token = sequence.tokens_and_draft()[position];
+                plan.push_row(position as u32, token, sequence.source(position));
+                if let Some(drafts) = (position + 1).checked_sub(known) {
+                    plan.push_sample(drafts);
+                }
             }
         }
     }

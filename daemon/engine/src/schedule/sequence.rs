@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::block_hash::BlockHash;
 use super::block_pool::BlockId;
+use super::prompt_lookup;
 use super::step_plan::TokenSource;
 use crate::request::{FinishReason, TokenId};
 
@@ -58,8 +59,10 @@ pub struct Finish {
 #[derive(Debug)]
 pub(super) struct Sequence {
     pub(super) id: SequenceId,
-    /// Prompt, then what was generated; the last may not be computed yet.
+    /// Prompt, then what was generated, of which the last may not be computed yet, then a step's draft.
     tokens: Vec<TokenId>,
+    /// Tokens of the draft.
+    drafted: usize,
     prompt_len: usize,
     /// See `SchedulerOptions`.
     sources_apart: bool,
@@ -87,6 +90,7 @@ impl Sequence {
         Sequence {
             id,
             tokens: new.prompt.to_vec(),
+            drafted: 0,
             prompt_len,
             sources_apart,
             len_max: len_max.min(prompt_len + new.max_tokens as usize),
@@ -101,7 +105,13 @@ impl Sequence {
         }
     }
 
+    /// Those known.
     pub(super) fn tokens(&self) -> &[TokenId] {
+        &self.tokens[..self.tokens.len() - self.drafted]
+    }
+
+    /// Those known, then the draft of the step.
+    pub(super) fn tokens_and_draft(&self) -> &[TokenId] {
         &self.tokens
     }
 
@@ -111,7 +121,42 @@ impl Sequence {
 
     /// Tokens that must be computed before the next one can be sampled, at least one.
     pub(super) fn remaining(&self) -> usize {
-        self.tokens.len() - self.computed
+        self.tokens().len() - self.computed
+    }
+
+    /// Adds up to `most` tokens that may follow to this step's chunk: fewer than the repetition that tells them is long,
+    /// by `margin`, none that ends the sequence, and the token after them can still be its last.
+    pub(super) fn draft(&mut self, most: usize, margin: usize) {
+        debug_assert_eq!(self.drafted, 0, "a step has one draft");
+        let Some(repetition) = prompt_lookup::find(&self.tokens) else {
+            return;
+        };
+        let room = self.len_max - self.tokens.len() - 1;
+        let tokens = most.min(room).min(repetition.length.saturating_sub(margin));
+        for index in (repetition.next..).take(tokens) {
+            // Of a text that repeats itself, what was drafted goes on.
+            let token = self.tokens[index];
+            if self.end_tokens.contains(&token) {
+                break;
+            }
+            self.tokens.push(token);
+            self.drafted += 1;
+        }
+        self.chunk += self.drafted;
+    }
+
+    pub(super) fn forget_draft(&mut self) {
+        self.tokens.truncate(self.tokens.len() - self.drafted);
+        self.drafted = 0;
+    }
+
+    /// Takes rows from the end of the chunk, and of the draft if they are its.
+    pub(super) fn shorten_chunk(&mut self, rows: usize) {
+        let lost = self.chunk.saturating_sub(rows);
+        self.chunk -= lost;
+        let undrafted = lost.min(self.drafted);
+        self.tokens.truncate(self.tokens.len() - undrafted);
+        self.drafted -= undrafted;
     }
 
     pub(super) fn source(&self, position: usize) -> TokenSource {
@@ -143,7 +188,7 @@ impl Sequence {
     pub(super) fn hash(&mut self, index: usize, block_size: usize) -> BlockHash {
         while self.hashes.len() <= index + 1 {
             let block = self.hashes.len() - 1;
-            let tokens = &self.tokens[block * block_size..(block + 1) * block_size];
+            let tokens = &self.tokens()[block * block_size..(block + 1) * block_size];
             let parent = self.hashes[block];
             self.hashes.push(parent.child(tokens));
         }
@@ -159,6 +204,7 @@ impl Sequence {
 
     /// Appends a sampled token; says whether it was the last.
     pub(super) fn push(&mut self, token: TokenId) -> Option<Finish> {
+        debug_assert_eq!(self.drafted, 0, "the draft is forgotten by then");
         self.tokens.push(token);
         let reason = if self.end_tokens.contains(&token) {
             FinishReason::Stop(token)

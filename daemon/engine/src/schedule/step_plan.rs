@@ -31,6 +31,8 @@ pub struct Sample {
     /// Index into `StepPlan::rows`.
     pub row: u32,
     pub sequence: SequenceId,
+    /// Draft tokens of the sequence up to this row, its own included: guesses, see `StepPlan::is_wanted`.
+    pub drafts: u32,
 }
 
 /// A sequence that has rows in this step.
@@ -39,6 +41,8 @@ pub struct PlannedSequence {
     pub id: SequenceId,
     /// Its rows, consecutive and ascending in position.
     pub rows: Range<usize>,
+    /// How many of them sample, at the end.
+    pub samples: usize,
     /// Prompt tokens found in the prefix cache when it was first admitted.
     pub cached_tokens: u32,
     blocks: Range<usize>,
@@ -68,9 +72,16 @@ impl StepPlan {
         &self.sequences
     }
 
-    /// Ascending by row; `Scheduler::advance` takes one token for each.
+    /// Ascending by row; `Scheduler::advance` takes what became of each.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
+    }
+
+    /// Whether the next sample counts, with what became of all before it: that of a draft token only if the token was
+    /// sampled where it was guessed.
+    pub fn is_wanted(&self, sampled: &[Option<TokenId>]) -> bool {
+        let sample = self.samples[sampled.len()];
+        sample.drafts == 0 || sampled[sampled.len() - 1] == Some(self.rows[sample.row as usize].token)
     }
 
     /// The blocks of `sequences()[sequence]`: position `p` lives in block `p / block_size`.
@@ -99,7 +110,13 @@ impl StepPlan {
         let first = self.blocks.len();
         self.blocks.extend_from_slice(blocks);
         let rows = self.rows.len()..self.rows.len();
-        self.sequences.push(PlannedSequence { id, rows, cached_tokens, blocks: first..self.blocks.len() });
+        self.sequences.push(PlannedSequence {
+            id,
+            rows,
+            samples: 0,
+            cached_tokens,
+            blocks: first..self.blocks.len(),
+        });
     }
 
     /// Adds a row to the sequence pushed last.
@@ -109,9 +126,12 @@ impl StepPlan {
         self.sequences[sequence as usize].rows.end = self.rows.len();
     }
 
-    /// Asks for the logits of the row pushed last; once a sequence at most.
-    pub(super) fn push_sample(&mut self, sequence: SequenceId) {
-        self.samples.push(Sample { row: (self.rows.len() - 1) as u32, sequence });
+    /// Asks for the logits of the row pushed last.
+    pub(super) fn push_sample(&mut self, drafts: usize) {
+        let sequence = self.sequences.last_mut().expect("a row was pushed, and its sequence before");
+        sequence.samples += 1;
+        let row = (self.rows.len() - 1) as u32;
+        self.samples.push(Sample { row, sequence: sequence.id, drafts: drafts as u32 });
     }
 }
 

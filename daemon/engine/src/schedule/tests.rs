@@ -1,5 +1,6 @@
 //! Behaviour of the scheduler as a whole: facts on small cases here, long random runs in `simulation`.
 
+mod drafts;
 mod memory;
 mod simulation;
 
@@ -13,6 +14,7 @@ const OPTIONS: SchedulerOptions = SchedulerOptions {
     max_seqs: 8,
     tokens_per_step: 16,
     prompt_tokens_beside_decode: 16,
+    draft_tokens: 0,
     waiting_max: 100,
     prefix_cache_n: 4,
     sources_apart: false,
@@ -51,7 +53,7 @@ impl Run {
 
     fn step_with(&mut self, token: u32) {
         self.scheduler.plan(&mut self.plan);
-        let sampled = vec![token; self.plan.samples().len()];
+        let sampled = vec![Some(token); self.plan.samples().len()];
         self.scheduler.advance(&self.plan, &sampled, &mut self.outcomes);
     }
 
@@ -219,6 +221,6 @@ fn a_sequence_cancelled_during_its_step_is_passed_over() {
     let (cancelled, other) = (run.submit(0..4, 5), run.submit(10..14, 5));
     run.scheduler.plan(&mut run.plan);
     run.scheduler.cancel(cancelled);
-    run.scheduler.advance(&run.plan, &[50, 51], &mut run.outcomes);
+    run.scheduler.advance(&run.plan, &[Some(50), Some(51)], &mut run.outcomes);
     assert_eq!(run.outcomes, [Outcome { sequence: other, token: 51, finish: None }]);
 }

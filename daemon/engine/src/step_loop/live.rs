@@ -1,6 +1,6 @@
 //! Sequences between their submission and their last event: sampler, reader, times.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use crate::engine::Submission;
@@ -22,7 +22,7 @@ pub(super) struct LiveSequence {
     started: Option<Instant>,
     first_token: Option<Instant>,
     /// Sampled in this step, not yet delivered.
-    token: Option<Token>,
+    tokens: VecDeque<Token>,
 }
 
 /// One row of a step's logits.
@@ -33,7 +33,8 @@ pub(super) struct RowLogits<'a, 'b> {
 
 impl LiveSequences {
     pub(super) fn insert(&mut self, id: SequenceId, submission: Box<Submission>) {
-        self.sequences.insert(id, LiveSequence { submission, started: None, first_token: None, token: None });
+        let tokens = VecDeque::new();
+        self.sequences.insert(id, LiveSequence { submission, started: None, first_token: None, tokens });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -65,10 +66,13 @@ impl LiveSequences {
         }
     }
 
-    /// Sends the sampled token, and the end when it was the last.
+    /// Sends a sampled token, and the end when it was the last. Of a reader that left at an earlier one of the same
+    /// step nobody is told again.
     pub(super) fn deliver(&mut self, outcome: &Outcome, now: Instant) -> Result<(), Left> {
-        let sequence = self.sequences.get_mut(&outcome.sequence).expect("a sequence that sampled is live");
-        let token = sequence.token.take().expect("a sequence that sampled has a token");
+        let Some(sequence) = self.sequences.get_mut(&outcome.sequence) else {
+            return Ok(());
+        };
+        let token = sequence.tokens.pop_front().expect("a sequence that sampled has a token");
         sequence.first_token.get_or_insert(now);
         let sent = sequence.submission.sink.send(TokenEvent::Token(token));
         if outcome.finish.is_none() && sent.is_ok() {
@@ -120,7 +124,7 @@ impl LiveSequence {
         };
         Ok(sampled.map(|token| {
             let id = token.id;
-            self.token = Some(token);
+            self.tokens.push_back(token);
             id
         }))
     }

@@ -76,6 +76,16 @@ const METRICS: &[Metric] = &[
         "Sequences that lost their blocks for a while",
         |s| s.stats.preemptions_total as f64,
     ),
+    counter(
+        &["ostro_speculative_draft_tokens", "vllm:spec_decode_num_draft_tokens"],
+        "Tokens guessed by prompt lookup and computed",
+        |s| s.stats.draft_tokens_total as f64,
+    ),
+    counter(
+        &["ostro_speculative_accepted_tokens", "vllm:spec_decode_num_accepted_tokens"],
+        "Guessed tokens that were right",
+        |s| s.stats.accepted_tokens_total as f64,
+    ),
     counter(&["ostro_engine_steps"], "Steps", |s| s.stats.steps_total as f64),
     counter(&["ostro_engine_step_seconds"], "Time in steps", |s| s.stats.step_seconds_total),
     counter(&["ostro_engine_forward_seconds"], "Time in the model", |s| s.stats.forward_seconds_total),

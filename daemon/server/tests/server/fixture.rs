@@ -28,7 +28,8 @@ pub const CONTEXT: u32 = 2048;
 const END: u32 = 256;
 const VOCABULARY: u32 = 258;
 const TEMPLATE: &str = "{% for message in messages %}{% if message.content == 'raise' %}\
-    {{ raise_exception('no such conversation') }}{% endif %}{{ message.role }}: {{ message.content }}\n\
+    {{ raise_exception('no such conversation') }}{% endif %}{{ message.role }}: {{ message.reasoning_content }}\
+    {{ message.content }}\n\
     {% endfor %}{% if add_generation_prompt %}>{% endif %}";
 
 /// Lets the model's steps through.
@@ -110,6 +111,7 @@ fn schedule(waiting_max: usize) -> SchedulerOptions {
         tokens_per_step: 256,
         prompt_tokens_beside_decode: 128,
         waiting_max,
+        draft_tokens: 7,
         prefix_cache_n: 16,
         sources_apart: false,
     }

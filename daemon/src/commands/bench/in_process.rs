@@ -13,6 +13,7 @@ use super::{number, numbers, numbers_above_zero, print_report};
 use crate::commands::{load, load_only, start_logging, supported};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::translate::Plan;
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
     let options = read_options(matches)?;
@@ -20,6 +21,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     start_logging(&plan, matches, environment)?;
     let together_max = plan.models.iter().map(|model| model.engine.schedule.sequences_max).min();
     check_together(&options, together_max.unwrap_or(usize::MAX))?;
+    refuse_drafts(&mut plan)?;
     let engine = load_only(&mut plan, environment)?.engine;
     let report = bench(&engine, &options, &mut |_| ()).map_err(failure)?;
     print_report(&report, matches, table)
@@ -49,6 +51,19 @@ fn check_together(options: &BenchOptions, together_max: usize) -> Result<(), Fai
         ))),
         _ => Ok(()),
     }
+}
+
+/// What a step takes is measured, so a step makes one token of each sequence.
+fn refuse_drafts(plan: &mut Plan) -> Result<(), Failure> {
+    for model in &mut plan.models {
+        if let Some(tokens @ 1..) = model.engine.schedule.prompt_lookup_n.replace(0) {
+            return Err(Failure::Usage(format!(
+                "--prompt-lookup-n {tokens}: must be 0, steps of one token a sequence are measured; \
+                 with --url a server's are as it is"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The engine's words about its options, in the words of the command line.

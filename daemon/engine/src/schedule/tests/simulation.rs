@@ -1,8 +1,8 @@
 //! Long random runs with a fake model, checked after every call.
 //!
 //! The fake model writes into each cache slot a digest of the salt and the tokens up to there, checks that every row
-//! finds exactly its own prefix, and samples a token that depends on that digest alone. So an answer that depended on
-//! the batch, a chunk, a prefix hit or a preemption would differ from the one computed ahead.
+//! finds exactly its own prefix, and samples a token that depends on that digest and the last token alone. So an answer
+//! that depended on the batch, a chunk, a prefix hit, a preemption or a draft would differ from the one computed ahead.
 
 use std::collections::BTreeMap;
 
@@ -35,13 +35,18 @@ fn digest(before: u64, token: TokenId) -> u64 {
     value ^ (value >> 31)
 }
 
-fn sampled_after(digest: u64) -> TokenId {
-    (digest % VOCAB) as TokenId
+/// Mostly a walk in a circle, which drafts guess.
+fn sampled_after(digest: u64, token: TokenId) -> TokenId {
+    match digest % 8 {
+        0 => (digest / 8 % VOCAB) as TokenId,
+        _ => 10 + (token + 1) % 5,
+    }
 }
 
 /// What one sequence must look like when it ends.
 struct Expected {
     prompt_len: usize,
+    len_max: usize,
     tokens: Vec<TokenId>,
     /// `digests[p]` covers the salt and `tokens[..=p]`, with what they are if that makes a difference.
     digests: Vec<u64>,
@@ -57,7 +62,7 @@ impl Expected {
         let mut tokens = prompt.to_vec();
         for position in 0..len_max {
             if position == tokens.len() {
-                tokens.push(sampled_after(state));
+                tokens.push(sampled_after(state, tokens[position - 1]));
             }
             let is_apart = sources_apart && position >= prompt.len();
             state = digest(state, tokens[position] + if is_apart { 1000 } else { 0 });
@@ -66,7 +71,7 @@ impl Expected {
                 break;
             }
         }
-        Expected { prompt_len: prompt.len(), tokens, digests, sampled: 0, admitted: false }
+        Expected { prompt_len: prompt.len(), len_max, tokens, digests, sampled: 0, admitted: false }
     }
 }
 
@@ -96,6 +101,7 @@ impl Simulation {
             max_seqs: random.between(1, 10) as usize,
             tokens_per_step: random.between(1, 40) as usize,
             prompt_tokens_beside_decode: random.between(1, 40) as usize,
+            draft_tokens: random.between(0, 9) as usize,
             waiting_max: random.between(1, 30) as usize,
             prefix_cache_n: random.between(0, 5) as usize,
             sources_apart: random.one_in(2),
@@ -198,14 +204,17 @@ impl Simulation {
             let first = rows[0].position;
             for (position, row) in (first..).zip(rows) {
                 assert_eq!((row.sequence, row.position), (index as u32, position));
-                assert_eq!(row.token, expected.tokens[position as usize]);
+                if (position as usize) < known {
+                    assert_eq!(row.token, expected.tokens[position as usize]);
+                }
                 let prompt = (position as usize) < expected.prompt_len;
                 assert_eq!(row.source == TokenSource::Prompt, prompt);
             }
             let end = first as usize + rows.len();
-            assert!(end <= known);
-            if end == known {
-                let sample = Sample { row: planned.rows.end as u32 - 1, sequence: planned.id };
+            assert!(end < known + 10 && end < expected.len_max.max(known + 1));
+            assert_eq!(planned.samples, (end + 1).saturating_sub(known));
+            for (drafts, row) in (0..).zip(planned.rows.end - planned.samples..planned.rows.end) {
+                let sample = Sample { row: row as u32, sequence: planned.id, drafts };
                 assert_eq!(samples.next(), Some(&sample));
             }
         }
@@ -230,23 +239,43 @@ impl Simulation {
         block * block_size + position % block_size
     }
 
-    fn compute(&mut self) -> Vec<TokenId> {
-        for row in self.plan.rows() {
-            let sequence = row.sequence as usize;
-            let expected = &self.alive[&self.plan.sequences()[sequence].id];
-            let slot = self.slot(sequence, row.position as usize);
-            self.slots[slot] = expected.digests[row.position as usize];
+    fn compute(&mut self) -> Vec<Option<TokenId>> {
+        for index in 0..self.plan.rows().len() {
+            self.write_slot(index);
         }
         for (index, planned) in self.plan.sequences().iter().enumerate() {
-            let last = self.plan.rows()[planned.rows.end - 1].position as usize;
+            let known = planned.rows.end - planned.samples.saturating_sub(1);
+            let last = self.plan.rows()[known - 1].position as usize;
             let digests = &self.alive[&planned.id].digests;
             for (position, digest) in digests[..=last].iter().enumerate() {
                 assert_eq!(self.slots[self.slot(index, position)], *digest, "a row sees its own prefix");
             }
         }
-        let rows = self.plan.samples().iter().map(|sample| self.plan.rows()[sample.row as usize]);
-        rows.map(|row| sampled_after(self.slots[self.slot(row.sequence as usize, row.position as usize)]))
-            .collect()
+        let mut sampled = Vec::new();
+        for sample in self.plan.samples() {
+            let row = self.plan.rows()[sample.row as usize];
+            let slot = self.slot(row.sequence as usize, row.position as usize);
+            let token = sampled_after(self.slots[slot], row.token);
+            sampled.push(self.plan.is_wanted(&sampled).then_some(token));
+        }
+        sampled
+    }
+
+    /// A draft's digest follows from the one before, wrong as it may be.
+    fn write_slot(&mut self, index: usize) {
+        let row = self.plan.rows()[index];
+        let (sequence, position) = (row.sequence as usize, row.position as usize);
+        let planned = &self.plan.sequences()[sequence];
+        let expected = &self.alive[&planned.id];
+        let digest = match index + planned.samples.saturating_sub(1) >= planned.rows.end {
+            true => {
+                let before = self.slots[self.slot(sequence, position - 1)];
+                digest(before, row.token + if self.options.sources_apart { 1000 } else { 0 })
+            }
+            false => expected.digests[position],
+        };
+        let slot = self.slot(sequence, position);
+        self.slots[slot] = digest;
     }
 
     fn check_outcomes(&mut self) {
@@ -292,13 +321,18 @@ impl Simulation {
 #[test]
 fn random_runs_keep_every_promise() {
     let (mut ended, mut hits, mut preemptions) = (0, 0, 0);
+    let (mut drafted, mut accepted) = (0, 0);
     for seed in 0..300 {
         let mut simulation = Simulation::new(seed);
         simulation.run(2000);
         ended += simulation.ended;
         hits += simulation.hits;
-        preemptions += simulation.scheduler.stats().preemptions_total;
+        let stats = simulation.scheduler.stats();
+        preemptions += stats.preemptions_total;
+        drafted += stats.draft_tokens_total;
+        accepted += stats.accepted_tokens_total;
     }
     // The runs are not trivial.
     assert!(ended > 40_000 && hits > 10_000 && preemptions > 5_000, "{ended} {hits} {preemptions}");
+    assert!(accepted > 10_000 && drafted > accepted + 10_000, "{drafted} {accepted}");
 }
