@@ -170,14 +170,15 @@ impl Conversation {
         }
         let system = self.settings.system.iter().map(|text| json!({ "role": "system", "content": text }));
         let messages: Vec<Value> = system.chain(self.messages.iter().cloned()).collect();
-        let tokens = model.encode_chat(&ChatPrompt {
+        let prompt = ChatPrompt {
             messages: &messages,
             tools: &[],
             add_generation_prompt: true,
             arguments: &self.arguments,
             now: SystemTime::now(),
-        })?;
-        Ok(tokens)
+        };
+        // Typed in, or read from a file, by whoever waits for it.
+        Ok(model.encode_chat(&prompt, usize::MAX)?)
     }
 }
 

@@ -4,9 +4,7 @@
 //! is read as a `Value` out of the string behind the key, which may be 128 levels deep again and hold another one. A
 //! hundred kilobytes of these overflow the stack, which ends the process. So whatever strangers wrote is checked first.
 
-use std::fmt;
-
-use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeOwned, Error as _};
 use thiserror::Error;
 
 const PREFIX: &str = "$serde_json::private::";
@@ -16,74 +14,53 @@ const PREFIX: &str = "$serde_json::private::";
 pub struct PrivateKey;
 
 /// As `serde_json::from_slice`, for what strangers wrote.
-pub(crate) fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
-    check_bytes(text).map_err(serde_json::Error::custom)?;
+pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    check_keys(text).map_err(serde_json::Error::custom)?;
     serde_json::from_slice(text)
 }
 
-pub(crate) fn check_bytes(text: &[u8]) -> Result<(), PrivateKey> {
-    std::str::from_utf8(text).map_or(Ok(()), check_keys)
-}
-
-/// Text that is no JSON is left to whoever reads it.
-pub fn check_keys(text: &str) -> Result<(), PrivateKey> {
-    if !text.contains("serde_json") && !text.contains("\\u") {
-        return Ok(());
-    }
-    let mut found = false;
-    let _ = Keys { found: &mut found }.deserialize(&mut serde_json::Deserializer::from_str(text));
-    if found { Err(PrivateKey) } else { Ok(()) }
-}
-
-/// Passes over all values, and ends at the first such key.
-struct Keys<'a> {
-    found: &'a mut bool,
-}
-
-impl<'de> DeserializeSeed<'de> for Keys<'_> {
-    type Value = ();
-
-    fn deserialize<D: serde::Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-macro_rules! pass_over {
-    ($($visit:ident: $type:ty),*) => {
-        $(fn $visit<E>(self, _: $type) -> Result<(), E> {
-            Ok(())
-        })*
-    };
-}
-
-impl<'de> Visitor<'de> for Keys<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    pass_over!(visit_bool: bool, visit_i64: i64, visit_u64: u64, visit_f64: f64, visit_str: &str);
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(Keys { found: &mut *self.found })?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        while let Some(key) = fields.next_key::<String>()? {
-            if key.starts_with(PREFIX) {
-                *self.found = true;
-                return Err(A::Error::custom(PrivateKey));
-            }
-            fields.next_value_seed(Keys { found: &mut *self.found })?;
+/// Looks at strings alone and minds no other rule of JSON: readers differ in which they keep, and one that passes over an
+/// error must not meet a key behind it. Up to a reader's first error, strings begin and end here where they do for it.
+pub fn check_keys(text: &[u8]) -> Result<(), PrivateKey> {
+    let mut rest = text;
+    while let Some((string, behind)) = next_string(rest) {
+        let is_key = behind.trim_ascii_start().starts_with(b":");
+        if is_key && begins_with_prefix(string) {
+            return Err(PrivateKey);
         }
-        Ok(())
+        rest = behind;
     }
+    Ok(())
+}
+
+/// The first string, as it is written, and what follows its closing quote.
+fn next_string(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = &text[memchr::memchr(b'"', text)? + 1..];
+    let mut end = 0;
+    loop {
+        end += memchr::memchr2(b'"', b'\\', text.get(end..)?)?;
+        match text[end] {
+            b'"' => return Some((&text[..end], &text[end + 1..])),
+            _ => end += 2,
+        }
+    }
+}
+
+/// No character of the prefix has an escape but that by its number.
+fn begins_with_prefix(mut string: &[u8]) -> bool {
+    PREFIX.bytes().all(|expected| {
+        let (found, length) = match string {
+            [b'\\', b'u', digits @ ..] => (escaped(digits), 6),
+            [byte, ..] => (Some(u32::from(*byte)), 1),
+            [] => return false,
+        };
+        string = string.get(length..).unwrap_or_default();
+        found == Some(u32::from(expected))
+    })
+}
+
+fn escaped(digits: &[u8]) -> Option<u32> {
+    u32::from_str_radix(std::str::from_utf8(digits.get(..4)?).ok()?, 16).ok()
 }
 
 #[cfg(test)]
@@ -94,19 +71,32 @@ mod tests {
     fn keys_are_found_at_any_depth_and_however_they_are_spelt() {
         for text in [
             r#"{"$serde_json::private::RawValue":"1"}"#,
-            r#"[1, {"a": {"b": 1, "\u0024serde_json\u003a:private::Number": "1"}}]"#,
+            r#"[1, {"a": {"b": 1, "\u0024serde_json\u003a:private::Number"
+                : "1"}}]"#,
             r#"{"$serde_json::private::RawValue": unfinished"#,
+            r#"{"a\"": "\\", "$serde_json::private::": 1}"#,
         ] {
-            assert_eq!(check_keys(text), Err(PrivateKey), "{text}");
+            assert_eq!(check_keys(text.as_bytes()), Err(PrivateKey), "{text}");
         }
         for text in [
             r#"{"a": "$serde_json::private::RawValue", "\u00e9": [null, true, -1, 1.5, 3]}"#,
-            r#"{"serde_json": {}"#,
+            r#"{"serde_json": {}, "$serde_json": 1, "\u002": 1, "\u": 2}"#,
+            r#"{"a": "\"$serde_json::private::RawValue\":"}"#,
             "\"\\u00e9\"",
+            "\"a\\",
             "[[[",
         ] {
-            assert_eq!(check_keys(text), Ok(()), "{text}");
+            assert_eq!(check_keys(text.as_bytes()), Ok(()), "{text}");
         }
-        assert_eq!(check_bytes(b"\xff"), Ok(()));
+    }
+
+    /// What one reader refuses another one passes over.
+    #[test]
+    fn keys_are_found_behind_what_is_no_json() {
+        for before in ["1e999", r#""\ud800""#, &"[".repeat(500), "\u{0}", "]]", "'", "nul"] {
+            let text = format!(r#"{{"a": {before}, "$serde_json::private::RawValue": "1"}}"#);
+            assert_eq!(check_keys(text.as_bytes()), Err(PrivateKey), "{text}");
+        }
+        assert_eq!(check_keys(b"\xff {\"$serde_json::private::RawValue\":"), Err(PrivateKey));
     }
 }

@@ -21,6 +21,7 @@ mod http;
 mod payload_log;
 mod prompt;
 mod serve;
+mod work;
 
 pub use builder::{BuildError, EngineBuilder, RouterBuilder};
 pub use downloads::Downloads;

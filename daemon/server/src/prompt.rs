@@ -9,16 +9,10 @@ use ostro_engine::Engine;
 use ostro_engine::request::TokenId;
 use ostro_engine::text::{ChatError, ChatPrompt, Special, SpecialTokens, TemplateError, TextModel};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
 use crate::openai::completion::Prompt;
-
-/// About a millisecond of work.
-const INLINE_BYTES_MAX: usize = 4096;
-
-/// Long texts that are worked on at once: bounds the memory that tokenising takes.
-static LONG_WORK: Semaphore = Semaphore::const_new(4);
+use crate::work::Work;
 
 /// No vocabulary has texts where a token covers more bytes on average.
 const TOKEN_BYTES_MAX: usize = 256;
@@ -41,11 +35,15 @@ pub(crate) async fn chat(
     messages: Vec<Value>,
     variables: Map<String, Value>,
 ) -> Result<PreparedPrompt, ApiError> {
-    let bytes = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
-    may_fit(engine, bytes, "messages")?;
-    let text = engine.text().clone();
-    let tokens =
-        run_apart(bytes, move || encode_chat(&text, &messages, &variables, GenerationPrompt::Add)).await?;
+    let said = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
+    may_fit(engine, said, "messages")?;
+    let bytes = messages.iter().chain(variables.values()).map(text_bytes).sum();
+    let (text, bytes_max) = (engine.text().clone(), text_bytes_max(engine));
+    let work = move || {
+        let conversation = Conversation { messages: &messages, variables: &variables, bytes_max };
+        encode_chat(&text, conversation, GenerationPrompt::Add)
+    };
+    let tokens = Work::Prompt.run_apart(bytes, work).await?;
     fits(engine, &tokens, "messages")?;
     Ok(PreparedPrompt { param: "messages", tokens: tokens.into(), echo: None })
 }
@@ -64,7 +62,9 @@ pub(crate) async fn completion(
         Prompt::Text(prompt) => {
             may_fit(engine, prompt.len(), "prompt")?;
             let echoed = echo.then(|| prompt.clone());
-            let tokens = run(prompt.len(), move || encode(&text, &prompt, Special::Add, "prompt")).await?;
+            let bytes = prompt.len();
+            let work = move || encode(&text, &prompt, Special::Add, "prompt");
+            let tokens = Work::Prompt.run(bytes, work).await?;
             (tokens, echoed)
         }
         Prompt::Tokens(tokens) => {
@@ -87,24 +87,35 @@ pub(crate) enum GenerationPrompt {
     Omit,
 }
 
+pub(crate) struct Conversation<'a> {
+    pub messages: &'a [Value],
+    /// Of the template, beside the messages.
+    pub variables: &'a Map<String, Value>,
+    /// Of the text that the template writes.
+    pub bytes_max: usize,
+}
+
 /// The tokens of a conversation.
 ///
 /// # Errors
-/// The model has no template, or it refuses the messages.
+/// The model has no template, it refuses the messages, or writes a text that is too long.
 pub(crate) fn encode_chat(
     text: &TextModel,
-    messages: &[Value],
-    arguments: &Map<String, Value>,
+    conversation: Conversation<'_>,
     head: GenerationPrompt,
 ) -> Result<Vec<TokenId>, ApiError> {
+    let Conversation { messages, variables, bytes_max } = conversation;
     let prompt = ChatPrompt {
         messages,
         tools: &[],
         add_generation_prompt: head == GenerationPrompt::Add,
-        arguments,
+        arguments: variables,
         now: SystemTime::now(),
     };
-    text.encode_chat(&prompt).map_err(|error| match error {
+    text.encode_chat(&prompt, bytes_max).map_err(|error| match error {
+        ChatError::TooLong { .. } => {
+            ApiError::ContextLength { param: "messages", message: error.to_string() }
+        }
         ChatError::Template(TemplateError::Missing) => {
             ApiError::unsupported("messages", format!("{error}; use /v1/completions"))
         }
@@ -141,42 +152,15 @@ pub(crate) fn check_vocabulary(
     }
 }
 
-/// Runs `work` here when it is short, else on a thread that may compute.
-pub(crate) async fn run<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    if bytes <= INLINE_BYTES_MAX { work() } else { run_apart(bytes, work).await }
-}
-
-/// Runs `work` on a thread that may compute: how long a template takes is not told by the length of its texts.
-pub(crate) async fn run_apart<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
-) -> Result<T, ApiError> {
-    let permit = match bytes > INLINE_BYTES_MAX {
-        true => Some(LONG_WORK.acquire().await.expect("nothing closes it")),
-        false => None,
-    };
-    let work = move || {
-        let _until_done = permit; // also when the client is gone, which does not stop the work
-        work()
-    };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(ApiError::Engine("preparing the prompt failed; the log has more".into())),
-    }
-}
-
 /// Refuses a text that is far too long before any work is done on it.
 ///
 /// # Errors
 /// The text has more bytes than the context's tokens can cover; the error names `param`.
 pub(crate) fn may_fit(engine: &Engine, bytes: usize, param: &'static str) -> Result<(), ApiError> {
-    let context = engine.info().context_len as usize;
-    if bytes <= context.saturating_mul(TOKEN_BYTES_MAX) {
+    if bytes <= text_bytes_max(engine) {
         return Ok(());
     }
+    let context = engine.info().context_len;
     let message = format!("the text has {bytes} bytes, far more than the context of {context} tokens holds");
     Err(ApiError::ContextLength { param, message })
 }
@@ -191,4 +175,19 @@ fn fits(engine: &Engine, tokens: &[TokenId], param: &'static str) -> Result<(), 
         tokens.len()
     );
     Err(ApiError::ContextLength { param, message })
+}
+
+/// Bytes that the tokens of a context can cover.
+fn text_bytes_max(engine: &Engine) -> usize {
+    (engine.info().context_len as usize).saturating_mul(TOKEN_BYTES_MAX)
+}
+
+/// Of all texts in a value, which a template may write.
+fn text_bytes(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(text_bytes).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + text_bytes(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
 }

@@ -64,6 +64,8 @@ pub enum ChatError {
     Template(#[from] TemplateError),
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    #[error("the conversation has {bytes} bytes as the chat template writes it, allowed are {bytes_max}")]
+    TooLong { bytes: usize, bytes_max: usize },
 }
 
 /// Tokeniser, chat template and special tokens of one model. Immutable; share it in an `Arc`.
@@ -158,7 +160,7 @@ impl TextModel {
 
     /// The tokens of a conversation. Special tokens come from the template only: those that a message spells out stay
     /// text.
-    pub fn encode_chat(&self, prompt: &ChatPrompt<'_>) -> Result<Vec<TokenId>, ChatError> {
+    pub fn encode_chat(&self, prompt: &ChatPrompt<'_>, bytes_max: usize) -> Result<Vec<TokenId>, ChatError> {
         let marks = &self.special_texts;
         let rendered = self.apply_chat_template(&ChatPrompt {
             messages: &marks.mark_list(prompt.messages),
@@ -166,6 +168,9 @@ impl TextModel {
             arguments: &marks.mark_fields(prompt.arguments),
             ..*prompt
         })?;
+        if rendered.len() > bytes_max {
+            return Err(ChatError::TooLong { bytes: rendered.len(), bytes_max });
+        }
         let mut tokens = Vec::new();
         for piece in marks.pieces(&rendered) {
             tokens.extend(match piece {

@@ -106,7 +106,7 @@ fn the_directory_has_a_tokeniser_and_a_chat_template() {
     };
     let expected = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n";
     assert_eq!(text.apply_chat_template(&prompt).unwrap(), expected);
-    assert_eq!(text.encode_chat(&prompt).unwrap(), text.encode(expected, Special::Keep).unwrap());
+    assert_eq!(text.encode_chat(&prompt, 1 << 20).unwrap(), text.encode(expected, Special::Keep).unwrap());
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_message_cannot_end_itself() {
         arguments: &Map::new(),
         now: std::time::SystemTime::UNIX_EPOCH,
     };
-    let ids = text.encode_chat(&prompt).unwrap();
+    let ids = text.encode_chat(&prompt, 1 << 20).unwrap();
     let ends = ids.iter().filter(|id| **id == vocabulary::END_ID).count();
     let begins = ids.iter().filter(|id| **id == vocabulary::BEGIN_ID).count();
     assert_eq!((begins, ends), (1, 1));

@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::App;
 use super::track::Tracked;
 use crate::error::ApiError;
+use crate::work::Work;
 
 /// Bodies take memory in pieces of this many bytes.
 pub(super) const MEMORY_UNIT: usize = 1024;
@@ -20,8 +22,28 @@ const LATE_BODY_TIME: Duration = Duration::from_secs(2);
 
 /// The bytes of a JSON body.
 pub(super) struct JsonBody {
-    pub(super) bytes: Bytes,
-    _memory: OwnedSemaphorePermit,
+    bytes: Bytes,
+    memory: OwnedSemaphorePermit,
+}
+
+impl JsonBody {
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Reads the body, which is gone then: it can be large, and the answer can be long.
+    pub(super) async fn read<T: Send + 'static>(
+        self,
+        read: fn(&[u8]) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let JsonBody { bytes, memory } = self;
+        let length = bytes.len();
+        let work = move || {
+            let _until_done = memory;
+            read(&bytes)
+        };
+        Work::Body.run(length, work).await
+    }
 }
 
 impl FromRequest<App> for JsonBody {
@@ -34,9 +56,8 @@ impl FromRequest<App> for JsonBody {
         if announced.is_some_and(|length| length > limit as u64) {
             return Err(ApiError::BodyTooLarge { limit });
         }
-        let memory = take_memory(app, announced.map_or(limit, |length| length as usize))?;
         let tracked = request.extensions().get::<Tracked>().cloned();
-        let read = Limited::new(request.into_body(), limit).collect();
+        let read = collect(Limited::new(request.into_body(), limit), app);
         let closing = async {
             app.admission.leaving().await;
             tokio::time::sleep(LATE_BODY_TIME).await;
@@ -45,26 +66,40 @@ impl FromRequest<App> for JsonBody {
             read = tokio::time::timeout(app.options.body_timeout, read) => read,
             () = closing => return Err(ApiError::ShuttingDown),
         };
-        let body = match read {
-            Err(_) => return Err(ApiError::BodyTimeout),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(ApiError::BodyTooLarge { limit }),
-            Ok(Err(error)) => {
-                return Err(ApiError::malformed(format!("the body could not be read: {error}")));
-            }
-            Ok(Ok(body)) => body.to_bytes(),
-        };
+        let body = read.map_err(|_| ApiError::BodyTimeout)??;
         if let Some(tracked) = tracked {
-            tracked.set_body(&body);
+            tracked.set_body(&body.bytes);
         }
-        Ok(JsonBody { bytes: body, _memory: memory })
+        Ok(body)
     }
 }
 
-/// A share of the memory for bodies; one body alone is never refused.
-fn take_memory(app: &App, bytes: usize) -> Result<OwnedSemaphorePermit, ApiError> {
-    let units = bytes.div_ceil(MEMORY_UNIT).min(app.options.body_memory_max / MEMORY_UNIT);
-    let units = u32::try_from(units).unwrap_or(u32::MAX);
-    let taken = app.body_memory.clone().try_acquire_many_owned(units);
+/// Takes memory for what has come, not for what was announced: whoever sends nothing holds nothing.
+async fn collect(mut body: Limited<Body>, app: &App) -> Result<JsonBody, ApiError> {
+    let limit = app.options.body_bytes_max;
+    let mut bytes = BytesMut::new();
+    let mut memory = take_memory(app, 0)?;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
+            true => ApiError::BodyTooLarge { limit },
+            false => ApiError::malformed(format!("the body could not be read: {error}")),
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        let taken = memory.num_permits();
+        memory.merge(take_memory(app, units(bytes.len() + data.len(), app).saturating_sub(taken))?);
+        bytes.extend_from_slice(&data);
+    }
+    Ok(JsonBody { bytes: bytes.freeze(), memory })
+}
+
+/// One body alone is never refused.
+fn units(bytes: usize, app: &App) -> usize {
+    bytes.div_ceil(MEMORY_UNIT).min(app.options.body_memory_max / MEMORY_UNIT)
+}
+
+/// A share of the memory for bodies.
+fn take_memory(app: &App, units: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    let taken = app.body_memory.clone().try_acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
     taken.map_err(|_| ApiError::Busy { retry_after: Duration::from_secs(1) })
 }
 
@@ -74,7 +109,10 @@ fn announced_length(headers: &HeaderMap) -> Option<u64> {
 
 /// JSON, uncompressed: a compressed body could be a thousand times larger than it looks.
 fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+    if let Some(encoding) = headers
+        .get(header::CONTENT_ENCODING)
+        .filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
         return Err(ApiError::MediaType(format!("content-encoding {encoding:?} is not supported")));
     }
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };

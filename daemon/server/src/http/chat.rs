@@ -35,8 +35,7 @@ pub(super) async fn chat(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let chat = validate::chat(&body.bytes)?;
-    drop(body); // it can be large, the answer can be long
+    let chat = body.read(validate::chat).await?;
     let generation = &chat.generation;
     let (model, permit) = app.enter(generation.model.as_deref(), &tracked).await?;
     let prompt = prompt::chat(&model.engine, chat.messages, chat.template_variables).await?;

@@ -33,8 +33,7 @@ pub(super) async fn completions(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let completion = validate::completion(&body.bytes)?;
-    drop(body); // it can be large, the answer can be long
+    let completion = body.read(validate::completion).await?;
     let generation = &completion.generation;
     let (model, permit) = app.enter(generation.model.as_deref(), &tracked).await?;
     let mut prompts = Vec::with_capacity(completion.prompts.len());

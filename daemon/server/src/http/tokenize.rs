@@ -11,8 +11,9 @@ use super::track::Tracked;
 use crate::error::ApiError;
 use crate::openai::error::ErrorEnvelope;
 use crate::openai::tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
-use crate::prompt::{self, GenerationPrompt};
+use crate::prompt::{self, Conversation, GenerationPrompt};
 use crate::validate;
+use crate::work::Work;
 
 /// Seconds of work, and a gigabyte of memory, where a text is one word to the tokeniser.
 const TOKENIZE_BYTES_MAX: usize = 4 << 20;
@@ -32,11 +33,13 @@ pub(super) async fn tokenize(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
-    let request: TokenizeRequest = validate::read(&body.bytes)?;
+    let bytes = body.len();
+    let request: TokenizeRequest = body.read(|body| validate::read(body)).await?;
     let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
-    if body.bytes.len() > TOKENIZE_BYTES_MAX {
+    if bytes > TOKENIZE_BYTES_MAX {
         let message = format!("the request is longer than {TOKENIZE_BYTES_MAX} bytes; split the text");
-        return Err(ApiError::invalid("prompt", message));
+        let param = if request.messages.is_some() { "messages" } else { "prompt" };
+        return Err(ApiError::invalid(param, message));
     }
     let text = model.engine.text().clone();
     let return_strings = request.return_token_strs.unwrap_or(false);
@@ -48,8 +51,8 @@ pub(super) async fn tokenize(
         Ok((tokens, strings))
     };
     let (tokens, token_strs) = match has_template {
-        true => prompt::run_apart(body.bytes.len(), work).await?,
-        false => prompt::run(body.bytes.len(), work).await?,
+        true => Work::Text.run_apart(bytes, work).await?,
+        false => Work::Text.run(bytes, work).await?,
     };
     let max_model_len = model.engine.info().context_len;
     Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs }))
@@ -68,7 +71,9 @@ fn tokens_of(text: &TextModel, request: TokenizeRequest) -> Result<Vec<u32>, Api
                 true => GenerationPrompt::Add,
                 false => GenerationPrompt::Omit,
             };
-            let mut tokens = prompt::encode_chat(text, &messages, &Map::new(), head)?;
+            let variables = &Map::new();
+            let conversation = Conversation { messages: &messages, variables, bytes_max: TOKENIZE_BYTES_MAX };
+            let mut tokens = prompt::encode_chat(text, conversation, head)?;
             if request.add_special_tokens == Some(true) {
                 // What the tokeniser puts before a text; templates write theirs themselves.
                 tokens.splice(0..0, prompt::encode(text, "", Special::Add, "messages")?);
@@ -95,11 +100,11 @@ pub(super) async fn detokenize(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let request: DetokenizeRequest = validate::read(&body.bytes)?;
+    let request: DetokenizeRequest = body.read(|body| validate::read(body)).await?;
     let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
     let tokens = request.tokens.0;
     prompt::check_vocabulary(&model.engine, "tokens", tokens.iter().copied())?;
     let text = model.engine.text().clone();
-    let prompt = prompt::run(tokens.len(), move || Ok(text.decode(&tokens, SpecialTokens::Show))).await?;
+    let prompt = Work::Text.run(tokens.len(), move || Ok(text.decode(&tokens, SpecialTokens::Show))).await?;
     Ok(Json(DetokenizeResponse { prompt }))
 }

@@ -12,6 +12,8 @@ pub const GREEDY_BELOW: f64 = 1e-4;
 const N_MAX: u64 = 128;
 const STOP_BYTES_MAX: usize = 1024;
 const SALT_BYTES_MAX: usize = 1024;
+/// Their tokens are looked up where the request is answered.
+const DRY_BREAKER_BYTES_MAX: usize = 64;
 const TOP_K_MAX: i64 = 1 << 20;
 
 /// What a model's own `generation_config.json` says when a request does not.
@@ -145,6 +147,13 @@ fn check_sampling(fields: &GenerationFields) -> Result<(), ApiError> {
     within("dry_allowed_length", fields.dry_allowed_length.map(f64::from), 0.0..=65_536.0)?;
     if let Some(top_k) = fields.top_k.filter(|k| !(-1..=TOP_K_MAX).contains(k)) {
         return Err(ApiError::invalid("top_k", format!("top_k = {top_k} is not -1 or in 0..={TOP_K_MAX}")));
+    }
+    for breaker in fields.dry_sequence_breakers.iter().flat_map(|breakers| &breakers.0) {
+        if breaker.len() > DRY_BREAKER_BYTES_MAX {
+            let message =
+                format!("a breaker of {} bytes is longer than {DRY_BREAKER_BYTES_MAX}", breaker.len());
+            return Err(ApiError::invalid("dry_sequence_breakers", message));
+        }
     }
     for (token, bias) in fields.logit_bias.iter().flat_map(|bias| &bias.0) {
         within("logit_bias", Some(*bias), -100.0..=100.0).map_err(|_| {

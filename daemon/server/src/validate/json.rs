@@ -41,7 +41,7 @@ pub(super) fn text(body: &[u8]) -> Result<&str, ApiError> {
     let text = std::str::from_utf8(body).map_err(|error| {
         ApiError::malformed(format!("the body is not UTF-8 from byte {}", error.valid_up_to()))
     })?;
-    check_keys(text).map_err(|error| ApiError::malformed(error.to_string()))?;
+    check_keys(body).map_err(|error| ApiError::malformed(error.to_string()))?;
     Ok(text)
 }
 

@@ -73,6 +73,20 @@ fn text(param: &str, content: Content) -> Result<String, ApiError> {
 }
 
 fn part_text(param: &str, part: Part) -> Result<String, ApiError> {
+    let Part { kind, text, refusal, image_url, input_audio, audio_url, video_url, file } = &part;
+    let fields = [
+        (text.is_some(), "text", PartKind::Text),
+        (refusal.is_some(), "refusal", PartKind::Refusal),
+        (image_url.is_some(), "image_url", PartKind::ImageUrl),
+        (input_audio.is_some(), "input_audio", PartKind::InputAudio),
+        (audio_url.is_some(), "audio_url", PartKind::AudioUrl),
+        (video_url.is_some(), "video_url", PartKind::VideoUrl),
+        (file.is_some(), "file", PartKind::File),
+    ];
+    if let Some((_, field, _)) = fields.into_iter().find(|(given, _, of)| *given && of != kind) {
+        let message = format!("{param}: a part of another type has {field}");
+        return Err(ApiError::invalid(format!("{param}.{field}"), message));
+    }
     match part.kind {
         PartKind::Text => {
             part.text.ok_or_else(|| ApiError::invalid(format!("{param}.text"), "a text part needs text"))
@@ -138,6 +152,10 @@ mod tests {
             (json!([{"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}]), "[0].tool_calls"),
             (json!([{"role": "user"}]), "[0].content"),
             (json!([{"role": "user", "content": [{"type": "text"}]}]), "[0].content[0].text"),
+            (
+                json!([{"role": "user", "content": [{"type": "text", "text": "a", "image_url": "x"}]}]),
+                "[0].content[0].image_url",
+            ),
         ];
         for (value, place) in cases {
             let (ApiError::Unsupported { param, .. } | ApiError::Invalid { param: Some(param), .. }) =

@@ -79,6 +79,11 @@ async fn json_in_private_keys_of_the_parser_is_refused() {
         assert_eq!(answer.status, StatusCode::BAD_REQUEST);
         assert!(error(&answer)["message"].as_str().unwrap().contains("$serde_json::private::"));
     }
+    // What one reader passes over, and others do not take for a number.
+    let hidden = body.replacen(r#""content":"x""#, r#""content":"x","annotations":[1e999]"#, 1);
+    assert_ne!(hidden, body);
+    let answer = server.call(post("/v1/chat/completions", hidden)).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     // Text to whoever reads the request, JSON to a template; this one cannot take calls.
     let function = json!({ "name": "f", "arguments": nested() });
     let calls = json!([{ "id": "1", "type": "function", "function": function }]);
@@ -88,6 +93,30 @@ async fn json_in_private_keys_of_the_parser_is_refused() {
     ]);
     let answer = server.post("/tokenize", &json!({ "messages": messages })).await;
     assert!(answer.status.is_success() || answer.status.is_client_error(), "{}", answer.text);
+}
+
+/// Texts beside the content, which a template may write, count too.
+#[tokio::test]
+async fn long_reasoning_is_refused_before_it_is_tokenised() {
+    let server = Fixture::new().await;
+    let reasoning = "x".repeat(CONTEXT as usize * 256);
+    let messages = json!([{ "role": "assistant", "content": "x", "reasoning_content": reasoning }]);
+    let answer = server.chat(json!({ "messages": messages })).await;
+    let error = error(&answer);
+    assert_eq!((answer.status, &error["code"]), (StatusCode::BAD_REQUEST, &json!("context_length_exceeded")));
+    assert!(error["message"].as_str().unwrap().contains("as the chat template writes it"), "{error}");
+}
+
+#[tokio::test]
+async fn a_long_breaker_is_refused() {
+    let server = Fixture::new().await;
+    let answer = server
+        .chat(json!({ "dry_multiplier": 1, "dry_sequence_breakers": ["x".repeat(64), "x".repeat(65)] }))
+        .await;
+    assert_eq!(
+        (answer.status, &error(&answer)["param"]),
+        (StatusCode::BAD_REQUEST, &json!("dry_sequence_breakers"))
+    );
 }
 
 #[tokio::test]
@@ -144,6 +173,12 @@ async fn bodies_share_a_bounded_memory() {
     let server = Fixture::with(options, 8).await;
     let (mut sender, body) = futures::channel::mpsc::channel::<Result<String, std::io::Error>>(1);
     let first = tokio::spawn(server.router.clone().oneshot(post("/v1/completions", Body::from_stream(body))));
+    // Nothing has come yet, so nothing is held.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+        assert_eq!(server.post("/v1/completions", &json!({"prompt": []})).await.status, 400);
+    }
+    sender.try_send(Ok(" ".repeat(1500))).unwrap();
     let refused = loop {
         tokio::task::yield_now().await;
         let answer = server.post("/v1/completions", &json!({"prompt": []})).await;

@@ -61,7 +61,7 @@ fn read_own_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {
 pub(super) fn read_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {
     let bytes = read_file(path)?;
     let failed = |reason: String| TextError::Tokenizer { path: path.to_owned(), reason };
-    json::check_bytes(&bytes).map_err(|error| failed(error.to_string()))?;
+    json::check_keys(&bytes).map_err(|error| failed(error.to_string()))?;
     // The library indexes by numbers of the file (merges longer than any token, for one) and panics.
     let loaded = catch_unwind(AssertUnwindSafe(|| ModelTokenizer::from_bytes(&bytes)));
     let mut tokenizer = match loaded {
