@@ -1,6 +1,7 @@
 //! `ostro-e2e bench peers`: Ostro beside other programs, on the same file, in turn, on this machine.
 
 mod build;
+mod edits;
 mod install;
 mod llama_cpp;
 mod machine;
@@ -163,12 +164,13 @@ impl About<'_> {
         Ok(format!(
             "{date}, {rounds} rounds. Machine: {}. File: `{file}`.\n\n\
              - Ostro {}: `ostro bench --prompt-len N --depth N --concurrency N --prefix-cache-n 0`, \
-             `ostro serve --max-seqs {} --pa-context-len {} --prompt-lookup-n 0`.\n\
+             `ostro serve --max-seqs {} --pa-context-len {} --prompt-lookup-n 0` (but for edits of code).\n\
              - llama.cpp {} (llama-cpp-python {}), {}, {}, since in tokens/s it was {}: `llama-bench -lm none -fa 0,1`, \
              `llama-batched-bench -npp 128 -ntg 128 -npl 16 -no-kvu`, `llama-server -c {} {}`, all with \
              `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`{pages}. It uses the instruction sets named above by its own \
              account.\n\
-             {mistral}- HTTP: `ostro bench --url`, unique prompts of about 218 tokens, 64 tokens an answer, temperature 0.\n",
+             {mistral}- HTTP: `ostro bench --url`, unique prompts of about 218 tokens, 64 tokens an answer, temperature 0. \
+             Edits of code: both servers as they are by default beside the arguments above, so Ostro with prompt lookup.\n",
             machine.describe(),
             revision.unwrap_or_else(|_| "of an unknown revision".to_owned()),
             serve::SEQUENCES,

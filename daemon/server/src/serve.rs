@@ -1,5 +1,6 @@
 //! Listens, serves and shuts down: the life of the process' port.
 
+mod accept_failures;
 mod connection;
 
 use std::future::Future;
@@ -18,6 +19,7 @@ use crate::admission::Admission;
 use crate::http::{App, RouterError, router};
 use crate::models::Models;
 use crate::options::ServerOptions;
+use accept_failures::AcceptFailures;
 
 /// After running answers were cancelled: for their last bytes to leave.
 const CANCEL_TIME: Duration = Duration::from_secs(2);
@@ -148,6 +150,7 @@ async fn accept(
 ) {
     let places = Arc::new(Semaphore::new(options.connections_max));
     let mut shutdown = pin!(shutdown);
+    let mut failures = AcceptFailures::default();
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
@@ -163,7 +166,9 @@ async fn accept(
                 connection::spawn(socket, router.clone(), connections, admission.clone(), limits);
             }
             Err(error) => {
-                tracing::warn!(%error, "no connection could be accepted");
+                if let Some(failures) = failures.note() {
+                    tracing::warn!(%error, failures, "no connection could be accepted");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

@@ -4,6 +4,7 @@ use anyhow::Context;
 use ostro_server::error::ApiError;
 use ostro_server::weights::name_of_path;
 use ostro_server::{ModelSource, Models, Port, Server};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 
 use super::stop::Stop;
@@ -13,6 +14,9 @@ use crate::hub::hub_options;
 use crate::load::load;
 use crate::translate::{ModelPlan, Plan};
 
+/// Descriptors that are kept for what are no connections of clients: weights, logs, downloads, the runtime.
+const FILES: u64 = 128;
+
 pub(super) fn run(plan: Plan, environment: &Environment) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(serve(plan, environment));
@@ -21,7 +25,7 @@ pub(super) fn run(plan: Plan, environment: &Environment) -> Result<(), Failure> 
     result
 }
 
-async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
+async fn serve(mut plan: Plan, environment: &Environment) -> Result<(), Failure> {
     let names = public_names(&plan.models);
     let mut sources = Vec::new();
     for (model, name) in plan.models.into_iter().zip(names) {
@@ -31,6 +35,7 @@ async fn serve(plan: Plan, environment: &Environment) -> Result<(), Failure> {
         // Who knows the path may go on using it.
         sources.push(path.into_iter().fold(source, ModelSource::alias));
     }
+    plan.server.connections_max = bound_connections(plan.server.connections_max);
     let port = Port::open(&plan.server.host, plan.server.port).await.context("cannot serve")?;
     let models = Models::load(sources, plan.default_model.as_deref()).context("cannot load the models")?;
     let server = Server::on(port, plan.server, models.clone()).context("cannot serve")?;
@@ -79,8 +84,41 @@ fn public_names(models: &[ModelPlan]) -> Vec<String> {
     models.iter().zip(&short).map(name).collect()
 }
 
+/// No more of them than the process may have open: without a descriptor left, nobody is answered.
+fn bound_connections(wanted: usize) -> usize {
+    let descriptors_max = raise_descriptors();
+    let connections_max = connections_within(descriptors_max, wanted);
+    if connections_max < wanted {
+        tracing::warn!(
+            descriptors_max,
+            connections_max,
+            wanted,
+            "the limit of open files (ulimit -n) allows fewer connections"
+        );
+    }
+    connections_max
+}
+
+/// Raises the soft limit of descriptors to the hard one: the usual 1024 are for programs that use `select`. Returns the
+/// limit; `None` is none.
+fn raise_descriptors() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        Ok(()) => limit.maximum,
+        // Some systems have a hard limit that they do not grant.
+        Err(_) => limit.current,
+    }
+}
+
+/// Where descriptors are very few, half of them.
+fn connections_within(descriptors_max: Option<u64>, wanted: usize) -> usize {
+    let Some(descriptors_max) = descriptors_max else { return wanted };
+    let room = descriptors_max - FILES.min(descriptors_max / 2);
+    usize::try_from(room).unwrap_or(usize::MAX).min(wanted)
+}
+
 /// Sends `stop` at the first SIGTERM or SIGINT; ready at a SIGINT after it: who presses Ctrl-C twice does not want to
-/// wait.
+/// wait. A second SIGTERM is none: a kubelet that restarts, or `timeout`, sends it again.
 fn stopped_twice(stop: oneshot::Sender<()>) -> anyhow::Result<impl Future<Output = ()>> {
     let mut signals = Stop::listen()?;
     Ok(async move {
@@ -96,6 +134,17 @@ fn stopped_twice(stop: oneshot::Sender<()>) -> anyhow::Result<impl Future<Output
 mod tests {
     use super::*;
     use crate::translate::plan;
+
+    #[test]
+    fn connections_leave_descriptors_for_files() {
+        let check = |limit, expected| assert_eq!(connections_within(limit, 16_384), expected, "{limit:?}");
+        for (limit, expected) in
+            [(1, 1), (100, 50), (256, 128), (1024, 896), (16_511, 16_383), (1 << 20, 16_384)]
+        {
+            check(Some(limit), expected);
+        }
+        check(None, 16_384);
+    }
 
     #[test]
     fn models_are_called_by_id_or_by_the_end_of_their_path() {

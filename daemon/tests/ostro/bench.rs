@@ -156,6 +156,36 @@ fn failures_are_counted_by_kind() {
 }
 
 #[test]
+fn bodies_of_strangers_are_read_in_part() {
+    let server = ScriptedServer::start(|number, request| match number {
+        0 | 1 => answer(request, 2),
+        // The whole of it never comes.
+        _ => Reply::status(500, &"x".repeat(4 << 20)).cut(),
+    });
+    let ended = of_server(&server, &["--requests", "1", "--concurrency", "1"]);
+    let expected = format!("error: every request failed: 1 x status 500: {}\n", "x".repeat(200));
+    assert_eq!((ended.code, &ended.errors), (Some(1), &expected));
+    let models = format!(r#"{{"data":[{{"id":"scripted"}}],"more":"{}"}}"#, "x".repeat(2 << 20));
+    let server = ScriptedServer::listing(&models, |_, request| answer(request, 6));
+    let ended = of_server(&server, &["--requests", "1"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.errors.contains("/v1/models answers with more than 1048576 bytes"), "{}", ended.errors);
+}
+
+#[test]
+fn a_model_commands_no_terminal_by_its_name() {
+    let models = r#"{"data":[{"id":"\u001b[2Jscripted"}]}"#;
+    let server =
+        ScriptedServer::listing(models, |_, request| match request["model"] == "\u{1b}[2Jscripted" {
+            true => answer(request, 6),
+            false => Reply::status(404, "another model"),
+        });
+    let ended = of_server(&server, &["--requests", "1", "--concurrency", "1"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.output.starts_with("\u{fffd}[2Jscripted at "), "{ended:?}");
+}
+
+#[test]
 fn only_failures_fail() {
     let server = ScriptedServer::start(|number, request| match number {
         0 | 1 => answer(request, 2),

@@ -40,6 +40,27 @@ fn second_ctrl_c_ends_the_server_at_once() {
     assert_eq!(code, Some(130), "{log}");
 }
 
+/// Which connections are allowed where so many files may be open, as the log has it.
+fn log_of_limits(ulimit: &str) -> String {
+    let home = Home::new();
+    home.write("a.gguf", "not a model");
+    let ostro = home.command(&["serve", "-m", "a.gguf", "--host", "127.0.0.1", "--port", "0"]);
+    let mut limited = home.command_of("/bin/sh", &["-c", &format!("{ulimit} && exec \"$@\""), "sh"]);
+    limited.arg(ostro.get_program()).args(ostro.get_args());
+    let output = limited.env_clear().env("HOME", home.folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn open_files_bound_the_connections() {
+    let log = log_of_limits("ulimit -n 300");
+    assert!(log.contains("descriptors_max=300 connections_max=172 wanted=16384"), "{log}");
+    // The soft limit is raised to the hard one.
+    let log = log_of_limits("ulimit -n 300 && ulimit -S -n 100");
+    assert!(log.contains("descriptors_max=300 connections_max=172"), "{log}");
+}
+
 #[test]
 fn what_runs_gets_the_time_that_the_environment_says() {
     let home = Home::new();

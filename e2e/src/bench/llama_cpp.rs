@@ -120,11 +120,15 @@ impl LlamaCpp {
         Ok(Some(samples))
     }
 
-    fn serve(&mut self) -> Result<Option<Vec<Sample>>> {
+    fn server(&self) -> Command {
         let mut command = self.build.program("llama-server");
         command.arg("-m").arg(&self.model).args(["-t", &self.threads.to_string(), "-c", CONTEXT_TOKENS]);
         command.args(SERVER_ARGUMENTS);
-        let served = serve::serve(command, Ready::Healthy, &self.client)?;
+        command
+    }
+
+    fn serve(&mut self) -> Result<Option<Vec<Sample>>> {
+        let served = serve::serve(self.server(), Ready::Healthy, &self.client)?;
         self.pages = Some(served.pages);
         Ok(Some(served.samples))
     }
@@ -145,6 +149,7 @@ impl Program for LlamaCpp {
             Visit::Decode { depth } => self.rates(visit, &["-p", "0", "-n", "128", "-d", &depth.to_string()]),
             Visit::Batch => self.batch(visit),
             Visit::Serve => self.serve(),
+            Visit::Edits => Ok(Some(serve::edits(self.server(), Ready::Healthy, visit)?)),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Program for MistralRs {
         let value = match visit {
             Visit::Prefill { tokens } => self.rates(tokens, 1)?.prefill,
             Visit::Decode { depth } => self.rates(depth.max(1), 128)?.decode,
-            Visit::Batch | Visit::Serve => return Ok(None),
+            Visit::Batch | Visit::Serve | Visit::Edits => return Ok(None),
         };
         Ok(Some(vec![Sample { id: visit.id(), setting: "", value }]))
     }

@@ -28,6 +28,12 @@ impl Ostro {
         command
     }
 
+    fn serve(&self) -> Command {
+        let mut command = self.command("serve");
+        command.args(["--max-seqs", SEQUENCES, "--pa-context-len", CONTEXT_TOKENS]);
+        command
+    }
+
     fn bench(&self, arguments: &[&str]) -> Result<Value> {
         let mut command = self.command("bench");
         // As in llama.cpp's programs, which keep no prefixes: what is measured takes the warm-up's blocks again, not fresh
@@ -62,12 +68,12 @@ impl Program for Ostro {
             Visit::Decode { depth } => rate(&decode(&depth.to_string(), "1")?, "decode"),
             Visit::Batch => rate(&decode("128", "16")?, "decode"),
             Visit::Serve => {
-                let mut command = self.command("serve");
-                command.args(["--max-seqs", SEQUENCES, "--pa-context-len", CONTEXT_TOKENS]);
+                let mut command = self.serve();
                 // As the peers are: what is compared is the work of each token.
                 command.args(["--prompt-lookup-n", "0"]);
                 Ok(Some(serve::serve(command, Ready::Loaded, &self.binary)?.samples))
             }
+            Visit::Edits => Ok(Some(serve::edits(self.serve(), Ready::Loaded, visit)?)),
         }
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum Visit {
     /// Of 128 tokens by 16 sequences, after prompts of 128.
     Batch,
     Serve,
+    /// A server with what it does by itself about answers that repeat their prompts.
+    Edits,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +52,7 @@ pub(super) struct Setting {
     pub(super) large_model: bool,
 }
 
-pub(super) const ROWS: [Row; 12] = [
+pub(super) const ROWS: [Row; 13] = [
     rate("prefill-512", "prefill 512", Visit::Prefill { tokens: 512 }, [5.0, 5.0, 3.0]),
     rate("prefill-2048", "prefill 2048", Visit::Prefill { tokens: 2048 }, [8.0, 4.5, 3.0]),
     rate("decode", "decode 128, depth 0", Visit::Decode { depth: 0 }, [2.0, 2.2, 1.7]),
@@ -63,6 +65,7 @@ pub(super) const ROWS: [Row; 12] = [
     cost("http-1-tpot", "HTTP, 1 client: TPOT p50", "ms", [2.0, 2.0, 1.7]),
     cost("load", "load to ready", "ms", [2.0, 2.0, 2.0]),
     cost("rss", "RSS with 8 chats", "MiB", [1.5, 1.5, 1.5]),
+    Row { visit: Visit::Edits, ..cost("edits", "HTTP, 1 client edits code: a token", "ms", [2.0, 2.0, 1.7]) },
 ];
 
 const fn rate(id: &'static str, title: &'static str, visit: Visit, target: [f64; 3]) -> Row {
@@ -130,7 +133,7 @@ mod tests {
         let rows = chosen(&ids(&["load", "prefill-512", "rss"])).unwrap();
         assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ["prefill-512", "load", "rss"]);
         assert_eq!(visits(&rows), [Visit::Prefill { tokens: 512 }, Visit::Serve]);
-        assert_eq!(visits(&chosen(&[]).unwrap()).len(), 7);
+        assert_eq!(visits(&chosen(&[]).unwrap()).len(), 8);
         let error = chosen(&ids(&["prefil"])).unwrap_err().to_string();
         assert!(error.starts_with("--only prefil: must be of prefill-512, "), "{error}");
     }

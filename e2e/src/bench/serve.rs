@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use super::edits;
 use super::program::output_of;
+use super::rows::Visit;
 use super::samples::Sample;
 use crate::process::{self, Owned};
 
@@ -49,14 +51,9 @@ struct Server {
 }
 
 /// Starts `command` with `--port` of its own and measures all rows of serving.
-pub(super) fn serve(mut command: Command, ready: Ready, client: &Path) -> Result<Served> {
-    let port = process::free_port()?;
-    command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+pub(super) fn serve(command: Command, ready: Ready, client: &Path) -> Result<Served> {
     let start = Instant::now();
-    let process = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
-    let mut server = Server { process: Owned::new(process), base: format!("http://127.0.0.1:{port}") };
-    server.await_ready(ready).with_context(|| format!("{command:?}"))?;
+    let server = Server::start(command, ready)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
 
     // The eight chats come first: memory that later ones leave behind is not theirs.
@@ -76,6 +73,13 @@ pub(super) fn serve(mut command: Command, ready: Ready, client: &Path) -> Result
         sample("http-16-ttft", crowd.first_token_ms),
     ];
     Ok(Served { samples, pages })
+}
+
+/// Starts `command` with `--port` of its own and measures edits of code, the second time that they are asked for.
+pub(super) fn edits(command: Command, ready: Ready, visit: Visit) -> Result<Vec<Sample>> {
+    let server = Server::start(command, ready)?;
+    edits::token_ms(&server.base)?;
+    Ok(vec![Sample { id: visit.id(), setting: "", value: edits::token_ms(&server.base)? }])
 }
 
 struct Load {
@@ -120,6 +124,16 @@ fn parse(json: &str) -> Result<Seen> {
 }
 
 impl Server {
+    fn start(mut command: Command, ready: Ready) -> Result<Server> {
+        let port = process::free_port()?;
+        command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = command.spawn().with_context(|| format!("cannot start {:?}", command.get_program()))?;
+        let mut server = Server { process: Owned::new(process), base: format!("http://127.0.0.1:{port}") };
+        server.await_ready(ready).with_context(|| format!("{command:?}"))?;
+        Ok(server)
+    }
+
     fn await_ready(&mut self, ready: Ready) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < READY_LIMIT {

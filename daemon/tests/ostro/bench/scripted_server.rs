@@ -18,6 +18,8 @@ pub(super) struct ScriptedServer {
 
 type Script = Arc<dyn Fn(usize, &Value) -> Reply + Send + Sync>;
 
+const MODELS: &str = r#"{"data":[{"id":"scripted"}]}"#;
+
 impl Reply {
     pub(super) fn status(code: u16, body: &str) -> Reply {
         Reply(format!(
@@ -72,6 +74,15 @@ fn prompt(request: &Value) -> &str {
 impl ScriptedServer {
     /// `script` gets the number of the completion request, from 0, and its body.
     pub(super) fn start(script: impl Fn(usize, &Value) -> Reply + Send + Sync + 'static) -> ScriptedServer {
+        ScriptedServer::listing(MODELS, script)
+    }
+
+    /// As `start`, with `models` for the body of `/v1/models`.
+    pub(super) fn listing(
+        models: &str,
+        script: impl Fn(usize, &Value) -> Reply + Send + Sync + 'static,
+    ) -> ScriptedServer {
+        let models: Arc<str> = models.into();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (script, count, prompts): (Script, _, Arc<Mutex<Vec<String>>>) =
@@ -79,8 +90,9 @@ impl ScriptedServer {
         let heard = prompts.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
-                let (script, count, heard) = (script.clone(), count.clone(), heard.clone());
-                std::thread::spawn(move || serve(stream, &script, &count, &heard));
+                let (models, script) = (models.clone(), script.clone());
+                let (count, heard) = (count.clone(), heard.clone());
+                std::thread::spawn(move || serve(stream, &models, &script, &count, &heard));
             }
         });
         ScriptedServer { address, prompts }
@@ -96,7 +108,13 @@ impl ScriptedServer {
     }
 }
 
-fn serve(mut stream: TcpStream, script: &Script, count: &AtomicUsize, heard: &Mutex<Vec<String>>) {
+fn serve(
+    mut stream: TcpStream,
+    models: &str,
+    script: &Script,
+    count: &AtomicUsize,
+    heard: &Mutex<Vec<String>>,
+) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let (mut line, mut length, mut path) = (String::new(), 0, String::new());
     while reader.read_line(&mut line).unwrap() > 0 && line.trim() != "" {
@@ -111,7 +129,7 @@ fn serve(mut stream: TcpStream, script: &Script, count: &AtomicUsize, heard: &Mu
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
     let reply = match path.as_str() {
-        "/v1/models" => Reply::status(200, r#"{"data":[{"id":"scripted"}]}"#),
+        "/v1/models" => Reply::status(200, models),
         "/v1/chat/completions" => {
             let request: Value = serde_json::from_slice(&body).unwrap();
             heard.lock().unwrap().push(prompt(&request).to_owned());

@@ -1,16 +1,22 @@
 //! One request and what its client sees of the answer: when the first token came, when the last, how many.
 
+mod stream;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use reqwest::{Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::prompts::Prompts;
-use super::sse::SseLines;
+use stream::read_answer;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 const REQUEST_LIMIT: Duration = Duration::from_secs(600);
+
+/// Of a body that is no stream.
+const BODY_BYTES_MAX: usize = 1 << 20;
 
 /// Words of the two prompts that show how the server counts tokens.
 const PROBE_WORDS: [u32; 2] = [16, 80];
@@ -42,8 +48,18 @@ pub(super) struct Answer {
     pub(super) last_token: Duration,
     pub(super) end: Duration,
     pub(super) tokens: u32,
-    /// `None`: the server gives no usage, and `tokens` counts pieces of text.
+    pub(super) tokens_by: TokensBy,
+    /// `None`: the server gives no usage.
     pub(super) prompt_tokens: Option<u32>,
+}
+
+/// Who counted the tokens of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TokensBy {
+    Usage,
+    /// Pieces of text stand for tokens: the server gives no usage, or one beyond what was asked for.
+    Pieces,
 }
 
 /// Grouped by kind in the report.
@@ -66,12 +82,12 @@ pub(super) enum RequestError {
 }
 
 impl RequestError {
-    /// What the server said, or the system.
+    /// What the server said, or the system; fit to be printed.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
-            RequestError::Connect(error) => Some(deepest(error)),
+            RequestError::Connect(error) => Some(printable(&deepest(error))),
             RequestError::Status(_, text) | RequestError::InStream(text) | RequestError::NotAStream(text) => {
-                Some(text.clone()).filter(|text| !text.is_empty())
+                Some(printable(text)).filter(|text| !text.is_empty())
             }
             RequestError::Timeout | RequestError::Cut | RequestError::Empty => None,
         }
@@ -88,6 +104,12 @@ impl RequestError {
 
 fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
+}
+
+/// Without the control characters by which a server's text would command the terminal.
+pub(super) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    text.chars().map(shown).collect()
 }
 
 /// `http://host:port` of an address that may end in `/` or `/v1`.
@@ -112,11 +134,15 @@ impl Client {
 
     pub(super) async fn first_model(&self) -> anyhow::Result<String> {
         let response = self.http.get(format!("{}/v1/models", self.base)).send().await;
-        let response = response.map_err(|error| anyhow::anyhow!(deepest(&error)))?;
+        let mut response = response.map_err(|error| anyhow::anyhow!(deepest(&error)))?;
         if !response.status().is_success() {
             bail!("/v1/models answers with status {}; name the model by --model", response.status().as_u16());
         }
-        let list: Value = serde_json::from_slice(&response.bytes().await?).unwrap_or_default();
+        let body = read_body(&mut response).await?;
+        if body.len() > BODY_BYTES_MAX {
+            bail!("/v1/models answers with more than {BODY_BYTES_MAX} bytes; name the model by --model");
+        }
+        let list: Value = ostro_engine::json::from_slice(&body).unwrap_or_default();
         let id = list["data"][0]["id"].as_str();
         id.map(str::to_owned).context("/v1/models lists none; name the model by --model")
     }
@@ -147,13 +173,13 @@ impl Client {
         let sent = Instant::now();
         let url = format!("{}/v1/chat/completions", self.base);
         let post = self.http.post(url).header("content-type", "application/json").body(body);
-        let response = post.send().await.map_err(RequestError::of)?;
+        let mut response = post.send().await.map_err(RequestError::of)?;
         if !response.status().is_success() {
-            let status = response.status();
-            let text = response.text().await.unwrap_or_default();
-            return Err(RequestError::Status(status, error_message(&text)));
+            let body = read_body(&mut response).await.unwrap_or_default();
+            let text = String::from_utf8_lossy(&body);
+            return Err(RequestError::Status(response.status(), error_message(&text)));
         }
-        read_answer(response, sent).await
+        read_answer(response, sent, request.max_tokens).await
     }
 
     fn body(&self, request: &Request) -> Value {
@@ -200,63 +226,37 @@ impl Dialect {
     }
 }
 
-/// What a stream has told so far.
-#[derive(Default)]
-struct Progress {
-    first_token: Option<Duration>,
-    last_token: Duration,
-    pieces: u32,
-    usage: Option<(u32, u32)>,
-    finished: bool,
-}
-
-async fn read_answer(mut response: Response, sent: Instant) -> Result<Answer, RequestError> {
-    let (mut lines, mut progress) = (SseLines::default(), Progress::default());
-    while let Some(bytes) = response.chunk().await.map_err(RequestError::of)? {
-        let now = sent.elapsed();
-        let data = lines.push(&bytes).map_err(|_| RequestError::NotAStream("an endless line".to_owned()))?;
-        data.iter().try_for_each(|data| progress.note(data, now))?;
+/// The body to its end, or to where it is longer than `BODY_BYTES_MAX`.
+async fn read_body(response: &mut Response) -> reqwest::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while body.len() <= BODY_BYTES_MAX
+        && let Some(bytes) = response.chunk().await?
+    {
+        body.extend_from_slice(&bytes);
     }
-    if !progress.finished {
-        return Err(RequestError::Cut);
-    }
-    let first_token = progress.first_token.ok_or(RequestError::Empty)?;
-    let (prompt_tokens, tokens) = progress.usage.unzip();
-    let tokens = tokens.unwrap_or(progress.pieces);
-    Ok(Answer { first_token, last_token: progress.last_token, end: sent.elapsed(), tokens, prompt_tokens })
-}
-
-impl Progress {
-    fn note(&mut self, data: &str, now: Duration) -> Result<(), RequestError> {
-        if data == "[DONE]" {
-            self.finished = true;
-            return Ok(());
-        }
-        let chunk: Value = serde_json::from_str(data)
-            .map_err(|_| RequestError::NotAStream(data.chars().take(120).collect()))?;
-        if chunk.get("error").is_some_and(|error| !error.is_null()) {
-            return Err(RequestError::InStream(error_message(data)));
-        }
-        let choice = &chunk["choices"][0];
-        let texts = [&choice["delta"]["content"], &choice["delta"]["reasoning_content"], &choice["text"]];
-        if texts.into_iter().any(|text| text.as_str().is_some_and(|text| !text.is_empty())) {
-            self.first_token.get_or_insert(now);
-            self.last_token = now;
-            self.pieces += 1;
-        }
-        self.finished |= choice["finish_reason"].is_string();
-        let count = |name| chunk["usage"][name].as_u64().and_then(|count| u32::try_from(count).ok());
-        if let (Some(prompt), Some(answer)) = (count("prompt_tokens"), count("completion_tokens")) {
-            self.usage = Some((prompt, answer));
-        }
-        Ok(())
-    }
+    Ok(body)
 }
 
 /// The message of an error body, or its first line.
 fn error_message(text: &str) -> String {
-    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    let value: Value = ostro_engine::json::from_slice(text.as_bytes()).unwrap_or_default();
     let message =
         value["error"]["message"].as_str().or(value["error"].as_str()).or(value["message"].as_str());
     message.unwrap_or(text).lines().next().unwrap_or_default().chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_command_no_terminal() {
+        let check =
+            |error: RequestError, expected: &str| assert_eq!(error.detail().as_deref(), Some(expected));
+        let text = "\x1b[2Jé\u{9b}\r\u{7f}".to_owned();
+        let shown = "\u{fffd}[2Jé\u{fffd}\u{fffd}\u{fffd}";
+        check(RequestError::NotAStream(text.clone()), shown);
+        check(RequestError::InStream(text.clone()), shown);
+        check(RequestError::Status(StatusCode::NOT_FOUND, text), shown);
+    }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use ostro_engine::bench::Percentiles;
 use serde::Serialize;
 
-use super::client::{Answer, RequestError};
+use super::client::{Answer, RequestError, TokensBy, printable};
 use super::drive::{Load, Outcome};
 
 #[derive(Debug, Serialize)]
@@ -44,13 +44,6 @@ pub(super) struct RunReport {
     latency_seconds: Option<Percentiles>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum TokensBy {
-    Usage,
-    Pieces,
-}
-
 #[derive(Debug, Serialize)]
 struct ErrorCount {
     count: usize,
@@ -80,7 +73,10 @@ impl RunReport {
             errors: count(errors.into_iter().filter_map(Result::err)),
             seconds,
             prompt_tokens: (!prompts.is_empty()).then(|| prompts.iter().sum::<f64>() / prompts.len() as f64),
-            tokens_by: if prompts.len() == answers.len() { TokensBy::Usage } else { TokensBy::Pieces },
+            tokens_by: match answers.iter().all(|answer| answer.tokens_by == TokensBy::Usage) {
+                true => TokensBy::Usage,
+                false => TokensBy::Pieces,
+            },
             output_tokens,
             output_tokens_per_second: output_tokens as f64 / seconds,
             requests_per_second: answers.len() as f64 / seconds,
@@ -129,7 +125,8 @@ impl RunReport {
 }
 
 pub(super) fn table(report: &Report) -> String {
-    let mut text = format!("{} at {}, {} tokens an answer\n\n", report.model, report.url, report.gen_len);
+    let (model, url) = (printable(&report.model), &report.url);
+    let mut text = format!("{model} at {url}, {} tokens an answer\n\n", report.gen_len);
     text.push_str(
         "load          prompt  done        tok/s   req/s   TTFT ms: p50      p90      p99   \
          TPOT ms: p50     p90     p99   latency s: p50     p90     p99\n",
@@ -154,7 +151,10 @@ pub(super) fn table(report: &Report) -> String {
         run.error_texts().for_each(|error| text.push_str(&format!("              {error}\n")));
     }
     if report.runs.iter().any(|run| run.tokens_by == TokensBy::Pieces && run.succeeded > 0) {
-        text.push_str("\nThe server gives no usage: pieces of text were counted as tokens.\n");
+        text.push_str(
+            "\nThe server gives no usage, or one beyond what was asked for: pieces of text were counted as \
+             tokens.\n",
+        );
     }
     text
 }
