@@ -260,3 +260,19 @@ fn schedule(
         sources_apart,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_takes_no_drafts_is_asked_for_none() {
+        let suits = StepTokens { all: 2048, beside_decode: 512, draft: 0 };
+        let steps = |prompt_lookup_n| {
+            step_tokens(&ScheduleOptions { prompt_lookup_n, ..ScheduleOptions::default() }, suits)
+        };
+        assert_eq!([steps(None), steps(Some(0))], [Ok(suits), Ok(suits)]);
+        let error = steps(Some(7)).unwrap_err().to_string();
+        assert_eq!(error, "prompt_lookup_n is 7, allowed is 0 on this device");
+    }
+}

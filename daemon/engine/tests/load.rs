@@ -98,7 +98,7 @@ fn options_that_cannot_work_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let options = tiny_gguf(&folder, TinyModel::new(TinyFamily::Llama));
     type Change = fn(&mut EngineOptions);
-    let cases: [(Change, &str); 7] = [
+    let cases: [(Change, &str); 8] = [
         (|options| options.threads = Some(0), "threads is 0, allowed is 1 to 1024"),
         (|options| options.cache.block_size = 17, "block_size is 17, allowed is 16, 32 or 64"),
         (|options| options.schedule.sequences_max = 0, "max_seqs is 0, allowed is 1 to 65536"),
@@ -117,6 +117,10 @@ fn options_that_cannot_work_are_refused_by_name() {
         (
             |options| options.schedule.waiting_max = usize::MAX,
             "waiting_max is 18446744073709551615, allowed is at most 1048576",
+        ),
+        (
+            |options| options.schedule.prompt_lookup_n = Some(65),
+            "prompt_lookup_n is 65, allowed is at most 64",
         ),
     ];
     for (change, message) in cases {
