@@ -2,7 +2,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod build;
-mod cached;
+pub(crate) mod cached;
 pub(crate) mod children;
 pub(crate) mod classify;
 pub(crate) mod comparison;

@@ -33,7 +33,7 @@ pub struct RuntimeConfig {
     /// Tokens that prompt lookup guesses for a step of few sequences, from what followed the same words before; 0
     /// guesses nothing. Right guesses save steps, wrong ones cost little, and neither changes an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-flag" = "--prompt-lookup-n", "x-default" = "what suits the device: 15 on CPU, 0 on a GPU, which takes no other"))]
+    #[schemars(extend("x-flag" = "--prompt-lookup-n", "x-default" = "what suits the device: 7 on CPU, 0 on a GPU, which takes no other; 0 in `ostro bench`"))]
     pub prompt_lookup_n: Option<Bounded<0, 64>>,
     /// Chat template file (.json or .jinja) of every model; a model's own `chat_template` overrides it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,8 @@
 //! A client that leaves does not end it, so each kind has places of its own: what was left behind keeps only its like
 //! waiting.
 
+use std::time::Duration;
+
 use tokio::sync::Semaphore;
 
 use crate::error::ApiError;
@@ -17,8 +19,14 @@ const INLINE_BODY_BYTES_MAX: usize = 64 << 10;
 /// Works of one kind that run at once: bounds their memory too, which is a multiple of their bytes.
 static SHORT_PROMPTS: Semaphore = Semaphore::const_new(4);
 static LONG_PROMPTS: Semaphore = Semaphore::const_new(2);
+static SHORT_TEXTS: Semaphore = Semaphore::const_new(2);
 static LONG_TEXTS: Semaphore = Semaphore::const_new(1);
 static BODIES: Semaphore = Semaphore::const_new(2);
+
+/// Texts that wait or are worked on; more are refused, since whoever waits keeps a place among all requests.
+static TEXTS: Semaphore = Semaphore::const_new(16);
+
+const BUSY: ApiError = ApiError::Busy { retry_after: Duration::from_secs(1) };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Work {
@@ -35,8 +43,9 @@ impl Work {
         match self {
             Work::Body if bytes > INLINE_BODY_BYTES_MAX => Some(&BODIES),
             Work::Prompt | Work::Text if bytes <= INLINE_BYTES_MAX => None,
-            Work::Prompt | Work::Text if bytes <= SHORT_BYTES_MAX => Some(&SHORT_PROMPTS),
+            Work::Prompt if bytes <= SHORT_BYTES_MAX => Some(&SHORT_PROMPTS),
             Work::Prompt => Some(&LONG_PROMPTS),
+            Work::Text if bytes <= SHORT_BYTES_MAX => Some(&SHORT_TEXTS),
             Work::Text => Some(&LONG_TEXTS),
             Work::Body => None,
         }
@@ -57,12 +66,17 @@ impl Work {
         bytes: usize,
         work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let permit = match self.places(bytes) {
+        let places = self.places(bytes);
+        let in_line = match self {
+            Work::Text if places.is_some() => Some(TEXTS.try_acquire().map_err(|_| BUSY)?),
+            _ => None,
+        };
+        let place = match places {
             Some(places) => Some(places.acquire().await.expect("nothing closes it")),
             None => None,
         };
         let work = move || {
-            let _until_done = permit; // also when the client is gone, which does not stop the work
+            let _until_done = (in_line, place); // also when the client is gone, which does not stop the work
             work()
         };
         match tokio::task::spawn_blocking(work).await {
@@ -75,7 +89,6 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::channel;
-    use std::time::Duration;
 
     use super::*;
 
@@ -83,22 +96,29 @@ mod tests {
     #[tokio::test]
     async fn abandoned_work_keeps_only_its_like_waiting() {
         let mut ends = Vec::new();
-        for _ in 0..3 {
+        for bytes in [1 << 20, 5000, 5000] {
             let (end, wait) = channel::<()>();
             ends.push(end);
             let work = move || {
                 let _ = wait.recv();
                 Ok(())
             };
-            let left = Work::Text.run(1 << 20, work);
+            let left = Work::Text.run(bytes, work);
             assert!(tokio::time::timeout(Duration::from_millis(20), left).await.is_err());
         }
         for (kind, bytes) in [(Work::Prompt, 1 << 20), (Work::Prompt, 5000), (Work::Body, 1 << 20)] {
             let done = tokio::time::timeout(Duration::from_secs(30), kind.run(bytes, || Ok(7))).await;
             assert_eq!(done.expect("it does not wait").unwrap(), 7);
         }
-        let like = tokio::time::timeout(Duration::from_millis(20), Work::Text.run(1 << 20, || Ok(())));
-        assert!(like.await.is_err());
+        for bytes in [1 << 20, 5000] {
+            let like = tokio::time::timeout(Duration::from_millis(20), Work::Text.run(bytes, || Ok(())));
+            assert!(like.await.is_err());
+        }
+        // As many as may wait, and one more.
+        let mut line: Vec<_> = (0..14).map(|_| Box::pin(Work::Text.run(5000, || Ok(())))).collect();
+        let refused = futures::future::select_all(&mut line).await.0;
+        assert!(matches!(refused, Err(ApiError::Busy { .. })));
+        drop(line);
         drop(ends);
         Work::Text.run(1 << 20, || Ok(())).await.unwrap();
     }

@@ -5,9 +5,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// Any code will do; more of it would tell no more.
-const CODE: [&str; 3] = [include_str!("program.rs"), include_str!("samples.rs"), include_str!("page.rs")];
-const LINES: usize = 40;
+/// Forty lines each.
+const CODE: [&str; 3] = [
+    include_str!("fixtures/code_to_edit_1.txt"),
+    include_str!("fixtures/code_to_edit_2.txt"),
+    include_str!("fixtures/code_to_edit_3.txt"),
+];
 const ANSWER_TOKENS: u32 = 256;
 
 /// Milliseconds for each token of the answers, prompts included.
@@ -24,11 +27,10 @@ pub(super) fn token_ms(base: &str) -> Result<f64> {
 
 /// The tokens of one answer.
 fn ask(base: &str, code: &str) -> Result<u64> {
-    let code: Vec<&str> = code.lines().take(LINES).collect();
     let task =
         "Repeat this Rust code exactly, but call the first function `renamed`. Answer with the code only.";
     let request = json!({
-        "messages": [{ "role": "user", "content": format!("{task}\n```rust\n{}\n```", code.join("\n")) }],
+        "messages": [{ "role": "user", "content": format!("{task}\n```rust\n{code}```") }],
         "max_tokens": ANSWER_TOKENS,
         "temperature": 0,
     });

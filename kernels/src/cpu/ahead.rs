@@ -24,7 +24,7 @@ pub(crate) const BLOCK_LINES: usize = 4;
 pub(crate) struct Ahead {
     /// None before the first attention.
     pages: Option<LayerPages>,
-    /// Of all sequences that generate, one after the other.
+    /// Of all sequences that generate a few rows, one after the other.
     blocks: Vec<u32>,
     /// Lines that each thread has taken.
     taken: Vec<Line<AtomicUsize>>,

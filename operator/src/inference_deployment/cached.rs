@@ -116,7 +116,7 @@ const OTHERS_BYTES_MAX: usize = 8 << 10;
 
 /// serde_json reads an object with such a key out of the string behind it, as deep again, until the stack overflows. The
 /// API server writes keys without escapes.
-fn has_private_key(json: &str) -> bool {
+pub(crate) fn has_private_key(json: &str) -> bool {
     json.contains("\"$serde_json::private::")
 }
 

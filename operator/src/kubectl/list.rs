@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::cluster::Cluster;
 use super::explained::explained;
+use crate::inference_deployment::cached::has_private_key;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -59,12 +60,16 @@ pub(super) async fn list(cluster: &Cluster, scope: Scope) -> Result<Vec<Listed>>
 }
 
 pub(super) fn read(text: &str) -> Listed {
-    let mut json = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let unreadable = |why: String| {
         let named: Option<Named> = serde_json::from_str(text).ok();
         let Names { namespace, name } = named.map(|named| named.metadata).unwrap_or_default();
-        Unreadable { namespace, name, why: error.to_string() }
-    })
+        Unreadable { namespace, name, why }
+    };
+    if has_private_key(text) {
+        return Err(unreadable("a key begins with \"$serde_json::private::\"".to_owned()));
+    }
+    let mut json = serde_json::Deserializer::from_str(text);
+    serde_path_to_error::deserialize(&mut json).map_err(|error| unreadable(error.to_string()))
 }
 
 #[cfg(test)]
@@ -85,6 +90,7 @@ mod tests {
         let deep = "{\"a\":".repeat(1000) + "1" + &"}".repeat(1000);
         let objects = [
             object("deep", "podTemplatePatch", &deep),
+            object("private", "podTemplatePatch", r#"{"$serde_json::private::RawValue": "1"}"#),
             object("large", "disruptionBudget", r#"{"minAvailable": 99999999999}"#),
             object("m", "replicas", "2"),
         ];
@@ -95,9 +101,11 @@ mod tests {
             api.asked()[0].line.trim_end_matches('?'),
             "GET /apis/inference.ostro.dev/v1alpha1/inferencedeployments"
         );
-        let [Err(deep), Err(large), Ok(m)] = listed.as_slice() else { panic!("{listed:?}") };
+        let [Err(deep), Err(private), Err(large), Ok(m)] = listed.as_slice() else { panic!("{listed:?}") };
         assert_eq!((deep.namespace.as_str(), deep.name.as_str()), ("shop", "deep"));
         assert!(deep.why.contains("recursion limit"), "{}", deep.why);
+        assert_eq!(private.name, "private");
+        assert!(private.why.contains("private"), "{}", private.why);
         assert_eq!(large.name, "large");
         assert!(large.why.starts_with("spec.disruptionBudget.minAvailable: "), "{}", large.why);
         assert_eq!(json!(m.spec.replicas), 2);

@@ -49,8 +49,9 @@ impl Backend for CpuBackend {
         self.cpu.threads()
     }
 
+    /// More rows of a sequence than eight attend as prompts do, by tiles, of which a lone sequence has few.
     fn step_tokens(&self) -> StepTokens {
-        StepTokens { all: 512, beside_decode: 128, draft: 15 }
+        StepTokens { all: 512, beside_decode: 128, draft: 7 }
     }
 
     fn nominal_bytes_per_second(&self) -> Option<f64> {

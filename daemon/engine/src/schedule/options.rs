@@ -13,7 +13,8 @@ pub struct SchedulerOptions {
     pub tokens_per_step: usize,
     /// Prompt rows of a step that also decodes: bounds the pause that a prompt causes to running streams.
     pub prompt_tokens_beside_decode: usize,
-    /// Draft tokens of a step without prompts, of all its sequences; 0 guesses nothing.
+    /// Draft tokens of a step in which no sequence has more than one known token to compute, of all of them; 0 guesses
+    /// nothing, and no sequence guesses more than 15.
     pub draft_tokens: usize,
     /// Sequences that wait; more are refused.
     pub waiting_max: usize,

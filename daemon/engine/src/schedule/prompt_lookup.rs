@@ -12,7 +12,7 @@ use crate::request::TokenId;
 /// Single tokens repeat by chance.
 const LENGTH_MIN: usize = 2;
 /// Longer ones tell no more.
-const LENGTH_MAX: usize = 16;
+pub(super) const LENGTH_MAX: usize = 16;
 
 /// Where the end of a text stood before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! Continuous batching over a fixed pool of KV blocks.
 //!
-//! A step mixes one row of every decoding sequence with chunks of prompts (`chunks`). Sequences are admitted in order of
+//! A step mixes one row of every decoding sequence with chunks of prompts (`chunks`), or with drafts (`drafts`). Sequences are admitted in order of
 //! arrival, as soon as their first chunk has blocks beside what running ones still need. When blocks run out, an older
 //! sequence takes those of the newest, which waits again and is computed anew with the tokens it has; the newest itself
 //! only pauses. So the oldest sequence always advances, and whatever was accepted ends.
 
+mod drafts;
 #[cfg(test)]
 mod invariants;
 
@@ -183,18 +184,6 @@ impl Scheduler {
             return Err(SubmitError::CacheExceeded { prompt_tokens, blocks_needed, blocks, block_size });
         }
         Ok(())
-    }
-
-    /// Lets sequences guess what follows, where a step only decodes. The more of them share the read of the weights, the
-    /// more a row costs beside it, and the surer a guess must be. Guesses take no blocks that tokens need soon.
-    fn draft(&mut self) {
-        let running = self.running.len();
-        let rows = self.options.tokens_per_step.min(1 + self.options.draft_tokens);
-        let most = rows.checked_div(running).map_or(0, |rows| rows.saturating_sub(1));
-        let is_decoding = || self.running.iter().all(|sequence| sequence.remaining() == 1);
-        if most > 0 && is_decoding() && self.kv.pool().free() as usize >= 2 * running {
-            self.running.iter_mut().for_each(|sequence| sequence.draft(most, running));
-        }
     }
 
     fn find_running(&self, id: SequenceId) -> Option<usize> {

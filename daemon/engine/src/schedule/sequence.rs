@@ -128,11 +128,14 @@ impl Sequence {
     /// by `margin`, none that ends the sequence, and the token after them can still be its last.
     pub(super) fn draft(&mut self, most: usize, margin: usize) {
         debug_assert_eq!(self.drafted, 0, "a step has one draft");
+        let most = most.min(self.len_max - self.tokens.len() - 1);
+        if most == 0 || margin >= prompt_lookup::LENGTH_MAX {
+            return;
+        }
         let Some(repetition) = prompt_lookup::find(&self.tokens) else {
             return;
         };
-        let room = self.len_max - self.tokens.len() - 1;
-        let tokens = most.min(room).min(repetition.length.saturating_sub(margin));
+        let tokens = most.min(repetition.length.saturating_sub(margin));
         for index in (repetition.next..).take(tokens) {
             // Of a text that repeats itself, what was drafted goes on.
             let token = self.tokens[index];

@@ -31,18 +31,15 @@ impl JsonBody {
         self.bytes.len()
     }
 
-    /// Reads the body, which is gone then: it can be large, and the answer can be long.
+    /// Reads the body, which is gone then: it can be large, and the answer can be long. What was read holds the body's
+    /// share of the memory as long as the caller keeps it.
     pub(super) async fn read<T: Send + 'static>(
         self,
         read: fn(&[u8]) -> Result<T, ApiError>,
-    ) -> Result<T, ApiError> {
+    ) -> Result<(T, OwnedSemaphorePermit), ApiError> {
         let JsonBody { bytes, memory } = self;
         let length = bytes.len();
-        let work = move || {
-            let _until_done = memory;
-            read(&bytes)
-        };
-        Work::Body.run(length, work).await
+        Work::Body.run(length, move || Ok((read(&bytes)?, memory))).await
     }
 }
 
@@ -74,7 +71,8 @@ impl FromRequest<App> for JsonBody {
     }
 }
 
-/// Takes memory for what has come, not for what was announced: whoever sends nothing holds nothing.
+/// Takes memory for what has come, not for what was announced: whoever sends nothing holds nothing. So a body may be
+/// refused in its middle, when others have taken what is left.
 async fn collect(mut body: Limited<Body>, app: &App) -> Result<JsonBody, ApiError> {
     let limit = app.options.body_bytes_max;
     let mut bytes = BytesMut::new();
@@ -85,8 +83,9 @@ async fn collect(mut body: Limited<Body>, app: &App) -> Result<JsonBody, ApiErro
             false => ApiError::malformed(format!("the body could not be read: {error}")),
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        let taken = memory.num_permits();
-        memory.merge(take_memory(app, units(bytes.len() + data.len(), app).saturating_sub(taken))?);
+        bytes.reserve(data.len());
+        let more = units(bytes.capacity(), app).saturating_sub(memory.num_permits());
+        memory.merge(take_memory(app, more)?);
         bytes.extend_from_slice(&data);
     }
     Ok(JsonBody { bytes: bytes.freeze(), memory })

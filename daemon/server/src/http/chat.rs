@@ -35,9 +35,10 @@ pub(super) async fn chat(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let chat = body.read(validate::chat).await?;
+    let (chat, memory) = body.read(validate::chat).await?;
     let generation = &chat.generation;
     let (model, permit) = app.enter(generation.model.as_deref(), &tracked).await?;
+    drop(memory); // the model may have been waited for, and the answer can be long
     let prompt = prompt::chat(&model.engine, chat.messages, chat.template_variables).await?;
     let observer = app.metrics.latencies.of(&model.id);
     let order = Order { model: &model, generation, observer, arrived: tracked.started() };

@@ -33,9 +33,10 @@ pub(super) async fn completions(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Response, ApiError> {
-    let completion = body.read(validate::completion).await?;
+    let (completion, memory) = body.read(validate::completion).await?;
     let generation = &completion.generation;
     let (model, permit) = app.enter(generation.model.as_deref(), &tracked).await?;
+    drop(memory); // the model may have been waited for, and the answer can be long
     let mut prompts = Vec::with_capacity(completion.prompts.len());
     for prompt in completion.prompts {
         prompts.push(prompt::completion(&model.engine, prompt, completion.echo).await?);

@@ -34,13 +34,11 @@ pub(super) async fn tokenize(
     body: JsonBody,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
     let bytes = body.len();
-    let request: TokenizeRequest = body.read(|body| validate::read(body)).await?;
-    let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
     if bytes > TOKENIZE_BYTES_MAX {
-        let message = format!("the request is longer than {TOKENIZE_BYTES_MAX} bytes; split the text");
-        let param = if request.messages.is_some() { "messages" } else { "prompt" };
-        return Err(ApiError::invalid(param, message));
+        return Err(ApiError::BodyTooLarge { limit: TOKENIZE_BYTES_MAX });
     }
+    let (request, _memory): (TokenizeRequest, _) = body.read(|body| validate::read(body)).await?;
+    let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
     let text = model.engine.text().clone();
     let return_strings = request.return_token_strs.unwrap_or(false);
     let has_template = request.messages.is_some();
@@ -100,7 +98,7 @@ pub(super) async fn detokenize(
     tracked: Tracked,
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
-    let request: DetokenizeRequest = body.read(|body| validate::read(body)).await?;
+    let (request, _memory): (DetokenizeRequest, _) = body.read(|body| validate::read(body)).await?;
     let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
     let tokens = request.tokens.0;
     prompt::check_vocabulary(&model.engine, "tokens", tokens.iter().copied())?;

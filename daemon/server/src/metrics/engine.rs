@@ -77,12 +77,12 @@ const METRICS: &[Metric] = &[
         |s| s.stats.preemptions_total as f64,
     ),
     counter(
-        &["ostro_speculative_draft_tokens", "vllm:spec_decode_num_draft_tokens"],
+        &["ostro_draft_tokens", "vllm:spec_decode_num_draft_tokens"],
         "Tokens guessed by prompt lookup and computed",
         |s| s.stats.draft_tokens_total as f64,
     ),
     counter(
-        &["ostro_speculative_accepted_tokens", "vllm:spec_decode_num_accepted_tokens"],
+        &["ostro_draft_tokens_accepted", "vllm:spec_decode_num_accepted_tokens"],
         "Guessed tokens that were right",
         |s| s.stats.accepted_tokens_total as f64,
     ),

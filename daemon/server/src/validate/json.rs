@@ -15,12 +15,14 @@ pub(super) fn part<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, ApiErr
         // The position is of no use to a program's author and `param` says where.
         let reason = in_json_terms(inner.split(" at line ").next().unwrap_or(&inner));
         let missing = reason.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
-        match path.as_str() {
-            "." => match missing {
-                Some(name) => ApiError::invalid(name, format!("{name} is missing")),
-                None => ApiError::malformed(reason),
-            },
-            path => ApiError::invalid(path, format!("{path}: {reason}")),
+        match (path.as_str(), missing) {
+            (".", Some(name)) => ApiError::invalid(name, format!("{name} is missing")),
+            (".", None) => ApiError::malformed(reason),
+            (path, Some(name)) => {
+                let param = format!("{path}.{name}");
+                ApiError::invalid(param.clone(), format!("{param} is missing"))
+            }
+            (path, None) => ApiError::invalid(path, format!("{path}: {reason}")),
         }
     })
 }
@@ -32,6 +34,9 @@ fn in_json_terms(reason: &str) -> String {
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number of at least 0",
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "f32" | "f64" => "a number",
+        "a map" => "an object",
+        "a sequence" => "an array",
+        other if other.starts_with("struct ") => "an object",
         other => other,
     };
     format!("{value}expected {expected}")
@@ -70,5 +75,17 @@ mod tests {
         assert_eq!(error, "max_tokens: invalid value: integer `-1`, expected a whole number of at least 0");
         let Err(ApiError::Invalid { param, message }) = part::<Fields>("{}") else { panic!() };
         assert_eq!((param.as_deref(), message.as_str()), (Some("max_tokens"), "max_tokens is missing"));
+        #[derive(Debug, Deserialize)]
+        struct List {
+            #[serde(rename = "of")]
+            _of: Vec<Fields>,
+        }
+        let error = |text| match part::<List>(text) {
+            Err(ApiError::Invalid { param: Some(param), message }) => (param, message),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(error(r#"{"of":[{}]}"#).0, "of[0].max_tokens");
+        assert_eq!(error(r#"{"of":[3]}"#).1, "of[0]: invalid type: integer `3`, expected an object");
+        assert_eq!(error(r#"{"of":3}"#).1, "of: invalid type: integer `3`, expected an array");
     }
 }

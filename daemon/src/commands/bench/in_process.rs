@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use anyhow::anyhow;
 use clap::ArgMatches;
+use clap::parser::ValueSource;
 use ostro_config::{Command, Document};
 use ostro_engine::bench::{
     BenchError, BenchOption, BenchOptions, BenchReport, DecodeResult, OptionProblem, PrefillResult, bench,
@@ -21,7 +22,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     start_logging(&plan, matches, environment)?;
     let together_max = plan.models.iter().map(|model| model.engine.schedule.sequences_max).min();
     check_together(&options, together_max.unwrap_or(usize::MAX))?;
-    refuse_drafts(&mut plan)?;
+    without_drafts(&mut plan, matches)?;
     let engine = load_only(&mut plan, environment)?.engine;
     let report = bench(&engine, &options, &mut |_| ()).map_err(failure)?;
     print_report(&report, matches, table)
@@ -53,10 +54,12 @@ fn check_together(options: &BenchOptions, together_max: usize) -> Result<(), Fai
     }
 }
 
-/// What a step takes is measured, so a step makes one token of each sequence.
-fn refuse_drafts(plan: &mut Plan) -> Result<(), Failure> {
+/// What a step takes is measured, so a step makes one token of each sequence, whatever a file has for servers.
+fn without_drafts(plan: &mut Plan, matches: &ArgMatches) -> Result<(), Failure> {
+    let is_flag = matches.value_source("runtime.prompt_lookup_n") == Some(ValueSource::CommandLine);
     for model in &mut plan.models {
-        if let Some(tokens @ 1..) = model.engine.schedule.prompt_lookup_n.replace(0) {
+        let configured = model.engine.schedule.prompt_lookup_n.replace(0);
+        if let (Some(tokens @ 1..), true) = (configured, is_flag) {
             return Err(Failure::Usage(format!(
                 "--prompt-lookup-n {tokens}: must be 0, steps of one token a sequence are measured; \
                  with --url a server's are as it is"

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use http_body_util::{BodyExt, Limited};
 use hyper::Response;
 use hyper::body::Incoming;
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::super::terminal;
 use super::sse::SseLines;
@@ -41,12 +42,40 @@ pub(super) async fn read(response: Response<Incoming>, output: &mut impl Write) 
 }
 
 fn text_of(data: &str) -> Result<String> {
-    let chunk: Value =
+    let chunk: Chunk =
         serde_json::from_str(data).with_context(|| format!("the answer is no chat: {data:.200}"))?;
-    if chunk.get("error").is_some_and(|error| !error.is_null()) {
+    if chunk.error.is_some() {
         bail!("the answer broke off: {}", error_message(data));
     }
-    Ok(chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned())
+    let first = chunk.choices.unwrap_or_default().into_iter().next();
+    Ok(first.and_then(|choice| choice.delta?.content).unwrap_or_default())
+}
+
+/// Types, since a stranger's JSON may be nested in itself, which values would follow.
+#[derive(Deserialize)]
+struct Chunk {
+    error: Option<IgnoredAny>,
+    choices: Option<Vec<ChunkChoice>>,
+}
+
+#[derive(Deserialize)]
+struct ChunkChoice {
+    delta: Option<Delta>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    content: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ErrorBody {
+    error: ErrorText,
+}
+
+#[derive(Deserialize)]
+struct ErrorText {
+    message: String,
 }
 
 /// Whoever reads may leave.
@@ -59,7 +88,7 @@ fn print(output: &mut impl Write, text: &str) -> Result<()> {
 
 /// The message of an error body, or its first line.
 fn error_message(text: &str) -> String {
-    let value: Value = serde_json::from_str(text).unwrap_or_default();
-    let message = value["error"]["message"].as_str().unwrap_or(text);
+    let body: Option<ErrorBody> = serde_json::from_str(text).ok();
+    let message = body.as_ref().map_or(text, |body| &body.error.message);
     message.lines().next().unwrap_or_default().chars().take(500).collect()
 }

@@ -26,7 +26,7 @@ struct Lists {
 /// wanted for.
 pub(super) struct StepBatch<'a> {
     pub(super) all: Batch<'a>,
-    /// A batch, since a step samples a sequence once at most.
+    /// A batch, since a sequence samples its last rows.
     pub(super) sampled: Batch<'a>,
 }
 

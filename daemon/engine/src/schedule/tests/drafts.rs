@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::request::TokenId;
+use crate::schedule::TokenSource;
 
 const DRAFTING: SchedulerOptions = SchedulerOptions { draft_tokens: 3, ..OPTIONS };
 
@@ -37,7 +38,7 @@ fn what_followed_a_repetition_is_guessed_for_less_than_its_length() {
     let mut run = Run::new(SchedulerOptions { draft_tokens: 7, ..OPTIONS });
     let id = run.submit(PROMPT, 9);
     run.step_sampling(&[3]);
-    assert_eq!(run.tokens_of(id), PROMPT, "prompts guess nothing");
+    assert_eq!(run.tokens_of(id), PROMPT, "no guess beside many known tokens");
     // The repetition has four tokens by now.
     run.step_sampling(&[4, 5, 0, 50]);
     assert_eq!(run.tokens_of(id), [3, 4, 5, 0]);
@@ -130,4 +131,17 @@ fn guesses_take_no_memory_that_tokens_need() {
     run.step_sampling(&[3]);
     run.step_sampling(&[4]);
     assert_eq!(run.rows_of(id), 1, "one block is free, for what comes");
+}
+
+/// Of a prompt that was found in the cache but for its last token, say.
+#[test]
+fn last_token_of_a_prompt_may_have_a_draft() {
+    let mut run = Run::new(SchedulerOptions { tokens_per_step: 8, ..DRAFTING });
+    let id = run.submit(PROMPT, 9);
+    run.step_sampling(&[]);
+    run.step_sampling(&[3, 4, 50]);
+    assert_eq!(run.tokens_of(id), [2, 3, 4]);
+    let sources: Vec<_> = run.plan.rows().iter().map(|row| row.source).collect();
+    assert_eq!(sources, [TokenSource::Prompt, TokenSource::Generated, TokenSource::Generated]);
+    assert_eq!(run.sampled(), [3, 4, 50]);
 }

@@ -31,7 +31,12 @@ impl Prompts {
         if many_words <= few_words || many_tokens <= few_tokens {
             return;
         }
-        self.tokens_per_word = f64::from(many_tokens - few_tokens) / f64::from(many_words - few_words);
+        let tokens_per_word = f64::from(many_tokens - few_tokens) / f64::from(many_words - few_words);
+        // Of a server that does not count; prompts would be as long as it likes.
+        if !(0.25..=16.0).contains(&tokens_per_word) {
+            return;
+        }
+        self.tokens_per_word = tokens_per_word;
         self.overhead = (f64::from(few_tokens) - f64::from(few_words) * self.tokens_per_word).max(0.0);
     }
 
