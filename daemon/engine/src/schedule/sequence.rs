@@ -149,17 +149,19 @@ impl Sequence {
     }
 
     pub(super) fn forget_draft(&mut self) {
-        self.tokens.truncate(self.tokens.len() - self.drafted);
-        self.drafted = 0;
+        self.shorten_draft(self.drafted);
     }
 
     /// Takes rows from the end of the chunk, and of the draft if they are its.
     pub(super) fn shorten_chunk(&mut self, rows: usize) {
         let lost = self.chunk.saturating_sub(rows);
         self.chunk -= lost;
-        let undrafted = lost.min(self.drafted);
-        self.tokens.truncate(self.tokens.len() - undrafted);
-        self.drafted -= undrafted;
+        self.shorten_draft(lost.min(self.drafted));
+    }
+
+    fn shorten_draft(&mut self, lost: usize) {
+        self.tokens.truncate(self.tokens.len() - lost);
+        self.drafted -= lost;
     }
 
     pub(super) fn source(&self, position: usize) -> TokenSource {
