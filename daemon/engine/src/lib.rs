@@ -9,7 +9,6 @@ pub mod device;
 pub mod engine;
 pub mod forward;
 pub mod info;
-pub mod json;
 pub mod load;
 pub mod memory;
 pub mod model;

@@ -52,6 +52,7 @@ use kube::core::{DynamicResourceScope, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
+use ostro_json::check_keys;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -114,12 +115,6 @@ const CHILD_BYTES_MAX: usize = 512 << 10;
 /// Of what no object owns, such as the claims of a StatefulSet.
 const OTHERS_BYTES_MAX: usize = 8 << 10;
 
-/// serde_json reads an object with such a key out of the string behind it, as deep again, until the stack overflows. The
-/// API server writes keys without escapes.
-pub(crate) fn has_private_key(json: &str) -> bool {
-    json.contains("\"$serde_json::private::")
-}
-
 /// What anybody labelled as the operator's may be deeper than JSON is read, or fill the memory: of that there is metadata,
 /// and little of it.
 impl TryFrom<Box<RawValue>> for Cached {
@@ -130,7 +125,7 @@ impl TryFrom<Box<RawValue>> for Cached {
         struct Sent {
             metadata: SentMetadata,
         }
-        let is_read = sent.get().len() <= CHILD_BYTES_MAX && !has_private_key(sent.get());
+        let is_read = sent.get().len() <= CHILD_BYTES_MAX && check_keys(sent.get().as_bytes()).is_ok();
         match is_read.then(|| serde_json::from_str::<DynamicObject>(sent.get())) {
             Some(Ok(object)) => Ok(object.into()),
             _ => {

@@ -25,8 +25,8 @@ use super::workload::Workload;
 use crate::discovery::Discovery;
 use crate::watch_errors::{Patience, only_changes};
 
-/// Objects that a watch reads at once when it starts: memory that a page took is not given back.
-const PAGE: u32 = 50;
+/// Objects that a list reads at once: a page is in memory as a whole, twice, and anybody may label what fills it.
+pub(super) const PAGE: u32 = 10;
 
 /// Where the operator works.
 #[derive(Clone, Debug)]

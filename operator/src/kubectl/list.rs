@@ -11,7 +11,6 @@ use serde_json::value::RawValue;
 
 use super::cluster::Cluster;
 use super::explained::explained;
-use crate::inference_deployment::cached::has_private_key;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -65,9 +64,7 @@ pub(super) fn read(text: &str) -> Listed {
         let Names { namespace, name } = named.map(|named| named.metadata).unwrap_or_default();
         Unreadable { namespace, name, why }
     };
-    if has_private_key(text) {
-        return Err(unreadable("a key begins with \"$serde_json::private::\"".to_owned()));
-    }
+    ostro_json::check_keys(text.as_bytes()).map_err(|error| unreadable(error.to_string()))?;
     let mut json = serde_json::Deserializer::from_str(text);
     serde_path_to_error::deserialize(&mut json).map_err(|error| unreadable(error.to_string()))
 }

@@ -82,3 +82,26 @@ async fn a_revision_that_the_cache_lacks_is_taken_up_and_anothers_is_left_alone(
         assert_eq!(counted, [1, 1, usize::from(is_own)]);
     }
 }
+
+/// Its data has no schema: any JSON may be there, as deep as no parser reads it.
+#[tokio::test(start_paused = true)]
+async fn a_revision_that_cannot_be_read_hides_no_other() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_deployment(&api).await;
+    let image = |api: &FakeApi| {
+        let deployment = api.get("apps", "deployments", "m").unwrap();
+        deployment["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+    };
+    let wanted = image(&api);
+    let [mut revision] = <[Value; 1]>::try_from(revisions(&api)).unwrap();
+    revision["metadata"]["name"] = "deep".into();
+    revision["data"] = (0..200).fold(json!({}), |below, _| json!([below]));
+    api.put_unseen("apps", "controllerrevisions", revision);
+    // What runs is not what the cache explains, so that revisions are read from the API.
+    let mut deployment = api.get("apps", "deployments", "m").unwrap();
+    deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "other".into();
+    api.put("apps", "deployments", deployment);
+    await_within(SOON, "the image", || image(&api) == wanted).await;
+}

@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::json;
-
 /// Real ones have a few kilobytes.
 const CONFIG_BYTES_MAX: u64 = 4 << 20;
 
@@ -124,5 +122,5 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, bytes_max: u64) -> Res
         return Err(ConfigError::TooLarge { path: path.into(), bytes: about.len(), limit: bytes_max });
     }
     let bytes = std::fs::read(path).map_err(read_error)?;
-    json::from_slice(&bytes).map_err(|source| ConfigError::Json { path: path.into(), source })
+    ostro_json::from_slice(&bytes).map_err(|source| ConfigError::Json { path: path.into(), source })
 }

@@ -1,6 +1,6 @@
 //! Reads a JSON body into wire types; errors carry the path of the value they are about.
 
-use ostro_engine::json::check_keys;
+use ostro_json::check_keys;
 use serde::Deserialize;
 
 use super::fields;

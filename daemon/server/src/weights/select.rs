@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use ostro_engine::json;
 use serde_json::Value;
 
 use super::WeightsError;
@@ -79,7 +78,7 @@ fn gguf_files(names: &[String]) -> Vec<String> {
 pub(super) fn shards(model: &str, index: &[u8]) -> Result<Vec<String>, WeightsError> {
     let malformed = |what: String| WeightsError::Malformed { model: model.to_owned(), what };
     let index: Value =
-        json::from_slice(index).map_err(|error| malformed(format!("{INDEX} is not JSON: {error}")))?;
+        ostro_json::from_slice(index).map_err(|error| malformed(format!("{INDEX} is not JSON: {error}")))?;
     let map =
         index["weight_map"].as_object().ok_or_else(|| malformed(format!("{INDEX} has no weight_map")))?;
     let mut files = BTreeSet::new();

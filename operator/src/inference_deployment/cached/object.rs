@@ -9,7 +9,6 @@ use ostro_crds::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::has_private_key;
 use super::sent::SentMetadata;
 use super::short;
 use super::text::{Packer, Text};
@@ -88,8 +87,8 @@ fn read_spec(json: &str) -> Result<InferenceDeploymentSpec, Problem> {
     if let Some(problem) = too_large(json.len()) {
         return Err(problem);
     }
-    if has_private_key(json) {
-        let message = "a key begins with \"$serde_json::private::\", which is not supported".to_owned();
+    if let Err(error) = ostro_json::check_keys(json.as_bytes()) {
+        let message = error.to_string();
         return Err(Problem { place: Place::Default, key: "spec".to_owned(), value: None, message });
     }
     let mut deserializer = serde_json::Deserializer::from_str(json);

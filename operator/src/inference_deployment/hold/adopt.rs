@@ -97,7 +97,7 @@ fn covers(value: &Value, fields: &Map<String, Value>) -> bool {
 
 /// `k:{"name":"x"}` names an item by its keys, `v:"x"` a plain one by its value.
 fn is_item(item: &Value, name: &str) -> bool {
-    let parsed = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
+    let parsed = |text: &str| ostro_json::from_slice::<Value>(text.as_bytes()).unwrap_or_default();
     match (name.strip_prefix("k:"), name.strip_prefix("v:")) {
         (Some(keys), _) => parsed(keys)
             .as_object()

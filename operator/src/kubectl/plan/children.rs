@@ -2,8 +2,9 @@
 
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, ListParams, ObjectList, Patch, PatchParams, Request};
 use ostro_crds::InferenceDeployment;
+use ostro_json::Checked;
 use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
@@ -79,8 +80,11 @@ async fn dry_run(
 /// `None` where the cluster lacks an optional API.
 async fn children(cluster: &Cluster, kind: ChildKind) -> Result<Option<Vec<DynamicObject>>> {
     let ours = ListParams::default().labels(&kind.selector());
-    match child_api(cluster, kind).list(&ours).await {
-        Ok(listed) => Ok(Some(listed.items)),
+    let api = child_api(cluster, kind);
+    let request = Request::new(api.resource_url()).list(&ours);
+    let request = request.map_err(|error| explained(kube::Error::BuildRequest(error)))?;
+    match cluster.client.request::<ObjectList<Checked<DynamicObject>>>(request).await {
+        Ok(listed) => Ok(Some(listed.items.into_iter().map(|Checked(object)| object).collect())),
         Err(kube::Error::Api(status)) if status.code == 404 && ChildKind::OPTIONAL.contains(&kind) => {
             Ok(None)
         }

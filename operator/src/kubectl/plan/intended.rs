@@ -34,7 +34,8 @@ pub(super) async fn intended(
         }
         Some((live, None)) => {
             let last = live.annotations().get(LAST_APPLIED);
-            let last = last.and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Value::Null);
+            let last =
+                last.and_then(|text| ostro_json::from_slice(text.as_bytes()).ok()).unwrap_or(Value::Null);
             api.patch(&name, &dry, &Patch::Merge(merge_patch(&last, &wanted))).await
         }
     };

@@ -9,7 +9,6 @@ use std::time::UNIX_EPOCH;
 use serde_json::{Map, Value as Json, json};
 
 use super::{ChatPrompt, ChatTemplate, TemplateError};
-use crate::json;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ArgumentsForm {
@@ -52,7 +51,7 @@ impl ArgumentsForm {
 fn parse_arguments(call: &mut Json) {
     let Some(arguments) = call.pointer_mut("/function/arguments") else { return };
     let parsed =
-        arguments.as_str().and_then(|text| json::from_slice::<Map<String, Json>>(text.as_bytes()).ok());
+        arguments.as_str().and_then(|text| ostro_json::from_slice::<Map<String, Json>>(text.as_bytes()).ok());
     if let Some(parsed) = parsed {
         *arguments = Json::Object(parsed);
     }

@@ -7,7 +7,6 @@ use std::path::Path;
 use serde_json::{Map, Value as Json};
 
 use super::{Found, TextError, TextOverrides, read_file};
-use crate::json;
 use crate::request::TokenId;
 use crate::text::chat_template::TemplateTokens;
 use crate::text::token_bytes::{LeadingSpace, Spelling, TokenBytes};
@@ -61,7 +60,7 @@ fn read_own_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {
 pub(super) fn read_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {
     let bytes = read_file(path)?;
     let failed = |reason: String| TextError::Tokenizer { path: path.to_owned(), reason };
-    json::check_keys(&bytes).map_err(|error| failed(error.to_string()))?;
+    ostro_json::check_keys(&bytes).map_err(|error| failed(error.to_string()))?;
     // The library indexes by numbers of the file (merges longer than any token, for one) and panics.
     let loaded = catch_unwind(AssertUnwindSafe(|| ModelTokenizer::from_bytes(&bytes)));
     let mut tokenizer = match loaded {
@@ -171,7 +170,7 @@ fn read_object(path: &Path) -> Result<Object, TextError> {
 
 fn parse(path: &Path) -> Result<Json, TextError> {
     let bytes = read_file(path)?;
-    json::from_slice(&bytes).map_err(|source| TextError::Json { path: path.to_owned(), source })
+    ostro_json::from_slice(&bytes).map_err(|source| TextError::Json { path: path.to_owned(), source })
 }
 
 /// A token is written as its text or as `{"content": text, …}`.

@@ -143,7 +143,7 @@ impl Client {
         if body.len() > BODY_BYTES_MAX {
             bail!("/v1/models answers with more than {BODY_BYTES_MAX} bytes; name the model by --model");
         }
-        let list: Value = ostro_engine::json::from_slice(&body).unwrap_or_default();
+        let list: Value = ostro_json::from_slice(&body).unwrap_or_default();
         let id = list["data"][0]["id"].as_str();
         id.map(str::to_owned).context("/v1/models lists none; name the model by --model")
     }
@@ -240,7 +240,7 @@ async fn read_body(response: &mut Response) -> reqwest::Result<Vec<u8>> {
 
 /// The message of an error body, or its first line.
 fn error_message(text: &str) -> String {
-    let value: Value = ostro_engine::json::from_slice(text.as_bytes()).unwrap_or_default();
+    let value: Value = ostro_json::from_slice(text.as_bytes()).unwrap_or_default();
     let message =
         value["error"]["message"].as_str().or(value["error"].as_str()).or(value["message"].as_str());
     message.unwrap_or(text).lines().next().unwrap_or_default().chars().take(200).collect()

@@ -141,3 +141,11 @@ fn the_claims_of_a_stateful_set_stay() {
     }
     assert_eq!(adopt(&alone(MANAGER), Some("c"), &same).cache_claim, None);
 }
+
+#[test]
+fn values_that_fields_are_named_by_are_read_with_care() {
+    let is_read = |name: &str| is_item(&json!([1]), name);
+    assert!(is_read("v:[1]"));
+    assert!(!is_read(r#"v:{"$serde_json::private::RawValue":"[1]"}"#));
+    assert!(!is_read(r#"v:{"\u0024serde_json::private::RawValue":"[1]"}"#));
+}

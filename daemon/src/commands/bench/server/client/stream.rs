@@ -60,7 +60,7 @@ impl Progress {
             self.finished = true;
             return Ok(());
         }
-        let chunk: Value = ostro_engine::json::from_slice(data.as_bytes())
+        let chunk: Value = ostro_json::from_slice(data.as_bytes())
             .map_err(|_| RequestError::NotAStream(data.chars().take(120).collect()))?;
         if chunk.get("error").is_some_and(|error| !error.is_null()) {
             return Err(RequestError::InStream(error_message(data)));

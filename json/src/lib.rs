@@ -1,10 +1,14 @@
-//! Keys that serde_json keeps for itself.
+//! JSON that strangers wrote, in programs that no text may end.
 //!
-//! Where any crate of a program turns on its feature `raw_value`, as axum does, an object whose first key is such a one
+//! serde_json keeps some keys for itself. Where any crate of a program turns on its feature `raw_value`, as axum does, an object whose first key is such a one
 //! is read as a `Value` out of the string behind the key, which may be 128 levels deep again and hold another one. A
 //! hundred kilobytes of these overflow the stack, which ends the process. So whatever strangers wrote is checked first.
 
+#![forbid(unsafe_code)]
+
 use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 const PREFIX: &str = "$serde_json::private::";
@@ -17,6 +21,17 @@ pub struct PrivateKey;
 pub fn from_slice<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     check_keys(text).map_err(serde_json::Error::custom)?;
     serde_json::from_slice(text)
+}
+
+/// What a reader that is not ours reads, as `from_slice` would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checked<T>(pub T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Checked<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        from_slice(text.get().as_bytes()).map(Checked).map_err(D::Error::custom)
+    }
 }
 
 /// Looks at strings alone and minds no other rule of JSON: readers differ in which they keep, and one that passes over an
@@ -88,6 +103,17 @@ mod tests {
         ] {
             assert_eq!(check_keys(text.as_bytes()), Ok(()), "{text}");
         }
+    }
+
+    #[test]
+    fn what_another_reader_reads_is_checked() {
+        use serde_json::{Value, from_str};
+
+        let Checked(read): Checked<Vec<u8>> = from_str("[1, 2]").unwrap();
+        assert_eq!(read, [1, 2]);
+        let listed = from_str::<Vec<Checked<Value>>>(r#"[{"\u0024serde_json::private::RawValue": "1"}]"#);
+        let error = listed.unwrap_err().to_string();
+        assert!(error.starts_with(&PrivateKey.to_string()), "{error}");
     }
 
     /// What one reader refuses another one passes over.
