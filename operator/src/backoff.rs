@@ -11,8 +11,15 @@ const LONGEST: Duration = Duration::from_secs(120);
 
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
+    memory: Mutex<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
     /// By the object's uid.
-    failures: Mutex<HashMap<String, Failures>>,
+    failures: HashMap<String, Failures>,
+    /// Not again before.
+    swept_until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -26,8 +33,9 @@ impl Backoff {
     /// once.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
         let now = Instant::now();
-        let mut all = self.lock();
-        let failures = all.entry(uid.to_owned()).or_insert(Failures { count: 0, until: now });
+        let mut memory = self.lock();
+        memory.sweep(now);
+        let failures = memory.failures.entry(uid.to_owned()).or_insert(Failures { count: 0, until: now });
         if now < failures.until {
             return failures.until - now;
         }
@@ -39,15 +47,25 @@ impl Backoff {
 
     /// Whether an object is looked at before its time, for a change of it or of its children.
     pub(crate) fn is_early(&self, uid: &str) -> bool {
-        self.lock().get(uid).is_some_and(|failures| Instant::now() < failures.until)
+        self.lock().failures.get(uid).is_some_and(|failures| Instant::now() < failures.until)
     }
 
     pub(crate) fn succeeded(&self, uid: &str) {
-        self.lock().remove(uid);
+        self.lock().failures.remove(uid);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Failures>> {
-        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    /// An object that is there has come again: the others were deleted.
+    fn sweep(&mut self, now: Instant) {
+        if self.swept_until.is_none_or(|until| until <= now) {
+            self.failures.retain(|_, failures| now < failures.until + LONGEST);
+            self.swept_until = Some(now + LONGEST);
+        }
     }
 }
 
@@ -74,6 +92,19 @@ mod tests {
         assert!(backoff.failed("b") < SHORTEST * 2);
         backoff.succeeded("a");
         assert_eq!(backoff.failed("a"), first);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deleted_objects_are_forgotten() {
+        let backoff = Backoff::default();
+        backoff.failed("a");
+        let mut waits = Vec::new();
+        while waits.len() < 12 {
+            waits.push(backoff.failed("b"));
+            tokio::time::sleep(*waits.last().unwrap()).await;
+        }
+        assert!(waits.is_sorted(), "{waits:?}");
+        assert_eq!(backoff.lock().failures.keys().collect::<Vec<_>>(), ["b"]);
     }
 
     #[tokio::test(start_paused = true)]

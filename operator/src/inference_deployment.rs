@@ -50,6 +50,7 @@ use classify::{failed_model, or_of_model};
 use daemons::{Daemons, PodModels};
 use live::Live;
 use outcome::{First, Outcome, carry_out, invalid};
+pub(crate) use report::Told;
 use report::write_status;
 use status::{Observed, is_same, is_same_but_for_words, keep_words, model_ids};
 
@@ -66,6 +67,7 @@ pub(crate) struct Context {
     /// Of warnings.
     pub(crate) recorder: Recorder,
     pub(crate) reporter: Reporter,
+    pub(crate) told: Told,
     pub(crate) metrics: Metrics,
     pub(crate) backoff: Backoff,
     pub(crate) contests: Contests,
@@ -112,7 +114,7 @@ pub(crate) async fn reconcile(
         // Everything lies in its namespace and goes with it.
         return Ok(Action::await_change());
     }
-    if owner.status.is_none() {
+    if owner.status.as_ref().is_none_or(|status| status.conditions.is_empty()) {
         // An object without conditions would count as ready.
         let live = Live::read(context, owner, None);
         let outcome = Outcome { is_behind: true, ..Outcome::default() };
@@ -172,7 +174,7 @@ async fn judge(
         let failed = failed_model(&look.pods, outcome.template.as_deref());
         outcome.cause = or_of_model(outcome.cause, failed);
     }
-    if let Some(First::Prune { .. }) = outcome.first {
+    if let Some(First::Prune { .. } | First::Collect { .. }) = outcome.first {
         again = again.min(LOOK_AGAIN);
     }
     if let Some((name, template)) = outcome.prune.take() {

@@ -21,7 +21,7 @@ use crate::in_words::in_words;
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope};
 use crate::inference_deployment::daemons::{Daemons, dial};
-use crate::inference_deployment::{Context, controller};
+use crate::inference_deployment::{Context, Told, controller};
 use crate::leader::Leader;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -97,6 +97,7 @@ async fn lead(
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter.clone()),
         reporter,
+        told: Told::default(),
         client,
         children,
         defaults: Defaults { image: args.image.clone() },

@@ -35,7 +35,7 @@ use crate::discovery::Discovery;
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope, Watches};
 use crate::inference_deployment::daemons::{Daemons, Dial};
-use crate::inference_deployment::{Context, controller};
+use crate::inference_deployment::{Context, Told, controller};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use fake_api::FakeApi;
@@ -105,6 +105,7 @@ fn prepare(
     let context = Context {
         recorder: Recorder::new(client.clone(), reporter.clone()),
         reporter,
+        told: Told::default(),
         client,
         children,
         defaults: Defaults { image: image.to_owned() },

@@ -14,7 +14,7 @@ use super::cached::{Kept, Version};
 use super::children::Children;
 use super::optional::Lack;
 use super::outcome::refused;
-use super::ownership::{is_own, is_owned};
+use super::ownership::{is_of_predecessor, is_own, is_owned};
 use super::{Context, orphans, ownership, revision};
 use crate::contests::{Claim, Turn};
 
@@ -34,6 +34,9 @@ pub(crate) enum ApplyError {
     Foreign { kind: ChildKind, name: String },
     #[error("{kind:?} {name} is being deleted: it is made anew once its finalizers let it go")]
     Going { kind: ChildKind, name: String },
+    /// It goes by itself.
+    #[error("{kind:?} {name} is of a deleted object of this name, and is made anew once it has gone")]
+    Predecessors { kind: ChildKind, name: String },
     #[error(
         "{kind:?} {name} is changed by somebody each time it is applied{}: see its managedFields, and policies of admission; or this API server does not keep the field",
         at(path.as_ref())
@@ -221,6 +224,9 @@ async fn write(
                 && ownership::is_there(client, owner).await.map_err(ApplyError::Owner)?;
             if !may_take && found.metadata.deletion_timestamp.is_some() {
                 return Err(ApplyError::Going { kind, name });
+            }
+            if !may_take && is_of_predecessor(&found, owner) {
+                return Err(ApplyError::Predecessors { kind, name });
             }
             if !may_take {
                 return Err(ApplyError::Foreign { kind, name });

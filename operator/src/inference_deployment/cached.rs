@@ -164,11 +164,14 @@ impl From<DynamicObject> for Cached {
 }
 
 impl Cached {
-    /// The objects that own it, and the one that it names: somebody may have taken it from that.
+    /// The object in charge of it, and the one that it names: somebody may have taken it from that.
     pub(crate) fn of(&self) -> Vec<ObjectRef<CachedObject>> {
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
-        let owners = self.metadata.owner_references.iter().flatten().map(|owner| owner.name.as_str());
-        let names: BTreeSet<&str> = owners.chain(self.instance.as_deref()).collect();
+        let owners = self.metadata.owner_references.iter().flatten();
+        // There is one; of others anybody may write thousands.
+        let controller =
+            owners.filter(|owner| owner.controller == Some(true)).map(|owner| owner.name.as_str());
+        let names: BTreeSet<&str> = controller.chain(self.instance.as_deref()).collect();
         names.into_iter().map(|name| ObjectRef::new(name).within(namespace)).collect()
     }
 }

@@ -105,21 +105,28 @@ pub(crate) async fn run(
 }
 
 async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Action, ReconcileError> {
-    let owner = object.object();
     let id = context.metrics.next_reconcile();
     let span = tracing::info_span!(
         "reconcile",
         id,
-        namespace = owner.namespace().unwrap_or_default(),
+        namespace = object.namespace().unwrap_or_default(),
         // A span has a name of its own.
-        object = owner.name_any(),
-        generation = owner.meta().generation,
+        object = object.name_any(),
+        generation = Empty,
         otel.status_description = Empty,
     );
     let started = Instant::now();
     context.metrics.running.inc();
-    let unreadable = object.unreadable.as_deref();
-    let reconcile = reconcile(&owner, unreadable, &context).instrument(span.clone());
+    let reconcile = async {
+        let owner = object.object();
+        tracing::Span::current().record("generation", owner.meta().generation);
+        let result = reconcile(&owner, object.unreadable.as_deref(), &context).await;
+        if result.is_ok() {
+            context.backoff.succeeded(&owner.uid().unwrap_or_default());
+        }
+        result
+    };
+    let reconcile = reconcile.instrument(span.clone());
     // Of one object; the process goes on with the others. What is shared is locked by those who see to poisoned locks.
     let result = AssertUnwindSafe(reconcile).catch_unwind().await;
     let result = result.unwrap_or_else(|panic| Err(ReconcileError::Panicked(panic_words(&*panic))));
@@ -128,9 +135,6 @@ async fn traced(object: Arc<CachedObject>, context: Arc<Context>) -> Result<Acti
         span.record("otel.status_description", in_words(error));
     }
     context.metrics.running.dec();
-    if result.is_ok() {
-        context.backoff.succeeded(&owner.uid().unwrap_or_default());
-    }
     context.metrics.reconciled(started.elapsed(), result.as_ref().err().map(ReconcileError::reason));
     result
 }
@@ -142,11 +146,9 @@ fn panic_words(panic: &(dyn Any + Send)) -> String {
 
 /// Waits longer after every failure of an object, and not as long as for the others.
 fn on_error(object: Arc<CachedObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
-    let owner = object.object();
-    let object = owner.name_any();
-    let namespace = owner.namespace().unwrap_or_default();
-    tracing::warn!(namespace, object, "reconcile failed: {}", in_words(error));
-    let wait = context.backoff.failed(&owner.uid().unwrap_or_default());
+    let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
+    tracing::warn!(namespace, object = name, "reconcile failed: {}", in_words(error));
+    let wait = context.backoff.failed(&object.kept_uid());
     Action::requeue(match error {
         ReconcileError::Monitor { due, .. } => wait.min(*due),
         _ => wait,

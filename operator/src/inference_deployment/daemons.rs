@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// For one pod, after `SILENT_MAX` in a row were silent: the network is likely closed to the operator.
 const PATIENCE_IN_SILENCE: Duration = Duration::from_millis(100);
 const SILENT_MAX: u32 = 16;
+/// A reconcile waits for answers, in a place that others want: one that comes later counts as silence for the next time.
+const LATE: Duration = Duration::from_millis(500);
 /// Until a pod that is not ready is asked again; doubles with each silence in a row but the first: a new container does
 /// not listen yet.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -170,13 +172,11 @@ impl Daemons {
         };
         let (pod, address) = (pod.seen(), pod.address);
         let Some(address) = address else { return Known { pod, told: None, asked: now, silences: 0 } };
-        match self.ask(address, until).await {
-            Some(told) => Known { pod, told: Some(told), asked: now, silences: 0 },
-            None => {
-                let (told, silences) = known.map_or((None, 0), |known| (known.told, known.silences));
-                Known { pod, told, asked: now, silences: silences.saturating_add(1) }
-            }
-        }
+        let answer = self.ask(address, until).await;
+        let (before, silences) = known.map_or((None, 0), |known| (known.told, known.silences));
+        let is_prompt = answer.is_some() && now.elapsed() < LATE;
+        let silences = if is_prompt { 0 } else { silences.saturating_add(1) };
+        Known { pod, told: answer.or(before), asked: now, silences }
     }
 
     async fn ask(&self, address: SocketAddr, (ids, deadline): (&[String], Instant)) -> Option<Vec<Told>> {

@@ -40,13 +40,15 @@ pub(super) struct Outcome {
     pub(super) held: Held,
 }
 
-/// A Job that must end before pods of the spec are made.
+/// What must end before pods of the spec are made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum First {
     /// Downloads their models.
     Download { job: String, template_hash: String },
     /// Removes from the cache what pods of before do not need, and was told to end.
     Prune { by: String },
+    /// What a deleted object of the same name leaves to the garbage collector.
+    Collect { what: String },
 }
 
 impl Outcome {
@@ -119,6 +121,10 @@ pub(super) async fn carry_out(
                 ..Outcome::default()
             };
             (outcome, None)
+        }
+        Err(error @ ApplyError::Predecessors { .. }) => {
+            let first = Some(First::Collect { what: error.to_string() });
+            (Outcome { first, is_behind: true, held, ..Outcome::default() }, None)
         }
         // Pods of before go on as they are; what is downloaded may be the way out.
         Err(error) if first.is_some() && error.is_of_workload() => {

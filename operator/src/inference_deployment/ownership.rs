@@ -18,6 +18,17 @@ pub(crate) fn is_own(child: &impl Resource, owner: &InferenceDeployment) -> bool
     is_owned(child, owner) || left_by(child).is_some_and(|name| owner.meta().name.as_deref() == Some(name))
 }
 
+/// Of an object that had the name before: the garbage collector has yet to take it.
+pub(crate) fn is_of_predecessor(child: &impl Resource, owner: &InferenceDeployment) -> bool {
+    let name = owner.meta().name.as_deref();
+    child.owner_references().iter().any(|reference| {
+        reference.kind == InferenceDeployment::kind(&())
+            && reference.api_version == InferenceDeployment::api_version(&())
+            && Some(reference.name.as_str()) == name
+            && Some(&reference.uid) != owner.meta().uid.as_ref()
+    })
+}
+
 /// Left, and nobody else is named there, who would have a say, in charge or not.
 pub(crate) fn is_nobodys(child: &impl Resource, owner: &InferenceDeployment) -> bool {
     is_own(child, owner) && child.owner_references().is_empty()

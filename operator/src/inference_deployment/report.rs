@@ -1,13 +1,17 @@
 //! Writes an object's status, and tells of its transitions by events.
 
+mod told;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
-use kube::core::Request;
+use kube::core::{Request, Status};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
 use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+pub(crate) use told::Told;
 
 use super::apply::MANAGER;
 use super::status::transitions;
@@ -37,9 +41,10 @@ pub(super) async fn write_status(
     let apply = Patch::Apply(json!({
         "apiVersion": InferenceDeployment::api_version(&()),
         "kind": InferenceDeployment::kind(&()),
+        "metadata": { "uid": owner.metadata.uid },
         "status": status,
     }));
-    // None where it was deleted or changed meanwhile.
+    // None where it was deleted or changed meanwhile, or another one has its name.
     let Some(written) = patch(owner, context, (&parameters, &apply)).await? else { return Ok(()) };
     if let Some(change) = correction(&written, &json!(status)) {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
@@ -65,9 +70,17 @@ async fn patch<P: Serialize + std::fmt::Debug>(
             Ok(Some(written))
         }
         // Whoever wrote meanwhile has made an event of it.
-        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(None),
+        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) || is_anothers(&status) => {
+            Ok(None)
+        }
         Err(error) => Err(ReconcileError::Status(error)),
     }
+}
+
+/// The uid is not that of the object: it is one that was made since.
+fn is_anothers(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 422 && causes.any(|cause| cause.field == "metadata.uid")
 }
 
 /// An apply leaves what somebody else has written, such as a condition that no longer holds: all as it should be, with
@@ -107,7 +120,8 @@ async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condit
     };
     // A recorder counts what comes again, and for that remembers all that it told in minutes: 2 KiB an event. Trouble
     // comes again; what every object has at its start is told by one that is dropped.
-    let anew = is_good.then(|| Recorder::new(context.client.clone(), context.reporter.clone()));
+    let is_news = is_good && !context.told.note(&owner.uid().unwrap_or_default(), &condition.reason);
+    let anew = is_news.then(|| Recorder::new(context.client.clone(), context.reporter.clone()));
     let recorder = anew.as_ref().unwrap_or(&context.recorder);
     // The status has it too.
     if let Err(error) = recorder.publish(&event, &owner.object_ref(&())).await

@@ -74,6 +74,7 @@ impl Observed<'_> {
             Some(First::Prune { by }) => {
                 verdict.with(Some(format!("{by}, which removes what pods of before do not need, ends first")))
             }
+            Some(First::Collect { what }) => verdict.with(Some(what.clone())),
             None => verdict.with(models::news(&models, self.pods)),
         };
         InferenceDeploymentStatus {

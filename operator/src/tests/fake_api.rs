@@ -17,7 +17,10 @@ use serde_json::{Value, json};
 
 use crate::api_calls::{ApiCall, CountCalls};
 use crate::metrics::Metrics;
-use answers::{failure, found_answer, is_same_but_for_versions, is_selected, missing, selector};
+use answers::{
+    failure, found_answer, is_of_another, is_same_but_for_versions, is_selected, missing, selector,
+    uid_is_fixed,
+};
 
 pub(super) const MONITORING: &str = "monitoring.coreos.com";
 
@@ -201,6 +204,7 @@ impl State {
             ("list", _) => self.list(&call, query),
             ("watch", _) => self.watch(&call, query),
             ("get", Some(object)) => found_answer(&object),
+            ("patch", Some(object)) if is_of_another(&object, &body) => uid_is_fixed(),
             ("patch", Some(mut object)) if subresource == "status" => {
                 object["status"] = body["status"].clone();
                 found_answer(&self.store(key, object))

@@ -274,3 +274,41 @@ async fn a_child_that_goes_is_told_and_made_anew() {
     api.remove("apps", "deployments", "m");
     await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_waits_for_what_its_predecessor_leaves_to_the_garbage_collector() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let left = children(&api);
+    api.remove(GROUP, "inferencedeployments", "m");
+    put(&api, spec());
+    let message = |api: &FakeApi| condition(api, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
+    let is_waiting =
+        || told(&api, "Ready") == "False RollingOut" && message(&api).contains("of a deleted object");
+    await_within(SOON, "the reason", is_waiting).await;
+    assert_eq!(condition(&api, "Degraded").unwrap()["status"], "False");
+    assert_eq!(children(&api), left);
+    for (kind, child) in left {
+        let (group, plural) = kind.group_and_plural();
+        api.remove(group, plural, child["metadata"]["name"].as_str().unwrap());
+    }
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    assert!(are_of(&api, &uid(&api)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_is_not_told_of_by_the_status_of_its_predecessor() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let mut successor = api.get(GROUP, "inferencedeployments", "m").unwrap();
+    successor.as_object_mut().unwrap().remove("status");
+    successor["metadata"]["uid"] = "successor".into();
+    api.put_unseen(GROUP, "inferencedeployments", successor.clone());
+    // The operator has something to say of the one that it knows.
+    let mut deployment = api.get("apps", "deployments", "m").unwrap();
+    deployment["status"] = json!({ "replicas": 7 });
+    let writes = api.writes();
+    api.put("apps", "deployments", deployment);
+    await_within(SOON, "a write", || api.writes() > writes).await;
+    assert_eq!(api.get(GROUP, "inferencedeployments", "m").unwrap(), successor);
+}

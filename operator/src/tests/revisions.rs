@@ -21,6 +21,9 @@ pub(super) fn hide_revision(api: &FakeApi, owner: &str) {
     let [mut revision] = <[Value; 1]>::try_from(revisions(api)).unwrap();
     revision["metadata"]["labels"].as_object_mut().unwrap().remove(MANAGED_BY).unwrap();
     revision["metadata"]["ownerReferences"][0]["uid"] = owner.into();
+    if owner != uid(api) {
+        revision["metadata"]["ownerReferences"][0]["name"] = owner.into();
+    }
     api.put("apps", "controllerrevisions", revision);
 }
 
@@ -98,7 +101,7 @@ async fn a_revision_that_cannot_be_read_hides_no_other() {
     let [mut revision] = <[Value; 1]>::try_from(revisions(&api)).unwrap();
     revision["metadata"]["name"] = "deep".into();
     revision["data"] = (0..200).fold(json!({}), |below, _| json!([below]));
-    api.put_unseen("apps", "controllerrevisions", revision);
+    api.put("apps", "controllerrevisions", revision);
     // What runs is not what the cache explains, so that revisions are read from the API.
     let mut deployment = api.get("apps", "deployments", "m").unwrap();
     deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "other".into();

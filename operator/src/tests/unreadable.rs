@@ -71,3 +71,43 @@ async fn what_others_label_as_the_operators_stops_nothing() {
     put(&api, json!({}));
     await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
 }
+
+/// A time that the API server takes, and no library of ours.
+const LATE: &str = "9999-12-31T23:59:59Z";
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_of_others_that_cannot_be_read_is_left_and_makes_no_writes() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    tokio::time::sleep(SOON).await;
+    let mut object = api.get(GROUP, "inferencedeployments", "m").unwrap();
+    let foreign = json!({
+        "type": "Scanned", "status": "True", "reason": "r", "message": "", "lastTransitionTime": LATE,
+    });
+    object["status"]["conditions"].as_array_mut().unwrap().push(foreign.clone());
+    let status = object["status"].clone();
+    let writes = api.writes();
+    api.put(GROUP, "inferencedeployments", object);
+    tokio::time::sleep(SOON).await;
+    assert_eq!(api.writes(), writes);
+    assert_eq!(api.get(GROUP, "inferencedeployments", "m").unwrap()["status"], status);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_that_cannot_be_read_stops_nothing() {
+    let api = FakeApi::default();
+    let labels = json!({ "app.kubernetes.io/managed-by": "ostro-operator" });
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod",
+        "metadata": {
+            "name": "late", "namespace": "n", "labels": labels,
+            "managedFields": [{ "manager": "x", "operation": "Update", "time": LATE }],
+        },
+    });
+    api.put("", "pods", pod);
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+}

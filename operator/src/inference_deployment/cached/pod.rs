@@ -11,7 +11,10 @@ use k8s_openapi::api::core::v1::{
 };
 use kube::core::ObjectMeta;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
+use super::sent::SentMetadata;
 use super::short;
 use super::text::{Packer, Text};
 use crate::inference_deployment::build::{
@@ -22,9 +25,17 @@ use crate::inference_deployment::store::Shown;
 
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
+/// As the API server sends it. Anybody may label a pod as the operator's, and write into it what cannot be read.
+#[derive(Deserialize)]
+struct Sent {
+    metadata: SentMetadata,
+    spec: Option<Box<RawValue>>,
+    status: Option<Box<RawValue>>,
+}
+
 /// A pod of an object, as a watch shows it.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(from = "Pod")]
+#[serde(from = "Sent")]
 pub(crate) struct CachedPod {
     metadata: ObjectMeta,
     kept: Arc<KeptPod>,
@@ -47,14 +58,26 @@ pub(crate) enum Task {
     Job(Purpose),
 }
 
-impl From<Pod> for CachedPod {
-    fn from(pod: Pod) -> Self {
+impl From<Sent> for CachedPod {
+    fn from(Sent { metadata, spec, status }: Sent) -> Self {
+        let metadata: ObjectMeta = metadata.into();
+        let read = made_for(&metadata).is_some().then(|| (read(spec), read(status)));
+        let kept = match read {
+            Some((Ok(spec), Ok(status))) => KeptPod::of(Pod { metadata: metadata.clone(), spec, status }),
+            _ => KeptPod { instance: None, task: None, ended_at: None, text: String::new().into() },
+        };
+        CachedPod { metadata: short(&metadata), kept: Arc::new(kept) }
+    }
+}
+
+fn read<T: DeserializeOwned>(json: Option<Box<RawValue>>) -> serde_json::Result<Option<T>> {
+    json.map(|json| serde_json::from_str(json.get())).transpose()
+}
+
+impl KeptPod {
+    fn of(pod: Pod) -> KeptPod {
         let (instance, task) = made_for(&pod.metadata).unzip();
         let instance = instance.map(Box::from);
-        if instance.is_none() {
-            let kept = KeptPod { instance, task, ended_at: None, text: String::new().into() };
-            return CachedPod { metadata: short(&pod.metadata), kept: Arc::new(kept) };
-        }
         let ObjectMeta { name, uid, creation_timestamp, deletion_timestamp, .. } = pod.metadata.clone();
         let annotations = pod.metadata.annotations.clone().map(|mut annotations| {
             annotations.retain(|key, _| key == TEMPLATE_HASH_ANNOTATION);
@@ -74,8 +97,7 @@ impl From<Pod> for CachedPod {
             status: pod.status.map(status),
         };
         let text = serde_json::to_string(&rest).expect("it came as JSON").into();
-        let kept = KeptPod { instance, task, ended_at: ended_at(&rest), text };
-        CachedPod { metadata: short(&pod.metadata), kept: Arc::new(kept) }
+        KeptPod { instance, task, ended_at: ended_at(&rest), text }
     }
 }
 

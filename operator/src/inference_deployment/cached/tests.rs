@@ -250,3 +250,20 @@ fn an_object_is_behind_until_its_latest_spec_was_seen() {
     // It will not be seen any more.
     assert!(!of(json!(2), json!("2026-01-01T00:00:00Z")));
 }
+
+/// JSON is read down to 127 levels, and the spec is kept inside of the object.
+#[test]
+fn what_is_read_of_an_object_is_read_again() {
+    let mut unreadable = Vec::new();
+    for depth in 110..135 {
+        let patch = (0..depth).fold(json!({}), |inner, _| json!({ "a": inner }));
+        let spec = json!({ "models": [{ "modelId": "a/b" }], "replicas": 3, "podTemplatePatch": patch });
+        let metadata = json!({ "name": "m", "namespace": "n", "uid": "u" });
+        let object = json!({ "metadata": metadata, "spec": spec }).to_string();
+        let cached: CachedObject = serde_json::from_str(&object).unwrap();
+        assert_eq!(cached.object().spec.replicas, Some(3));
+        assert_eq!(cached.kept_uid(), "u");
+        unreadable.push(cached.unreadable.is_some());
+    }
+    assert!(unreadable.is_sorted() && !unreadable[0] && unreadable[24], "{unreadable:?}");
+}

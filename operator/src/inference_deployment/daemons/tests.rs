@@ -17,6 +17,8 @@ fn ids(ids: &[&str]) -> Vec<String> {
 enum Says {
     Loading,
     Loaded,
+    /// Loading, after nearly a second.
+    Late,
     Refuses,
     Nothing,
 }
@@ -45,12 +47,12 @@ impl Script {
         let status = match says {
             Says::Refuses => return Err(std::io::ErrorKind::ConnectionRefused.into()),
             Says::Nothing => return std::future::pending().await,
-            Says::Loading => "loading",
+            Says::Loading | Says::Late => "loading",
             Says::Loaded => "loaded",
         };
         let (now, most) = &*self.at_once;
         most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(if says == Says::Late { 900 } else { 10 })).await;
         now.fetch_sub(1, Ordering::Relaxed);
         let (client, mut server) = tokio::io::duplex(1 << 16);
         let list = json!({ "data": [{ "id": "a", "status": status }] });
@@ -208,4 +210,20 @@ async fn objects_that_are_gone_are_forgotten() {
     let pods = [serde_json::from_value(pod("p", true, "1")).unwrap()];
     daemons.look("another", &ids(&["a"]), &pods).await;
     assert_eq!(daemons.memory().objects.keys().collect::<Vec<_>>(), ["another"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn daemons_that_answer_late_are_asked_less_and_less() {
+    let (script, daemons) = Script::new(Says::Late);
+    let starts = [pod("p", false, "1")];
+    let mut waits = Vec::new();
+    for _ in 0..9 {
+        let look = look(&daemons, &starts).await;
+        assert_eq!((state(&look), script.asked()), (Some(ModelState::Loading), 1));
+        waits.push(look.again.unwrap());
+        tokio::time::sleep(look.again.unwrap()).await;
+    }
+    assert!(waits.is_sorted() && waits[8] > RESYNC / 2 && waits[8] <= RESYNC, "{waits:?}");
+    script.say(Says::Loading);
+    assert!(look(&daemons, &starts).await.again.unwrap() <= AGAIN);
 }

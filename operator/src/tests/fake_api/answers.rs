@@ -45,3 +45,16 @@ pub(super) fn is_selected(object: &Value, selector: Option<&str>) -> bool {
         None => pair.split_once('=').is_some_and(|(key, value)| labels[key] == value),
     })
 }
+
+pub(super) fn is_of_another(object: &Value, written: &Value) -> bool {
+    written["metadata"]["uid"].as_str().is_some_and(|uid| object["metadata"]["uid"] != uid)
+}
+
+pub(super) fn uid_is_fixed() -> Response<Answer> {
+    let causes =
+        json!([{ "reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid" }]);
+    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": 422, "message": "", "details": { "causes": causes } });
+    let mut answer = found_answer(&status);
+    *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    answer
+}

@@ -5,6 +5,8 @@ use serde_json::{Map, Value};
 use super::Fault;
 
 const DIRECTIVE: &str = "$patch";
+/// Of a list that merges, where each is looked for among all.
+const ITEMS_MAX: usize = 256;
 
 /// The field by which items of a list are told apart (`patchMergeKey` of the API types of a pod template); lists
 /// without one are replaced.
@@ -74,6 +76,12 @@ fn value(path: &str, name: &str, base: Option<Value>, patch: &Value) -> Result<O
 
 /// Items with the key of one that is there change it, others are added.
 fn keyed(path: &str, key: &str, base: Vec<Value>, items: &[Value]) -> Result<Vec<Value>, Fault> {
+    if items.len() > ITEMS_MAX {
+        return Err(Fault::new(
+            path,
+            format!("must have at most {ITEMS_MAX} items, and has {}", items.len()),
+        ));
+    }
     let mut merged = base;
     // In a list, it speaks of the whole list.
     if items.iter().any(is_replacement) {

@@ -18,6 +18,9 @@ fn a_patch_that_would_take_long_is_refused() {
     assert_eq!(check_size(patch(1500).as_object().unwrap()), Ok(()));
     let Fault { path, message } = check_size(patch(2000).as_object().unwrap()).unwrap_err();
     assert!(path.is_empty() && message.starts_with("must have at most 32768 bytes as JSON"), "{message}");
+    assert!(merged(json!({}), &patch(256)).is_ok());
+    let fault = merged(json!({}), &patch(257)).unwrap_err();
+    assert_eq!(fault, "spec.containers[0].env must have at most 256 items, and has 257");
 }
 
 #[test]

@@ -113,3 +113,16 @@ fn labels_alone_make_no_pod_an_objects() {
         assert_eq!(instance(metadata.clone()), is_own.then(|| "m".to_owned()), "{metadata}");
     }
 }
+
+#[test]
+fn a_pod_that_cannot_be_read_is_nobodys() {
+    let pod = |late: Value| {
+        let mut metadata = of_replica_set("m-5d4", "5d4");
+        metadata["managedFields"] = json!([{ "time": "9999-12-31T23:59:59Z" }]);
+        let pod = json!({ "metadata": metadata, "status": { "startTime": late } });
+        let pod: CachedPod = serde_json::from_value(pod).unwrap();
+        pod.instance().map(str::to_owned)
+    };
+    assert_eq!(pod("2026-01-01T00:00:00Z".into()), Some("m".to_owned()));
+    assert_eq!(pod("9999-12-31T23:59:59Z".into()), None);
+}
