@@ -1,4 +1,6 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! `/healthz`, `/readyz` and `/metrics`; `port.rs` has what the connections to them may take.
+
+mod port;
 
 use std::net::SocketAddr;
 
@@ -13,6 +15,7 @@ use tokio::net::TcpListener;
 
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
+use port::Limits;
 
 /// Cheap to clone.
 #[derive(Clone)]
@@ -24,12 +27,15 @@ pub(crate) struct Health {
 /// Serves until the process ends.
 pub(crate) async fn serve(address: SocketAddr, health: Health) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    let routes = Router::new()
+    match port::serve(listener, routes(health), Limits::default()).await {}
+}
+
+fn routes(health: Health) -> Router {
+    Router::new()
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(health);
-    axum::serve(listener, routes).await.context("cannot serve")
+        .with_state(health)
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
