@@ -12,15 +12,15 @@ mod fake_api;
 mod list;
 mod logs;
 mod plan;
+mod pods;
 mod reference;
 mod status;
-mod terminal;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::offline;
+use crate::{offline, terminal};
 use args::{Arguments, Command};
 
 /// What a command found, beside what it printed.

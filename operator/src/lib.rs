@@ -20,6 +20,7 @@ mod metrics;
 mod offline;
 mod readiness;
 mod run;
+mod terminal;
 #[cfg(test)]
 mod tests;
 mod traces;
@@ -45,7 +46,7 @@ pub fn operator() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", in_words::in_words(error.as_ref()));
+            eprintln!("error: {}", terminal::lines(&in_words::in_words(error.as_ref())));
             ExitCode::FAILURE
         }
     }

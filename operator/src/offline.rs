@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::args::{DEFAULT_IMAGE, FileArgs, RenderArgs};
 use crate::inference_deployment::build::{self, Defaults, Kept, Prefetch, Rendering, inputs_hash, prune_job};
+use crate::terminal;
 
 /// Larger files are not manifests.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -81,7 +82,7 @@ fn read_one(file: &str, object: &Manifest, image: &str) -> anyhow::Result<(Infer
         (daemon, object) => bail!(together(file, daemon.err(), object.err())),
     };
     for warning in warnings(&daemon) {
-        eprintln!("warning: {warning}");
+        eprintln!("warning: {}", terminal::line(&warning));
     }
     let object: InferenceDeployment =
         serde_path_to_error::deserialize(object).with_context(|| format!("{file} is not an {KIND}"))?;

@@ -112,6 +112,20 @@ fn all_that_the_daemon_and_the_schema_find_is_told_once() {
     assert_eq!(errors.matches("spec.nope").count(), 1, "{errors}");
 }
 
+/// Of what is told of it there is more than one way: warnings, and what is wrong.
+#[test]
+fn no_text_of_a_manifest_steers_the_terminal() {
+    for runtime in ["agent: true, ", ""] {
+        let runtime = format!("{{{runtime}shellPath: \"/bin/\u{202e}hs\"}}");
+        let input = format!("{HEAD}  models: [{{modelId: a/b}}]\n  runtime: {runtime}\n");
+        let by_operator = run(&["validate", "-f", "-"], &input).2;
+        let by_plugin = plugin(&["validate", "-f", "-"], &input).2;
+        for errors in [by_operator, by_plugin] {
+            assert!(errors.contains("/bin/\\u{202e}hs") && !errors.contains('\u{202e}'), "{errors:?}");
+        }
+    }
+}
+
 #[test]
 fn the_plugin_says_the_same() {
     let input = format!("{HEAD}  models: [{{modelId: a/b}}]\n");

@@ -40,7 +40,7 @@ pub(crate) use gpu::is_gpu;
 pub(crate) use inputs::inputs_hash;
 pub(crate) use job::{Purpose, prefix as job_prefix};
 pub(crate) use monitor::kind as monitor_kind;
-pub(crate) use names::{MANAGED_BY, Names, instance_of, is_of_job, selector_text};
+pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
 pub(crate) use patch::merge_key;
 pub(crate) use pod::CONTAINER;
 pub(crate) use prefetch::{COMPLETE, FAILED, Prefetch};

@@ -65,7 +65,7 @@ use super::refusal::REPLICA_FAILURE;
 use super::store::Shown;
 
 pub(crate) use object::CachedObject;
-pub(crate) use pod::{CachedPod, KeptPod, Task};
+pub(crate) use pod::{CachedPod, KeptPod, Task, made_for};
 use sent::SentMetadata;
 pub(crate) use text::Packer;
 use text::Text;

@@ -58,7 +58,7 @@ enum Texts {
 /// Whose fields, or who themselves, are amounts.
 const AMOUNTS: [&str; 6] = ["divisor", "limits", "overhead", "requests", "sizeLimit", "storage"];
 /// Of these no more fields may be there: who adds one changes what is selected.
-const SELECTORS: [&str; 3] = ["matchLabels", "nodeSelector", "selector"];
+const SELECTORS: [&str; 4] = ["matchLabels", "nodeSelector", "podSelector", "selector"];
 
 /// Where `part` is not in `whole`.
 fn difference(whole: &Value, part: &Value, how: How) -> Option<String> {
@@ -232,7 +232,7 @@ mod tests {
             serde_json::from_value(json!({ "metadata": metadata, "spec": spec })).unwrap()
         };
         let item = |name: &str| json!({ "name": name, "value": "1" });
-        let named = json!({ "env": [item("a"), item("b")], "args": ["x"], "hostNetwork": false, "text": "", "dnsPolicy": "", "sources": [], "selector": { "a": "b" }, "labels": { "a": "b" }, "probe": { "periodSeconds": 0, "port": 0 } });
+        let named = json!({ "env": [item("a"), item("b")], "args": ["x"], "hostNetwork": false, "text": "", "dnsPolicy": "", "sources": [], "selector": { "a": "b" }, "podSelector": { "matchLabels": { "a": "b" } }, "labels": { "a": "b" }, "probe": { "periodSeconds": 0, "port": 0 } });
         let with = |path: &str, value: Value| {
             let mut spec = named.clone();
             spec[path] = value;
@@ -249,6 +249,13 @@ mod tests {
             (with("dnsPolicy", json!("ClusterFirst")), None),
             (with("sources", json!(null)), None),
             (with("selector", json!({ "a": "b", "extra": "x" })), Some("spec.selector.extra")),
+            (
+                with(
+                    "podSelector",
+                    json!({ "matchLabels": { "a": "b" }, "matchExpressions": [{ "key": "x" }] }),
+                ),
+                Some("spec.podSelector.matchExpressions"),
+            ),
             (with("labels", json!({ "a": "b", "extra": "x" })), None),
             (with("probe", json!({ "periodSeconds": 10 })), None),
             (with("probe", json!({ "periodSeconds": 10, "port": 80 })), Some("spec.probe.port")),

@@ -16,6 +16,7 @@ use super::daemons::PodModels;
 use super::hold::{Held, Pending};
 use super::outcome::First;
 use super::workload::Workload;
+use crate::terminal::without_controls;
 
 pub(crate) use monitored::monitored;
 pub(crate) use transitions::{
@@ -179,11 +180,12 @@ impl Observed<'_> {
     }
 }
 
-/// Of what others say, which an object has several times.
+/// Of what others say, such as a container at its end or an event; an object has it several times.
 fn shortened(message: &str) -> String {
+    let message = without_controls(message);
     match message.char_indices().nth(MESSAGE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &message[..end]),
-        None => message.to_owned(),
+        None => message,
     }
 }
 

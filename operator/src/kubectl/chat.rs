@@ -9,14 +9,13 @@ use std::io::{BufRead, IsTerminal, Write};
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams};
+use kube::api::Api;
 use ostro_crds::{ConditionType, InferenceDeployment};
 use serde_json::{Value, json};
 
 use super::args::ChatArgs;
 use super::cluster::{Cluster, SILENCE_LIMIT};
-use super::explained::explained;
-use crate::inference_deployment::build::{Names, selector_text};
+use super::pods::serving;
 use crate::inference_deployment::daemons::{http_port, is_ready};
 
 /// A line that is longer is no message.
@@ -81,9 +80,7 @@ impl Chat {
 }
 
 async fn ready_pod(cluster: &Cluster, object: &InferenceDeployment) -> Result<Target> {
-    let selector = ListParams::default().labels(&selector_text(&Names::of(object).selector()));
-    let pods = cluster.api::<Pod>().list(&selector).await.map_err(explained).context("cannot list pods")?;
-    if let Some(target) = pods.items.iter().find_map(target) {
+    if let Some(target) = serving(cluster, object).await?.iter().find_map(target) {
         return Ok(target);
     }
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();

@@ -117,8 +117,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::super::fake_api::{FakeApi, cluster};
-    use super::super::terminal;
     use super::*;
+    use crate::terminal;
 
     #[tokio::test]
     async fn what_is_not_there_is_named() {

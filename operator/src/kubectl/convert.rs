@@ -13,9 +13,8 @@ use toml_parser::Source;
 use toml_parser::lexer::TokenKind;
 
 use super::args::{ConvertArgs, Format};
-use super::terminal;
 use crate::args::service_name;
-use crate::offline;
+use crate::{offline, terminal};
 
 /// A converted file, and what it does not hold.
 #[derive(Debug)]

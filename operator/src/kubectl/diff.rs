@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
 
-use super::terminal;
+use crate::terminal;
 
 /// One field; absent before or after is `None`.
 #[derive(Clone, Debug, PartialEq)]

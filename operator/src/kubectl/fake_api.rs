@@ -114,6 +114,18 @@ fn merge(object: &mut Value, patch: &Value) {
     }
 }
 
+/// Of a pod that the Deployment `m` has made.
+pub(super) fn pod_metadata(name: &str) -> Value {
+    let controller = json!({ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "m-5d4", "uid": "r", "controller": true });
+    json!({
+        "name": name, "namespace": "shop", "ownerReferences": [controller],
+        "labels": {
+            "app.kubernetes.io/managed-by": "ostro-operator", "app.kubernetes.io/name": "ostro",
+            "app.kubernetes.io/instance": "m", "pod-template-hash": "5d4",
+        },
+    })
+}
+
 pub(super) fn missing(kind: &str, name: &str) -> (u16, Value) {
     let status = json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound",

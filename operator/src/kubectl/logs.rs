@@ -9,15 +9,14 @@ use std::io::{self, IsTerminal, Write};
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{Api, ListParams, LogParams};
+use kube::api::LogParams;
 use ostro_crds::{ConditionType, InferenceDeployment};
 use tokio::sync::mpsc::{Sender, channel};
 
 use super::args::LogsArgs;
 use super::cluster::{Cluster, SILENCE_LIMIT};
-use super::explained::explained;
-use super::terminal;
-use crate::inference_deployment::build::{Names, selector_text};
+use super::pods::serving;
+use crate::terminal;
 use follow::follow;
 use stream::{Said, read};
 
@@ -86,11 +85,8 @@ async fn once(
 }
 
 async fn pods_of(cluster: &Cluster, object: &InferenceDeployment) -> Result<Vec<Pod>> {
-    let selector = ListParams::default().labels(&selector_text(&Names::of(object).selector()));
-    let api: Api<Pod> = cluster.api();
-    let listed = tokio::time::timeout(SILENCE_LIMIT, api.list(&selector)).await;
-    let listed = listed.context("the API server does not answer")?;
-    let mut pods = listed.map_err(explained).context("cannot list pods")?.items;
+    let listed = tokio::time::timeout(SILENCE_LIMIT, serving(cluster, object)).await;
+    let mut pods = listed.context("the API server does not answer")??;
     pods.sort_by_key(|pod| (pod.metadata.creation_timestamp.clone().map(|time| time.0), pod.name_any()));
     Ok(pods)
 }

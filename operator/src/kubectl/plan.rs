@@ -16,7 +16,6 @@ use super::args::PlanArgs;
 use super::cluster::{Cluster, SILENCE_LIMIT};
 use super::diff::FieldChange;
 use super::list::{Scope, list};
-use super::terminal;
 use crate::args::{DEFAULT_IMAGE, namespace, object_name};
 
 use crate::inference_deployment::build::{
@@ -25,7 +24,7 @@ use crate::inference_deployment::build::{
 use crate::inference_deployment::hold;
 use crate::inference_deployment::orphans::{acts_on_pods, is_orphan};
 use crate::inference_deployment::ownership::{is_nobodys, is_own, is_owned};
-use crate::offline;
+use crate::{offline, terminal};
 use children::{children_by_kind, deletion, fields, plan_child, replaces, what_of};
 
 /// What would happen to one object.

@@ -20,8 +20,10 @@ use super::args::{Output, StatusArgs};
 use super::cluster::{Cluster, SILENCE_LIMIT};
 use super::explained::explained;
 use super::list::{Listed, Scope, Unreadable, list};
-use crate::inference_deployment::build::{CONTAINER, ChildKind, MANAGED_BY, Purpose, instance_of, is_of_job};
+use crate::inference_deployment::build::{CONTAINER, ChildKind, MANAGED_BY, Purpose, instance_of};
+use crate::inference_deployment::cached::{Task, made_for};
 use crate::inference_deployment::daemons::is_ready;
+use crate::inference_deployment::ownership::is_own;
 use crate::offline;
 
 /// A label that Kubernetes gives pods of Jobs.
@@ -130,7 +132,8 @@ async fn children(cluster: &Cluster, scope: Scope) -> Result<Children> {
         Scope::Everywhere => Api::all(client),
     };
     let pods = list_ours(&pods, "pods", &mut hidden).await?;
-    Ok(Children { workloads: by_owner(workloads), pods: by_owner(pods), hidden })
+    let workloads = by_owner(workloads, |workload| instance_of(workload.labels()));
+    Ok(Children { workloads, pods: by_owner(pods, pod_of), hidden })
 }
 
 /// Nothing where the caller may not ask.
@@ -155,33 +158,35 @@ fn views(objects: &[Listed], children: &Children) -> Vec<View> {
             Ok(object) => (object.namespace().unwrap_or_default(), object.name_any()),
             Err(object) => (object.namespace.clone(), object.name.clone()),
         };
-        let workloads = children.workloads.get(&owner).map(Vec::as_slice).unwrap_or_default();
-        let pods = children
-            .pods
-            .get(&owner)
-            .into_iter()
-            .flatten()
-            .filter(|pod| !is_of_job(pod.labels(), Purpose::Prune));
+        // Anybody may give the labels. Of an object that cannot be read it is not known what it owns.
+        let workloads = children.workloads.get(&owner).into_iter().flatten();
+        let workloads = workloads.filter(|workload| match object {
+            Ok(object) => is_own(*workload, object),
+            Err(_) => true,
+        });
+        let pods = children.pods.get(&owner).into_iter().flatten();
         let of_object = object.as_ref().map_or_else(unreadable, view);
-        View {
-            workloads: workloads.iter().map(workload).collect(),
-            pods: pods.map(pod).collect(),
-            ..of_object
-        }
+        View { workloads: workloads.map(workload).collect(), pods: pods.map(pod).collect(), ..of_object }
     });
     views.collect()
 }
 
-/// By the namespace and name of the object that their labels name.
-fn by_owner<K: ResourceExt>(objects: Vec<K>) -> ByOwner<K> {
+/// By the namespace and the name of the object that `owner_of` tells.
+fn by_owner<K: ResourceExt>(objects: Vec<K>, owner_of: impl Fn(&K) -> Option<&str>) -> ByOwner<K> {
     let mut found: ByOwner<K> = BTreeMap::new();
     for object in objects {
-        if let Some(owner) = instance_of(object.labels()) {
+        if let Some(owner) = owner_of(&object) {
             let owner = (object.namespace().unwrap_or_default(), owner.to_owned());
             found.entry(owner).or_default().push(object);
         }
     }
     found
+}
+
+/// The object that a pod is of, as the operator tells it; one that prunes is no replica, and nobody waits for it.
+fn pod_of(pod: &Pod) -> Option<&str> {
+    let (name, task) = made_for(&pod.metadata)?;
+    (task != Task::Job(Purpose::Prune)).then_some(name)
 }
 
 /// But for its children.

@@ -86,11 +86,6 @@ pub(crate) fn instance_of(labels: &BTreeMap<String, String>) -> Option<&str> {
     labels.get(INSTANCE).map(String::as_str)
 }
 
-/// Whether a pod's labels are those of a Job.
-pub(crate) fn is_of_job(labels: &BTreeMap<String, String>, purpose: Purpose) -> bool {
-    labels.get(APP).is_some_and(|app| app == purpose.app())
-}
-
 /// As `kubectl -l` and `/scale` take it.
 pub(crate) fn selector_text(selector: &BTreeMap<String, String>) -> String {
     selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")

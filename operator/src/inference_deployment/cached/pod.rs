@@ -141,8 +141,9 @@ impl KeptPod {
     }
 }
 
-/// Anybody may give a pod the labels of another; the controllers give them a name.
-fn made_for(metadata: &ObjectMeta) -> Option<(&str, Task)> {
+/// The object that a pod is of, and what for. Anybody may give a pod the labels of another; the controllers give them a
+/// name.
+pub(crate) fn made_for(metadata: &ObjectMeta) -> Option<(&str, Task)> {
     let labels = metadata.labels.as_ref()?;
     let instance = instance_of(labels)?;
     let mut owners = metadata.owner_references.iter().flatten();

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Told;
+use crate::terminal::without_controls;
 
 /// Far more than the models of a pod need.
 const ANSWER_BYTES_MAX: usize = 1 << 16;
@@ -138,9 +139,9 @@ impl Card {
     }
 }
 
-/// On one line.
+/// On one line, and nothing but text: a status shows it to whoever asks.
 fn short(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = without_controls(text).split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(MESSAGE_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line,

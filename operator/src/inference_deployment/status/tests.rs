@@ -116,6 +116,13 @@ fn counts_of_before_an_apply_are_not_told_of_the_new_spec() {
 }
 
 #[test]
+fn words_of_others_hold_no_controls() {
+    let message = "it ended: \u{1b}[2Ja\u{9b}b\u{202e}\nc".to_owned();
+    let status = status(&owner(1), None, Some(Cause { reason: Reason::CrashLoop, message }));
+    assert_eq!(status.conditions[0].message, "it ended:  [2Ja b \nc");
+}
+
+#[test]
 fn a_download_is_told_with_what_it_has_come_to() {
     let owner = owner(2);
     let told = |id: &str, step: &str| Told {

@@ -9,8 +9,8 @@ use hyper::body::Incoming;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::super::terminal;
 use super::sse::SseLines;
+use crate::terminal;
 
 /// Of an error's body.
 const ERROR_BYTES_MAX: usize = 1 << 16;

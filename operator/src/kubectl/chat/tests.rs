@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::super::fake_api::{Asked, FakeApi};
+use super::super::fake_api::{Asked, FakeApi, pod_metadata};
 use super::*;
 
 const PORT: u16 = 1234;
@@ -36,7 +36,7 @@ enum Daemon {
 
 fn pod(name: &str, ready: &str) -> Value {
     json!({
-        "apiVersion": "v1", "kind": "Pod", "metadata": { "name": name, "namespace": "shop" },
+        "apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata(name),
         "spec": { "containers": [{ "name": "ostro", "ports": [{ "name": "http", "containerPort": PORT }] }] },
         "status": { "conditions": [{ "type": "Ready", "status": ready }] },
     })
@@ -207,6 +207,21 @@ async fn an_answer_cannot_steer_the_terminal() {
     assert_eq!(printed, "a\n\\u{1b}[2J\n".repeat(2));
     let last = api.asked().pop().unwrap();
     assert_eq!(last.body["messages"][1]["content"], "a\n\u{1b}[2J", "the model reads what it wrote");
+}
+
+/// Though it has the labels, is ready, and comes first.
+#[tokio::test]
+async fn a_strangers_pod_gets_no_prompts() {
+    let others = json!([{ "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "other-5d4", "uid": "o", "controller": true }]);
+    for owners in [json!([]), others] {
+        let mut stranger = pod("a-stranger", "True");
+        stranger["metadata"]["ownerReferences"] = owners;
+        let (cluster, _) =
+            start(&[stranger.clone(), pod("warm", "True")], Daemon::Answers(200, ANSWER)).await;
+        assert_eq!(ready_pod(&cluster, &object()).await.unwrap().pod, "warm");
+        let (cluster, _) = start(&[stranger], Daemon::Answers(200, ANSWER)).await;
+        assert!(ready_pod(&cluster, &object()).await.is_err());
+    }
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::stream::{Said, read};
 use super::{parameters, pods_of};
 use crate::kubectl::args::LogsArgs;
 use crate::kubectl::cluster::Cluster;
-use crate::kubectl::terminal;
+use crate::terminal;
 
 /// Between looks for new pods.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(2);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::follow::LOOK_EVERY;
 use super::*;
 use crate::kubectl::args::{Arguments, Command};
-use crate::kubectl::fake_api::{FakeApi, cluster, missing};
+use crate::kubectl::fake_api::{FakeApi, cluster, missing, pod_metadata};
 
 fn args(words: &[&str]) -> LogsArgs {
     let words = [&["kubectl-ostro", "logs", "m"], words].concat();
@@ -19,10 +19,10 @@ fn args(words: &[&str]) -> LogsArgs {
 fn pod(name: &str, restarts: i32, uid: &str) -> Value {
     let state = json!({ "terminated": { "exitCode": 1 } });
     let status = json!({ "name": "ostro", "restartCount": restarts, "state": state, "ready": true, "image": "", "imageID": "" });
-    json!({
-        "metadata": { "name": name, "uid": uid, "creationTimestamp": format!("2026-01-01T00:00:0{}Z", &name[2..]) },
-        "status": { "containerStatuses": [status] },
-    })
+    let mut metadata = pod_metadata(name);
+    metadata["uid"] = uid.into();
+    metadata["creationTimestamp"] = format!("2026-01-01T00:00:0{}Z", &name[2..]).into();
+    json!({ "metadata": metadata, "status": { "containerStatuses": [status] } })
 }
 
 /// With these logs, by pod and how often it was begun; each log is another pod's.
@@ -70,6 +70,21 @@ async fn logs_of_all_pods_come_from_the_oldest_on() {
         assert!(asked.contains(parameter), "{asked}");
     }
     assert!(!asked.contains("follow"), "{asked}");
+}
+
+#[tokio::test]
+async fn a_strangers_pod_with_the_labels_is_not_read() {
+    let both = api(&[("m-0", 0, "a stranger's\n"), ("m-1", 0, "a\n")]);
+    let fake = FakeApi::answering(move |asked| {
+        let (code, mut answer) = both.handle(asked.clone());
+        for pod in answer.get_mut("items").and_then(Value::as_array_mut).into_iter().flatten() {
+            if pod["metadata"]["name"] == "m-0" {
+                pod["metadata"]["ownerReferences"] = json!([]);
+            }
+        }
+        (code, answer)
+    });
+    assert_eq!(printed(&fake, &args(&[]), 9).await, (vec!["m-1 a\n".to_owned()], None));
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! A plan as text: objects, their fields, and what becomes of pods.
 
-use super::super::terminal;
 use super::{Change, What};
 use crate::inference_deployment::build::ChildKind;
+use crate::terminal;
 
 const TEMPLATE: &str = "spec.template.";
 const CONFIG_NAME: &str = "[config].configMap.name";

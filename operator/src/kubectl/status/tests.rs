@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::super::fake_api::{FakeApi, cluster};
+use super::super::fake_api::{FakeApi, cluster, pod_metadata};
 use super::*;
 
 const NOW: &str = "2026-01-01T12:00:00Z";
@@ -32,10 +32,20 @@ fn labels() -> Value {
     json!({ "app.kubernetes.io/managed-by": "ostro-operator", "app.kubernetes.io/instance": "m" })
 }
 
+/// Of a workload that the operator has made of the object.
+fn workload_metadata() -> Value {
+    let owner = json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment", "name": "m", "uid": "u",
+        "controller": true,
+    });
+    json!({ "name": "m", "namespace": "shop", "labels": labels(), "ownerReferences": [owner] })
+}
+
 fn pod(name: &str, created: &str, status: Value) -> Value {
+    let mut metadata = pod_metadata(name);
+    metadata["creationTimestamp"] = created.into();
     json!({
-        "apiVersion": "v1", "kind": "Pod",
-        "metadata": { "name": name, "namespace": "shop", "labels": labels(), "creationTimestamp": created },
+        "apiVersion": "v1", "kind": "Pod", "metadata": metadata,
         "spec": { "nodeName": "node-0", "containers": [] }, "status": status,
     })
 }
@@ -48,8 +58,7 @@ fn api() -> FakeApi {
         "name": "ostro", "ready": true, "restartCount": 1, "image": "i", "imageID": "",
         "state": { "running": {} } }] });
     let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment",
-        "metadata": { "name": "m", "namespace": "shop", "labels": labels() },
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": workload_metadata(),
         "spec": { "replicas": 2 }, "status": { "readyReplicas": 1, "updatedReplicas": 2 },
     });
     let other = json!({ "metadata": { "name": "other", "namespace": "shop" }, "spec": { "containers": [] } });
@@ -139,11 +148,39 @@ fn pods_of_a_job_are_below_it() {
     assert!(text.ends_with(expected), "{text}");
 }
 
+/// Nor is a pod that prunes a replica.
+#[tokio::test]
+async fn labels_alone_make_nothing_an_objects() {
+    let controller = |kind: &str, name: &str| json!([{ "apiVersion": "v1", "kind": kind, "name": name, "uid": "c", "controller": true }]);
+    let foreign = json!({ "metadata": { "name": "a", "namespace": "shop", "labels": labels() } });
+    let mut objects = vec![
+        ("/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments/m".to_owned(), object()),
+        ("/apis/apps/v1/namespaces/shop/deployments/a".to_owned(), foreign),
+    ];
+    for (name, owners) in [
+        ("download", controller("Job", "m-prefetch-1")),
+        ("foreign", controller("ReplicaSet", "a-5d4")),
+        ("own", controller("ReplicaSet", "m-5d4")),
+        ("pruning", controller("Job", "m-prune-1")),
+        ("replica", controller("StatefulSet", "m")),
+        ("stray", json!([])),
+    ] {
+        let mut pod = pod(name, NOW, json!({}));
+        pod["metadata"]["ownerReferences"] = owners;
+        objects.push((format!("/api/v1/namespaces/shop/pods/{name}"), pod));
+    }
+    let objects: Vec<(&str, Value)> =
+        objects.iter().map(|(path, object)| (path.as_str(), object.clone())).collect();
+    let views = views_of(FakeApi::with(&objects)).await;
+    let pods: Vec<&str> = views[0].pods.iter().map(|pod| pod.name.as_str()).collect();
+    assert_eq!((views[0].workloads.len(), pods), (0, vec!["download", "own", "replica"]));
+}
+
 /// A list's items need not say their kind.
 #[tokio::test]
 async fn a_stateful_set_is_a_workload() {
     let set = json!({
-        "metadata": { "name": "m", "namespace": "shop", "labels": labels() },
+        "metadata": workload_metadata(),
         "spec": { "replicas": 2 }, "status": { "readyReplicas": 2, "updatedReplicas": 2 },
     });
     let api = FakeApi::with(&[

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use ostro_crds::{ConditionType, ModelState, ModelStatus};
 
-use super::super::terminal;
 use super::{PodView, View, Workload};
+use crate::terminal;
 
 /// A line and those below it.
 #[derive(Default)]
@@ -51,7 +51,7 @@ fn object(view: &View, now: Timestamp) -> Branch {
     let pods = pods(view.pods.iter().filter(|pod| pod.job.is_none()), now);
     match view.workloads.as_slice() {
         [] => branches.extend(pods),
-        // Pods are told by the object's label; an object has one workload.
+        // An object has one workload, whose pods they are.
         [first, others @ ..] => {
             branches.extend(others.iter().map(|other| leaf(&workload(other))));
             branches.push(Branch { text: workload(first), branches: pods });

@@ -35,10 +35,10 @@ async fn a_daemon_says_what_it_has_loaded() {
     let list = json!({ "object": "list", "data": [
         { "id": "a/b", "object": "model", "status": "loading", "stage": "download", "progress": 0.578, "aliases": [] },
         { "id": "c", "status": "loaded", "max_model_len": 4096, "aliases": ["/models/c.gguf"] },
-        { "id": "d", "status": "failed", "error": "cannot\nread  d" },
+        { "id": "d", "status": "failed", "error": "cannot\nread\u{1b}[2J  d\u{202e}" },
         { "id": "e", "status": "failed", "error": long },
         { "id": "f", "status": "sleeping" },
-        { "id": "g", "status": "loading", "stage": "waiting", "progress": 0.0 },
+        { "id": "g", "status": "loading", "stage": "waiting\u{9b}", "progress": 0.0 },
         { "id": "another", "status": "loaded" },
     ] });
     let (address, asked) = server("127.0.0.1", answer("200 OK", &list.to_string())).await;
@@ -48,7 +48,7 @@ async fn a_daemon_says_what_it_has_loaded() {
     let expected = [
         ("/models/c.gguf", Some(ModelState::Loaded), None),
         ("a/b", Some(ModelState::Loading), Some("download, 50 %")),
-        ("d", Some(ModelState::Failed), Some("cannot read d")),
+        ("d", Some(ModelState::Failed), Some("cannot read [2J d")),
         ("e", Some(ModelState::Failed), Some(short.as_str())),
         ("f", None, None),
         ("g", Some(ModelState::Loading), Some("waiting")),

@@ -1,18 +1,22 @@
-//! Texts of others on a terminal: what would steer it, or show a text in another order than it has, is made visible, as
-//! in `\u{1b}`. All that people read passes here; JSON does not.
+//! Texts of others where people read them: what would steer a terminal, or show a text in another order than it has.
+//! What is printed here shows it, as in `\u{1b}`; what a status keeps, and others print, has spaces in its place. All
+//! that people read passes here; JSON does not.
+
+/// Of texts of several lines.
+const LAYOUT: [char; 2] = ['\n', '\t'];
 
 /// All of it in one line.
-pub(super) fn line(text: &str) -> String {
+pub(crate) fn line(text: &str) -> String {
     visible(text, &[])
 }
 
 /// Line ends and tabs stay.
-pub(super) fn lines(text: &str) -> String {
-    visible(text, &['\n', '\t'])
+pub(crate) fn lines(text: &str) -> String {
+    visible(text, &LAYOUT)
 }
 
 /// With its causes, but for those that the text before them tells already.
-pub(super) fn error(error: &anyhow::Error) -> String {
+pub(crate) fn error(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if text.is_empty() {
@@ -22,6 +26,11 @@ pub(super) fn error(error: &anyhow::Error) -> String {
         }
     }
     lines(&text)
+}
+
+/// For what is kept: each is a space. Line ends and tabs stay.
+pub(crate) fn without_controls(text: &str) -> String {
+    text.chars().map(|c| if is_hidden(c) && !LAYOUT.contains(&c) { ' ' } else { c }).collect()
 }
 
 fn visible(text: &str, kept: &[char]) -> String {
@@ -35,9 +44,11 @@ fn visible(text: &str, kept: &[char]) -> String {
     shown
 }
 
-/// Controls of C0 and C1, and those of direction that rustc's lint `text_direction_codepoint_in_literal` knows.
+/// Controls of C0 and C1, and those of direction: all that have Unicode's property `Bidi_Control`.
 fn is_hidden(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    let is_of_direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_of_direction
 }
 
 #[cfg(test)]
@@ -49,15 +60,21 @@ mod tests {
     #[test]
     fn what_steers_a_terminal_is_shown() {
         for (text, expected) in [
-            ("a/b é 漢 👩‍🚀 \u{200f}ש", "a/b é 漢 👩‍🚀 \u{200f}ש"),
+            ("a/b é 漢 👩‍🚀 ש", "a/b é 漢 👩‍🚀 ש"),
             ("\u{1b}]0;x\u{7}\u{7f}", "\\u{1b}]0;x\\u{7}\\u{7f}"),
             ("\u{9b}2J\u{85}", "\\u{9b}2J\\u{85}"),
             ("a\u{202e}b\u{2066}c\u{2069}", "a\\u{202e}b\\u{2066}c\\u{2069}"),
+            ("a\u{200e}b\u{200f}c\u{61c}", "a\\u{200e}b\\u{200f}c\\u{61c}"),
             ("ready\rx\r\n\ty", "ready\\rx\\r\\n\\ty"),
         ] {
             assert_eq!(line(text), expected);
         }
         assert_eq!(lines("a\r\n\tb\u{1b}"), "a\\r\n\tb\\u{1b}");
+    }
+
+    #[test]
+    fn what_is_kept_has_spaces_for_controls() {
+        assert_eq!(without_controls("é\u{1b}[2J\u{9b}b\u{202e}\r\n\tc\u{200f}"), "é [2J b  \n\tc ");
     }
 
     #[test]
