@@ -8,6 +8,8 @@ use tokio::time::Instant;
 
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(120);
+/// An object that is there comes again long before, also where reconciles are late.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
@@ -18,8 +20,8 @@ pub(crate) struct Backoff {
 struct Memory {
     /// By the object's uid.
     failures: HashMap<String, Failures>,
-    /// Not again before.
-    swept_until: Option<Instant>,
+    /// Objects that are gone are looked for then.
+    sweep_at: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -60,11 +62,10 @@ impl Backoff {
 }
 
 impl Memory {
-    /// An object that is there has come again: the others were deleted.
     fn sweep(&mut self, now: Instant) {
-        if self.swept_until.is_none_or(|until| until <= now) {
-            self.failures.retain(|_, failures| now < failures.until + LONGEST);
-            self.swept_until = Some(now + LONGEST);
+        if self.sweep_at.is_none_or(|sweep_at| sweep_at <= now) {
+            self.failures.retain(|_, failures| now < failures.until + FORGOTTEN_AFTER);
+            self.sweep_at = Some(now + FORGOTTEN_AFTER);
         }
     }
 }
@@ -99,7 +100,7 @@ mod tests {
         let backoff = Backoff::default();
         backoff.failed("a");
         let mut waits = Vec::new();
-        while waits.len() < 12 {
+        for _ in 0..100 {
             waits.push(backoff.failed("b"));
             tokio::time::sleep(*waits.last().unwrap()).await;
         }

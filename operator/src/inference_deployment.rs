@@ -114,12 +114,15 @@ pub(crate) async fn reconcile(
         // Everything lies in its namespace and goes with it.
         return Ok(Action::await_change());
     }
+    let mut version = owner.resource_version().unwrap_or_default();
     if owner.status.as_ref().is_none_or(|status| status.conditions.is_empty()) {
         // An object without conditions would count as ready.
         let live = Live::read(context, owner, None);
         let outcome = Outcome { is_behind: true, ..Outcome::default() };
         let status = observe(owner, context, outcome, (&live, &[]));
-        write_status(owner, context, &status).await?;
+        let written = write_status(owner, context, (&status, &version)).await?;
+        let Some(written) = written else { return Ok(Action::requeue(resync(owner))) };
+        version = written;
     }
     let rendered = match unreadable {
         Some(problem) => Err(Problems(vec![problem.clone()])),
@@ -143,7 +146,7 @@ pub(crate) async fn reconcile(
     let is_known =
         is_same(owner, &status) || (is_early && failed.is_some() && is_same_but_for_words(owner, &status));
     if !is_known {
-        write_status(owner, context, &status).await?;
+        write_status(owner, context, (&status, &version)).await?;
     }
     match (failed, unmonitored) {
         (Some(error), _) => Err(error.into()),

@@ -18,6 +18,7 @@ mod leader;
 mod logging;
 mod metrics;
 mod offline;
+mod readable;
 mod readiness;
 mod run;
 mod terminal;

@@ -14,6 +14,7 @@ mod refusals;
 mod revisions;
 mod rights;
 mod stateful;
+mod successors;
 mod unreadable;
 mod watches;
 

@@ -106,6 +106,7 @@ impl Applied {
                 children.ask_for_apis();
                 self.lacking.push((kind, Lack::Missing));
             }
+            Err(error @ ApplyError::Predecessors { .. }) => return Err(error),
             Err(error) if ChildKind::OPTIONAL.contains(&kind) => self.note_monitor(kind, error),
             // The others are no worse for it.
             Err(error @ ApplyError::Contested { .. }) => {
@@ -179,7 +180,7 @@ async fn apply_one(
     };
     // A claim serves until its last pod has gone, and a Job that goes has a successor of another name.
     let is_waited_for = ![ChildKind::PersistentVolumeClaim, ChildKind::Job].contains(&kind);
-    if is_waited_for && live.as_ref().is_some_and(|live| live.is_going) {
+    if is_waited_for && live.as_ref().is_some_and(|live| live.is_going && live.is_of(owner)) {
         return Err(ApplyError::Going { kind, name });
     }
     if live.as_ref().is_some_and(|live| live.is_as(kind, object)) {
@@ -222,14 +223,12 @@ async fn write(
         if let Some(found) = found.filter(|found| !is_owned(found, owner)) {
             let may_take = is_own(&found, owner)
                 && ownership::is_there(client, owner).await.map_err(ApplyError::Owner)?;
-            if !may_take && found.metadata.deletion_timestamp.is_some() {
-                return Err(ApplyError::Going { kind, name });
-            }
-            if !may_take && is_of_predecessor(&found, owner) {
-                return Err(ApplyError::Predecessors { kind, name });
-            }
             if !may_take {
-                return Err(ApplyError::Foreign { kind, name });
+                return Err(match is_of_predecessor(&found, owner) {
+                    true => ApplyError::Predecessors { kind, name },
+                    false if found.metadata.deletion_timestamp.is_some() => ApplyError::Going { kind, name },
+                    false => ApplyError::Foreign { kind, name },
+                });
             }
             tracing::info!("{kind:?} {name} was nobody's, and becomes this object's");
         }

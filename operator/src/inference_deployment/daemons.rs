@@ -39,6 +39,8 @@ const PATIENCE_IN_SILENCE: Duration = Duration::from_millis(100);
 const SILENT_MAX: u32 = 16;
 /// A reconcile waits for answers, in a place that others want: one that comes later counts as silence for the next time.
 const LATE: Duration = Duration::from_millis(500);
+/// Silences as which late answers in a row count at most: 80 s.
+const LATE_MAX: u32 = 4;
 /// Until a pod that is not ready is asked again; doubles with each silence in a row but the first: a new container does
 /// not listen yet.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -172,16 +174,26 @@ impl Daemons {
         };
         let (pod, address) = (pod.seen(), pod.address);
         let Some(address) = address else { return Known { pod, told: None, asked: now, silences: 0 } };
-        let answer = self.ask(address, until).await;
+        let (answer, is_late) = self.ask(address, until).await;
         let (before, silences) = known.map_or((None, 0), |known| (known.told, known.silences));
-        let is_prompt = answer.is_some() && now.elapsed() < LATE;
-        let silences = if is_prompt { 0 } else { silences.saturating_add(1) };
+        let silences = match (&answer, is_late) {
+            (Some(_), false) => 0,
+            (Some(_), true) => silences.saturating_add(1).min(LATE_MAX),
+            (None, _) => silences.saturating_add(1),
+        };
         Known { pod, told: answer.or(before), asked: now, silences }
     }
 
-    async fn ask(&self, address: SocketAddr, (ids, deadline): (&[String], Instant)) -> Option<Vec<Told>> {
+    /// What it says, and whether it took long.
+    async fn ask(
+        &self,
+        address: SocketAddr,
+        (ids, deadline): (&[String], Instant),
+    ) -> (Option<Vec<Told>>, bool) {
+        let mut asked = None;
         let answer = timeout_at(deadline, async {
             let _turn = self.turns.acquire().await;
+            asked = Some(Instant::now());
             timeout(self.patience(), ask::ask(&self.dial, address, ids)).await
         });
         let (told, reply) = match answer.await {
@@ -200,7 +212,7 @@ impl Daemons {
             }
         };
         self.metrics.daemon_asked(reply);
-        told
+        (told, asked.is_some_and(|asked| asked.elapsed() >= LATE))
     }
 
     fn patience(&self) -> Duration {

@@ -1,5 +1,7 @@
 //! What is carried out of an object's spec, and what became of it.
 
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use ostro_config::Problems;
 use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, Reason};
 use tracing::Instrument;
@@ -16,6 +18,9 @@ use super::workload::Workload;
 use super::{Context, orphans, prune};
 use crate::in_words::in_words;
 use crate::traces::TARGET;
+
+/// In which the garbage collector takes what a deleted object left: pods that end keep their claims.
+const COLLECTION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 
 /// What became of an object's spec.
 #[derive(Default)]
@@ -122,7 +127,7 @@ pub(super) async fn carry_out(
             };
             (outcome, None)
         }
-        Err(error @ ApplyError::Predecessors { .. }) => {
+        Err(error @ ApplyError::Predecessors { .. }) if is_young(owner) => {
             let first = Some(First::Collect { what: error.to_string() });
             (Outcome { first, is_behind: true, held, ..Outcome::default() }, None)
         }
@@ -133,6 +138,12 @@ pub(super) async fn carry_out(
         }
         Err(error) => failed(error, held),
     }
+}
+
+/// Later it is told that garbage is not collected.
+fn is_young(owner: &InferenceDeployment) -> bool {
+    let created = owner.metadata.creation_timestamp.as_ref().map(|Time(created)| *created);
+    created.is_none_or(|created| Timestamp::now().duration_since(created) < COLLECTION_LIMIT)
 }
 
 /// Tells a Job that prunes for pods of another template to end; `None` where there is none that goes on.

@@ -4,7 +4,7 @@ mod told;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
-use kube::core::{Request, Status};
+use kube::core::Request;
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Resource, ResourceExt};
 use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, Reason};
@@ -32,28 +32,30 @@ struct Metadata {
     resource_version: String,
 }
 
+/// Of the object at this version only: another one may have its name by now. The version that comes of it; none where
+/// somebody else has written, or deleted it, which makes an event.
 pub(super) async fn write_status(
     owner: &InferenceDeployment,
     context: &Context,
-    status: &InferenceDeploymentStatus,
-) -> Result<(), ReconcileError> {
+    (status, version): (&InferenceDeploymentStatus, &str),
+) -> Result<Option<String>, ReconcileError> {
     let parameters = PatchParams::apply(MANAGER).force();
     let apply = Patch::Apply(json!({
         "apiVersion": InferenceDeployment::api_version(&()),
         "kind": InferenceDeployment::kind(&()),
-        "metadata": { "uid": owner.metadata.uid },
+        "metadata": { "resourceVersion": version },
         "status": status,
     }));
-    // None where it was deleted or changed meanwhile, or another one has its name.
-    let Some(written) = patch(owner, context, (&parameters, &apply)).await? else { return Ok(()) };
+    let Some(mut written) = patch(owner, context, (&parameters, &apply)).await? else { return Ok(None) };
     if let Some(change) = correction(&written, &json!(status)) {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
-        patch(owner, context, (&parameters, &Patch::Merge(change))).await?;
+        let corrected = patch(owner, context, (&parameters, &Patch::Merge(change))).await?;
+        written = corrected.unwrap_or(written);
     }
     for condition in transitions(owner, status) {
         tell(owner, context, condition).await;
     }
-    Ok(())
+    Ok(Some(written.metadata.resource_version))
 }
 
 async fn patch<P: Serialize + std::fmt::Debug>(
@@ -70,17 +72,9 @@ async fn patch<P: Serialize + std::fmt::Debug>(
             Ok(Some(written))
         }
         // Whoever wrote meanwhile has made an event of it.
-        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) || is_anothers(&status) => {
-            Ok(None)
-        }
+        Err(kube::Error::Api(status)) if [404, 409].contains(&status.code) => Ok(None),
         Err(error) => Err(ReconcileError::Status(error)),
     }
-}
-
-/// The uid is not that of the object: it is one that was made since.
-fn is_anothers(status: &Status) -> bool {
-    let mut causes = status.details.iter().flat_map(|details| &details.causes);
-    status.code == 422 && causes.any(|cause| cause.field == "metadata.uid")
 }
 
 /// An apply leaves what somebody else has written, such as a condition that no longer holds: all as it should be, with

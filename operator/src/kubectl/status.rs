@@ -25,6 +25,7 @@ use crate::inference_deployment::cached::{Task, made_for};
 use crate::inference_deployment::daemons::is_ready;
 use crate::inference_deployment::ownership::is_own;
 use crate::offline;
+use crate::readable::list_readable;
 
 /// A label that Kubernetes gives pods of Jobs.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
@@ -121,7 +122,7 @@ async fn children(cluster: &Cluster, scope: Scope) -> Result<Children> {
             Scope::Namespace => Api::namespaced_with(client.clone(), &cluster.namespace, &types),
             Scope::Everywhere => Api::all_with(client.clone(), &types),
         };
-        let mut listed = list_ours(&api, &types.plural, &mut hidden).await?;
+        let mut listed = list_ours(api, &types.plural, &mut hidden).await?;
         // Items of a list need not say it.
         let types = TypeMeta { api_version: types.api_version, kind: types.kind };
         listed.iter_mut().for_each(|object| object.types = Some(types.clone()));
@@ -131,19 +132,20 @@ async fn children(cluster: &Cluster, scope: Scope) -> Result<Children> {
         Scope::Namespace => cluster.api(),
         Scope::Everywhere => Api::all(client),
     };
-    let pods = list_ours(&pods, "pods", &mut hidden).await?;
+    let pods = list_ours(pods, "pods", &mut hidden).await?;
     let workloads = by_owner(workloads, |workload| instance_of(workload.labels()));
     Ok(Children { workloads, pods: by_owner(pods, pod_of), hidden })
 }
 
 /// Nothing where the caller may not ask.
-async fn list_ours<K>(api: &Api<K>, plural: &str, hidden: &mut Vec<String>) -> Result<Vec<K>>
+async fn list_ours<K>(api: Api<K>, plural: &str, hidden: &mut Vec<String>) -> Result<Vec<K>>
 where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
+    K: kube::Resource + Clone + DeserializeOwned + std::fmt::Debug,
 {
     let ours = ListParams::default().labels(&format!("{MANAGED_BY}=ostro-operator"));
-    match api.list(&ours).await {
-        Ok(listed) => Ok(listed.items),
+    let url = api.resource_url().to_owned();
+    match list_readable(&api.into_client(), &url, ours).await {
+        Ok(listed) => Ok(listed),
         Err(kube::Error::Api(status)) if status.code == 403 => {
             hidden.push(plural.to_owned());
             Ok(Vec::new())

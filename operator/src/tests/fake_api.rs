@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 use crate::api_calls::{ApiCall, CountCalls};
 use crate::metrics::Metrics;
 use answers::{
-    failure, found_answer, is_of_another, is_same_but_for_versions, is_selected, missing, selector,
-    uid_is_fixed,
+    failure, found_answer, is_of_another_version, is_same_but_for_versions, is_selected, missing, selector,
 };
 
 pub(super) const MONITORING: &str = "monitoring.coreos.com";
@@ -204,7 +203,10 @@ impl State {
             ("list", _) => self.list(&call, query),
             ("watch", _) => self.watch(&call, query),
             ("get", Some(object)) => found_answer(&object),
-            ("patch", Some(object)) if is_of_another(&object, &body) => uid_is_fixed(),
+            // It heeds no uid here.
+            ("patch", Some(object)) if subresource == "status" && is_of_another_version(&object, &body) => {
+                failure(StatusCode::CONFLICT, "Conflict")
+            }
             ("patch", Some(mut object)) if subresource == "status" => {
                 object["status"] = body["status"].clone();
                 found_answer(&self.store(key, object))
@@ -284,8 +286,12 @@ impl State {
         let of_kind = self.objects.iter().filter(|(key, object)| {
             key[0] == call.group && key[1] == call.resource && is_selected(object, selector.as_deref())
         });
-        let items: Vec<&Value> = of_kind.map(|(_, object)| object).collect();
-        let metadata = json!({ "resourceVersion": self.version.to_string() });
+        let parameter = |name: &str| query.split('&').find_map(|pair| pair.strip_prefix(name)?.parse().ok());
+        let (start, limit) = (parameter("continue=").unwrap_or(0), parameter("limit=").unwrap_or(usize::MAX));
+        let mut rest = of_kind.map(|(_, object)| object).skip(start);
+        let items: Vec<&Value> = rest.by_ref().take(limit).collect();
+        let token = rest.next().map(|_| (start + limit).to_string());
+        let metadata = json!({ "resourceVersion": self.version.to_string(), "continue": token });
         found_answer(&json!({ "kind": "List", "apiVersion": "v1", "metadata": metadata, "items": items }))
     }
 

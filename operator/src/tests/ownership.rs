@@ -10,12 +10,12 @@ use crate::inference_deployment::build::ChildKind;
 const SOON: Duration = Duration::from_secs(20);
 const CACHE: &str = "m-cache";
 
-fn spec() -> Value {
+pub(super) fn spec() -> Value {
     json!({ "cache": { "volume": { "size": "1Gi" } } })
 }
 
 /// Of one object, all that there is.
-fn children(api: &FakeApi) -> Vec<(ChildKind, Value)> {
+pub(super) fn children(api: &FakeApi) -> Vec<(ChildKind, Value)> {
     let of_kind = |kind: ChildKind| {
         let (group, plural) = kind.group_and_plural();
         api.all(group, plural).into_iter().map(move |object| (kind, object))
@@ -39,7 +39,7 @@ fn orphan(api: &FakeApi, operator: Operator) {
 }
 
 /// Each has exactly this owner.
-fn are_of(api: &FakeApi, uid: &str) -> bool {
+pub(super) fn are_of(api: &FakeApi, uid: &str) -> bool {
     children(api).iter().all(|(_, child)| {
         let owners = child["metadata"]["ownerReferences"].as_array();
         owners.is_some_and(|owners| owners.len() == 1 && owners[0]["uid"] == uid)
@@ -51,7 +51,7 @@ fn template(api: &FakeApi) -> Value {
 }
 
 /// All is made, and nothing more is written.
-async fn start(api: &FakeApi) -> Operator {
+pub(super) async fn start(api: &FakeApi) -> Operator {
     let operator = Operator::start(api, Scope::Cluster);
     put(api, spec());
     await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
@@ -275,40 +275,19 @@ async fn a_child_that_goes_is_told_and_made_anew() {
     await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
 }
 
+/// More than is kept of what nobody owns.
 #[tokio::test(start_paused = true)]
-async fn a_successor_waits_for_what_its_predecessor_leaves_to_the_garbage_collector() {
+async fn a_large_revision_that_was_left_is_read_and_the_change_is_rolled_out() {
+    let env = json!([{ "name": "A", "value": "x".repeat(9000) }]);
+    let patch = json!({ "spec": { "containers": [{ "name": "ostro", "env": env }] } });
     let api = FakeApi::default();
-    let _operator = start(&api).await;
-    let left = children(&api);
-    api.remove(GROUP, "inferencedeployments", "m");
-    put(&api, spec());
-    let message = |api: &FakeApi| condition(api, "Ready").unwrap()["message"].as_str().unwrap().to_owned();
-    let is_waiting =
-        || told(&api, "Ready") == "False RollingOut" && message(&api).contains("of a deleted object");
-    await_within(SOON, "the reason", is_waiting).await;
-    assert_eq!(condition(&api, "Degraded").unwrap()["status"], "False");
-    assert_eq!(children(&api), left);
-    for (kind, child) in left {
-        let (group, plural) = kind.group_and_plural();
-        api.remove(group, plural, child["metadata"]["name"].as_str().unwrap());
-    }
+    let operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({ "podTemplatePatch": patch }));
     await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
-    assert!(are_of(&api, &uid(&api)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_successor_is_not_told_of_by_the_status_of_its_predecessor() {
-    let api = FakeApi::default();
-    let _operator = start(&api).await;
-    let mut successor = api.get(GROUP, "inferencedeployments", "m").unwrap();
-    successor.as_object_mut().unwrap().remove("status");
-    successor["metadata"]["uid"] = "successor".into();
-    api.put_unseen(GROUP, "inferencedeployments", successor.clone());
-    // The operator has something to say of the one that it knows.
-    let mut deployment = api.get("apps", "deployments", "m").unwrap();
-    deployment["status"] = json!({ "replicas": 7 });
-    let writes = api.writes();
-    api.put("apps", "deployments", deployment);
-    await_within(SOON, "a write", || api.writes() > writes).await;
-    assert_eq!(api.get(GROUP, "inferencedeployments", "m").unwrap(), successor);
+    let before = template(&api);
+    orphan(&api, operator);
+    put(&api, json!({ "podTemplatePatch": patch, "runtime": { "maxSeqs": 4 } }));
+    let _operator = Operator::start(&api, Scope::Cluster);
+    await_within(SOON, "the change", || template(&api) != before).await;
+    assert_eq!(told(&api, "TemplateUpdatePending"), "");
 }

@@ -99,9 +99,12 @@ async fn a_revision_that_cannot_be_read_hides_no_other() {
     };
     let wanted = image(&api);
     let [mut revision] = <[Value; 1]>::try_from(revisions(&api)).unwrap();
-    revision["metadata"]["name"] = "deep".into();
     revision["data"] = (0..200).fold(json!({}), |below, _| json!([below]));
-    api.put("apps", "controllerrevisions", revision);
+    // More than a page, and before the one that counts.
+    for number in 10..25 {
+        revision["metadata"]["name"] = format!("deep-{number}").into();
+        api.put("apps", "controllerrevisions", revision.clone());
+    }
     // What runs is not what the cache explains, so that revisions are read from the API.
     let mut deployment = api.get("apps", "deployments", "m").unwrap();
     deployment["spec"]["template"]["spec"]["containers"][0]["image"] = "other".into();

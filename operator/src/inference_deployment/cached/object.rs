@@ -95,7 +95,7 @@ fn read_status(json: &str) -> InferenceDeploymentStatus {
 /// At the depth at which it is kept: JSON is not read at every depth.
 fn read_spec(json: &str) -> Result<InferenceDeploymentSpec, Problem> {
     #[derive(Deserialize)]
-    struct Kept {
+    struct Whole {
         spec: InferenceDeploymentSpec,
     }
     if let Some(problem) = too_large(json.len()) {
@@ -105,10 +105,10 @@ fn read_spec(json: &str) -> Result<InferenceDeploymentSpec, Problem> {
         let message = error.to_string();
         return Err(Problem { place: Place::Default, key: "spec".to_owned(), value: None, message });
     }
-    let kept = format!(r#"{{"spec":{json}}}"#);
-    let kept: Result<Kept, _> =
-        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&kept));
-    kept.map(|Kept { spec }| spec).map_err(|error| {
+    let whole = format!(r#"{{"spec":{json}}}"#);
+    let read: Result<Whole, _> =
+        serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&whole));
+    read.map(|Whole { spec }| spec).map_err(|error| {
         let names = error.path().iter().take(PATH_MAX).map(ToString::to_string);
         let message = format!("cannot be read: {}", error.inner());
         let key = names.collect::<Vec<_>>().join(".");

@@ -61,8 +61,8 @@ pub(crate) enum Task {
 impl From<Sent> for CachedPod {
     fn from(Sent { metadata, spec, status }: Sent) -> Self {
         let metadata: ObjectMeta = metadata.into();
-        let read = made_for(&metadata).is_some().then(|| (read(spec), read(status)));
-        let kept = match read {
+        let ours = made_for(&metadata).is_some().then(|| (read(spec), read(status)));
+        let kept = match ours {
             Some((Ok(spec), Ok(status))) => KeptPod::of(Pod { metadata: metadata.clone(), spec, status }),
             _ => KeptPod { instance: None, task: None, ended_at: None, text: String::new().into() },
         };

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 use crate::inference_deployment::build::{image, startup_budget_seconds};
+use crate::inference_deployment::hold::RELEASE_ANNOTATION;
 use crate::inference_deployment::workload::Workload;
 
 fn template() -> Value {
@@ -258,12 +259,28 @@ fn what_is_read_of_an_object_is_read_again() {
     for depth in 110..135 {
         let patch = (0..depth).fold(json!({}), |inner, _| json!({ "a": inner }));
         let spec = json!({ "models": [{ "modelId": "a/b" }], "replicas": 3, "podTemplatePatch": patch });
-        let metadata = json!({ "name": "m", "namespace": "n", "uid": "u" });
+        let annotations = json!({ RELEASE_ANNOTATION: "é".repeat(1000) });
+        let metadata = json!({ "name": "m", "namespace": "n", "uid": "u", "annotations": annotations });
         let object = json!({ "metadata": metadata, "spec": spec }).to_string();
         let cached: CachedObject = serde_json::from_str(&object).unwrap();
         assert_eq!(cached.object().spec.replicas, Some(3));
+        assert_eq!(cached.object().annotations()[RELEASE_ANNOTATION], "é".repeat(256));
         assert_eq!(cached.kept_uid(), "u");
         unreadable.push(cached.unreadable.is_some());
     }
     assert!(unreadable.is_sorted() && !unreadable[0] && unreadable[24], "{unreadable:?}");
+}
+
+#[test]
+fn a_child_is_looked_at_for_the_object_in_charge_of_it() {
+    let owner = |name: &str, controller: bool| {
+        json!({
+            "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment", "name": name, "uid": name,
+            "controller": controller,
+        })
+    };
+    let owners = [owner("a", false), owner("b", true), owner("c", false)];
+    let child = json!({ "metadata": { "name": "x", "namespace": "n", "ownerReferences": owners } });
+    let of = serde_json::from_value::<Cached>(child).unwrap().of();
+    assert_eq!(of.iter().map(|object| object.name.as_str()).collect::<Vec<_>>(), ["b"]);
 }

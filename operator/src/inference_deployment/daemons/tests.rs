@@ -223,7 +223,7 @@ async fn daemons_that_answer_late_are_asked_less_and_less() {
         waits.push(look.again.unwrap());
         tokio::time::sleep(look.again.unwrap()).await;
     }
-    assert!(waits.is_sorted() && waits[8] > RESYNC / 2 && waits[8] <= RESYNC, "{waits:?}");
+    assert!(waits.is_sorted() && waits[8] > 7 * AGAIN && waits[8] <= 8 * AGAIN, "{waits:?}");
     script.say(Says::Loading);
     assert!(look(&daemons, &starts).await.again.unwrap() <= AGAIN);
 }

@@ -11,10 +11,10 @@ use crate::inference_deployment::apply::ApplyError;
 use crate::inference_deployment::build::{
     CONFIG_FILE, ChildKind, History, Kept, Names, Rendering, config_map_of, inputs_hash,
 };
-use crate::inference_deployment::cached::{self, Cached};
+use crate::inference_deployment::cached;
 use crate::inference_deployment::children::PAGE;
 use crate::inference_deployment::ownership::{is_own, own};
-use crate::inference_deployment::store::Shown;
+use crate::readable::list_readable;
 
 pub(crate) async fn fetch_history(
     context: &Context,
@@ -71,28 +71,18 @@ fn explains(history: &History, kind: ChildKind, live: &cached::Kept) -> bool {
     kept.rendering.workload() == kind && live.runs(&kept.rendering.template)
 }
 
-/// Read as the cache reads them: their data has no schema, and whoever may write them may give them any labels.
+/// Their data has no schema, and whoever may write them may give them any labels.
 async fn fetch_revisions(
     context: &Context,
     owner: &InferenceDeployment,
 ) -> Result<Vec<DynamicObject>, ApplyError> {
     let kind = ChildKind::ControllerRevision;
     let names = Names::of(owner);
-    let namespace = owner.namespace().unwrap_or_default();
-    let api: Api<Cached> = Api::namespaced_with(context.client.clone(), &namespace, &kind);
     let ours = format!("{},{}", names.children(), kind.selector());
-    let mut parameters = ListParams::default().labels(&ours).limit(PAGE);
-    let mut revisions = Vec::new();
-    loop {
-        let page = api.list(&parameters).await;
-        let page = page.map_err(|source| ApplyError::Read { kind, name: names.name.clone(), source })?;
-        let kept = page.items.iter().map(Shown::kept).filter(|revision| revision.is_own(owner));
-        revisions.extend(kept.filter_map(|revision| revision.typed()));
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => parameters = parameters.continue_token(&token),
-            None => return Ok(revisions),
-        }
-    }
+    let parameters = ListParams::default().labels(&ours).limit(PAGE);
+    let api = api(context, owner, kind);
+    let revisions = list_readable(&context.client, api.resource_url(), parameters).await;
+    revisions.map_err(|source| ApplyError::Read { kind, name: names.name, source })
 }
 
 async fn fetch(

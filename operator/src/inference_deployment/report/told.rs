@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// As long as a recorder counts what comes again.
+/// Less than a recorder counts what comes again for.
 const LATELY: Duration = Duration::from_secs(300);
 
 #[derive(Debug, Default)]
@@ -21,8 +21,8 @@ pub(crate) struct Told {
 struct Memory {
     /// By the hash of uid and reason.
     news: HashMap<u64, Instant>,
-    /// Not again before.
-    swept_until: Option<Instant>,
+    /// Old ones are looked for then.
+    sweep_at: Option<Instant>,
 }
 
 impl Told {
@@ -30,9 +30,9 @@ impl Told {
     pub(crate) fn note(&self, uid: &str, reason: &str) -> bool {
         let now = Instant::now();
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.swept_until.is_none_or(|until| until <= now) {
+        if memory.sweep_at.is_none_or(|sweep_at| sweep_at <= now) {
             memory.news.retain(|_, told| now < *told + LATELY);
-            memory.swept_until = Some(now + LATELY);
+            memory.sweep_at = Some(now + LATELY);
         }
         let before = memory.news.insert(self.hasher.hash_one((uid, reason)), now);
         before.is_some_and(|told| now < told + LATELY)

@@ -2,9 +2,8 @@
 
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, ListParams, ObjectList, Patch, PatchParams, Request};
+use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
 use ostro_crds::InferenceDeployment;
-use ostro_json::Checked;
 use serde_json::{Value, json};
 
 use super::super::cluster::Cluster;
@@ -15,6 +14,7 @@ use crate::inference_deployment::apply::{ApplyError, MANAGER};
 use crate::inference_deployment::build::{ChildKind, HASH_ANNOTATION, Prepared, TEMPLATE_HASH_ANNOTATION};
 use crate::inference_deployment::comparison::{is_unchanged, overlay};
 use crate::inference_deployment::ownership::is_own;
+use crate::readable::list_readable;
 
 /// What there is of each kind that the cluster has.
 pub(super) async fn children_by_kind(cluster: &Cluster) -> Result<Vec<(ChildKind, Vec<DynamicObject>)>> {
@@ -80,11 +80,8 @@ async fn dry_run(
 /// `None` where the cluster lacks an optional API.
 async fn children(cluster: &Cluster, kind: ChildKind) -> Result<Option<Vec<DynamicObject>>> {
     let ours = ListParams::default().labels(&kind.selector());
-    let api = child_api(cluster, kind);
-    let request = Request::new(api.resource_url()).list(&ours);
-    let request = request.map_err(|error| explained(kube::Error::BuildRequest(error)))?;
-    match cluster.client.request::<ObjectList<Checked<DynamicObject>>>(request).await {
-        Ok(listed) => Ok(Some(listed.items.into_iter().map(|Checked(object)| object).collect())),
+    match list_readable(&cluster.client, child_api(cluster, kind).resource_url(), ours).await {
+        Ok(listed) => Ok(Some(listed)),
         Err(kube::Error::Api(status)) if status.code == 404 && ChildKind::OPTIONAL.contains(&kind) => {
             Ok(None)
         }

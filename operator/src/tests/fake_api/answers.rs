@@ -46,15 +46,7 @@ pub(super) fn is_selected(object: &Value, selector: Option<&str>) -> bool {
     })
 }
 
-pub(super) fn is_of_another(object: &Value, written: &Value) -> bool {
-    written["metadata"]["uid"].as_str().is_some_and(|uid| object["metadata"]["uid"] != uid)
-}
-
-pub(super) fn uid_is_fixed() -> Response<Answer> {
-    let causes =
-        json!([{ "reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid" }]);
-    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Invalid", "code": 422, "message": "", "details": { "causes": causes } });
-    let mut answer = found_answer(&status);
-    *answer.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
-    answer
+pub(super) fn is_of_another_version(object: &Value, written: &Value) -> bool {
+    let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
+    !version(written).is_null() && version(object) != version(written)
 }
