@@ -27,7 +27,8 @@ pub(crate) struct Health {
 /// Serves until the process ends.
 pub(crate) async fn serve(address: SocketAddr, health: Health) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    match port::serve(listener, routes(health), Limits::default()).await {}
+    let displaced = health.metrics.displaced.clone();
+    match port::serve(listener, routes(health), (Limits::default(), displaced)).await {}
 }
 
 fn routes(health: Health) -> Router {

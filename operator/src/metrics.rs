@@ -31,6 +31,8 @@ pub(crate) struct Metrics {
     daemon_requests: Family<ReplyLabel, Counter>,
     templates_pending: Family<ReasonLabel, Gauge>,
     objects_behind: Gauge,
+    /// Connections to the port that made room for others.
+    pub(crate) displaced: Counter,
     count: Arc<OnceLock<Count>>,
     last_id: Arc<AtomicU64>,
     registry: Arc<Registry>,
@@ -96,6 +98,7 @@ impl Metrics {
             daemon_requests: Family::default(),
             templates_pending: Family::default(),
             objects_behind: Gauge::default(),
+            displaced: Counter::default(),
             count: Arc::default(),
             last_id: Arc::default(),
             registry: Arc::default(),
@@ -128,6 +131,8 @@ impl Metrics {
             "InferenceDeployments whose latest spec was not reconciled yet",
             behind,
         );
+        let displaced = self.displaced.clone();
+        registry.register("connections_displaced", "Connections that made room for others", displaced);
         registry.register("reconciles", "Reconciles that ended", self.reconciles.clone());
         registry.register("reconciles_running", "Reconciles that run", self.running.clone());
         let errors = self.errors.clone();

@@ -21,6 +21,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
@@ -64,16 +65,22 @@ impl Default for Limits {
     }
 }
 
-pub(super) async fn serve(listener: TcpListener, routes: Router, limits: Limits) -> Infallible {
+/// Counts the connections that are closed for others.
+pub(super) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    (limits, displaced): (Limits, Counter),
+) -> Infallible {
     let mut open = VecDeque::new();
-    let (mut failures, mut displaced) = (Seldom::default(), Seldom::default());
+    let (mut failures, mut closed) = (Seldom::default(), Seldom::default());
     loop {
         match listener.accept().await {
             Ok((socket, _)) => {
-                if make_place(&mut open, limits.connections_max)
-                    && let Some(connections) = displaced.note()
-                {
-                    tracing::warn!(connections, "too many connections at once: the oldest were closed");
+                if make_place(&mut open, limits.connections_max) {
+                    displaced.inc();
+                    if let Some(connections) = closed.note() {
+                        tracing::warn!(connections, "too many connections at once: the oldest were closed");
+                    }
                 }
                 open.push_back(tokio::spawn(answer(socket, routes.clone(), limits)));
                 // Those that wait to be accepted must not displace it before its request is read.

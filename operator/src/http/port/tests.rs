@@ -26,11 +26,17 @@ const LIMITS: Limits =
     Limits { connections_max: 8, first_head: LONG, idle: LONG, life: LONG, last_answer: LONG };
 
 async fn start(limits: Limits) -> SocketAddr {
+    start_counted(limits).await.0
+}
+
+/// And its count of displaced connections.
+async fn start_counted(limits: Limits) -> (SocketAddr, Counter) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let health = Health { readiness: Readiness::default(), metrics: Metrics::new() };
-    tokio::spawn(serve(listener, routes(health), limits));
-    address
+    let displaced = health.metrics.displaced.clone();
+    tokio::spawn(serve(listener, routes(health), (limits, displaced.clone())));
+    (address, displaced)
 }
 
 /// Does not wait, so that the port sees nothing of it yet.
@@ -57,9 +63,10 @@ async fn read_all(mut socket: TcpStream) -> String {
 #[tokio::test]
 async fn silent_connections_keep_no_request_out() {
     for sent in [NOTHING, HALF_REQUEST, REQUEST] {
-        let address = start(LIMITS).await;
+        let (address, displaced) = start_counted(LIMITS).await;
         let mut others = connect_many(address, sent);
         assert!(read_all(connect(address, LAST_REQUEST)).await.ends_with("ok"));
+        assert_eq!(displaced.get() as usize, LIMITS.connections_max + 1);
         // All but seven, beside which the request had its place.
         let rest = others.split_off(LIMITS.connections_max + 1);
         for other in others {
