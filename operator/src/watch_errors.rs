@@ -55,7 +55,7 @@ impl Failing {
 
     pub(crate) fn is_for(&self, least: Duration) -> bool {
         let errors = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        errors.is_some_and(|(first, last)| last.elapsed() < NEXT && first.elapsed() >= least)
+        errors.is_some_and(|(first, last)| last.elapsed() < NEXT && last - first >= least)
     }
 }
 
@@ -98,6 +98,14 @@ mod tests {
         assert!(!failing.is_for(minute));
         failing.note();
         assert!(!failing.is_for(minute));
+        // What went by is no failing, though nothing tells that it went by.
+        tokio::time::sleep(NEXT).await;
+        for _ in 0..2 {
+            failing.note();
+            tokio::time::sleep(Duration::from_secs(6)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(40)).await;
+        assert!(!failing.is_for(Duration::from_secs(30)));
     }
 
     #[tokio::test]

@@ -48,12 +48,14 @@ pub(crate) enum ApplyError {
     Delete { kind: ChildKind, name: String, source: kube::Error },
 }
 
+/// Of a key that is there twice, and of a quantity that is none, it says 500.
+const UNREADABLE: [&str; 2] = ["failed to create typed patch object", "failed to convert new object"];
+
 impl ApplyError {
     /// The API server finds what was made of the spec wrong, whenever it is asked.
     pub(crate) fn is_of_the_spec(&self) -> bool {
-        // Of a key that is there twice it says 500.
         matches!(self, ApplyError::Apply { source: kube::Error::Api(status), .. }
-            if status.code == 422 || status.message.contains("failed to create typed patch object"))
+            if status.code == 422 || UNREADABLE.iter().any(|words| status.message.contains(words)))
     }
 
     pub(crate) fn is_of_workload(&self) -> bool {
@@ -273,10 +275,12 @@ mod tests {
     #[test]
     fn a_refusal_is_told_in_the_api_servers_words() {
         let twice = "failed to create typed patch object (n/a; apps/v1, Kind=Deployment): duplicate entries";
+        let quantity = "failed to convert new object (a/b; apps/v1, Kind=Deployment): quantities must match";
         let invalid = "Deployment.apps \"a\" is invalid";
         for (code, told, reason) in [
             (422, invalid, Reason::InvalidConfig),
             (500, twice, Reason::InvalidConfig),
+            (500, quantity, Reason::InvalidConfig),
             (403, invalid, Reason::ApplyFailed),
         ] {
             let message = told.to_owned();

@@ -114,6 +114,9 @@ struct Checked {
 const CHILD_BYTES_MAX: usize = 512 << 10;
 /// Of what no object owns, such as the claims of a StatefulSet.
 const OTHERS_BYTES_MAX: usize = 8 << 10;
+/// Anybody may write references as long as the object may be; there is one, with a name and uid of the API server's.
+const OWNERS_MAX: usize = 16;
+const OWNER_CHARS_MAX: usize = 253;
 
 /// What anybody labelled as the operator's may be deeper than JSON is read, or fill the memory: of that there is metadata,
 /// and little of it.
@@ -317,8 +320,10 @@ fn short(metadata: &ObjectMeta) -> ObjectMeta {
         let own = all.iter().filter(|owner| {
             owner.kind == InferenceDeployment::kind(&())
                 && owner.api_version == InferenceDeployment::api_version(&())
+                && owner.uid.len() <= OWNER_CHARS_MAX
+                && owner.name.len() <= OWNER_CHARS_MAX
         });
-        own.cloned().collect()
+        own.take(OWNERS_MAX).cloned().collect()
     });
     ObjectMeta {
         name: metadata.name.clone(),

@@ -284,3 +284,18 @@ fn a_child_is_looked_at_for_the_object_in_charge_of_it() {
     let of = serde_json::from_value::<Cached>(child).unwrap().of();
     assert_eq!(of.iter().map(|object| object.name.as_str()).collect::<Vec<_>>(), ["b"]);
 }
+
+#[test]
+fn little_is_kept_of_who_owns_a_child() {
+    let owner = |name: String| {
+        json!({
+            "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment", "name": name, "uid": name,
+        })
+    };
+    let mut owners: Vec<Value> = (0..1000).map(|number| owner(format!("{number}"))).collect();
+    owners.insert(0, owner("x".repeat(1_000_000)));
+    let child = json!({ "metadata": { "name": "x", "namespace": "n", "ownerReferences": owners } });
+    let cached: Cached = serde_json::from_value(child).unwrap();
+    assert_eq!(cached.metadata.owner_references.as_ref().unwrap().len(), OWNERS_MAX);
+    assert!(cached.kept().owners.len() < 100);
+}
