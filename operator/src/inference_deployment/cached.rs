@@ -52,7 +52,6 @@ use kube::core::{DynamicResourceScope, ObjectMeta};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
-use ostro_json::check_keys;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -128,8 +127,8 @@ impl TryFrom<Box<RawValue>> for Cached {
         struct Sent {
             metadata: SentMetadata,
         }
-        let is_read = sent.get().len() <= CHILD_BYTES_MAX && check_keys(sent.get().as_bytes()).is_ok();
-        match is_read.then(|| serde_json::from_str::<DynamicObject>(sent.get())) {
+        let is_read = sent.get().len() <= CHILD_BYTES_MAX;
+        match is_read.then(|| ostro_json::from_slice::<DynamicObject>(sent.get().as_bytes())) {
             Some(Ok(object)) => Ok(object.into()),
             _ => {
                 let Sent { metadata } = serde_json::from_str(sent.get())?;
