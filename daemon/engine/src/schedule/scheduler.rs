@@ -1,9 +1,10 @@
 //! Continuous batching over a fixed pool of KV blocks.
 //!
-//! A step mixes one row of every decoding sequence with chunks of prompts (`chunks`), or with drafts (`drafts`). Sequences are admitted in order of
-//! arrival, as soon as their first chunk has blocks beside what running ones still need. When blocks run out, an older
-//! sequence takes those of the newest, which waits again and is computed anew with the tokens it has; the newest itself
-//! only pauses. So the oldest sequence always advances, and whatever was accepted ends.
+//! A step mixes one row of every decoding sequence with chunks of prompts (`chunks`), or with drafts (`drafts`).
+//! Sequences are admitted in order of arrival, as soon as their first chunk has blocks beside what running ones still
+//! need. When blocks run out, an older sequence takes those of the newest, which waits again and is computed anew with
+//! the tokens it has; the newest itself only pauses. So the oldest sequence always advances, and whatever was accepted
+//! ends.
 
 mod drafts;
 #[cfg(test)]
