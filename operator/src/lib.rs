@@ -7,7 +7,6 @@ mod args;
 mod backoff;
 mod client;
 mod contests;
-mod descriptors;
 mod discovery;
 mod going;
 mod http;

@@ -15,7 +15,6 @@ use crate::args::RunArgs;
 use crate::backoff::Backoff;
 use crate::client::client;
 use crate::contests::Contests;
-use crate::descriptors;
 use crate::discovery::Discovery;
 use crate::http::{self, Health};
 use crate::in_words::in_words;
@@ -34,7 +33,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 const REACH_LIMIT: Duration = Duration::from_secs(300);
 
 pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
-    descriptors::raise();
+    ostro_listen::raise_descriptors();
     let health = Health { readiness: Readiness::default(), metrics: Metrics::new() };
     let config =
         Config::infer().await.context("cannot find the cluster: no service account, no kubeconfig")?;

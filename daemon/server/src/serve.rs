@@ -1,6 +1,5 @@
 //! Listens, serves and shuts down: the life of the process' port.
 
-mod accept_failures;
 mod connection;
 
 use std::future::Future;
@@ -11,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use ostro_listen::Seldom;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,6 @@ use crate::admission::Admission;
 use crate::http::{App, RouterError, router};
 use crate::models::Models;
 use crate::options::ServerOptions;
-use accept_failures::AcceptFailures;
 
 /// After running answers were cancelled: for their last bytes to leave.
 const CANCEL_TIME: Duration = Duration::from_secs(2);
@@ -150,7 +149,7 @@ async fn accept(
 ) {
     let places = Arc::new(Semaphore::new(options.connections_max));
     let mut shutdown = pin!(shutdown);
-    let mut failures = AcceptFailures::default();
+    let mut failures = Seldom::default();
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");

@@ -1,10 +1,10 @@
 //! `ostro serve`: opens the port, loads the models behind it, and drains when it is told to stop.
 
 use anyhow::Context;
+use ostro_listen::raise_descriptors;
 use ostro_server::error::ApiError;
 use ostro_server::weights::name_of_path;
 use ostro_server::{ModelSource, Models, Port, Server};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::oneshot;
 
 use super::stop::Stop;
@@ -97,17 +97,6 @@ fn bound_connections(wanted: usize) -> usize {
         );
     }
     connections_max
-}
-
-/// Raises the soft limit of descriptors to the hard one: the usual 1024 are for programs that use `select`. Returns the
-/// limit; `None` is none.
-fn raise_descriptors() -> Option<u64> {
-    let limit = getrlimit(Resource::Nofile);
-    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
-        Ok(()) => limit.maximum,
-        // Some systems have a hard limit that they do not grant.
-        Err(_) => limit.current,
-    }
 }
 
 /// Where descriptors are very few, half of them.

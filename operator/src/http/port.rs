@@ -5,8 +5,6 @@
 //! connection ends that sends no whole head in time, one that is idle, and sooner or later any, whether its peer reads
 //! or not. The tasks end with the runtime; nothing is drained.
 
-mod seldom;
-
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::pin;
@@ -21,12 +19,11 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ostro_listen::Seldom;
 use prometheus_client::metrics::counter::Counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{sleep, timeout};
-
-use seldom::Seldom;
 
 /// Probes and a few scrapers have less than ten; 64 are few of the 1024 descriptors that a process often has, and
 /// enough that others do not displace a request while it is on its way.

@@ -7,15 +7,15 @@ use tokio::time::Instant;
 /// Between two warnings.
 const QUIET_TIME: Duration = Duration::from_secs(10);
 
-#[derive(Default)]
-pub(super) struct Seldom {
+#[derive(Debug, Default)]
+pub struct Seldom {
     untold: u64,
     told: Option<Instant>,
 }
 
 impl Seldom {
     /// One more: how many there were since the last warning when it is time for another.
-    pub(super) fn note(&mut self) -> Option<u64> {
+    pub fn note(&mut self) -> Option<u64> {
         self.untold += 1;
         if self.told.is_some_and(|told| told.elapsed() < QUIET_TIME) {
             return None;

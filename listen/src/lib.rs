@@ -1,0 +1,9 @@
+//! What Ostro's programs that listen on a port share: descriptors for their connections, and words about what goes wrong
+//! with them.
+#![forbid(unsafe_code)]
+
+mod descriptors;
+mod seldom;
+
+pub use descriptors::raise_descriptors;
+pub use seldom::Seldom;
