@@ -1,10 +1,10 @@
 //! How long an object waits after its reconciles failed in a row.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::memory::Memory;
 
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(120);
@@ -13,15 +13,8 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
-    memory: Mutex<Memory>,
-}
-
-#[derive(Debug, Default)]
-struct Memory {
     /// By the object's uid.
-    failures: HashMap<String, Failures>,
-    /// Objects that are gone are looked for then.
-    sweep_at: Option<Instant>,
+    failures: Memory<String, Failures>,
 }
 
 #[derive(Debug)]
@@ -35,9 +28,9 @@ impl Backoff {
     /// once.
     pub(crate) fn failed(&self, uid: &str) -> Duration {
         let now = Instant::now();
-        let mut memory = self.lock();
-        memory.sweep(now);
-        let failures = memory.failures.entry(uid.to_owned()).or_insert(Failures { count: 0, until: now });
+        let mut failures = self.failures.lock();
+        failures.sweep(FORGOTTEN_AFTER, |failures| now < failures.until + FORGOTTEN_AFTER);
+        let failures = failures.all.entry(uid.to_owned()).or_insert(Failures { count: 0, until: now });
         if now < failures.until {
             return failures.until - now;
         }
@@ -49,24 +42,11 @@ impl Backoff {
 
     /// Whether an object is looked at before its time, for a change of it or of its children.
     pub(crate) fn is_early(&self, uid: &str) -> bool {
-        self.lock().failures.get(uid).is_some_and(|failures| Instant::now() < failures.until)
+        self.failures.lock().all.get(uid).is_some_and(|failures| Instant::now() < failures.until)
     }
 
     pub(crate) fn succeeded(&self, uid: &str) {
-        self.lock().failures.remove(uid);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Memory {
-    fn sweep(&mut self, now: Instant) {
-        if self.sweep_at.is_none_or(|sweep_at| sweep_at <= now) {
-            self.failures.retain(|_, failures| now < failures.until + FORGOTTEN_AFTER);
-            self.sweep_at = Some(now + FORGOTTEN_AFTER);
-        }
+        self.failures.lock().all.remove(uid);
     }
 }
 
@@ -105,7 +85,7 @@ mod tests {
             tokio::time::sleep(*waits.last().unwrap()).await;
         }
         assert!(waits.is_sorted(), "{waits:?}");
-        assert_eq!(backoff.lock().failures.keys().collect::<Vec<_>>(), ["b"]);
+        assert_eq!(backoff.failures.lock().all.keys().collect::<Vec<_>>(), ["b"]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -15,6 +15,7 @@ mod inference_deployment;
 mod kubectl;
 mod leader;
 mod logging;
+mod memory;
 mod metrics;
 mod offline;
 mod readable;

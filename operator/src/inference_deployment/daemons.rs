@@ -7,11 +7,9 @@ mod pod;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -21,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::RESYNC;
+use crate::memory::Memory;
 use crate::metrics::{DaemonReply, Metrics};
 #[cfg(test)]
 pub(crate) use ask::Connection;
@@ -83,14 +82,8 @@ pub(crate) struct Daemons {
     metrics: Metrics,
     turns: Semaphore,
     silent_in_a_row: AtomicU32,
-    memory: Mutex<Memory>,
-}
-
-struct Memory {
     /// By the object's uid.
-    objects: HashMap<String, Asked>,
-    /// When those that are gone were looked for.
-    swept: Instant,
+    memory: Memory<String, Asked>,
 }
 
 struct Asked {
@@ -112,8 +105,7 @@ struct Known {
 impl Daemons {
     pub(crate) fn new(dial: Dial, metrics: Metrics) -> Daemons {
         let turns = Semaphore::new(CONCURRENCY);
-        let memory = Mutex::new(Memory { objects: HashMap::new(), swept: Instant::now() });
-        Daemons { dial, metrics, turns, silent_in_a_row: AtomicU32::default(), memory }
+        Daemons { dial, metrics, turns, silent_in_a_row: AtomicU32::default(), memory: Memory::default() }
     }
 
     /// Of one object, by its uid, the models that it names and its pods.
@@ -145,24 +137,16 @@ impl Daemons {
 
     /// Nothing when other models were asked about.
     fn recall(&self, uid: &str, ids: &[String]) -> Vec<Known> {
-        let asked = self.memory().objects.remove(uid);
+        let asked = self.memory.lock().all.remove(uid);
         let asked = asked.filter(|asked| asked.ids == hash_of(ids));
         asked.map(|asked| asked.pods.into_vec()).unwrap_or_default()
     }
 
     fn remember(&self, uid: &str, ids: &[String], known: Vec<Known>) {
-        let mut memory = self.memory();
-        let now = Instant::now();
-        if now >= memory.swept + SWEPT_EVERY {
-            memory.swept = now;
-            memory.objects.retain(|_, asked| now < asked.last + FORGOTTEN_AFTER);
-        }
+        let (mut memory, now) = (self.memory.lock(), Instant::now());
+        memory.sweep(SWEPT_EVERY, |asked| now < asked.last + FORGOTTEN_AFTER);
         let Some(last) = known.iter().map(|known| known.asked).max() else { return };
-        memory.objects.insert(uid.to_owned(), Asked { ids: hash_of(ids), pods: known.into(), last });
-    }
-
-    fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        memory.all.insert(uid.to_owned(), Asked { ids: hash_of(ids), pods: known.into(), last });
     }
 
     /// Silence changes nothing of what the same container said before.

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::AtomicUsize;
 
 use futures::FutureExt;
@@ -204,12 +204,12 @@ async fn objects_that_are_gone_are_forgotten() {
     let (_, daemons) = Script::new(Says::Loaded);
     look(&daemons, &[pod("p", true, "1")]).await;
     look(&daemons, &[]).await;
-    assert!(daemons.memory().objects.is_empty());
+    assert!(daemons.memory.lock().all.is_empty());
     look(&daemons, &[pod("p", true, "1")]).await;
     wait(3601).await;
     let pods = [serde_json::from_value(pod("p", true, "1")).unwrap()];
     daemons.look("another", &ids(&["a"]), &pods).await;
-    assert_eq!(daemons.memory().objects.keys().collect::<Vec<_>>(), ["another"]);
+    assert_eq!(daemons.memory.lock().all.keys().collect::<Vec<_>>(), ["another"]);
 }
 
 #[tokio::test(start_paused = true)]
