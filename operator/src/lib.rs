@@ -21,6 +21,7 @@ mod offline;
 mod readable;
 mod readiness;
 mod run;
+mod short_pages;
 mod terminal;
 #[cfg(test)]
 mod tests;

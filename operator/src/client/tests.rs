@@ -1,13 +1,17 @@
 //! The client beside a server of its own.
 
+use std::convert::Infallible;
 use std::io::Write;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
-use axum::http::{HeaderMap, Request, Response, StatusCode};
+use axum::body::Body as Answer;
+use axum::http::{HeaderMap, Request, Response, StatusCode, Uri};
 use axum::routing::{MethodRouter, get};
+use futures::StreamExt;
+use futures::future::join_all;
 use http_body_util::BodyExt;
 use jiff::Timestamp;
 use ostro_exposition::Exposition;
@@ -98,6 +102,54 @@ async fn a_long_answer_is_read_in_small_parts() {
         bytes += part;
     }
     assert_eq!(bytes, ANSWER_BYTES);
+}
+
+#[tokio::test]
+async fn of_a_page_that_is_too_long_one_object_is_read_at_a_time() {
+    let (metrics, longest) = (Metrics::new(), Arc::new(Mutex::new((0, 0))));
+    let counts = longest.clone();
+    // As long as the objects are asked for.
+    let route = get(move |uri: Uri| async move {
+        let limit: usize = uri.query().unwrap().strip_prefix("limit=").unwrap().parse().unwrap();
+        let is_long = limit == 1;
+        if is_long {
+            let mut counts = counts.lock().unwrap();
+            counts.0 += 1;
+            counts.1 = counts.1.max(counts.0);
+        }
+        let parts = futures::stream::iter(0..limit).then(move |_| {
+            let counts = counts.clone();
+            async move {
+                if is_long {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    counts.lock().unwrap().0 -= 1;
+                }
+                Ok::<_, Infallible>(vec![b' '; ANSWER_BYTES])
+            }
+        });
+        Answer::from_stream(parts)
+    });
+    let client = client(serve(route).await, &metrics).unwrap();
+    let list = |_| {
+        let client = client.clone();
+        async move {
+            let request = Request::get(format!("{PODS}?limit=25")).body(Body::empty()).unwrap();
+            client.send(request).await.unwrap().into_body().collect_bytes().await.unwrap().len()
+        }
+    };
+    assert_eq!(join_all((0..4).map(list)).await, [ANSWER_BYTES; 4]);
+    assert_eq!(*longest.lock().unwrap(), (0, 1));
+    let sample = "{verb=\"list\",group=\"\",resource=\"pods\",code=\"200\"} 8";
+    assert!(metrics.text(Exposition::Text).contains(sample));
+}
+
+#[tokio::test]
+async fn a_page_that_is_short_is_read_as_it_is() {
+    let route = get(|uri: Uri| async move { uri.query().unwrap().to_owned() });
+    let client = client(serve(route).await, &Metrics::new()).unwrap();
+    let request = Request::get(format!("{PODS}?limit=25")).body(Body::empty()).unwrap();
+    let page = client.send(request).await.unwrap().into_body().collect_bytes().await.unwrap();
+    assert_eq!(page, "limit=25");
 }
 
 #[tokio::test]

@@ -25,8 +25,8 @@ use super::workload::Workload;
 use crate::discovery::Discovery;
 use crate::watch_errors::{Patience, only_changes};
 
-/// Objects that a list reads at once: a page is in memory as a whole, twice, and anybody may label what fills it.
-pub(super) const PAGE: u32 = 10;
+/// Objects that a list reads at once, unless they are long: see `short_pages`.
+pub(super) const PAGE: u32 = 25;
 
 /// Where the operator works.
 #[derive(Clone, Debug)]

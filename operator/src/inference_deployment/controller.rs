@@ -16,7 +16,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::cached::{CachedObject, Packer};
-use super::children::{Scope, Watches, owner_of_pod};
+use super::children::{PAGE, Scope, Watches, owner_of_pod};
 use super::lists::lists;
 use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
@@ -28,8 +28,6 @@ use crate::watch_errors::{Patience, only_changes};
 
 /// Reconciles at once; one object is never reconciled twice at the same time.
 const CONCURRENCY: u16 = 16;
-/// Of objects that are listed at once: the API server takes them up to some MiB each.
-const OBJECTS_PAGE: u32 = 10;
 /// Changes that come together lead to one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(25);
 
@@ -46,7 +44,7 @@ pub(crate) async fn run(
     let objects = scope.api::<CachedObject>(&context.client);
     let (store, writer) = reflector::store();
     let mut packer = Packer::default();
-    let changes = watcher(objects, watcher::Config::default().page_size(OBJECTS_PAGE));
+    let changes = watcher(objects, watcher::Config::default().page_size(PAGE));
     let changes = changes
         .backoff(Patience::default())
         .modify(move |object: &mut CachedObject| object.pack(&mut packer));
