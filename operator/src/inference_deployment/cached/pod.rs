@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
-    ConfigMapVolumeSource, Container, ContainerStatus, Lifecycle, LifecycleHandler, Pod, PodCondition,
-    PodSpec, PodStatus, Volume,
+    ConfigMapVolumeSource, Container, ContainerStatus, EphemeralVolumeSource, Lifecycle, LifecycleHandler,
+    Pod, PodCondition, PodSpec, PodStatus, Volume,
 };
 use kube::core::ObjectMeta;
 use serde::Deserialize;
@@ -24,6 +24,10 @@ use crate::inference_deployment::classify::{ended_at, has_ended, is_sidecar};
 use crate::inference_deployment::store::Shown;
 
 const TEMPLATE_HASH: &str = "pod-template-hash";
+/// Of a spec with its status: several times what the operator's templates and what is injected lead to.
+const POD_BYTES_MAX: usize = 256 << 10;
+/// Claims, sidecars and the like: as types they take some KiB each, and anybody may write thousands into a pod.
+const ITEMS_MAX: usize = 64;
 
 /// As the API server sends it. Anybody may label a pod as the operator's, and write into it what cannot be read.
 #[derive(Deserialize)]
@@ -61,7 +65,9 @@ pub(crate) enum Task {
 impl From<Sent> for CachedPod {
     fn from(Sent { metadata, spec, status }: Sent) -> Self {
         let metadata: ObjectMeta = metadata.into();
-        let ours = made_for(&metadata).is_some().then(|| (read(spec), read(status)));
+        let bytes: usize = [&spec, &status].into_iter().flatten().map(|json| json.get().len()).sum();
+        let is_ours = made_for(&metadata).is_some() && bytes <= POD_BYTES_MAX;
+        let ours = is_ours.then(|| (read(spec), read(status)));
         let kept = match ours {
             Some((Ok(spec), Ok(status))) => KeptPod::of(Pod { metadata: metadata.clone(), spec, status }),
             _ => KeptPod { instance: None, task: None, ended_at: None, text: String::new().into() },
@@ -163,6 +169,10 @@ pub(crate) fn made_for(metadata: &ObjectMeta) -> Option<(&str, Task)> {
     is_made.then_some((instance, task))
 }
 
+fn first<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
+    items.into_iter().take(ITEMS_MAX)
+}
+
 /// Its node, scheduler and all of its claims only until a kubelet has taken the pod.
 fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     let node_name = spec.node_name.filter(|_| !is_taken);
@@ -173,14 +183,15 @@ fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
     let is_claim = |volume: &Volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some();
     let claims = spec.volumes.into_iter().flatten().filter(is_claim);
     let claims = claims.filter(|volume| !is_taken || volume.name == CACHE_VOLUME);
-    let volumes: Vec<Volume> = claims.chain(config).collect();
+    let volumes: Vec<Volume> = first(claims).map(claim).chain(config).collect();
     let init = spec.init_containers.into_iter().flatten();
-    let sidecars: Vec<Container> = init.filter(is_sidecar).map(sidecar).collect();
+    let sidecars: Vec<Container> = first(init.filter(is_sidecar)).map(sidecar).collect();
+    let resource_claims = spec.resource_claims.filter(|_| scheduler_name.is_some());
     PodSpec {
         containers: containers.collect(),
         init_containers: (!sidecars.is_empty()).then_some(sidecars),
         volumes: (!volumes.is_empty()).then_some(volumes),
-        resource_claims: spec.resource_claims.filter(|_| scheduler_name.is_some()),
+        resource_claims: resource_claims.map(|claims| first(claims).collect()),
         node_name,
         scheduler_name,
         ..PodSpec::default()
@@ -192,7 +203,14 @@ fn daemon(Container { name, ports, lifecycle, .. }: Container) -> Container {
     let post_start = lifecycle.and_then(|lifecycle| lifecycle.post_start);
     let lifecycle = post_start
         .map(|_| Lifecycle { post_start: Some(LifecycleHandler::default()), ..Lifecycle::default() });
+    let ports = ports.map(|ports| first(ports).collect());
     Container { name, ports, lifecycle, ..Container::default() }
+}
+
+/// Its template, as an ephemeral one has, is not read.
+fn claim(Volume { name, persistent_volume_claim, ephemeral, .. }: Volume) -> Volume {
+    let ephemeral = ephemeral.map(|_| EphemeralVolumeSource::default());
+    Volume { name, persistent_volume_claim, ephemeral, ..Volume::default() }
 }
 
 fn config_name(volume: &Volume) -> Volume {
@@ -219,9 +237,9 @@ fn status(status: PodStatus) -> PodStatus {
         ..
     } = status;
     let is_read = |condition: &PodCondition| ["Ready", "PodScheduled"].contains(&condition.type_.as_str());
-    let containers = |all: Vec<ContainerStatus>| all.into_iter().map(container_status).collect();
+    let containers = |all: Vec<ContainerStatus>| first(all).map(container_status).collect();
     PodStatus {
-        conditions: conditions.map(|all| all.into_iter().filter(is_read).collect()),
+        conditions: conditions.map(|all| first(all.into_iter().filter(is_read)).collect()),
         init_container_statuses: init_container_statuses.map(containers),
         container_statuses: container_statuses.map(containers),
         phase: phase.filter(|_| has_ended),

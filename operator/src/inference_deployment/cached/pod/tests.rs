@@ -115,6 +115,29 @@ fn labels_alone_make_no_pod_an_objects() {
 }
 
 #[test]
+fn of_thousands_of_items_the_first_are_kept_and_a_pod_that_is_too_long_is_nobodys() {
+    let cached = |count: usize, word: &str| {
+        let claim = |index: usize| json!({ "name": format!("v{index}"), "persistentVolumeClaim": { "claimName": word } });
+        let template = json!({ "spec": { "volumeName": word } });
+        let ephemeral = json!({ "name": "e", "ephemeral": { "volumeClaimTemplate": template } });
+        let volumes: Vec<Value> = [ephemeral].into_iter().chain((1..count).map(claim)).collect();
+        let sidecar = json!({ "name": "s", "restartPolicy": "Always" });
+        let spec = json!({ "containers": [], "volumes": volumes, "initContainers": vec![sidecar; count] });
+        let ready = json!({ "type": "Ready", "status": "True" });
+        let status = json!({ "conditions": vec![ready; count] });
+        let pod = json!({ "metadata": of_replica_set("m-5d4", "5d4"), "spec": spec, "status": status });
+        serde_json::from_value::<CachedPod>(pod).unwrap()
+    };
+    let kept = cached(1000, "c").kept().pod();
+    let (spec, conditions) = (kept.spec.unwrap(), kept.status.unwrap().conditions.unwrap());
+    let volumes = spec.volumes.unwrap();
+    assert_eq!(volumes[0].ephemeral, Some(EphemeralVolumeSource::default()));
+    let counts = [volumes.len(), spec.init_containers.unwrap().len(), conditions.len()];
+    assert_eq!(counts, [ITEMS_MAX; 3]);
+    assert_eq!(cached(2, &"c".repeat(POD_BYTES_MAX)).instance(), None);
+}
+
+#[test]
 fn a_pod_that_cannot_be_read_is_nobodys() {
     let pod = |late: Value| {
         let mut metadata = of_replica_set("m-5d4", "5d4");
