@@ -50,8 +50,8 @@ use classify::{failed_model, or_of_model};
 use daemons::{Daemons, PodModels};
 use live::Live;
 use outcome::{First, Outcome, carry_out, invalid};
-pub(crate) use report::Told;
-use report::write_status;
+pub(crate) use report::{Pace, Told};
+use report::{Writing, write_status};
 use status::{Observed, is_same, is_same_but_for_words, keep_words, model_ids};
 
 /// A missed event is made up for after this long, give or take.
@@ -68,6 +68,7 @@ pub(crate) struct Context {
     pub(crate) recorder: Recorder,
     pub(crate) reporter: Reporter,
     pub(crate) told: Told,
+    pub(crate) pace: Pace,
     pub(crate) metrics: Metrics,
     pub(crate) backoff: Backoff,
     pub(crate) contests: Contests,
@@ -120,9 +121,11 @@ pub(crate) async fn reconcile(
         let live = Live::read(context, owner, None);
         let outcome = Outcome { is_behind: true, ..Outcome::default() };
         let status = observe(owner, context, outcome, (&live, &[]));
-        let written = write_status(owner, context, (&status, &version)).await?;
-        let Some(written) = written else { return Ok(Action::requeue(resync(owner))) };
-        version = written;
+        match write_status(owner, context, (&status, &version)).await? {
+            Writing::Done { version: written } => version = written,
+            Writing::Outdated => return Ok(Action::requeue(resync(owner))),
+            Writing::Later(wait) => return Ok(Action::requeue(wait)),
+        }
     }
     let rendered = match unreadable {
         Some(problem) => Err(Problems(vec![problem.clone()])),
@@ -137,7 +140,7 @@ pub(crate) async fn reconcile(
         // Which takes the object along.
         return Ok(Action::requeue(resync(owner)));
     }
-    let (mut status, due) = judge(owner, context, outcome).await;
+    let (mut status, mut due) = judge(owner, context, outcome).await;
     // What is refused in other words every time, as by a webhook that counts, would be news for ever.
     let is_early = context.backoff.is_early(&owner.uid().unwrap_or_default());
     if is_early && unmonitored.is_some() {
@@ -145,8 +148,8 @@ pub(crate) async fn reconcile(
     }
     let is_known =
         is_same(owner, &status) || (is_early && failed.is_some() && is_same_but_for_words(owner, &status));
-    if !is_known {
-        write_status(owner, context, (&status, &version)).await?;
+    if !is_known && let Writing::Later(wait) = write_status(owner, context, (&status, &version)).await? {
+        due = due.min(wait);
     }
     match (failed, unmonitored) {
         (Some(error), _) => Err(error.into()),

@@ -31,6 +31,8 @@ pub(crate) struct Metrics {
     daemon_requests: Family<ReplyLabel, Counter>,
     templates_pending: Family<ReasonLabel, Gauge>,
     objects_behind: Gauge,
+    /// Statuses that were not written yet, as they had been so often.
+    pub(crate) delayed: Counter,
     /// Connections to the port that made room for others.
     pub(crate) displaced: Counter,
     count: Arc<OnceLock<Count>>,
@@ -98,6 +100,7 @@ impl Metrics {
             daemon_requests: Family::default(),
             templates_pending: Family::default(),
             objects_behind: Gauge::default(),
+            delayed: Counter::default(),
             displaced: Counter::default(),
             count: Arc::default(),
             last_id: Arc::default(),
@@ -130,6 +133,12 @@ impl Metrics {
             "objects_behind",
             "InferenceDeployments whose latest spec was not reconciled yet",
             behind,
+        );
+        let delayed = self.delayed.clone();
+        registry.register(
+            "status_writes_delayed",
+            "Statuses that waited, as they change all the time",
+            delayed,
         );
         let displaced = self.displaced.clone();
         registry.register("connections_displaced", "Connections that made room for others", displaced);

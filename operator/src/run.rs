@@ -21,7 +21,7 @@ use crate::in_words::in_words;
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope};
 use crate::inference_deployment::daemons::{Daemons, dial};
-use crate::inference_deployment::{Context, Told, controller};
+use crate::inference_deployment::{Context, Pace, Told, controller};
 use crate::leader::Leader;
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
@@ -99,6 +99,7 @@ async fn lead(
         recorder: Recorder::new(client.clone(), reporter.clone()),
         reporter,
         told: Told::default(),
+        pace: Pace::default(),
         client,
         children,
         defaults: Defaults { image: args.image.clone() },

@@ -36,7 +36,7 @@ use crate::discovery::Discovery;
 use crate::inference_deployment::build::Defaults;
 use crate::inference_deployment::children::{self, Scope, Watches};
 use crate::inference_deployment::daemons::{Daemons, Dial};
-use crate::inference_deployment::{Context, Told, controller};
+use crate::inference_deployment::{Context, Pace, Told, controller};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use fake_api::FakeApi;
@@ -107,6 +107,7 @@ fn prepare(
         recorder: Recorder::new(client.clone(), reporter.clone()),
         reporter,
         told: Told::default(),
+        pace: Pace::default(),
         client,
         children,
         defaults: Defaults { image: image.to_owned() },

@@ -1,6 +1,9 @@
 //! Writes an object's status, and tells of its transitions by events.
 
+mod pace;
 mod told;
+
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
@@ -11,6 +14,7 @@ use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub(crate) use pace::Pace;
 pub(crate) use told::Told;
 
 use super::apply::MANAGER;
@@ -32,13 +36,26 @@ struct Metadata {
     resource_version: String,
 }
 
-/// Of the object at this version only: another one may have its name by now. The version that comes of it; none where
-/// somebody else has written, or deleted it, which makes an event.
+/// What became of a status.
+pub(super) enum Writing {
+    /// The object's version that came of it.
+    Done { version: String },
+    /// Somebody else has written, or deleted the object, which makes an event.
+    Outdated,
+    /// It was written often: what it is then is to be written after so long.
+    Later(Duration),
+}
+
+/// Of the object at this version only: another one may have its name by now.
 pub(super) async fn write_status(
     owner: &InferenceDeployment,
     context: &Context,
     (status, version): (&InferenceDeploymentStatus, &str),
-) -> Result<Option<String>, ReconcileError> {
+) -> Result<Writing, ReconcileError> {
+    if let Err(wait) = context.pace.write(&owner.uid().unwrap_or_default()) {
+        context.metrics.delayed.inc();
+        return Ok(Writing::Later(wait));
+    }
     let parameters = PatchParams::apply(MANAGER).force();
     let apply = Patch::Apply(json!({
         "apiVersion": InferenceDeployment::api_version(&()),
@@ -46,7 +63,8 @@ pub(super) async fn write_status(
         "metadata": { "resourceVersion": version },
         "status": status,
     }));
-    let Some(mut written) = patch(owner, context, (&parameters, &apply)).await? else { return Ok(None) };
+    let written = patch(owner, context, (&parameters, &apply)).await?;
+    let Some(mut written) = written else { return Ok(Writing::Outdated) };
     if let Some(change) = correction(&written, &json!(status)) {
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let corrected = patch(owner, context, (&parameters, &Patch::Merge(change))).await?;
@@ -55,7 +73,7 @@ pub(super) async fn write_status(
     for condition in transitions(owner, status) {
         tell(owner, context, condition).await;
     }
-    Ok(Some(written.metadata.resource_version))
+    Ok(Writing::Done { version: written.metadata.resource_version })
 }
 
 async fn patch<P: Serialize + std::fmt::Debug>(

@@ -42,6 +42,29 @@ async fn other_words_are_written_when_it_is_tried_again_and_not_for_ever() {
     assert!(of_others < 650, "{of_others} writes");
 }
 
+/// As a second operator does, which does not know of this one.
+#[tokio::test(start_paused = true)]
+async fn a_status_that_somebody_always_changes_is_written_now_and_then() {
+    let api = FakeApi::default();
+    let operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_within(SOON, "the status", || told(&api, "Ready") == "False RollingOut").await;
+    let before = api.writes();
+    for _ in 0..3000 {
+        let mut object = api.get(GROUP, "inferencedeployments", "m").unwrap();
+        object["status"]["observedGeneration"] = 0.into();
+        api.put(GROUP, "inferencedeployments", object);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // At first 20, and each five seconds another one.
+    let writes = api.writes() - before;
+    assert!((60..100).contains(&writes), "{writes} writes");
+    assert!(operator.metrics.delayed.get() > 100);
+    let generation =
+        || api.get(GROUP, "inferencedeployments", "m").unwrap()["status"]["observedGeneration"].clone();
+    await_within(SOON, "the last word", || generation() == 1).await;
+}
+
 /// As by another controller. Some of them change the operator's own mark.
 #[tokio::test(start_paused = true)]
 async fn a_child_that_somebody_always_changes_is_told_and_left() {
