@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod bounds;
+mod cache;
 mod cluster;
 mod conform;
 mod crd;

@@ -6,7 +6,7 @@ use ostro_config::manifest::in_manifest;
 use ostro_config::{messages, to_camel};
 
 use crate::messages as cluster;
-use crate::{lists, pods};
+use crate::{cache, lists, pods};
 
 /// One of the spec's `x-kubernetes-validations`.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,11 +25,12 @@ impl CelRule {
 pub(crate) fn rules() -> Vec<CelRule> {
     let mut rules: Vec<CelRule> = keys().iter().flat_map(partner_rules).collect();
     rules.extend(daemon_rules());
+    rules.extend(cache::cel_rules());
     rules.extend(cluster_rules());
     rules.extend(pods::cel_rules());
     rules.extend(lists::cel_rules());
     rules.extend(monitoring_rules());
-    rules.extend(per_replica_rules());
+    rules.extend(cache::per_replica_rules());
     rules
 }
 
@@ -133,36 +134,9 @@ fn daemon_rules() -> Vec<CelRule> {
     rules
 }
 
-const PREFETCHES: &str = "has(self.cache) && has(self.cache.prefetch) && self.cache.prefetch";
-const PRUNES: &str = "has(self.cache) && has(self.cache.prune) && self.cache.prune";
-const SHARED_VOLUME: &str = "(has(self.cache.volume) && \
-                             !(has(self.cache.volume.perReplica) && self.cache.volume.perReplica) && \
-                             !(has(self.cache.volume.accessMode) && self.cache.volume.accessMode == 'ReadWriteOncePod'))";
-const OFFLINE: &str = "has(self.networkPolicy) && has(self.networkPolicy.enabled) && self.networkPolicy.enabled && \
-                       has(self.networkPolicy.offline) && self.networkPolicy.offline";
-
 fn cluster_rules() -> Vec<CelRule> {
-    let sources = "[has(self.cache.volume), has(self.cache.existingClaim), has(self.cache.hostPath), \
-                   has(self.cache.image), has(self.cache.sizeLimit)].filter(x, x)";
     let reserved = cluster::RESERVED_VOLUMES.map(|name| format!("'{name}'")).join(", ");
     vec![
-        CelRule::new(format!("!has(self.cache) || size({sources}) <= 1"), "cache", cluster::ONE_CACHE),
-        CelRule::new(
-            format!("!(has(self.cache) && has(self.cache.volume)) || {}", has_size("self")),
-            "cache.volume.size",
-            cluster::NO_SIZE,
-        ),
-        CelRule::new(
-            format!("!({PREFETCHES}) || has(self.cache.existingClaim) || {SHARED_VOLUME}"),
-            "cache.prefetch",
-            cluster::NO_SHARED_CACHE,
-        ),
-        CelRule::new(format!("!({PRUNES}) || {SHARED_VOLUME}"), "cache.prune", cluster::NO_OWN_CACHE),
-        CelRule::new(
-            format!("!({PREFETCHES}) || !({OFFLINE})"),
-            "cache.prefetch",
-            cluster::NOTHING_TO_PREFETCH,
-        ),
         CelRule::new(
             "!has(self.disruptionBudget) || !(has(self.disruptionBudget.minAvailable) && \
              has(self.disruptionBudget.maxUnavailable))",
@@ -234,58 +208,5 @@ fn monitoring_rules() -> Vec<CelRule> {
             "monitoring",
             cluster::NO_METRICS,
         ),
-    ]
-}
-
-/// A volume's size as text, since a manifest may have it as a number.
-fn size(of: &str) -> String {
-    format!("string({of}.cache.volume.size)")
-}
-
-/// Whether that is one.
-fn has_size(of: &str) -> String {
-    let size = size(of);
-    format!("(isQuantity({size}) && quantity({size}).isGreaterThan(quantity('0')))")
-}
-
-/// The API server changes no claims of a StatefulSet, and replaces its pods in one way only. A size that is none was
-/// never applied: it may be put right.
-fn per_replica_rules() -> Vec<CelRule> {
-    let is_set = |of: &str| {
-        format!(
-            "has({of}.cache) && has({of}.cache.volume) && has({of}.cache.volume.perReplica) && {of}.cache.volume.perReplica"
-        )
-    };
-    let class = |of: &str| {
-        format!("(has({of}.cache.volume.storageClassName) ? [{of}.cache.volume.storageClassName] : [])")
-    };
-    let mode = |of: &str| {
-        format!("(has({of}.cache.volume.accessMode) ? {of}.cache.volume.accessMode : 'ReadWriteOnce')")
-    };
-    let is_same = [
-        format!("quantity({}).compareTo(quantity({})) == 0", size("self"), size("oldSelf")),
-        format!("{} == {}", class("self"), class("oldSelf")),
-        format!("{} == {}", mode("self"), mode("oldSelf")),
-    ];
-    vec![
-        CelRule {
-            rule: format!(
-                "!({}) || !has(self.rollout) || !(has(self.rollout.maxSurge) || has(self.rollout.maxUnavailable) || \
-                 (has(self.rollout.strategy) && self.rollout.strategy == 'Recreate'))",
-                is_set("self")
-            ),
-            message: format!("cache.volume.perReplica {}", cluster::ONE_BY_ONE),
-        },
-        CelRule {
-            rule: format!(
-                "!({}) || !({}) || !{} || !{} || ({})",
-                is_set("self"),
-                is_set("oldSelf"),
-                has_size("self"),
-                has_size("oldSelf"),
-                is_same.join(" && ")
-            ),
-            message: format!("cache.volume {}", cluster::FIXED_CLAIMS),
-        },
     ]
 }

@@ -8,14 +8,10 @@ use ostro_config::{Document, Loaded, Place, Problem, Problems};
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use crate::cluster::{
-    AccessMode, Cache, CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy,
-};
-use crate::lists;
+use crate::cluster::{CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
 use crate::messages;
-use crate::pods;
-use crate::quantity::quantity;
 use crate::spec::InferenceDeploymentSpec;
+use crate::{cache, lists, pods};
 
 /// Many times what any model needs.
 const SPEC_BYTES_MAX: usize = 64 << 10;
@@ -38,6 +34,7 @@ impl InferenceDeploymentSpec {
             Err(problems) => problems.0.clone(),
         };
         problems.extend(self.size_problem());
+        problems.extend(cache::problems(self));
         problems.extend(self.cluster_problems());
         problems.extend(self.monitoring_problems());
         problems.extend(pods::problems(self));
@@ -65,17 +62,6 @@ impl InferenceDeploymentSpec {
     /// Whether models that are not needed any more are removed from the cache.
     pub fn prunes(&self) -> bool {
         self.cache.as_ref().is_some_and(|cache| cache.prune == Some(true))
-    }
-
-    fn has_shared_volume(&self) -> bool {
-        let is_shared = |volume: &CacheVolume| {
-            volume.per_replica != Some(true) && volume.access_mode != Some(AccessMode::ReadWriteOncePod)
-        };
-        self.cache.as_ref().and_then(|cache| cache.volume.as_ref()).is_some_and(is_shared)
-    }
-
-    fn has_shared_cache(&self) -> bool {
-        self.has_shared_volume() || self.cache.as_ref().is_some_and(|cache| cache.existing_claim.is_some())
     }
 
     /// Whether pods may download nothing.
@@ -118,23 +104,12 @@ impl InferenceDeploymentSpec {
         let is_literal = token_source.as_ref().is_some_and(|source| source.starts_with("literal:"));
         let is_loopback = LOOPBACK_HOSTS.is_match(&host);
         broken([
-            ("cache", ONE_CACHE, self.cache.as_ref().is_some_and(Cache::is_ambiguous)),
-            ("cache.volume.size", NO_SIZE, self.cache.as_ref().is_some_and(Cache::has_no_size)),
-            ("cache.prefetch", NO_SHARED_CACHE, self.prefetches() && !self.has_shared_cache()),
-            ("cache.prune", NO_OWN_CACHE, self.prunes() && !self.has_shared_volume()),
-            ("cache.prefetch", NOTHING_TO_PREFETCH, self.prefetches() && self.is_offline()),
             (
                 "disruptionBudget",
                 ONE_BUDGET,
                 self.disruption_budget.as_ref().is_some_and(DisruptionBudget::is_double),
             ),
             ("rollout.strategy", RECREATE, self.rollout.as_ref().is_some_and(Rollout::is_contradictory)),
-            (
-                "cache.volume.perReplica",
-                ONE_BY_ONE,
-                self.volume_per_replica().is_some()
-                    && self.rollout.as_ref().is_some_and(Rollout::is_of_deployments),
-            ),
             ("server.port", FREE_PORT, port == Some(0)),
             ("server.host", LOOPBACK, is_loopback),
             ("global.tokenSource", LITERAL_TOKEN, is_literal),
@@ -207,25 +182,6 @@ impl Monitoring {
     }
 }
 
-impl Cache {
-    fn is_ambiguous(&self) -> bool {
-        let Cache { volume, existing_claim, host_path, image, size_limit, prefetch: _, prune: _ } = self;
-        let set = [
-            volume.is_some(),
-            existing_claim.is_some(),
-            host_path.is_some(),
-            image.is_some(),
-            size_limit.is_some(),
-        ];
-        set.iter().filter(|is_set| **is_set).count() > 1
-    }
-
-    fn has_no_size(&self) -> bool {
-        let amount = self.volume.as_ref().map(|volume| quantity(&volume.size.0).unwrap_or_default());
-        amount.is_some_and(|amount| amount <= 0.0)
-    }
-}
-
 impl DisruptionBudget {
     fn is_double(&self) -> bool {
         self.min_available.is_some() && self.max_unavailable.is_some()
@@ -233,13 +189,6 @@ impl DisruptionBudget {
 }
 
 impl Rollout {
-    /// In 1.36 a StatefulSet has `maxUnavailable` behind a feature gate only, and drops it without a word otherwise.
-    fn is_of_deployments(&self) -> bool {
-        self.strategy == Some(RolloutStrategy::Recreate)
-            || self.max_surge.is_some()
-            || self.max_unavailable.is_some()
-    }
-
     fn is_contradictory(&self) -> bool {
         self.strategy == Some(RolloutStrategy::Recreate)
             && (self.max_surge.is_some() || self.max_unavailable.is_some())
