@@ -2,7 +2,7 @@
 
 use ostro_config::Problem;
 
-use crate::cluster::{AccessMode, Cache, Rollout, RolloutStrategy};
+use crate::cluster::{AccessMode, Cache, NetworkPolicyOptions, Rollout, RolloutStrategy};
 use crate::messages::*;
 use crate::quantity::quantity;
 use crate::rules::CelRule;
@@ -14,8 +14,9 @@ const PRUNES: &str = "has(self.cache) && has(self.cache.prune) && self.cache.pru
 const SHARED_VOLUME: &str = "(has(self.cache.volume) && \
                              !(has(self.cache.volume.perReplica) && self.cache.volume.perReplica) && \
                              !(has(self.cache.volume.accessMode) && self.cache.volume.accessMode == 'ReadWriteOncePod'))";
-const OFFLINE: &str = "has(self.networkPolicy) && has(self.networkPolicy.enabled) && self.networkPolicy.enabled && \
-                       has(self.networkPolicy.offline) && self.networkPolicy.offline";
+const SAYS_OFFLINE: &str =
+    "has(self.networkPolicy) && has(self.networkPolicy.offline) && self.networkPolicy.offline";
+const IS_ENABLED: &str = "has(self.networkPolicy.enabled) && self.networkPolicy.enabled";
 
 pub(crate) fn cel_rules() -> Vec<CelRule> {
     let sources = "[has(self.cache.volume), has(self.cache.existingClaim), has(self.cache.hostPath), \
@@ -33,7 +34,12 @@ pub(crate) fn cel_rules() -> Vec<CelRule> {
             NO_SHARED_CACHE,
         ),
         CelRule::new(format!("!({PRUNES}) || {SHARED_VOLUME}"), "cache.prune", NO_OWN_CACHE),
-        CelRule::new(format!("!({PREFETCHES}) || !({OFFLINE})"), "cache.prefetch", NOTHING_TO_PREFETCH),
+        CelRule::new(
+            format!("!({PREFETCHES}) || !({SAYS_OFFLINE} && {IS_ENABLED})"),
+            "cache.prefetch",
+            NOTHING_TO_PREFETCH,
+        ),
+        CelRule::new(format!("!({SAYS_OFFLINE}) || ({IS_ENABLED})"), "networkPolicy.offline", NOT_ENABLED),
     ]
 }
 
@@ -46,6 +52,11 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
         ("cache.prefetch", NO_SHARED_CACHE, spec.prefetches() && !cache.is_some_and(Cache::is_shared)),
         ("cache.prune", NO_OWN_CACHE, spec.prunes() && !cache.is_some_and(Cache::has_shared_volume)),
         ("cache.prefetch", NOTHING_TO_PREFETCH, spec.prefetches() && spec.is_offline()),
+        (
+            "networkPolicy.offline",
+            NOT_ENABLED,
+            spec.network_policy.as_ref().is_some_and(NetworkPolicyOptions::says_offline_only),
+        ),
         (
             "cache.volume.perReplica",
             ONE_BY_ONE,
@@ -133,6 +144,12 @@ impl Cache {
 
     fn is_shared(&self) -> bool {
         self.has_shared_volume() || self.existing_claim.is_some()
+    }
+}
+
+impl NetworkPolicyOptions {
+    fn says_offline_only(&self) -> bool {
+        self.offline && !self.enabled
     }
 }
 

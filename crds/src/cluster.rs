@@ -168,7 +168,7 @@ pub struct NetworkPolicyOptions {
     /// Make one: in to the port; out to DNS and HTTPS, or to nothing when `offline`.
     #[serde(default)]
     pub enabled: bool,
-    /// The models are in the cache: nothing is downloaded.
+    /// The models are in the cache: nothing is downloaded. Needs `enabled`.
     #[serde(default)]
     pub offline: bool,
 }

@@ -9,6 +9,8 @@ pub(crate) const NO_OWN_CACHE: &str =
     "needs a cache.volume that several pods may have: what lies in another cache may be others'";
 pub(crate) const NOTHING_TO_PREFETCH: &str =
     "conflicts with networkPolicy.offline, by which nothing is downloaded";
+pub(crate) const NOT_ENABLED: &str =
+    "needs networkPolicy.enabled: alone it makes no NetworkPolicy, and isolates nothing";
 pub(crate) const ONE_BUDGET: &str = "must not have both minAvailable and maxUnavailable";
 pub(crate) const RECREATE: &str = "Recreate has neither maxSurge nor maxUnavailable";
 pub(crate) const FREE_PORT: &str = "must not be 0: the Service needs a fixed port";
