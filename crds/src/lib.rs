@@ -4,6 +4,7 @@
 //! as they were written. Never knows a Kubernetes client.
 #![forbid(unsafe_code)]
 
+mod amounts;
 mod bounds;
 mod cache;
 mod cluster;

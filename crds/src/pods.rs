@@ -27,7 +27,6 @@ const TOKENS: [&str; 2] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
 
 const STUCK: &str = "must not have both maxSurge and maxUnavailable 0: no pod could be replaced";
 const ABOVE_LIMIT: &str = "must not be above resources.limits";
-const NOT_WHOLE: &str = "must be whole, and the same in resources.limits, for devices";
 const SAME_VARIABLE: &str = "must not have a name twice";
 const TWO_VALUES: &str = "must not have both value and valueFrom";
 const ONE_ORIGIN: &str = "must have exactly one source";
@@ -140,7 +139,6 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
     broken([
         ("rollout", STUCK, is_stuck),
         ("resources.requests", ABOVE_LIMIT, is_above(&resources)),
-        ("resources.requests", NOT_WHOLE, has_odd_devices(&resources)),
         ("env", SAME_VARIABLE, is_double(spec.env.iter().map(|variable| variable.name.as_str()))),
         ("env", TWO_VALUES, spec.env.iter().any(|one| has_value(one) && one.value_from.is_some())),
         (
@@ -180,22 +178,6 @@ fn is_above(resources: &ResourceRequirements) -> bool {
     })
 }
 
-/// Of resources with a vendor's name no part can be had, and none be lent to others. Not as CEL, whose cost grows with
-/// the longest name that a map could have.
-fn has_odd_devices(resources: &ResourceRequirements) -> bool {
-    let (requests, limits) = both(resources);
-    let is_device = |name: &str| name.contains('/') && !name.contains("kubernetes.io/");
-    let is_part = |amount: &Quantity| quantity(&amount.0).is_none_or(|amount| amount.fract() != 0.0);
-    let mut devices = requests.iter().chain(&limits).filter(|(name, _)| is_device(name));
-    devices.any(|(name, amount)| {
-        let lacks_limit = !limits.contains_key(name);
-        let differs = requests.get(name).is_some_and(|request| {
-            limits.get(name).is_some_and(|limit| quantity(&request.0) != quantity(&limit.0))
-        });
-        is_part(amount) || lacks_limit || differs
-    })
-}
-
 fn has_value(variable: &EnvVar) -> bool {
     variable.value.as_ref().is_some_and(|value| !value.is_empty())
 }
@@ -217,27 +199,4 @@ fn fields_set(object: &impl Serialize, others: &[&str]) -> usize {
     let value = serde_json::to_value(object).unwrap_or_default();
     let Value::Object(fields) = value else { return 0 };
     fields.iter().filter(|(name, value)| !value.is_null() && !others.contains(&name.as_str())).count()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn devices_are_whole_and_not_shared() {
-        let gpu = "nvidia.com/gpu";
-        for (resources, is_odd) in [
-            (json!({ "limits": { gpu: "1" } }), false),
-            (json!({ "limits": { gpu: "2" }, "requests": { gpu: "2" } }), false),
-            (json!({ "limits": { gpu: "0.5" } }), true),
-            (json!({ "limits": { gpu: "2" }, "requests": { gpu: "1" } }), true),
-            (json!({ "requests": { gpu: "1" } }), true),
-            (json!({ "requests": { "cpu": "500m", "hugepages-2Mi": "1Gi" } }), false),
-        ] {
-            let resources: ResourceRequirements = serde_json::from_value(resources).unwrap();
-            assert_eq!(has_odd_devices(&resources), is_odd, "{resources:?}");
-        }
-    }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::cluster::{CacheVolume, DisruptionBudget, Monitoring, Rollout, RolloutStrategy};
 use crate::messages;
 use crate::spec::InferenceDeploymentSpec;
-use crate::{cache, lists, pods};
+use crate::{amounts, cache, lists, pods};
 
 /// Many times what any model needs.
 const SPEC_BYTES_MAX: usize = 64 << 10;
@@ -39,6 +39,7 @@ impl InferenceDeploymentSpec {
         problems.extend(self.monitoring_problems());
         problems.extend(pods::problems(self));
         problems.extend(lists::problems(self));
+        problems.extend(amounts::problems(self));
         match daemon {
             Ok(daemon) if problems.is_empty() => Ok(ValidSpec { daemon }),
             _ => Err(Problems(problems)),
@@ -151,7 +152,7 @@ pub(crate) fn broken<const N: usize>(rules: [(&str, &str, bool); N]) -> Vec<Prob
     broken.map(|(field, message, _)| problem(field, message)).collect()
 }
 
-fn problem(field: &str, message: &str) -> Problem {
+pub(crate) fn problem(field: &str, message: &str) -> Problem {
     Problem { place: Place::Default, key: format!("spec.{field}"), value: None, message: message.to_owned() }
 }
 
