@@ -1,5 +1,5 @@
-//! The rules of single amounts, each told by its field, as `validate` has them. Not as CEL, whose cost grows with the
-//! longest name that a map could have.
+//! The rules of single amounts, each told by its field, as `validate` has them. Those of devices are not CEL too, whose
+//! cost grows with the longest name that a map could have.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -7,15 +7,36 @@ use ostro_config::Problem;
 
 use crate::pods::both;
 use crate::quantity::quantity;
+use crate::rules::CelRule;
 use crate::spec::InferenceDeploymentSpec;
 use crate::validate::problem;
 
+/// Larger ones the API server itself writes in `m`: `1.4Gi` as `1503238553600m`.
+const MILLI_BYTES_BELOW: f64 = 1e6;
+const MILLI_BYTES: &str = "is in thousandths of a byte, which m means: write Mi for mebibytes, as in 512Mi";
 const NOT_WHOLE: &str = "must be a whole number: no part of a device can be had";
 const NOT_AS_LIMIT: &str = "must be the same in resources.limits: devices are not lent to others";
 
+pub(crate) fn cel_rules() -> Vec<CelRule> {
+    let of = |list: &str| {
+        let amounts = format!("self.resources.{list}");
+        // Not `.memory`: of that the API server knows no length, by which it estimates the cost.
+        let memory = format!("string({amounts}['memory'])");
+        let is_set = format!("has(self.resources) && has({amounts}) && 'memory' in {amounts}");
+        let is_odd = format!(
+            "{memory}.endsWith('m') && quantity({memory}).isLessThan(quantity('{MILLI_BYTES_BELOW}'))"
+        );
+        let field = format!("resources.{list}.memory");
+        CelRule::new(format!("!({is_set}) || !({is_odd})"), &field, MILLI_BYTES)
+    };
+    vec![of("requests"), of("limits")]
+}
+
 pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
     let resources = spec.resources.clone().unwrap_or_default();
-    odd_devices(&resources)
+    let mut problems = odd_devices(&resources);
+    problems.extend(milli_bytes(&resources));
+    problems
 }
 
 fn told(field: &str, amount: &Quantity, message: &str) -> Problem {
@@ -42,6 +63,19 @@ fn odd_devices(resources: &ResourceRequirements) -> Vec<Problem> {
         }
     }
     problems
+}
+
+fn milli_bytes(resources: &ResourceRequirements) -> Vec<Problem> {
+    let (requests, limits) = both(resources);
+    let is_odd = |amount: &Quantity| {
+        amount.0.ends_with('m') && quantity(&amount.0).is_some_and(|bytes| bytes < MILLI_BYTES_BELOW)
+    };
+    let lists = [("resources.requests.memory", &requests), ("resources.limits.memory", &limits)];
+    let memory = lists.into_iter().filter_map(|(field, list)| Some((field, list.get("memory")?)));
+    memory
+        .filter(|(_, amount)| is_odd(amount))
+        .map(|(field, amount)| told(field, amount, MILLI_BYTES))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use ostro_config::manifest::in_manifest;
 use ostro_config::{messages, to_camel};
 
 use crate::messages as cluster;
-use crate::{cache, lists, pods};
+use crate::{amounts, cache, lists, pods};
 
 /// One of the spec's `x-kubernetes-validations`.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,7 @@ pub(crate) fn rules() -> Vec<CelRule> {
     rules.extend(cluster_rules());
     rules.extend(pods::cel_rules());
     rules.extend(lists::cel_rules());
+    rules.extend(amounts::cel_rules());
     rules.extend(monitoring_rules());
     rules.extend(cache::per_replica_rules());
     rules
