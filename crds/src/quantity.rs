@@ -1,13 +1,26 @@
 //! Kubernetes' amounts, such as `500m`, `1Gi` or `12e6`: what the API server's `quantity()` takes.
 
+/// The most that the API server keeps, in nanos: it cuts what is above.
+const KEPT_MAX: i128 = i64::MAX as i128 * 1_000_000_000;
+
 /// `None` for what is no amount. The same for the same amount, however it is written.
 pub fn quantity(text: &str) -> Option<f64> {
-    Some(nanos(text)? as f64 / 1e9)
+    Some(kept(text)? as f64 / 1e9)
 }
 
 /// In thousandths, rounded up, as the API server keeps what a container asks for.
 pub fn thousandths(text: &str) -> Option<i128> {
-    Some(divide(nanos(text)?, 1_000_000))
+    Some(divide(kept(text)?, 1_000_000))
+}
+
+/// Whether the API server cuts it.
+pub(crate) fn is_cut(text: &str) -> bool {
+    nanos(text).is_some_and(|nanos| nanos > KEPT_MAX)
+}
+
+/// As nanos, once it is cut.
+fn kept(text: &str) -> Option<i128> {
+    Some(nanos(text)?.clamp(-KEPT_MAX, KEPT_MAX))
 }
 
 /// In the smallest part that Kubernetes knows, rounded away from 0; what is too large is the largest there is.
@@ -77,6 +90,7 @@ mod tests {
             ("3.3", "3300m"),
             ("0.1234567", "123456700n"),
             ("99999999999999999999999E", "99999999999999999999999999E"),
+            ("99999999Ei", "9223372036854775807"),
         ] {
             assert_eq!(quantity(one), quantity(other), "{one}");
         }
@@ -89,6 +103,11 @@ mod tests {
             [("0.0001", 1), ("100u", 1), ("1n", 1), ("0.7", 700), ("-0.0001", -1), ("0", 0)]
         {
             assert_eq!(thousandths(text), Some(expected), "{text}");
+        }
+        for (text, expected) in
+            [("7Ei", false), ("9223372036854775807", false), ("9223372036854775808", true), ("8Ei", true)]
+        {
+            assert_eq!(is_cut(text), expected, "{text}");
         }
         assert!(quantity("-1Gi").is_some_and(|amount| amount < 0.0));
         assert!(quantity("1e-999").is_some_and(|amount| amount > 0.0));
