@@ -25,7 +25,9 @@ pub(crate) const LABEL_VALUE: &str = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?
 const OBJECT_NAME: &str = "^[a-z]([-a-z0-9]*[a-z0-9])?$";
 const FILE_KEY: &str = "^[-._a-zA-Z0-9]+$";
 const VARIABLE: &str = "^[!-<>-~][ -<>-~]*$";
-const IMAGE: &str = "^[!-~]+$";
+/// A registry and a tag may have capitals. What is between must not, or kubelets take it for no name
+/// (github.com/distribution/reference).
+const IMAGE: &str = r"^([!-.0-~]+/)?[!-9;-?\[-~]+([:@][!-~]+)?$";
 /// Of names that are neither `.` nor `..`.
 const MOUNT_PATH: &str = r"^(/([^/:.\x00-\x1f]|\.[^/:.\x00-\x1f]|\.\.[^/:\x00-\x1f])[^/:\x00-\x1f]*)+$";
 /// What a variable's value cannot have.
@@ -53,7 +55,7 @@ pub(crate) const IN_WORDS: [(&str, &str); 18] = [
     (OBJECT_NAME, "must have small letters, digits and inner hyphens only, and begin with a letter"),
     (FILE_KEY, "must have letters, digits, -, _ and . only"),
     (VARIABLE, "must have printable ASCII characters other than = only"),
-    (IMAGE, "must be an image's name, without blanks"),
+    (IMAGE, "must be an image's name without blanks, and between registry and tag without capitals"),
     (
         MOUNT_PATH,
         "must be an absolute path below /, without :, //, /./, /../, control characters and a / at its end",
