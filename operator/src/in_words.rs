@@ -24,8 +24,8 @@ pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
     message
 }
 
-/// Of several causes the API server tells in any order: here in one, and the first of them.
-fn of_api(status: &Status) -> String {
+/// Of a refusal, in one line. Of several causes the API server tells in any order: here in one, and the first of them.
+pub(crate) fn of_api(status: &Status) -> String {
     const CAUSES_MAX: usize = 5;
     let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
     let told = in_one_line(&status.message);
@@ -39,11 +39,13 @@ fn of_api(status: &Status) -> String {
     format!("{start}is invalid: {}{more}", causes.join(", "))
 }
 
-/// Webhooks write several lines. Of what cannot change Kubernetes shows both values as they look in Go, which are left out.
+/// Webhooks write several lines. Of what cannot change Kubernetes shows what differs, as it looks in Go or, in later
+/// versions, in JSON: that is left out.
 fn in_one_line(message: &str) -> String {
-    let is_go = |line: &&str| line.starts_with("core.") && line.ends_with('{');
+    let is_difference =
+        |line: &&str| (line.starts_with("core.") && line.ends_with('{')) || line.starts_with("@@ -");
     let lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
-    lines.take_while(|line| !is_go(line)).collect::<Vec<_>>().join(" ")
+    lines.take_while(|line| !is_difference(line)).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -78,12 +80,16 @@ mod tests {
     }
 
     #[test]
-    fn the_api_server_is_told_in_its_words_without_those_of_go() {
-        let message = "spec: Forbidden: spec is immutable\n  core.PersistentVolumeClaimSpec{".to_owned();
-        let status = Status { message, code: 422, ..Default::default() };
-        let error =
-            failure("cannot apply", Box::<dyn Error + Send + Sync>::from(kube::Error::Api(status.boxed())));
-        assert_eq!(in_words(&error), "cannot apply: spec: Forbidden: spec is immutable");
+    fn the_api_server_is_told_in_its_words_without_what_differs() {
+        let json =
+            "@@ -10,7 +10,7 @@\n \"Requests\": {\n-   \"storage\": \"1Gi\"\n+   \"storage\": \"2Gi\"\n";
+        for difference in ["  core.PersistentVolumeClaimSpec{\n", json] {
+            let message = format!("spec: Forbidden: spec is immutable\n{difference}");
+            let status = Status { message, code: 422, ..Default::default() };
+            let cause = Box::<dyn Error + Send + Sync>::from(kube::Error::Api(status.boxed()));
+            let told = in_words(&failure("cannot apply", cause));
+            assert_eq!(told, "cannot apply: spec: Forbidden: spec is immutable");
+        }
     }
 
     #[test]

@@ -19,6 +19,10 @@ use super::{Context, orphans, prune};
 use crate::in_words::in_words;
 use crate::traces::TARGET;
 
+/// What to do of a claim that the API server lets nobody change.
+const FIXED_CLAIM: &str =
+    "take the change of spec.cache.volume back, or delete the claim with what it holds: it is made anew";
+
 /// In which the garbage collector takes what a deleted object left: pods that end keep their claims.
 const COLLECTION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
 
@@ -219,5 +223,30 @@ pub(super) fn invalid(problems: &Problems) -> Cause {
 
 pub(super) fn refused(error: &ApplyError) -> Cause {
     let reason = if error.is_of_the_spec() { Reason::InvalidConfig } else { Reason::ApplyFailed };
-    Cause { reason, message: in_words(error) }
+    let mut message = in_words(error);
+    let is_of_claim = matches!(error, ApplyError::Apply { kind: ChildKind::PersistentVolumeClaim, .. });
+    if is_of_claim && message.contains("spec is immutable") {
+        message = format!("{message}; {FIXED_CLAIM}");
+    }
+    Cause { reason, message }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_that_cannot_change_is_told_in_one_line_with_the_field() {
+        let told = "PersistentVolumeClaim \"m-cache\" is invalid: spec: Forbidden: spec is immutable after \
+                    creation except resources.requests and volumeAttributesClassName for bound claims";
+        let message = format!("{told}\n@@ -10,7 +10,7 @@\n \"Requests\": {{\n-   \"storage\": \"1Gi\"\n");
+        let status = Status { message, code: 422, ..Default::default() };
+        let source = kube::Error::Api(status.boxed());
+        let (kind, name) = (ChildKind::PersistentVolumeClaim, "m-cache".to_owned());
+        let cause = refused(&ApplyError::Apply { kind, name, source });
+        let expected = format!("cannot apply PersistentVolumeClaim m-cache: {told}; {FIXED_CLAIM}");
+        assert_eq!((cause.reason, cause.message), (Reason::InvalidConfig, expected));
+    }
 }

@@ -4,6 +4,8 @@ use anyhow::{Chain, anyhow};
 use kube::client::AuthError;
 use kube::core::Status;
 
+use crate::in_words::of_api;
+
 /// Kube's reason of an answer that is no `Status`; its text is the message then.
 const NO_STATUS: &str = "Failed to parse error data";
 /// An API server's answer where no API has the path.
@@ -48,7 +50,7 @@ fn refused(status: &Status) -> anyhow::Error {
         404 if is_status && (status.details.is_none() || is_about(status, "")) => not_installed(),
         // Where it is busy, an API server says so in plain text.
         429 | 500.. => anyhow!("the API server answers {}: {}", status.code, status.message),
-        _ if is_status => anyhow!("{}", status.message),
+        _ if is_status => anyhow!("{}", of_api(status)),
         code => no_api_server(&format!("{code} {}", status.message)),
     }
 }
