@@ -265,20 +265,19 @@ impl Naming {
     }
 }
 
+/// A rule's message for who has no command line.
+pub fn without_flags(message: &str) -> String {
+    // `paged_attn.context_len (--pa-context-len)`
+    let message = message.replace(", or --model-id", "");
+    message.split(' ').filter(|word| !word.starts_with("(--")).collect::<Vec<_>>().join(" ")
+}
+
 /// A rule's message in the words of a manifest. Also that of the rule in the CRD.
 pub fn in_manifest(message: &str) -> String {
-    let message = message.replace(", or --model-id", "").replace("must be a table", "must be an object");
+    let message = without_flags(message).replace("must be a table", "must be an object");
     let message = message.split(", written [").next().unwrap_or_default().replace("[[models]]", "models");
     let message = message.replace("command = ", "the command ").replace(" table;", " object;");
-    let mut words = Vec::new();
-    for word in message.split(' ') {
-        // `paged_attn.context_len (--pa-context-len)`
-        let is_flag = word.starts_with("(--");
-        if !is_flag {
-            words.push(to_camel(word));
-        }
-    }
-    words.join(" ")
+    message.split(' ').map(to_camel).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow, bail};
 use ostro_config::keys::{Kind, key};
-use ostro_config::manifest::{API_VERSION, CLUSTER_FIELDS, KIND};
-use ostro_config::{Command, Document, Loaded, Place, to_camel};
+use ostro_config::manifest::{API_VERSION, CLUSTER_FIELDS, KIND, without_flags};
+use ostro_config::{Command, Document, Loaded, Place, Problems, to_camel};
 use ostro_crds::{InferenceDeploymentSpec, conform};
 use serde_json::{Map, Value, json};
 use toml_parser::Source;
@@ -61,11 +61,11 @@ fn object_name(args: &ConvertArgs) -> Result<String> {
 
 fn to_manifest(file: &str, text: &str, name: &str) -> Result<Converted> {
     // Read twice: problems name the file, and a path without a folder leaves the values' own paths as they are.
-    let checked = Loaded::from_toml(file, text).map_err(|problems| anyhow!("{problems}"))?;
+    let checked = Loaded::from_toml(file, text).map_err(unflagged)?;
     if checked.config.command != Command::Serve {
         bail!("{}", checked.problem("command", "is for a terminal, and pods serve"));
     }
-    let loaded = Loaded::from_toml("", text).map_err(|problems| anyhow!("{problems}"))?;
+    let loaded = Loaded::from_toml("", text).map_err(unflagged)?;
     let mut fields = loaded.written_spec();
     fields.remove("command");
     let spec: InferenceDeploymentSpec = serde_path_to_error::deserialize(Value::Object(fields))?;
@@ -84,6 +84,14 @@ fn to_manifest(file: &str, text: &str, name: &str) -> Result<Converted> {
         format!("spec.{path} is a relative path: pods take it from /etc/ostro, not from the folder of {file}")
     }));
     Ok(Converted { text: offline::yaml(&object)?, notes })
+}
+
+/// The daemon's flags are not this command's.
+fn unflagged(Problems(mut problems): Problems) -> anyhow::Error {
+    for problem in &mut problems {
+        problem.message = without_flags(&problem.message);
+    }
+    anyhow!("{}", Problems(problems))
 }
 
 fn to_toml(file: &str, text: &str) -> Result<Converted> {

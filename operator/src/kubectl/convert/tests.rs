@@ -1,5 +1,5 @@
 use ostro_config::keys::{Key, keys};
-use ostro_config::{Problems, to_snake};
+use ostro_config::to_snake;
 use proptest::prelude::*;
 use toml::{Table, Value as Toml};
 
@@ -200,10 +200,15 @@ fn what_cannot_be_converted_is_told() {
             "ostro.toml, as an InferenceDeployment: spec.server.host must be reachable from outside of the pod",
         ),
         ("[[models]]\nmodel_id = \"a\"\ndtyp = \"f32\"\n", "ostro.toml:3: models[0].dtyp"),
+        ("", "ostro.toml: models is missing: at least one [[models]] entry is needed"),
+        (
+            "[paged_attn]\ncontext_len = 1\nmemory_mb = 1\n[[models]]\nmodel_id = \"a\"\n",
+            "ostro.toml:3: paged_attn.memory_mb = 1 conflicts with paged_attn.context_len",
+        ),
     ];
     for (text, expected) in cases {
         let error = to_manifest("ostro.toml", text, "m").unwrap_err().to_string();
-        assert!(error.starts_with(expected), "{error}");
+        assert!(error.starts_with(expected) && !error.contains("--"), "{error}");
     }
     let many = "[[models]]\nmodel_id = \"a\"\n".to_owned();
     let many = (0..20).map(|index| many.replace('a', &format!("a{index}"))).collect::<String>();
