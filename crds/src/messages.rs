@@ -1,5 +1,7 @@
 //! Messages of the rules that only a cluster has; each continues the field's name. CEL rules and `validate` say the same.
 
+pub(crate) const NO_MODEL_ID: &str =
+    "must be an id of the hub, such as OWNER/NAME, or a path: no URL, and no blanks around it";
 pub(crate) const RESERVED_VOLUMES: [&str; 4] = ["config", "cache", "tmp", "shm"];
 pub(crate) const ONE_CACHE: &str =
     "must have at most one of volume, existingClaim, hostPath, image and sizeLimit";

@@ -139,6 +139,12 @@ fn cluster_rules() -> Vec<CelRule> {
     let reserved = cluster::RESERVED_VOLUMES.map(|name| format!("'{name}'")).join(", ");
     vec![
         CelRule::new(
+            "self.models.all(m, m.modelId.startsWith('/') || !(m.modelId.startsWith(' ') || \
+             m.modelId.endsWith(' ') || m.modelId.contains('://')))",
+            "models.modelId",
+            cluster::NO_MODEL_ID,
+        ),
+        CelRule::new(
             "!has(self.disruptionBudget) || !(has(self.disruptionBudget.minAvailable) && \
              has(self.disruptionBudget.maxUnavailable))",
             "disruptionBudget",

@@ -35,6 +35,7 @@ impl InferenceDeploymentSpec {
         };
         problems.extend(self.size_problem());
         problems.extend(cache::problems(self));
+        problems.extend(self.model_problems());
         problems.extend(self.cluster_problems());
         problems.extend(self.monitoring_problems());
         problems.extend(pods::problems(self));
@@ -91,6 +92,14 @@ impl InferenceDeploymentSpec {
         fields.extend(tables);
         fields.insert("models".to_owned(), self.models.clone().into());
         fields
+    }
+
+    /// Neither the hub nor a file has such an id; a folder's name may end with a blank.
+    fn model_problems(&self) -> Vec<Problem> {
+        let is_odd = |id: &str| !id.starts_with('/') && (id.trim_matches(' ') != id || id.contains("://"));
+        let ids = self.models.iter().map(|model| model["modelId"].as_str().unwrap_or_default());
+        let odd = ids.enumerate().filter(|(_, id)| is_odd(id));
+        odd.map(|(index, _)| problem(&format!("models[{index}].modelId"), messages::NO_MODEL_ID)).collect()
     }
 
     fn cluster_problems(&self) -> Vec<Problem> {

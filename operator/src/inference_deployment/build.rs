@@ -7,6 +7,7 @@ mod disruption_budget;
 mod gpu;
 mod inputs;
 mod job;
+mod models;
 mod monitor;
 mod names;
 mod network_policy;
@@ -39,6 +40,7 @@ pub(crate) use deployment::needs_spare;
 pub(crate) use gpu::is_gpu;
 pub(crate) use inputs::inputs_hash;
 pub(crate) use job::{Purpose, prefix as job_prefix};
+pub(crate) use models::looks_like_path;
 pub(crate) use monitor::kind as monitor_kind;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
 pub(crate) use patch::merge_key;
@@ -98,6 +100,7 @@ pub(crate) fn render(
     let input = pod::PodInput { defaults, config_map: &config_map };
     let template = pod::build(&names, &owner.spec, &valid.daemon, &input)?;
     claim::check(&names, &owner.spec)?;
+    models::check(&owner.spec.models, &template)?;
     Ok(Rendering {
         renderer: Some(env!("CARGO_PKG_VERSION").to_owned()),
         template: json(&template),

@@ -14,6 +14,7 @@ use toml_parser::lexer::TokenKind;
 
 use super::args::{ConvertArgs, Format};
 use crate::args::service_name;
+use crate::inference_deployment::build::looks_like_path;
 use crate::{offline, terminal};
 
 /// A converted file, and what it does not hold.
@@ -136,13 +137,6 @@ fn relative_paths(loaded: &Loaded) -> Vec<String> {
         is_path && Path::new(text).is_relative()
     });
     paths.map(|entry| to_camel(&entry.path)).collect()
-}
-
-/// As the daemon tells a path from a hub's id.
-fn looks_like_path(model: &str) -> bool {
-    let is_file = Path::new(model).extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
-    let is_folder = model.starts_with(['.', '~']) || model.ends_with('/') || model.matches('/').count() > 1;
-    is_file || is_folder || model.contains('\\')
 }
 
 #[cfg(test)]

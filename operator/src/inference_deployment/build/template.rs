@@ -22,7 +22,7 @@ pub(crate) fn template_hash(metadata: &ObjectMeta) -> Option<&str> {
 }
 
 /// The daemon's.
-fn container(pod: &PodTemplateSpec) -> Option<&Container> {
+pub(super) fn container(pod: &PodTemplateSpec) -> Option<&Container> {
     pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)
 }
 

@@ -122,7 +122,7 @@ fn models(names: &[&str]) -> Table {
 fn configurations() -> impl Strategy<Value = Table> {
     let entry =
         prop::sample::select(serve_keys()).prop_flat_map(|key| (Just(key), 0..2usize, value(&key.kind)));
-    let ids = prop::sample::subsequence(TEXTS.to_vec(), 2);
+    let ids = prop::sample::subsequence(TEXTS.map(str::trim).to_vec(), 2);
     (ids, prop::collection::vec(entry, 0..16)).prop_filter_map("cannot be repaired", |(ids, entries)| {
         let mut table = models(&ids);
         for (key, model, value) in entries {
