@@ -41,6 +41,10 @@ pub enum SubmitError {
     UnknownToken { token: TokenId, vocab_size: u32 },
     #[error("the prompt has {prompt_tokens} tokens, the context holds {context_len} with the answer")]
     ContextExceeded { prompt_tokens: usize, context_len: u32 },
+    #[error(
+        "min_tokens = {min_tokens} is above {tokens_max}, what max_tokens and the context leave for the answer"
+    )]
+    MinTokens { min_tokens: u32, tokens_max: u32 },
     #[error(transparent)]
     Sampling(#[from] SamplerError),
     #[error("{live} sequences run or wait already")]
@@ -179,7 +183,12 @@ impl Shared {
         if let Some(&token) = generation.prompt.iter().find(|token| **token >= vocab_size) {
             return Err(SubmitError::UnknownToken { token, vocab_size });
         }
-        Ok(generation.stop.max_tokens.min(context_len - prompt_tokens as u32))
+        let tokens_max = generation.stop.max_tokens.min(context_len - prompt_tokens as u32);
+        let min_tokens = generation.stop.min_tokens;
+        if min_tokens > tokens_max {
+            return Err(SubmitError::MinTokens { min_tokens, tokens_max });
+        }
+        Ok(tokens_max)
     }
 
     /// Takes a place among the live sequences.

@@ -84,7 +84,7 @@ pub struct Dry {
 pub struct StopRules {
     /// At most this many tokens; the engine lowers it to what the context holds.
     pub max_tokens: u32,
-    /// End tokens are not sampled before this many tokens.
+    /// End tokens are not sampled before this many tokens; not more than the answer can have.
     pub min_tokens: u32,
     pub token_ids: Vec<TokenId>,
     /// Generate on past the model's end tokens.

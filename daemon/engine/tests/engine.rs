@@ -202,6 +202,13 @@ fn what_cannot_run_is_refused_at_once() {
     );
     let long = SubmitError::ContextExceeded { prompt_tokens: 65, context_len: 65 };
     assert_eq!(refused(greedy(&prompt(1, 65), 5)), long);
+    for (prompt_len, max_tokens, min_tokens, tokens_max) in [(60, 50, 6, 5), (9, 5, 6, 5)] {
+        let mut endless = greedy(&prompt(1, prompt_len), max_tokens);
+        endless.stop.min_tokens = min_tokens;
+        assert_eq!(refused(endless.clone()), SubmitError::MinTokens { min_tokens, tokens_max });
+        endless.stop.min_tokens = tokens_max;
+        assert_eq!(read(engine.submit(endless).unwrap()).tokens.len(), 5);
+    }
     let mut hot = greedy(&[1], 5);
     hot.sampling.temperature = -1.0;
     assert!(matches!(refused(hot), SubmitError::Sampling(_)));

@@ -199,6 +199,9 @@ fn submit(
         SubmitError::ContextExceeded { .. } => {
             ApiError::ContextLength { param: prompt.param, message: error.to_string() }
         }
+        SubmitError::MinTokens { .. } => {
+            ApiError::ContextLength { param: "min_tokens", message: error.to_string() }
+        }
         SubmitError::Sampling(SamplerError::OutOfRange { name, .. }) => {
             ApiError::invalid(name, error.to_string())
         }

@@ -55,7 +55,8 @@ pub struct GenerationFields {
     pub max_tokens: Option<u64>,
     /// The newer name of `max_tokens`.
     pub max_completion_tokens: Option<u64>,
-    /// The model's end tokens are not chosen before this many tokens.
+    /// The model's end tokens are not chosen before this many tokens; not above `max_tokens`, nor above what the context
+    /// leaves behind the prompt.
     pub min_tokens: Option<u64>,
     /// One string or up to 64 that end the answer and are not part of it.
     #[schema(value_type = Option<Vec<String>>, max_items = 64)]

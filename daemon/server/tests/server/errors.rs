@@ -30,6 +30,13 @@ async fn refusals_have_the_envelope_and_name_the_field() {
         ("/v1/chat/completions", json!({"temperature": 3}), 400, "temperature", ""),
         ("/v1/chat/completions", json!({"tools": [{}]}), 400, "tools", "unsupported"),
         ("/v1/chat/completions", json!({"messages": words}), 400, "messages", "context_length_exceeded"),
+        (
+            "/v1/chat/completions",
+            json!({"min_tokens": CONTEXT}),
+            400,
+            "min_tokens",
+            "context_length_exceeded",
+        ),
         ("/v1/chat/completions", json!({"messages": "raise"}), 400, "messages", ""),
         ("/v1/chat/completions", json!({"logit_bias": {"258": 1}}), 400, "logit_bias", ""),
         ("/v1/chat/completions", json!({"stop_token_ids": [258]}), 400, "stop_token_ids", ""),
