@@ -12,6 +12,8 @@ use super::list::List;
 pub const MESSAGES_MAX: usize = 16_384;
 /// Parts a message may hold.
 pub const PARTS_MAX: usize = 4096;
+/// Parts that all messages of a request may hold together: each takes some four times its bytes in the body.
+pub const PARTS_IN_ALL_MAX: usize = 65_536;
 
 #[derive(Clone, Debug, Deserialize, PartialEq, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -149,9 +151,22 @@ impl<'de> Visitor<'de> for MessagesVisitor {
         Ok(Messages(vec![Message::user(text)]))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, messages: A) -> Result<Messages, A::Error> {
-        let messages = serde::de::value::SeqAccessDeserializer::new(messages);
-        List::<Message, MESSAGES_MAX>::deserialize(messages).map(|list| Messages(list.0))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Messages, A::Error> {
+        let mut messages = Vec::new();
+        let mut parts_in_all = 0;
+        while let Some(message) = items.next_element::<Message>()? {
+            if messages.len() == MESSAGES_MAX {
+                return Err(A::Error::custom(format_args!("more than {MESSAGES_MAX} messages")));
+            }
+            parts_in_all += message.parts();
+            if parts_in_all > PARTS_IN_ALL_MAX {
+                return Err(A::Error::custom(format_args!(
+                    "more than {PARTS_IN_ALL_MAX} parts in all messages"
+                )));
+            }
+            messages.push(message);
+        }
+        Ok(Messages(messages))
     }
 }
 
@@ -168,6 +183,36 @@ impl Message {
             audio: None,
             refusal: None,
             annotations: None,
+        }
+    }
+
+    fn parts(&self) -> usize {
+        match &self.content {
+            Some(Content::Parts(parts)) => parts.len(),
+            Some(Content::Text(_)) | None => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_bounded_in_a_message_and_in_all() {
+        let read = |messages: usize, parts: usize| {
+            let parts = vec![r#"{"type":"text","text":""}"#; parts].join(",");
+            let messages = vec![format!(r#"{{"role":"user","content":[{parts}]}}"#); messages].join(",");
+            serde_json::from_str::<Messages>(&format!("[{messages}]")).map_err(|error| error.to_string())
+        };
+        assert!(read(PARTS_IN_ALL_MAX / PARTS_MAX, PARTS_MAX).is_ok());
+        for (messages, parts, expected) in [
+            (1, PARTS_MAX + 1, "more than 4096 items"),
+            (PARTS_IN_ALL_MAX / PARTS_MAX + 1, PARTS_MAX, "more than 65536 parts in all messages"),
+            (MESSAGES_MAX + 1, 0, "more than 16384 messages"),
+        ] {
+            let error = read(messages, parts).unwrap_err();
+            assert!(error.starts_with(expected), "{error}");
         }
     }
 }
