@@ -107,7 +107,7 @@ impl<'de> Visitor<'de> for LogitBiasVisitor {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
             let token =
-                key.parse().map_err(|_| A::Error::custom(format_args!("{key:?} is not a token id")))?;
+                token_id(&key).ok_or_else(|| A::Error::custom(format_args!("{key:?} is not a token id")))?;
             if entries.len() == LOGIT_BIAS_MAX {
                 return Err(A::Error::custom(format_args!("more than {LOGIT_BIAS_MAX} token ids")));
             }
@@ -121,6 +121,11 @@ impl<'de> Visitor<'de> for LogitBiasVisitor {
     }
 }
 
+/// As JSON writes numbers: `+1` and `01` are none.
+fn token_id(key: &str) -> Option<u32> {
+    key.parse::<u32>().ok().filter(|token| token.to_string() == key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,6 +137,8 @@ mod tests {
         for (json, message) in [
             (r#"{"x":1}"#, "\"x\" is not a token id"),
             (r#"{"-1":1}"#, "\"-1\" is not a token id"),
+            (r#"{"+1":1}"#, "\"+1\" is not a token id"),
+            (r#"{"01":1}"#, "\"01\" is not a token id"),
             (r#"{"99999999999":1}"#, "is not a token id"),
             (r#"{"1":1,"1":2}"#, "token id 1 appears twice"),
             (r#"{"1":"x"}"#, "invalid type: string"),
