@@ -15,6 +15,8 @@ const SALT_BYTES_MAX: usize = 1024;
 /// Their tokens are looked up where the request is answered.
 const DRY_BREAKER_BYTES_MAX: usize = 64;
 const TOP_K_MAX: i64 = 1 << 20;
+/// The smallest number above 0.
+const ABOVE_ZERO: f64 = f64::from_bits(1);
 
 /// What a model's own `generation_config.json` says when a request does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -137,7 +139,7 @@ pub struct DryFields<'a> {
 
 fn check_sampling(fields: &GenerationFields) -> Result<(), ApiError> {
     within("temperature", fields.temperature, 0.0..=2.0)?;
-    within("top_p", fields.top_p, f64::MIN_POSITIVE..=1.0)?;
+    within("top_p", fields.top_p, ABOVE_ZERO..=1.0)?;
     within("min_p", fields.min_p, 0.0..=1.0)?;
     within("repetition_penalty", fields.repetition_penalty, 0.01..=10.0)?;
     within("presence_penalty", fields.presence_penalty, -2.0..=2.0)?;
@@ -157,7 +159,8 @@ fn check_sampling(fields: &GenerationFields) -> Result<(), ApiError> {
     }
     for (token, bias) in fields.logit_bias.iter().flat_map(|bias| &bias.0) {
         within("logit_bias", Some(*bias), -100.0..=100.0).map_err(|_| {
-            ApiError::invalid("logit_bias", format!("bias {bias} of token {token} is not in -100..=100"))
+            let message = format!("bias {} of token {token} is not in -100..=100", shown(*bias));
+            ApiError::invalid("logit_bias", message)
         })?;
     }
     Ok(())
@@ -171,15 +174,21 @@ fn within(
     match value {
         Some(value) if !range.contains(&value) => {
             let (low, high) = (range.start(), range.end());
-            let range = if *low == f64::MIN_POSITIVE {
+            let range = if *low == ABOVE_ZERO {
                 format!("above 0 and at most {high}")
             } else {
                 format!("in {low}..={high}")
             };
-            Err(ApiError::invalid(name, format!("{name} = {value} is not {range}")))
+            Err(ApiError::invalid(name, format!("{name} = {} is not {range}", shown(value))))
         }
         _ => Ok(()),
     }
+}
+
+/// Digits alone would be hundreds for the smallest and largest numbers.
+fn shown(value: f64) -> String {
+    let plain = value == 0.0 || (1e-6..1e15).contains(&value.abs());
+    if plain { value.to_string() } else { format!("{value:e}") }
 }
 
 fn n(fields: &GenerationFields) -> Result<usize, ApiError> {

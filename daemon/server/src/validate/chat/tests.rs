@@ -20,6 +20,8 @@ fn values_out_of_bounds_name_their_field() {
     let cases = [
         ("temperature", "3", "temperature = 3 is not in 0..=2"),
         ("temperature", "-0.1", "is not in 0..=2"),
+        ("temperature", "1e300", "temperature = 1e300 is not in 0..=2"),
+        ("temperature", "-1e-320", "temperature = -1e-320 is not in 0..=2"),
         ("temperature", "1e999", "number out of range"),
         ("temperature", "\"hot\"", "temperature: invalid type: string \"hot\""),
         ("top_p", "0", "top_p = 0 is not above 0 and at most 1"),
@@ -39,6 +41,7 @@ fn values_out_of_bounds_name_their_field() {
         ("stop", "[\"\"]", "must not be empty"),
         ("stop", "1", "expected a string or an array"),
         ("logit_bias", "{\"1\":101}", "bias 101 of token 1 is not in -100..=100"),
+        ("logit_bias", "{\"1\":1e300}", "bias 1e300 of token 1 is not in -100..=100"),
         ("logit_bias", "{\"x\":1}", "is not a token id"),
         ("logit_bias", "[1]", "invalid type"),
         ("seed", "1.5", "invalid type"),
@@ -136,6 +139,8 @@ fn a_request_overrides_the_model_and_the_model_the_neutral_value() {
     assert_eq!(unseeded.seed, Some(8));
     let plain = chat(with("seed", "1").as_bytes()).unwrap().generation.sampling(0, &defaults);
     assert_eq!((plain.temperature, plain.top_k, plain.top_p), (0.6, Some(20), 1.0));
+    let narrow = chat(with("top_p", "1e-320").as_bytes()).unwrap().generation.sampling(0, &defaults);
+    assert_eq!(narrow.top_p, f32::MIN_POSITIVE);
     let asked = chat(with("top_k", "-1").as_bytes()).unwrap().generation.sampling(0, &defaults);
     assert_eq!(asked.top_k, None);
     let greedy = chat(with("temperature", "1e-9").as_bytes()).unwrap().generation.sampling(0, &defaults);
