@@ -33,7 +33,7 @@ pub struct Message {
     pub tool_call_id: Option<String>,
     #[schema(ignore)]
     pub audio: Option<Anything>,
-    /// Sent back by clients with an earlier answer of the assistant.
+    /// What an assistant said in place of content; null in the answers of this server.
     pub refusal: Option<String>,
     #[schema(ignore)]
     pub annotations: Option<List<Anything, 1024>>,

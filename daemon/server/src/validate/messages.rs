@@ -17,12 +17,10 @@ pub fn messages(messages: Option<Messages>) -> Result<Vec<Value>, ApiError> {
     messages.into_iter().enumerate().map(|(index, message)| templated(index, message)).collect()
 }
 
-fn templated(index: usize, message: Message) -> Result<Value, ApiError> {
+fn templated(index: usize, mut message: Message) -> Result<Value, ApiError> {
     let at = |field: &str| format!("messages[{index}].{field}");
     refuse_tools(&at, &message)?;
-    let Some(content) = message.content else {
-        return Err(ApiError::invalid(at("content"), "a message needs content: a string or text parts"));
-    };
+    let content = said(&at, &mut message)?;
     let mut object = Map::new();
     object.insert("role".into(), role(message.role).into());
     object.insert("content".into(), text(&at("content"), content)?.into());
@@ -57,6 +55,25 @@ fn role(role: Role) -> &'static str {
         Role::User => "user",
         Role::Assistant => "assistant",
         Role::Tool | Role::Function => "tool",
+    }
+}
+
+/// The content, or the refusal that an assistant said in its place: templates know no refusals.
+fn said(at: &dyn Fn(&str) -> String, message: &mut Message) -> Result<Content, ApiError> {
+    let refusal = message.refusal.take().filter(|refusal| !refusal.is_empty());
+    match (message.content.take(), refusal) {
+        (Some(content), None) => Ok(content),
+        (None, None) => {
+            Err(ApiError::invalid(at("content"), "a message needs content: a string or text parts"))
+        }
+        (_, Some(_)) if message.role != Role::Assistant => {
+            Err(ApiError::invalid(at("refusal"), "only messages of the assistant have a refusal"))
+        }
+        (None, Some(refusal)) => Ok(Content::Text(refusal)),
+        (Some(Content::Text(text)), Some(refusal)) if text.is_empty() => Ok(Content::Text(refusal)),
+        (Some(_), Some(_)) => {
+            Err(ApiError::invalid(at("refusal"), "a message has either content or a refusal"))
+        }
     }
 }
 
@@ -142,6 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_is_what_the_assistant_said() {
+        let expected = json!({"role": "assistant", "content": "No."});
+        for message in [
+            json!({"role": "assistant", "refusal": "No."}),
+            json!({"role": "assistant", "content": null, "refusal": "No."}),
+            json!({"role": "assistant", "content": "", "refusal": "No."}),
+            json!({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}),
+            json!({"role": "assistant", "content": "No.", "refusal": ""}),
+        ] {
+            assert_eq!(read(json!([message])).unwrap(), [expected.clone()], "{message}");
+        }
+    }
+
+    #[test]
     fn what_is_not_text_is_refused_by_its_place() {
         let cases = [
             (
@@ -151,6 +182,8 @@ mod tests {
             (json!([{"role": "user", "content": "x"}, {"role": "tool", "content": "x"}]), "[1].role"),
             (json!([{"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}]), "[0].tool_calls"),
             (json!([{"role": "user"}]), "[0].content"),
+            (json!([{"role": "assistant", "content": "x", "refusal": "y"}]), "[0].refusal"),
+            (json!([{"role": "user", "content": "x", "refusal": "y"}]), "[0].refusal"),
             (json!([{"role": "user", "content": [{"type": "text"}]}]), "[0].content[0].text"),
             (
                 json!([{"role": "user", "content": [{"type": "text", "text": "a", "image_url": "x"}]}]),
