@@ -4,6 +4,7 @@
 
 pub mod chat;
 pub mod completion;
+pub mod distinct;
 pub mod error;
 pub mod generation;
 pub mod list;

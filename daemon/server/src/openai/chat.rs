@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::distinct::DistinctMap;
 use super::logprobs::ChatLogprobs;
 use super::message::Messages;
 use super::usage::Usage;
@@ -25,7 +25,7 @@ pub struct ChatFields {
     pub reasoning_effort: Option<ReasoningEffort>,
     /// Further variables for the chat template.
     #[schema(value_type = Option<Object>)]
-    pub chat_template_kwargs: Option<Map<String, Value>>,
+    pub chat_template_kwargs: Option<DistinctMap>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]

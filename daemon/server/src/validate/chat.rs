@@ -6,6 +6,7 @@ use super::generation::{ValidGeneration, generation};
 use super::{fields, json, messages};
 use crate::error::ApiError;
 use crate::openai::chat::{ChatFields, ReasoningEffort};
+use crate::openai::distinct::DistinctMap;
 use crate::openai::generation::GenerationFields;
 
 const TOP_LOGPROBS_MAX: u64 = 20;
@@ -66,7 +67,7 @@ fn logprobs(chat: &ChatFields) -> Result<Option<u8>, ApiError> {
 }
 
 fn template_variables(chat: &ChatFields) -> Result<Map<String, Value>, ApiError> {
-    let mut variables = chat.chat_template_kwargs.clone().unwrap_or_default();
+    let DistinctMap(mut variables) = chat.chat_template_kwargs.clone().unwrap_or_default();
     for reserved in ["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"] {
         if variables.contains_key(reserved) {
             let message = format!("chat_template_kwargs cannot set {reserved:?}");

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::ApiError;
+use crate::openai::distinct::DistinctValue;
 
 /// A known field and the values of it that change nothing here, as JSON. `null` always is one.
 struct Field {
@@ -140,7 +141,10 @@ fn is_harmless(values: &[&str], value: &str) -> bool {
     if value.len() > HARMLESS_BYTES_MAX {
         return false;
     }
-    let parse = |text: &str| serde_json::from_str::<Value>(text).ok().map(with_float_numbers);
+    let parse = |text: &str| {
+        let DistinctValue(value) = serde_json::from_str(text).ok()?;
+        Some(with_float_numbers(value))
+    };
     let value = parse(value);
     value == Some(Value::Null) || values.iter().any(|harmless| value.is_some() && parse(harmless) == value)
 }
@@ -174,6 +178,7 @@ mod tests {
             ("tool_choice", "\"none\"", "\"required\""),
             ("parallel_tool_calls", "false", "1"),
             ("response_format", r#"{ "type" : "text" }"#, r#"{"type":"json_object"}"#),
+            ("response_format", r#"{"type":"text"}"#, r#"{"type":"json_object","type":"text"}"#),
             ("store", "false", "true"),
             ("service_tier", "\"auto\"", "\"priority\""),
             ("length_penalty", "1.0", "0.5"),

@@ -157,6 +157,9 @@ fn thinking_reaches_the_template_once() {
     assert_eq!(at.as_deref(), Some("enable_thinking"));
     let (at, _) = param(&with("chat_template_kwargs", "{\"messages\":[]}"));
     assert_eq!(at.as_deref(), Some("chat_template_kwargs.messages"));
+    let (at, said) = param(&with("chat_template_kwargs", r#"{"a":[{"b":1,"b":2}]}"#));
+    assert_eq!(at.as_deref(), Some("chat_template_kwargs.a[0]"));
+    assert_eq!(said, "chat_template_kwargs.a[0]: the key \"b\" appears twice");
 }
 
 #[test]
