@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// Longest error message that is sent: input is never echoed at length.
+/// Longest error message, and longest name of a field in one, that is sent: input is never echoed at length.
 const MESSAGE_BYTES_MAX: usize = 600;
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -43,7 +43,7 @@ pub enum ApiError {
 
 impl ApiError {
     pub fn invalid(param: impl Into<String>, message: impl Into<String>) -> ApiError {
-        ApiError::Invalid { param: Some(param.into()), message: bounded(message.into()) }
+        ApiError::Invalid { param: Some(bounded(param.into())), message: bounded(message.into()) }
     }
 
     /// A body that is not what the route takes, with no single field to blame.
@@ -52,7 +52,7 @@ impl ApiError {
     }
 
     pub fn unsupported(param: impl Into<String>, message: impl Into<String>) -> ApiError {
-        ApiError::Unsupported { param: param.into(), message: bounded(message.into()) }
+        ApiError::Unsupported { param: bounded(param.into()), message: bounded(message.into()) }
     }
 
     pub fn unknown_model(name: &str, available: &str) -> ApiError {

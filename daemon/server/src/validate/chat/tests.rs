@@ -119,6 +119,15 @@ fn hostile_bodies_are_refused_in_few_words() {
 }
 
 #[test]
+fn a_long_key_is_not_echoed() {
+    let key = "k".repeat(1 << 19);
+    for (field, inner) in [("logit_bias", "\"x\""), ("chat_template_kwargs", "1e999")] {
+        let (at, said) = param(&with(field, &format!(r#"{{"{key}":{inner}}}"#)));
+        assert!(at.unwrap().len() < 1024 && said.len() < 1024, "{field}");
+    }
+}
+
+#[test]
 fn choices_differ_by_seed_and_the_first_is_the_seed() {
     let chat = chat(with("seed", "-1").as_bytes()).unwrap();
     let seed = |index| chat.generation.sampling(index, &SamplingDefaults::default()).seed;
