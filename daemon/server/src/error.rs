@@ -25,6 +25,8 @@ pub enum ApiError {
     MethodNotAllowed { method: String, path: String },
     #[error("{0}")]
     MediaType(String),
+    #[error("the only transfer-encoding that is supported is chunked, once")]
+    TransferCoding,
     #[error("the request body is larger than the limit of {limit} bytes")]
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive in time")]

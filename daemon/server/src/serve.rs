@@ -1,6 +1,7 @@
 //! Listens, serves and shuts down: the life of the process' port.
 
 mod connection;
+mod head;
 
 use std::future::Future;
 use std::io;

@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::HttpBody;
 use axum::extract::Request;
 use axum::http::{HeaderValue, Version, header};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use super::head;
 use crate::admission::Admission;
 use crate::options::ServerOptions;
 
@@ -131,10 +132,16 @@ fn answering(
     let router = TowerToHyperService::new(router);
     move |request| {
         let running = activity.begin(request.version());
-        let answer = router.call(request);
+        let answer = head::check(request.version(), request.headers()).map(|()| router.call(request));
         let admission = admission.clone();
         Box::pin(async move {
-            let mut answer = answer.await?;
+            let mut answer = match answer {
+                Ok(answer) => answer.await?,
+                Err(refused) => {
+                    tracing::debug!(%refused, "the head of a request was refused");
+                    refused.into_response()
+                }
+            };
             if admission.is_leaving() && !running.0.is_http2() {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }

@@ -123,6 +123,20 @@ async fn heads_are_bounded_and_garbage_is_refused() {
 }
 
 #[tokio::test]
+async fn heads_that_http_forbids_are_refused() {
+    let server = Fixture::new().await;
+    let running = start(&server, Duration::from_secs(1)).await;
+    for (fields, status) in [("", 400), ("host: x\r\ntransfer-encoding: gzip, chunked\r\n", 501)] {
+        let request = format!("GET /health HTTP/1.1\r\nconnection: close\r\n{fields}\r\n");
+        let answer = read_all(send(running.address, request.as_bytes()).await).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("\"type\":\"invalid_request_error\""), "{answer}");
+    }
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+}
+
+#[tokio::test]
 async fn half_a_request_does_not_hold_up_the_end() {
     let server = Fixture::new().await;
     let grace = Duration::from_secs(60);
