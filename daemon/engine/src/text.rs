@@ -18,6 +18,7 @@ mod bpe;
 mod byte_level;
 mod special_texts;
 mod token_model;
+mod words;
 
 pub use chat_template::{ChatPrompt, ChatTemplate, TemplateError};
 pub use detokenize::{Detokenizer, SpecialTokens};

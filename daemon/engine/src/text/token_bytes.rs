@@ -140,6 +140,21 @@ fn push_byte_level(token: &str, bytes: &mut Vec<u8>) {
     }
 }
 
+/// How GPT-2's alphabet writes a byte.
+pub(super) fn byte_level_letter(byte: u8) -> char {
+    LETTER_OF_BYTE[usize::from(byte)]
+}
+
+static LETTER_OF_BYTE: LazyLock<[char; 256]> = LazyLock::new(|| {
+    let mut table = ['\0'; 256];
+    for (letter, byte) in ('\0'..).zip(BYTE_OF_CHARACTER.iter()) {
+        if let Some(byte) = byte {
+            table[usize::from(*byte)] = letter;
+        }
+    }
+    table
+});
+
 /// GPT-2's alphabet: printable Latin-1 bytes are themselves, the others follow from U+0100 on.
 static BYTE_OF_CHARACTER: LazyLock<[Option<u8>; 324]> = LazyLock::new(|| {
     let mut table = [None; 324];

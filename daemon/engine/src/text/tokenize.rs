@@ -1,16 +1,18 @@
 //! Text to token ids.
 //!
 //! A thin layer over the tokenizers library: it decides what becomes of special tokens written in
-//! the text, and keeps the byte table that decoding uses.
+//! the text, cuts and merges words itself where it knows how, and keeps the byte table that decoding uses.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
-use tokenizers::AddedVocabulary;
-use tokenizers::tokenizer::{Model, OffsetType, PreTokenizer};
+use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizer};
+use tokenizers::{AddedVocabulary, Encoding};
 
+use super::bpe::NoUnknownToken;
 use super::token_bytes::{LeadingSpace, TokenBytes};
-use super::token_model::ModelTokenizer;
+use super::token_model::{ModelTokenizer, TokenModel};
+use super::words::Words;
 use crate::request::TokenId;
 
 /// What becomes of special tokens.
@@ -46,25 +48,51 @@ impl Tokenizer {
 
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<TokenId>, EncodeError> {
         let encode = || match special {
-            Special::Add => self.inner.encode_fast(text, true),
-            Special::Keep => self.inner.encode_fast(text, false),
-            Special::Text => self.encode_plain(text),
+            Special::Text => self.ids(&self.plain, text),
+            Special::Add | Special::Keep => {
+                let ids = self.ids(self.inner.get_added_vocabulary(), text);
+                ids.and_then(|ids| self.framed(ids, special))
+            }
         };
         // The library panics where the regular expressions give up: ten million spaces in a row.
         match catch_unwind(AssertUnwindSafe(encode)) {
-            Ok(Ok(encoding)) => Ok(encoding.get_ids().to_vec()),
-            Ok(Err(error)) => Err(EncodeError(error.to_string())),
+            Ok(ids) => ids.map_err(|error| EncodeError(error.to_string())),
             Err(_) => Err(EncodeError("it repeats itself beyond what the tokenizer can cut".to_owned())),
         }
     }
 
-    fn encode_plain(&self, text: &str) -> tokenizers::Result<tokenizers::Encoding> {
-        let mut pieces = self.plain.extract_and_normalize(self.inner.get_normalizer(), text);
-        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+    fn ids(&self, added: &AddedVocabulary, text: &str) -> tokenizers::Result<Vec<TokenId>> {
+        let (model, pre_tokenizer) = (self.inner.get_model(), self.inner.get_pre_tokenizer());
+        let mut pieces = added.extract_and_normalize(self.inner.get_normalizer(), text);
+        if let (TokenModel::Bpe(model), Some(words)) = (model, pre_tokenizer.and_then(Words::of)) {
+            let mut ids = Vec::new();
+            for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+                match tokens {
+                    Some(tokens) => ids.extend(tokens.iter().map(|token| token.id)),
+                    None => words.each(piece, |word| -> Result<(), NoUnknownToken> {
+                        ids.extend(model.pieces(word)?.into_iter().map(|(id, _)| id));
+                        Ok(())
+                    })?,
+                }
+            }
+            return Ok(ids);
+        }
+        if let Some(pre_tokenizer) = pre_tokenizer {
             pre_tokenizer.pre_tokenize(&mut pieces)?;
         }
-        pieces.tokenize(|piece| self.inner.get_model().tokenize(piece.get()))?;
-        pieces.into_encoding(None, 0, OffsetType::None)
+        pieces.tokenize(|piece| model.tokenize(piece.get()))?;
+        Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
+    }
+
+    /// With the tokens that the model puts around a text, where these are to be added.
+    fn framed(&self, ids: Vec<TokenId>, special: Special) -> tokenizers::Result<Vec<TokenId>> {
+        if self.inner.get_post_processor().is_none() {
+            return Ok(ids);
+        }
+        // Nothing asks for what the library keeps beside the number of a token.
+        let encoding: Encoding = ids.into_iter().map(|id| (id, String::new(), (0, 0), None, 0)).collect();
+        let framed = self.inner.post_process(encoding, None, special == Special::Add)?;
+        Ok(framed.get_ids().to_vec())
     }
 
     /// Bytes that are not UTF-8 become U+FFFD; a space the tokeniser puts before every text is removed.
@@ -88,5 +116,31 @@ impl Tokenizer {
     /// The id of a token written exactly so.
     pub fn id_of(&self, token: &str) -> Option<TokenId> {
         self.inner.token_to_id(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::GgufVocabulary;
+    use crate::tiny::{TinyFamily, TinyModel};
+    use crate::weights::gguf::GgufFile;
+
+    #[test]
+    fn tokens_are_the_library_s() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tiny.gguf");
+        TinyModel::new(TinyFamily::Llama).write_gguf(&path).unwrap();
+        let plain = GgufVocabulary::read(GgufFile::open(&path).unwrap().metadata()).unwrap();
+        let framed = GgufVocabulary { add_bos: Some(true), add_eos: Some(true), ..plain.clone() };
+        for vocabulary in [plain, framed] {
+            let tokenizer = vocabulary.build_tokenizer().unwrap();
+            for text in ["", "<|im_end|>", " the and 12 日本<|im_end|>é\n", "the cat's 1234567890"] {
+                for (special, add) in [(Special::Add, true), (Special::Keep, false)] {
+                    let library = tokenizer.inner.encode_fast(text, add).unwrap();
+                    assert_eq!(tokenizer.encode(text, special).unwrap(), library.get_ids(), "{text:?}");
+                }
+            }
+        }
     }
 }
