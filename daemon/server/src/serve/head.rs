@@ -48,7 +48,7 @@ mod tests {
     fn verdict(version: Version, headers: &[(HeaderName, &'static str)]) -> Option<StatusCode> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
-            map.append(name, HeaderValue::from_static(*value));
+            map.append(name, HeaderValue::from_static(value));
         }
         check(version, &map).err().map(|error| error.status())
     }

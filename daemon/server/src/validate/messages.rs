@@ -168,7 +168,7 @@ mod tests {
             json!({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}),
             json!({"role": "assistant", "content": "No.", "refusal": ""}),
         ] {
-            assert_eq!(read(json!([message])).unwrap(), [expected.clone()], "{message}");
+            assert_eq!(read(json!([message])).unwrap(), std::slice::from_ref(&expected), "{message}");
         }
     }
 
