@@ -27,7 +27,7 @@ const FILE_KEY: &str = "^[-._a-zA-Z0-9]+$";
 const VARIABLE: &str = "^[!-<>-~][ -<>-~]*$";
 /// A registry and a tag may have capitals. What is between must not, or kubelets take it for no name
 /// (github.com/distribution/reference).
-const IMAGE: &str = r"^([!-.0-~]+/)?[!-9;-?\[-~]+([:@][!-~]+)?$";
+const IMAGE: &str = r"^([!-.0-~]+/)?[!-9;-?\[-~]+([:@][!-.0-~]+)?$";
 /// Of names that are neither `.` nor `..`.
 const MOUNT_PATH: &str = r"^(/([^/:.\x00-\x1f]|\.[^/:.\x00-\x1f]|\.\.[^/:\x00-\x1f])[^/:\x00-\x1f]*)+$";
 /// What a variable's value cannot have.

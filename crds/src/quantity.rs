@@ -1,6 +1,6 @@
 //! Kubernetes' amounts, such as `500m`, `1Gi` or `12e6`: what the API server's `quantity()` takes.
 
-/// The most that the API server keeps, in nanos: it cuts what is above.
+/// The most that the API server keeps, in nanos: what is above it cuts, or changes in other ways.
 const KEPT_MAX: i128 = i64::MAX as i128 * 1_000_000_000;
 
 /// `None` for what is no amount. The same for the same amount, however it is written.
