@@ -21,6 +21,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 
+use crate::download::LLAMA_CPP;
 use crate::{daemon, model};
 use llama_cpp::{Choice, LlamaCpp};
 use machine::Machine;
@@ -176,7 +177,7 @@ impl About<'_> {
             serve::SEQUENCES,
             serve::CONTEXT_TOKENS,
             llama.version()?,
-            install::LLAMA_CPP.version,
+            LLAMA_CPP.version,
             build::describe(),
             llama.build().name(),
             chosen.join("; "),

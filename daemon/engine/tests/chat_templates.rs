@@ -1,8 +1,8 @@
 //! Every chat template of llama.cpp's collection parses, and renders simple conversations or refuses
 //! them by its own `raise_exception`.
 //!
-//! Read from `models/vocabularies/templates` in Ostro's cache folder (from the PyPI sdist of
-//! `llama-cpp-python` 0.3.36, `vendor/llama.cpp/models/templates`); skipped where they are not there.
+//! Read from `models/vocabularies/templates` in Ostro's cache folder, where `ostro-e2e model fetch vocabularies` puts them;
+//! skipped where they are not there.
 
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;

@@ -1,8 +1,8 @@
 //! Tokenisers against golden tokenisations: llama.cpp's vocabulary files, whose expected ids come
 //! from the models' own Hugging Face tokenisers.
 //!
-//! Read from `models/vocabularies` in Ostro's cache folder (from the PyPI sdist of
-//! `llama-cpp-python` 0.3.36, `vendor/llama.cpp/models`); skipped where they are not there.
+//! Read from `models/vocabularies` in Ostro's cache folder, where `ostro-e2e model fetch vocabularies` puts them; skipped
+//! where they are not there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -6,16 +6,9 @@ use std::process::Command;
 use anyhow::Result;
 use tempfile::TempDir;
 
-use crate::download::{Package, Registry, fetch};
+use crate::download::{LLAMA_CPP, Package, Registry, fetch};
 use crate::process::run;
 use crate::{cache, debian};
-
-pub(super) const LLAMA_CPP: Package = Package {
-    registry: Registry::PythonSource,
-    name: "llama-cpp-python",
-    version: "0.3.36",
-    sha256: "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e",
-};
 
 pub(super) const MISTRAL_RS: Package = Package {
     registry: Registry::Python,

@@ -13,6 +13,7 @@ use super::program::{Program, output_of, run_to_end};
 use super::rows::Visit;
 use super::samples::{Sample, Summary};
 use super::serve::{self, CONTEXT_TOKENS, Pages, Ready, SEQUENCES};
+use crate::download::LLAMA_CPP;
 use crate::llama_bench::{self, Line};
 
 pub(super) struct LlamaCpp {
@@ -41,7 +42,7 @@ impl LlamaCpp {
         install::tools()?;
         let sources = install::llama_cpp()?;
         let new = |threading| -> Result<LlamaCpp> {
-            let build = Build::ensure(&sources, install::LLAMA_CPP.version, threading)?;
+            let build = Build::ensure(&sources, LLAMA_CPP.version, threading)?;
             let (model, client) = (model.to_owned(), client.to_owned());
             Ok(LlamaCpp { build, model, threads: machine.threads, client, pages: None })
         };
