@@ -7,6 +7,7 @@ use tokio::time::Instant;
 /// Between two warnings.
 const QUIET_TIME: Duration = Duration::from_secs(10);
 
+/// Counts what comes, and says when to tell of it.
 #[derive(Debug, Default)]
 pub struct Seldom {
     untold: u64,

@@ -1,5 +1,5 @@
-//! The client of the API server: kube's own, but for the memory of its connections and lists, and with the operator's
-//! counts and warnings in place of its traces. Left to itself hyper reads up to 400 KiB at once where an answer is long, as a list
+//! The client of the API server: kube's own, but for the memory of its connections and lists, and with the operator's counts
+//! and warnings in place of its traces. Left to itself hyper reads up to 400 KiB at once where an answer is long, as a list
 //! is, and keeps that with every connection; and it keeps all connections that were ever needed at the same time.
 
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(crate) fn client(config: Config, metrics: &Metrics) -> anyhow::Result<Client
         .build(connector);
     let service = ServiceBuilder::new()
         .option_layer(config.default_retry.then(|| RetryLayer::new(RetryPolicy::server_retry())))
-        .layer(ShortPages::new())
+        .layer(ShortPages::new(metrics.shortened.clone()))
         // Below the retries, and above what puts the API server's own path in front of a call's.
         .layer(CountCalls::new(metrics.clone()))
         .layer(config.base_uri_layer())

@@ -51,7 +51,7 @@ use daemons::{Daemons, PodModels};
 use live::Live;
 use outcome::{First, Outcome, carry_out, invalid};
 pub(crate) use report::{Pace, Told};
-use report::{Writing, write_status};
+use report::{Writing, burst, write_status};
 use status::{Observed, is_same, is_same_but_for_words, keep_words, model_ids};
 
 /// A missed event is made up for after this long, give or take.
@@ -116,15 +116,17 @@ pub(crate) async fn reconcile(
         return Ok(Action::await_change());
     }
     let mut version = owner.resource_version().unwrap_or_default();
+    let burst = burst(owner.spec.replicas);
     if owner.status.as_ref().is_none_or(|status| status.conditions.is_empty()) {
         // An object without conditions would count as ready.
         let live = Live::read(context, owner, None);
         let outcome = Outcome { is_behind: true, ..Outcome::default() };
         let status = observe(owner, context, outcome, (&live, &[]));
-        match write_status(owner, context, (&status, &version)).await? {
+        // The one that follows must not wait for this one.
+        match write_status(owner, context, (&status, &version, burst - 1)).await? {
             Writing::Done { version: written } => version = written,
             Writing::Outdated => return Ok(Action::requeue(resync(owner))),
-            Writing::Later(wait) => return Ok(Action::requeue(wait)),
+            Writing::Later(_) => {}
         }
     }
     let rendered = match unreadable {
@@ -148,7 +150,9 @@ pub(crate) async fn reconcile(
     }
     let is_known =
         is_same(owner, &status) || (is_early && failed.is_some() && is_same_but_for_words(owner, &status));
-    if !is_known && let Writing::Later(wait) = write_status(owner, context, (&status, &version)).await? {
+    if !is_known
+        && let Writing::Later(wait) = write_status(owner, context, (&status, &version, burst)).await?
+    {
         due = due.min(wait);
     }
     match (failed, unmonitored) {

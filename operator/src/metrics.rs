@@ -31,6 +31,8 @@ pub(crate) struct Metrics {
     daemon_requests: Family<ReplyLabel, Counter>,
     templates_pending: Family<ReasonLabel, Gauge>,
     objects_behind: Gauge,
+    /// Lists of which a page was too long.
+    pub(crate) shortened: Counter,
     /// Statuses that were not written yet, as they had been so often.
     pub(crate) delayed: Counter,
     /// Connections to the port that made room for others.
@@ -100,6 +102,7 @@ impl Metrics {
             daemon_requests: Family::default(),
             templates_pending: Family::default(),
             objects_behind: Gauge::default(),
+            shortened: Counter::default(),
             delayed: Counter::default(),
             displaced: Counter::default(),
             count: Arc::default(),
@@ -134,12 +137,10 @@ impl Metrics {
             "InferenceDeployments whose latest spec was not reconciled yet",
             behind,
         );
+        let shortened = self.shortened.clone();
+        registry.register("list_pages_shortened", "Pages over 2 MiB, read one object at a time", shortened);
         let delayed = self.delayed.clone();
-        registry.register(
-            "status_writes_delayed",
-            "Statuses that waited, as they change all the time",
-            delayed,
-        );
+        registry.register("status_writes_delayed", "Tries to write a status that had to wait", delayed);
         let displaced = self.displaced.clone();
         registry.register("connections_displaced", "Connections that made room for others", displaced);
         registry.register("reconciles", "Reconciles that ended", self.reconciles.clone());

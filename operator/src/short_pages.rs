@@ -1,9 +1,11 @@
 //! Pages of lists that fit into memory. A page is read as a whole, twice for a moment, and many kinds are listed at once:
 //! whoever may label objects could fill each page with some MiB an object. A page that is too long is asked for again
-//! with one object, one such in the process at a time. The rest of the list comes with the next page, as of any page.
+//! with one object, one such in the process at a time, and so are the next pages of such lists for a while. The rest comes
+//! with the next page, as of any list.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Bytes, HttpBody};
 use axum::http::{Method, Request, Response, Uri};
@@ -12,21 +14,50 @@ use futures::future::BoxFuture;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use kube::client::Body;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tower::{BoxError, Layer, Service, ServiceExt};
+
+use crate::memory::Memory;
 
 /// Several times a page of the operator's own objects.
 const PAGE_BYTES_MAX: usize = 2 << 20;
+/// For which a list is read one object at a time: a token to go on with is good for minutes, in which a list must end.
+const LONG_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub(crate) struct ShortPages {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     /// To read a long object.
     turn: Arc<Semaphore>,
+    /// Until when lists are long, by path.
+    long: Memory<String, Instant>,
+    /// Counts them.
+    shortened: Counter,
 }
 
 impl ShortPages {
-    pub(crate) fn new() -> Self {
-        ShortPages { turn: Arc::new(Semaphore::new(1)) }
+    pub(crate) fn new(shortened: Counter) -> Self {
+        let turn = Arc::new(Semaphore::new(1));
+        ShortPages { shared: Arc::new(Shared { turn, long: Memory::default(), shortened }) }
+    }
+}
+
+impl Shared {
+    fn is_long(&self, path: &str) -> bool {
+        self.long.lock().all.get(path).is_some_and(|until| Instant::now() < *until)
+    }
+
+    fn note_long(&self, path: &str) {
+        tracing::warn!(path, "a page is longer than 2 MiB: for a minute one object is read at a time");
+        self.shortened.inc();
+        let (mut long, now) = (self.long.lock(), Instant::now());
+        long.sweep(LONG_FOR, |until| now < *until);
+        long.all.insert(path.to_owned(), now + LONG_FOR);
     }
 }
 
@@ -34,14 +65,14 @@ impl<S> Layer<S> for ShortPages {
     type Service = Shortened<S>;
 
     fn layer(&self, inner: S) -> Shortened<S> {
-        Shortened { inner, turn: self.turn.clone() }
+        Shortened { inner, shared: self.shared.clone() }
     }
 }
 
 #[derive(Clone)]
 pub(crate) struct Shortened<S> {
     inner: S,
-    turn: Arc<Semaphore>,
+    shared: Arc<Shared>,
 }
 
 type AnswerBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -63,15 +94,19 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let by_one = by_one(&request);
-        let answer = self.inner.call(request);
-        let (inner, turn) = (self.inner.clone(), self.turn.clone());
+        let (inner, shared) = (self.inner.clone(), self.shared.clone());
+        let mut ready = std::mem::replace(&mut self.inner, inner.clone());
         let answer = async move {
-            let (head, body) = answer.await?.into_parts();
-            let Some(by_one) = by_one else { return Ok(Response::from_parts(head, boxed(body))) };
-            if let Some(page) = read(body).await? {
-                return Ok(Response::from_parts(head, boxed(Full::new(page))));
+            let Some(by_one) = by_one else { return Ok(ready.call(request).await?.map(boxed)) };
+            let path = request.uri().path().to_owned();
+            if !shared.is_long(&path) {
+                let (head, body) = ready.call(request).await?.into_parts();
+                if let Some(page) = read(body).await? {
+                    return Ok(Response::from_parts(head, boxed(Full::new(page))));
+                }
+                shared.note_long(&path);
             }
-            let turn = turn.acquire_owned().await?;
+            let turn = shared.turn.clone().acquire_owned().await?;
             let (head, body) = inner.oneshot(by_one).await?.into_parts();
             // Until it is read.
             let body = body.map_frame(move |frame| {

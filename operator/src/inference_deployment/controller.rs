@@ -146,7 +146,10 @@ fn panic_words(panic: &(dyn Any + Send)) -> String {
 fn on_error(object: Arc<CachedObject>, error: &ReconcileError, context: Arc<Context>) -> Action {
     let (name, namespace) = (object.name_any(), object.namespace().unwrap_or_default());
     tracing::warn!(namespace, object = name, "reconcile failed: {}", in_words(error));
-    let wait = context.backoff.failed(&object.kept_uid());
+    let uid = object.kept_uid();
+    let wait = context.backoff.failed(&uid);
+    // The status has yet to tell of it.
+    let wait = context.pace.owed(&uid).map_or(wait, |owed| wait.min(owed));
     Action::requeue(match error {
         ReconcileError::Monitor { due, .. } => wait.min(*due),
         _ => wait,

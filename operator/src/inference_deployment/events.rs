@@ -7,7 +7,8 @@ use kube::api::{Api, ListParams};
 
 const MOST: u32 = 50;
 
-/// Those about the object with this uid that `more` of their fields selects.
+/// Those about the object with this uid that `more` of their fields selects, as far as a page has them: where somebody has
+/// filled some of them, that is one.
 pub(crate) async fn fetch(client: &Client, (namespace, uid): (&str, &str), more: &str) -> Vec<Event> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let fields = format!("regarding.uid={uid}{more}");

@@ -14,7 +14,7 @@ use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-pub(crate) use pace::Pace;
+pub(crate) use pace::{Pace, burst};
 pub(crate) use told::Told;
 
 use super::apply::MANAGER;
@@ -46,13 +46,13 @@ pub(super) enum Writing {
     Later(Duration),
 }
 
-/// Of the object at this version only: another one may have its name by now.
+/// Of the object at this version only: another one may have its name by now. `burst` writes may come at once.
 pub(super) async fn write_status(
     owner: &InferenceDeployment,
     context: &Context,
-    (status, version): (&InferenceDeploymentStatus, &str),
+    (status, version, burst): (&InferenceDeploymentStatus, &str, u32),
 ) -> Result<Writing, ReconcileError> {
-    if let Err(wait) = context.pace.write(&owner.uid().unwrap_or_default()) {
+    if let Err(wait) = context.pace.may_write(&owner.uid().unwrap_or_default(), burst) {
         context.metrics.delayed.inc();
         return Ok(Writing::Later(wait));
     }
@@ -87,6 +87,7 @@ async fn patch<P: Serialize + std::fmt::Debug>(
     match context.client.request(request).await {
         Ok(written) => {
             context.metrics.writes.inc();
+            context.pace.wrote(&owner.uid().unwrap_or_default());
             Ok(Some(written))
         }
         // Whoever wrote meanwhile has made an event of it.

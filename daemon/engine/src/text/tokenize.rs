@@ -89,7 +89,7 @@ impl Tokenizer {
         if self.inner.get_post_processor().is_none() {
             return Ok(ids);
         }
-        // Nothing asks for what the library keeps beside the number of a token.
+        // Nothing asks for what the library keeps beside the number of a token; cutting and padding are off (`load`).
         let encoding: Encoding = ids.into_iter().map(|id| (id, String::new(), (0, 0), None, 0)).collect();
         let framed = self.inner.post_process(encoding, None, special == Special::Add)?;
         Ok(framed.get_ids().to_vec())

@@ -71,6 +71,7 @@ fn said(at: &dyn Fn(&str) -> String, message: &mut Message) -> Result<Content, A
         }
         (None, Some(refusal)) => Ok(Content::Text(refusal)),
         (Some(Content::Text(text)), Some(refusal)) if text.is_empty() => Ok(Content::Text(refusal)),
+        (Some(Content::Parts(parts)), Some(refusal)) if parts.is_empty() => Ok(Content::Text(refusal)),
         (Some(_), Some(_)) => {
             Err(ApiError::invalid(at("refusal"), "a message has either content or a refusal"))
         }
@@ -165,6 +166,7 @@ mod tests {
             json!({"role": "assistant", "refusal": "No."}),
             json!({"role": "assistant", "content": null, "refusal": "No."}),
             json!({"role": "assistant", "content": "", "refusal": "No."}),
+            json!({"role": "assistant", "content": [], "refusal": "No."}),
             json!({"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}),
             json!({"role": "assistant", "content": "No.", "refusal": ""}),
         ] {

@@ -66,8 +66,17 @@ impl From<Sent> for CachedPod {
     fn from(Sent { metadata, spec, status }: Sent) -> Self {
         let metadata: ObjectMeta = metadata.into();
         let bytes: usize = [&spec, &status].into_iter().flatten().map(|json| json.get().len()).sum();
-        let is_ours = made_for(&metadata).is_some() && bytes <= POD_BYTES_MAX;
-        let ours = is_ours.then(|| (read(spec), read(status)));
+        let is_ours = made_for(&metadata).is_some();
+        if is_ours && bytes > POD_BYTES_MAX {
+            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+            tracing::warn!(
+                namespace,
+                name,
+                bytes,
+                "a pod is too large to be read: it is counted for no object"
+            );
+        }
+        let ours = (is_ours && bytes <= POD_BYTES_MAX).then(|| (read(spec), read(status)));
         let kept = match ours {
             Some((Ok(spec), Ok(status))) => KeptPod::of(Pod { metadata: metadata.clone(), spec, status }),
             _ => KeptPod { instance: None, task: None, ended_at: None, text: String::new().into() },
