@@ -34,7 +34,7 @@ pub(crate) fn burst(replicas: Option<i32>) -> u32 {
 }
 
 impl Pace {
-    /// Or how long a write has to wait.
+    /// Or how long a write has to wait; where it may not, it is owed.
     pub(crate) fn may_write(&self, uid: &str, burst: u32) -> Result<(), Duration> {
         let now = Instant::now();
         let mut objects = self.objects.lock();
@@ -52,10 +52,10 @@ impl Pace {
         written.even = written.even.max(now) + INTERVAL;
     }
 
-    /// Until a status may be written that had to wait.
+    /// Until a status may be written that had to wait; none once that has come.
     pub(crate) fn owed(&self, uid: &str) -> Option<Duration> {
         let owed_at = self.objects.lock().all.get(uid)?.owed_at?;
-        Some(owed_at.duration_since(Instant::now()))
+        Some(owed_at.duration_since(Instant::now())).filter(|wait| !wait.is_zero())
     }
 }
 
@@ -87,7 +87,7 @@ mod tests {
 
         // Nothing is kept of those that were left alone for long.
         tokio::time::advance(INTERVAL * BURST).await;
-        assert_eq!(write(&pace, "b"), Ok(()));
+        assert_eq!((pace.owed("a"), write(&pace, "b")), (None, Ok(())));
         assert_eq!(pace.objects.lock().all.len(), 1);
     }
 }
