@@ -25,6 +25,7 @@ pub(super) fn check(
         return Err(Fault::new(&path, "is not a field of a pod template"));
     }
     keeps_labels(names, &template)?;
+    has_images(&template)?;
     keeps_config(before, &template)?;
     keeps_drain(before, &template)?;
     if spec.volume_per_replica().is_some() {
@@ -58,6 +59,21 @@ fn keeps_labels(names: &Names, template: &PodTemplateSpec) -> Result<(), Fault> 
         if found.and_then(|found| found.get(&label)) != Some(&value) {
             let path = format!("metadata.labels[{label}]");
             return Err(Fault::new(&path, format!("must stay {value}: pods are found by it")));
+        }
+    }
+    Ok(())
+}
+
+/// A patch of the daemon under another name is a container of its own, which the API server would tell by its number.
+fn has_images(template: &PodTemplateSpec) -> Result<(), Fault> {
+    let Some(pod) = &template.spec else { return Ok(()) };
+    let lists =
+        [("initContainers", pod.init_containers.as_deref()), ("containers", Some(pod.containers.as_slice()))];
+    for (list, containers) in lists {
+        let lacks = |container: &&Container| container.image.as_ref().is_none_or(String::is_empty);
+        if let Some(Container { name, .. }) = containers.unwrap_or_default().iter().find(lacks) {
+            let path = format!("spec.{list}[{name}].image");
+            return Err(Fault::new(&path, format!("is missing: the daemon's container is {CONTAINER}")));
         }
     }
     Ok(())

@@ -257,6 +257,16 @@ fn what_breaks_the_template_is_named() {
 }
 
 #[test]
+fn a_container_without_an_image_is_told_with_the_daemons_name() {
+    for (list, name, image) in [("containers", "daemon", Value::Null), ("initContainers", "warm", json!(""))]
+    {
+        let error = patched(&json!({ "spec": { list: [{ "name": name, "image": image }] } })).unwrap_err();
+        let expected = format!("spec.podTemplatePatch.spec.{list}[{name}].image is missing: the daemon's");
+        assert!(error.starts_with(&expected), "{error}");
+    }
+}
+
+#[test]
 fn what_a_stateful_set_has_of_its_own_is_refused_there_only() {
     for (pod, field) in [
         (
