@@ -9,6 +9,7 @@ use super::Fault;
 use crate::inference_deployment::build::config_map_of;
 use crate::inference_deployment::build::names::{Names, labels};
 use crate::inference_deployment::build::pod::{CONTAINER, DRAIN_VARIABLE};
+use crate::inference_deployment::build::template::container;
 use crate::inference_deployment::build::volumes::{CACHE_VOLUME, CONFIG_DIR, CONFIG_VOLUME};
 
 pub(super) fn check(
@@ -81,7 +82,7 @@ fn has_images(template: &PodTemplateSpec) -> Result<(), Fault> {
 
 fn keeps_config(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(), Fault> {
     let spec = template.spec.as_ref().ok_or_else(|| Fault::new("spec", "is missing"))?;
-    let Some(container) = spec.containers.iter().find(|container| container.name == CONTAINER) else {
+    let Some(container) = container(template) else {
         return Err(Fault::new("spec.containers", format!("must keep the container {CONTAINER}")));
     };
     let mut mounts = container.volume_mounts.iter().flatten();
@@ -101,7 +102,7 @@ fn keeps_config(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<
 fn keeps_drain(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(), Fault> {
     let hint = "rollout.drainSeconds decides it";
     let told = |pod: &PodTemplateSpec| {
-        let mut variables = daemon(pod)?.env.iter().flatten();
+        let mut variables = container(pod)?.env.iter().flatten();
         variables.find(|variable| variable.name == DRAIN_VARIABLE).cloned()
     };
     if told(template) != told(before) {
@@ -110,7 +111,7 @@ fn keeps_drain(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(
     }
     let grace = |pod: &PodTemplateSpec| pod.spec.as_ref()?.termination_grace_period_seconds;
     let sleep = |pod: &PodTemplateSpec| {
-        Some(daemon(pod)?.lifecycle.as_ref()?.pre_stop.as_ref()?.sleep.as_ref()?.seconds)
+        Some(container(pod)?.lifecycle.as_ref()?.pre_stop.as_ref()?.sleep.as_ref()?.seconds)
     };
     // It is counted from before the sleep.
     let longer = sleep(template).unwrap_or(0).saturating_sub(sleep(before).unwrap_or(0)).max(0);
@@ -124,10 +125,6 @@ fn keeps_drain(before: &PodTemplateSpec, template: &PodTemplateSpec) -> Result<(
         ));
     }
     Ok(())
-}
-
-fn daemon(pod: &PodTemplateSpec) -> Option<&Container> {
-    pod.spec.as_ref()?.containers.iter().find(|container| container.name == CONTAINER)
 }
 
 /// It puts its own in place of these, and the API server says nothing.
