@@ -29,7 +29,9 @@ fn main() {
         println!("{isa}, {threads} threads");
         let mut cpu = Cpu::new(isa, threads);
         for order in [Order::Neighbours, Order::Shuffled] {
-            [128, 1024, 4096].into_iter().for_each(|depth| decode(&mut cpu, depth, order));
+            for (sequences, depth) in [(1, 128), (1, 1024), (1, 4096), (16, 192)] {
+                decode(&mut cpu, (sequences, depth), order);
+            }
         }
         [512, 2048].into_iter().for_each(|prompt| prefill(&mut cpu, prompt));
     }
@@ -42,15 +44,28 @@ enum Order {
     Shuffled,
 }
 
-/// A sequence in the cache.
+/// Sequences of the same length in the cache.
 struct Context {
     cache: KvCache,
+    /// Of all sequences, one after the other.
     blocks: Vec<u32>,
+    sequences: usize,
 }
 
-/// Stores `tokens` rows in all layers; seconds a token over all layers.
-fn context(cpu: &mut Cpu, tokens: usize, layers: usize, order: Order) -> (Context, f64) {
-    let blocks = tokens.div_ceil(BLOCK_SIZE);
+impl Context {
+    fn block_tables(&self) -> Vec<&[u32]> {
+        self.blocks.chunks(self.blocks.len() / self.sequences).collect()
+    }
+}
+
+/// Stores `tokens` rows a sequence in `layers` layers; seconds a token over all layers.
+fn context(
+    cpu: &mut Cpu,
+    (sequences, tokens): (usize, usize),
+    layers: usize,
+    order: Order,
+) -> (Context, f64) {
+    let blocks = sequences * tokens.div_ceil(BLOCK_SIZE);
     let cache_type = CacheType::F16;
     let shape = KvCacheShape {
         layers,
@@ -60,27 +75,35 @@ fn context(cpu: &mut Cpu, tokens: usize, layers: usize, order: Order) -> (Contex
         head_dim: SHAPE.head_dim,
         cache_type,
     };
-    let mut cache = KvCache::new(shape).expect("memory for the cache");
+    let cache = KvCache::new(shape).expect("memory for the cache");
     let mut blocks: Vec<u32> = (0..blocks as u32).collect();
     if order == Order::Shuffled {
         blocks.sort_by_key(|b| b.wrapping_mul(2_654_435_761));
     }
     let inverse_frequencies: Vec<f64> = (0..32).map(|i| 1e5f64.powf(-f64::from(i) / 32.0)).collect();
     let rotary = RotaryTable::new(&inverse_frequencies, RotaryStyle::HalfSplit, 1.0, 8192);
-    let places: Vec<RowPlace> =
-        (0..tokens as u32).map(|position| RowPlace { sequence: 0, position, is_prompt: true }).collect();
-    let batch = BatchView { rows: &places, block_tables: &[&blocks] };
-    let mut qkv = random_rows(tokens);
+    let mut context = Context { cache, blocks, sequences };
+    let places = prompts(sequences, tokens);
+    let tables: Vec<_> = context.blocks.chunks(context.blocks.len() / sequences).collect();
+    let batch = BatchView { rows: &places, block_tables: &tables };
+    let mut qkv = random_rows(places.len());
     // The first round pays for fresh memory.
     let rounds = [(); 2].map(|()| {
         let start = Instant::now();
         for layer in 0..layers {
             let how = RotaryStore { batch: &batch, shape: &SHAPE, rotary: &rotary, layer };
-            cpu.rotary_and_store(&mut qkv, &how, &mut cache);
+            cpu.rotary_and_store(&mut qkv, &how, &mut context.cache);
         }
-        start.elapsed().as_secs_f64() / tokens as f64 * LAYERS as f64 / layers as f64
+        start.elapsed().as_secs_f64() / places.len() as f64 * LAYERS as f64 / layers as f64
     });
-    (Context { cache, blocks }, rounds[1])
+    (context, rounds[1])
+}
+
+/// All rows of the prompts of some sequences.
+fn prompts(sequences: usize, tokens: usize) -> Vec<RowPlace> {
+    let rows =
+        |sequence| (0..tokens as u32).map(move |position| RowPlace { sequence, position, is_prompt: true });
+    (0..sequences as u32).flat_map(rows).collect()
 }
 
 fn random_rows(rows: usize) -> Rows {
@@ -101,21 +124,23 @@ fn median(mut times: Vec<f64>) -> f64 {
     times[times.len() / 2]
 }
 
-fn decode(cpu: &mut Cpu, depth: usize, order: Order) {
-    let (Context { cache, blocks }, _) = context(cpu, depth, LAYERS, order);
-    let places = [RowPlace { sequence: 0, position: depth as u32 - 1, is_prompt: false }];
-    let batch = BatchView { rows: &places, block_tables: &[&blocks] };
-    let qkv = random_rows(1);
-    let mut out = Rows::new(1, SHAPE.out_width());
-    out.set_rows(1);
-    let bytes = cache.bytes_per_block() * blocks.len();
+fn decode(cpu: &mut Cpu, (sequences, depth): (usize, usize), order: Order) {
+    let (context, _) = context(cpu, (sequences, depth), LAYERS, order);
+    let cache = &context.cache;
+    let last = |sequence| RowPlace { sequence, position: depth as u32 - 1, is_prompt: false };
+    let places: Vec<_> = (0..sequences as u32).map(last).collect();
+    let batch = BatchView { rows: &places, block_tables: &context.block_tables() };
+    let qkv = random_rows(sequences);
+    let mut out = Rows::new(sequences, SHAPE.out_width());
+    out.set_rows(sequences);
+    let bytes = cache.bytes_per_block() * context.blocks.len();
     let mut plain = HugeBuffer::<u64>::zeroed(bytes / 8).expect("memory to read");
     plain.fill(1);
     let (mut times, mut reads) = (Vec::new(), Vec::new());
     for _ in 0..41 {
         let start = Instant::now();
         for layer in 0..LAYERS {
-            let input = AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache: &cache, layer };
+            let input = AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache, layer };
             cpu.attention(&input, &mut out);
         }
         times.push(start.elapsed().as_secs_f64());
@@ -123,7 +148,7 @@ fn decode(cpu: &mut Cpu, depth: usize, order: Order) {
     }
     let (time, read) = (median(times), median(reads));
     println!(
-        "  decode at {depth:4}, {}: {:6.0} us a token, {:5.1} GB/s; plain read {:6.0} us, {:5.1} GB/s; share {:3.0} %",
+        "  {sequences:2} at {depth:4}, {}: {:6.0} us a step, {:5.1} GB/s; plain read {:6.0} us, {:5.1} GB/s; share {:3.0} %",
         if order == Order::Shuffled { "blocks shuffled" } else { "in order" },
         time * 1e6,
         bytes as f64 / time / 1e9,
@@ -148,16 +173,16 @@ fn read(pool: &mut Pool, data: &[u64]) -> f64 {
 }
 
 fn prefill(cpu: &mut Cpu, prompt: usize) {
-    let (Context { cache, blocks }, stored) = context(cpu, prompt, 4, Order::Shuffled);
-    let places: Vec<RowPlace> =
-        (0..prompt as u32).map(|position| RowPlace { sequence: 0, position, is_prompt: true }).collect();
-    let batch = BatchView { rows: &places, block_tables: &[&blocks] };
+    let (context, stored) = context(cpu, (1, prompt), 4, Order::Shuffled);
+    let places = prompts(1, prompt);
+    let batch = BatchView { rows: &places, block_tables: &context.block_tables() };
     let qkv = random_rows(prompt);
     let mut out = Rows::new(prompt, SHAPE.out_width());
     out.set_rows(prompt);
     let times = (0..9).map(|_| {
         let start = Instant::now();
-        let input = AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache: &cache, layer: 0 };
+        let input =
+            AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache: &context.cache, layer: 0 };
         cpu.attention(&input, &mut out);
         start.elapsed().as_secs_f64()
     });
