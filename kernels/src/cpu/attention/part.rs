@@ -3,6 +3,7 @@
 
 use super::PART;
 use super::element::{Bf16, Element, F16, F32, Tile};
+use super::plan::Unit;
 use super::step::{RowState, STEP, Step, StepKeys, steps};
 use super::unit::Job;
 use super::wide::WideStep;
@@ -63,12 +64,16 @@ impl Job<'_> {
         }
     }
 
-    /// Where the keys from `key` on lie, and those of the step after it.
+    /// Where the keys from `key` on lie, and those of the step after it, which is the next unit's first one at the end.
     #[inline(always)]
     unsafe fn step_keys<E: Element>(&self, key: usize) -> StepKeys<E::Bits> {
         let shape = &self.call.pages.shape;
+        let (unit, ahead) = match self.next {
+            Some(next) if key + STEP >= self.unit.run.keys() => (next, next.first_key()),
+            _ => (self.unit, key + STEP),
+        };
         // SAFETY: the caller's promises.
-        let (here, next) = unsafe { (self.places::<E>(key), self.places::<E>(key + STEP)) };
+        let (here, next) = unsafe { (self.places::<E>(self.unit, key), self.places::<E>(unit, ahead)) };
         StepKeys {
             k: here.map(|pair| pair.0),
             v: here.map(|pair| pair.1),
@@ -79,20 +84,20 @@ impl Job<'_> {
         }
     }
 
-    /// Where the keys from `key` on, the first of a step, and their values lie, 16 after 16; beyond the sequence's last
-    /// block the last one is repeated.
+    /// Where a unit's keys from `key` on, the first of a step, and their values lie, 16 after 16; beyond the sequence's
+    /// last block the last one is repeated.
     #[inline(always)]
-    unsafe fn places<E: Element>(&self, key: usize) -> Places<E> {
+    unsafe fn places<E: Element>(&self, unit: &Unit, key: usize) -> Places<E> {
         let shape = &self.call.pages.shape;
-        let table = self.call.block_tables[self.unit.run.sequence];
-        let last = (self.unit.run.keys() - 1) >> shape.block_size.trailing_zeros();
+        let table = self.call.block_tables[unit.run.sequence];
+        let last = (unit.run.keys() - 1) >> shape.block_size.trailing_zeros();
         let mut places = [(std::ptr::null(), std::ptr::null()); STEP / LANES];
         // Blocks have 16, 32 or 64 keys.
         for (i, places) in places.chunks_mut(shape.block_size / LANES).enumerate() {
             let block = (key >> shape.block_size.trailing_zeros()) + i;
             // SAFETY: the call's block tables name blocks of the cache; the offsets stay in the page.
             unsafe {
-                let (keys, values) = self.call.pages.pages(table[block.min(last)], self.unit.kv_head);
+                let (keys, values) = self.call.pages.pages(table[block.min(last)], unit.kv_head);
                 let (keys, values) = (keys.cast::<E::Bits>(), values.cast::<E::Bits>());
                 for (j, place) in places.iter_mut().enumerate() {
                     let offset = j * LANES;

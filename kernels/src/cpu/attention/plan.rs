@@ -29,6 +29,15 @@ pub(crate) struct Unit {
     pub(crate) keys: Keys,
 }
 
+impl Unit {
+    pub(crate) fn first_key(&self) -> usize {
+        match self.keys {
+            Keys::All => 0,
+            Keys::Part { part, .. } => part * PART,
+        }
+    }
+}
+
 /// The keys of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Keys {

@@ -102,14 +102,14 @@ pub(crate) unsafe fn steps<S: Simd16, E: Element, const M: usize>(
     let mut this = step(0);
     // SAFETY: the caller's promises; the scores of a step are written before they are read.
     unsafe {
-        all_scores::<S, E, M>(rows, &this.keys, p[0]);
+        all_scores::<S, E, M>(rows, &this.keys, Some(&this.keys.v), p[0]);
         for i in 0..count {
             let (here, there) = (p[i % 2], p[(i + 1) % 2]);
             let shrink = weigh::<S, M>(rows, &this.counts, here);
             // Weights are a long chain of few instructions: the next scores fill the units while it runs.
             let next = (i + 1 < count).then(|| step(i + 1));
             if let Some(next) = &next {
-                all_scores::<S, E, M>(rows, &next.keys, there);
+                all_scores::<S, E, M>(rows, &next.keys, None, there);
             }
             all_values::<S, E, M>(rows, &this.counts, &this.keys, (here, &shrink));
             let Some(next) = next else { break };
@@ -123,15 +123,16 @@ pub(crate) unsafe fn steps<S: Simd16, E: Element, const M: usize>(
 unsafe fn all_scores<S: Simd16, E: Element, const M: usize>(
     rows: RowState,
     keys: &StepKeys<E::Bits>,
+    also: Option<&[*const E::Bits; VECTORS]>,
     p: *mut f32,
 ) {
     // SAFETY: the promises of `steps`.
     unsafe {
         if S::REGISTERS >= 32 {
-            scores::<S, E, M, 4>(rows, keys, 0, p);
+            scores::<S, E, M, 4>(rows, keys, also, 0, p);
         } else {
             for j in 0..VECTORS {
-                scores::<S, E, M, 1>(rows, keys, j, p.add(j * LANES));
+                scores::<S, E, M, 1>(rows, keys, also, j, p.add(j * LANES));
             }
         }
     }
@@ -186,6 +187,7 @@ unsafe fn all_values<S: Simd16, E: Element, const M: usize>(
 unsafe fn scores<S: Simd16, E: Element, const M: usize, const N: usize>(
     rows: RowState,
     keys: &StepKeys<E::Bits>,
+    also: Option<&[*const E::Bits; VECTORS]>,
     first: usize,
     out: *mut f32,
 ) {
@@ -202,6 +204,9 @@ unsafe fn scores<S: Simd16, E: Element, const M: usize, const N: usize>(
                 for j in 0..N {
                     if alone || j % 2 == 0 {
                         S::prefetch(keys.k_ahead[first + j].wrapping_add(d * keys.k_stride).cast());
+                        if let Some(also) = also {
+                            S::prefetch(also[first + j].wrapping_add(d * keys.k_stride).cast());
+                        }
                     }
                 }
             }
@@ -314,16 +319,18 @@ unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
         for r in 1..M {
             common = common.min(counts[r]);
         }
+        let (mut v, mut ahead) = (keys.v[0].wrapping_add(d), keys.v_ahead[0].wrapping_add(d));
         // One loop over all keys: processors fetch ahead for a load that goes on where it was.
         for t in 0..common {
-            let (group, at) = (t / LANES % VECTORS, t % LANES * keys.v_stride + d);
-            let v = if E::IS_TILE { keys.v[0].add(t * keys.v_stride + d) } else { keys.v[group].add(at) };
+            if !E::IS_TILE && t % LANES == 0 {
+                v = keys.v[t / LANES % VECTORS].wrapping_add(d);
+                ahead = keys.v_ahead[t / LANES % VECTORS].wrapping_add(d);
+            }
             let mut x = [S::zero(); N];
             for j in 0..N {
                 x[j] = E::load::<S>(v.add(j * LANES));
             }
             if !E::IS_TILE {
-                let ahead = keys.v_ahead[group].wrapping_add(at);
                 for j in (0..N).step_by(4 / size_of::<E::Bits>()) {
                     S::prefetch(ahead.wrapping_add(j * LANES).cast());
                 }
@@ -334,6 +341,8 @@ unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
                     acc[r][j] = S::fma(x[j], p, acc[r][j]);
                 }
             }
+            v = v.wrapping_add(keys.v_stride);
+            ahead = ahead.wrapping_add(keys.v_stride);
         }
         for r in 0..M {
             for j in 0..N {

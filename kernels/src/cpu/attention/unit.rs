@@ -39,23 +39,30 @@ pub(crate) fn slot_floats(width: usize) -> usize {
 pub(super) struct Job<'a> {
     pub(super) call: &'a Call<'a>,
     pub(super) unit: &'a Unit,
+    /// What this thread does next, if it knows.
+    pub(super) next: Option<&'a Unit>,
     pub(super) areas: Areas,
     pub(super) state: RowState,
 }
 
-/// Runs one unit.
+/// Runs one unit, and fetches the first keys and values of the `next` one.
 ///
 /// # Safety
 /// The call's pointers cover the rows, blocks and slots that its units name, nobody else accesses this
 /// unit's output rows or slots, keys up to each row's position are in the cache, the buffers are
 /// reserved, and the processor has the instruction set of `S`.
 #[inline(always)]
-pub(crate) unsafe fn run_unit<S: Simd16>(call: &Call<'_>, unit: &Unit, buffers: &mut Buffers) {
+pub(crate) unsafe fn run_unit<S: Simd16>(
+    call: &Call<'_>,
+    unit: &Unit,
+    next: Option<&Unit>,
+    buffers: &mut Buffers,
+) {
     let width = call.pages.shape.width();
     let areas = buffers.areas(unit.rows, width);
     let state =
         RowState { q: areas.q, o: areas.o, max: areas.max, sum: areas.sum, dims: call.shape.head_dim, width };
-    let job = Job { call, unit, areas, state };
+    let job = Job { call, unit, next, areas, state };
     // SAFETY: the caller's promises; `areas` has room for the unit's rows.
     unsafe {
         job.load_queries::<S>();

@@ -116,9 +116,10 @@ impl Kernel for Units<'_> {
                 taken = self.plan.take(self.next, self.threads);
             }
             let Some(index) = taken.next() else { break };
+            let next = taken.clone().next().map(|next| &self.plan.units[next]);
             // SAFETY: `attention` checked the shapes and tables; each unit is given to one thread,
             // and units differ in their output rows and heads, or in their slots.
-            unsafe { run_unit::<S>(self.call, &self.plan.units[index], self.buffers) };
+            unsafe { run_unit::<S>(self.call, &self.plan.units[index], next, self.buffers) };
         }
         if let Some(code) = self.call.unit {
             // SAFETY: as above.
