@@ -92,11 +92,11 @@ pub(super) const CONTAINERD: Module = Module {
 pub(super) const COREDNS: Module = Module {
     name: "coredns",
     path: "github.com/coredns/coredns",
-    programs: &[("coredns", "github.com/coredns/coredns")],
+    programs: &[("coredns", ".")],
     tags: "",
     go_mod: wrapper!("coredns", "go.mod"),
     go_sum: wrapper!("coredns", "go.sum"),
-    main: None,
+    main: Some(wrapper!("coredns", "main.go")),
 };
 
 /// Holds pods to NetworkPolicies, by iptables and ipset. kube-network-policies of the Kubernetes project would do so by
