@@ -1,5 +1,5 @@
-//! Rates of attention for the shape of SmolLM2-135M (30 layers, 9/3 heads of 64, f16 cache): decode in
-//! microseconds a token and GB/s beside a plain read of the same bytes, prompts in GFLOPS (the causal
+//! Rates of attention for the shape of SmolLM2-135M (30 layers, 9/3 heads of 64, f16 cache): decode of 1 and of 16
+//! sequences in microseconds a step and GB/s beside a plain read of the same bytes, prompts in GFLOPS (the causal
 //! half counted). `cargo run --release -p ostro-kernels --example attention_rates [ISA]`.
 //! On a shared machine only the ratio to the plain read, taken in turn with it, means something.
 
@@ -49,13 +49,10 @@ struct Context {
     cache: KvCache,
     /// Of all sequences, one after the other.
     blocks: Vec<u32>,
-    sequences: usize,
 }
 
-impl Context {
-    fn block_tables(&self) -> Vec<&[u32]> {
-        self.blocks.chunks(self.blocks.len() / self.sequences).collect()
-    }
+fn block_tables(blocks: &[u32], sequences: usize) -> Vec<&[u32]> {
+    blocks.chunks(blocks.len() / sequences).collect()
 }
 
 /// Stores `tokens` rows a sequence in `layers` layers; seconds a token over all layers.
@@ -82,10 +79,9 @@ fn context(
     }
     let inverse_frequencies: Vec<f64> = (0..32).map(|i| 1e5f64.powf(-f64::from(i) / 32.0)).collect();
     let rotary = RotaryTable::new(&inverse_frequencies, RotaryStyle::HalfSplit, 1.0, 8192);
-    let mut context = Context { cache, blocks, sequences };
+    let mut context = Context { cache, blocks };
     let places = prompts(sequences, tokens);
-    let tables: Vec<_> = context.blocks.chunks(context.blocks.len() / sequences).collect();
-    let batch = BatchView { rows: &places, block_tables: &tables };
+    let batch = BatchView { rows: &places, block_tables: &block_tables(&context.blocks, sequences) };
     let mut qkv = random_rows(places.len());
     // The first round pays for fresh memory.
     let rounds = [(); 2].map(|()| {
@@ -129,7 +125,7 @@ fn decode(cpu: &mut Cpu, (sequences, depth): (usize, usize), order: Order) {
     let cache = &context.cache;
     let last = |sequence| RowPlace { sequence, position: depth as u32 - 1, is_prompt: false };
     let places: Vec<_> = (0..sequences as u32).map(last).collect();
-    let batch = BatchView { rows: &places, block_tables: &context.block_tables() };
+    let batch = BatchView { rows: &places, block_tables: &block_tables(&context.blocks, sequences) };
     let qkv = random_rows(sequences);
     let mut out = Rows::new(sequences, SHAPE.out_width());
     out.set_rows(sequences);
@@ -147,13 +143,12 @@ fn decode(cpu: &mut Cpu, (sequences, depth): (usize, usize), order: Order) {
         reads.push(read(cpu.pool_mut(), &plain));
     }
     let (time, read) = (median(times), median(reads));
+    let how = if order == Order::Shuffled { "blocks shuffled" } else { "in order" };
+    let rate = |time: f64| format!("{:6.0} us, {:5.1} GB/s", time * 1e6, bytes as f64 / time / 1e9);
     println!(
-        "  {sequences:2} at {depth:4}, {}: {:6.0} us a step, {:5.1} GB/s; plain read {:6.0} us, {:5.1} GB/s; share {:3.0} %",
-        if order == Order::Shuffled { "blocks shuffled" } else { "in order" },
-        time * 1e6,
-        bytes as f64 / time / 1e9,
-        read * 1e6,
-        bytes as f64 / read / 1e9,
+        "  {sequences:2} at {depth:4}, {how}: a step {}; plain read {}; share {:3.0} %",
+        rate(time),
+        rate(read),
         read / time * 100.0
     );
 }
@@ -175,7 +170,7 @@ fn read(pool: &mut Pool, data: &[u64]) -> f64 {
 fn prefill(cpu: &mut Cpu, prompt: usize) {
     let (context, stored) = context(cpu, (1, prompt), 4, Order::Shuffled);
     let places = prompts(1, prompt);
-    let batch = BatchView { rows: &places, block_tables: &context.block_tables() };
+    let batch = BatchView { rows: &places, block_tables: &block_tables(&context.blocks, 1) };
     let qkv = random_rows(prompt);
     let mut out = Rows::new(prompt, SHAPE.out_width());
     out.set_rows(prompt);

@@ -13,6 +13,7 @@ mod part;
 pub(crate) mod plan;
 mod step;
 pub(crate) mod unit;
+mod weigh;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))] // where there is no matrix unit
 pub(crate) mod wide;
 mod wide_tiles;

@@ -64,21 +64,22 @@ impl Job<'_> {
         }
     }
 
-    /// Where the keys from `key` on lie, and those of the step after it, which is the next unit's first one at the end.
+    /// Where the keys from `key` on lie, and those of the step after it; after the last key that a row
+    /// sees comes the next unit's first step.
     #[inline(always)]
     unsafe fn step_keys<E: Element>(&self, key: usize) -> StepKeys<E::Bits> {
         let shape = &self.call.pages.shape;
         let (unit, ahead) = match self.next {
-            Some(next) if key + STEP >= self.unit.run.keys() => (next, next.first_key()),
+            Some(next) if key + STEP >= self.seen(self.unit.rows - 1) => (next, next.first_key()),
             _ => (self.unit, key + STEP),
         };
         // SAFETY: the caller's promises.
-        let (here, next) = unsafe { (self.places::<E>(self.unit, key), self.places::<E>(unit, ahead)) };
+        let (here, there) = unsafe { (self.places::<E>(self.unit, key), self.places::<E>(unit, ahead)) };
         StepKeys {
             k: here.map(|pair| pair.0),
             v: here.map(|pair| pair.1),
-            k_ahead: next.map(|pair| pair.0),
-            v_ahead: next.map(|pair| pair.1),
+            k_ahead: there.map(|pair| pair.0),
+            v_ahead: there.map(|pair| pair.1),
             k_stride: shape.block_size,
             v_stride: shape.width(),
         }

@@ -30,6 +30,7 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
+    /// The first key that its rows are taken over, always the first of a step.
     pub(crate) fn first_key(&self) -> usize {
         match self.keys {
             Keys::All => 0,

@@ -11,7 +11,7 @@
 #![allow(clippy::needless_range_loop)]
 
 use super::element::Element;
-use crate::cpu::exp::exp2_negative;
+use super::weigh::weigh;
 pub(crate) use crate::cpu::kv_cache::STEP;
 use crate::cpu::simd::{LANES, Simd16};
 
@@ -19,7 +19,7 @@ use crate::cpu::simd::{LANES, Simd16};
 /// lines, so that rows do not fall into the same sets.
 pub(crate) const QUERY_STRIDE: usize = 256 + LANES;
 /// Vectors of keys in a step.
-const VECTORS: usize = STEP / LANES;
+pub(super) const VECTORS: usize = STEP / LANES;
 
 /// Where the 64 keys lie: 16 after 16, so that pages may be small. Pointers of absent keys repeat
 /// those of present ones.
@@ -31,7 +31,7 @@ pub(crate) struct StepKeys<B> {
     pub(crate) v: [*const B; VECTORS],
     pub(crate) k_stride: usize,
     pub(crate) v_stride: usize,
-    /// The same for the step after this one, to be prefetched; never read.
+    /// The same for the step after this one, or for the next unit's first one, to be prefetched; never read.
     pub(crate) k_ahead: [*const B; VECTORS],
     pub(crate) v_ahead: [*const B; VECTORS],
 }
@@ -102,6 +102,7 @@ pub(crate) unsafe fn steps<S: Simd16, E: Element, const M: usize>(
     let mut this = step(0);
     // SAFETY: the caller's promises; the scores of a step are written before they are read.
     unsafe {
+        // Nobody may have fetched the first step's values yet.
         all_scores::<S, E, M>(rows, &this.keys, Some(&this.keys.v), p[0]);
         for i in 0..count {
             let (here, there) = (p[i % 2], p[(i + 1) % 2]);
@@ -118,39 +119,23 @@ pub(crate) unsafe fn steps<S: Simd16, E: Element, const M: usize>(
     }
 }
 
-/// Scores of `M` rows against a step's keys.
+/// Scores of `M` rows against a step's keys; fetches the values at `values_ahead`, if given.
 #[inline(always)]
 unsafe fn all_scores<S: Simd16, E: Element, const M: usize>(
     rows: RowState,
     keys: &StepKeys<E::Bits>,
-    also: Option<&[*const E::Bits; VECTORS]>,
+    values_ahead: Option<&[*const E::Bits; VECTORS]>,
     p: *mut f32,
 ) {
     // SAFETY: the promises of `steps`.
     unsafe {
         if S::REGISTERS >= 32 {
-            scores::<S, E, M, 4>(rows, keys, also, 0, p);
+            scores::<S, E, M, 4>(rows, keys, values_ahead, 0, p);
         } else {
             for j in 0..VECTORS {
-                scores::<S, E, M, 1>(rows, keys, also, j, p.add(j * LANES));
+                scores::<S, E, M, 1>(rows, keys, values_ahead, j, p.add(j * LANES));
             }
         }
-    }
-}
-
-/// Turns scores into weights; returns by what the rows' sums and outputs shrink.
-#[inline(always)]
-unsafe fn weigh<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M], p: *mut f32) -> [S::F; M] {
-    // SAFETY: the promises of `steps`.
-    unsafe {
-        let shrink = shrinks::<S, M>(rows, counts, p);
-        for r in 0..M {
-            if counts[r] > 0 {
-                let row = rows.from(r);
-                soften::<S>(p.add(r * STEP), *row.max, shrink[r], row.sum);
-            }
-        }
-        shrink
     }
 }
 
@@ -182,12 +167,12 @@ unsafe fn all_values<S: Simd16, E: Element, const M: usize>(
     }
 }
 
-/// Scores of `M` rows against the `N` vectors of keys from `first` on.
+/// Scores of `M` rows against the `N` vectors of keys from `first` on; fetches as many of `values_ahead`, if given.
 #[inline(always)]
 unsafe fn scores<S: Simd16, E: Element, const M: usize, const N: usize>(
     rows: RowState,
     keys: &StepKeys<E::Bits>,
-    also: Option<&[*const E::Bits; VECTORS]>,
+    values_ahead: Option<&[*const E::Bits; VECTORS]>,
     first: usize,
     out: *mut f32,
 ) {
@@ -201,12 +186,18 @@ unsafe fn scores<S: Simd16, E: Element, const M: usize, const N: usize>(
                 k[j] = E::load::<S>(keys.k[first + j].add(d * keys.k_stride));
             }
             if !E::IS_TILE {
+                // With one vector at a time, lines are asked for twice, which was faster on AMD Zen 3 than once.
                 for j in 0..N {
                     if alone || j % 2 == 0 {
                         S::prefetch(keys.k_ahead[first + j].wrapping_add(d * keys.k_stride).cast());
-                        if let Some(also) = also {
-                            S::prefetch(also[first + j].wrapping_add(d * keys.k_stride).cast());
-                        }
+                    }
+                }
+                // Sixteen values lie one after the other: a vector of them for each dimension.
+                if let Some(values) = values_ahead
+                    && (size_of::<E::Bits>() == 4 || d % 2 == 0)
+                {
+                    for j in first..first + N {
+                        S::prefetch(values[j].wrapping_add(d * LANES).cast());
                     }
                 }
             }
@@ -231,72 +222,6 @@ fn lines_are_separate<E: Element>(k_stride: usize) -> bool {
     size_of::<E::Bits>() == 4 || k_stride == LANES
 }
 
-/// Masks the scores of keys that a row does not see, updates the rows' maxima and returns by what their sums and
-/// outputs shrink. One exponential serves all rows, since what a row gets depends on its own lane only.
-#[inline(always)]
-unsafe fn shrinks<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M], p: *mut f32) -> [S::F; M] {
-    const { assert!(M <= LANES) };
-    // SAFETY: the promises of `steps`: 64 floats a row at `p`, one at `max`.
-    unsafe {
-        // 0 where the maximum stays, so that the result is exactly 1.
-        let mut less = S::zero();
-        for r in 0..M {
-            if counts[r] > 0 {
-                let max = rows.max.add(r);
-                let top = mask_and_top::<S>(p.add(r * STEP), counts[r]);
-                let new = if top > *max { top } else { *max };
-                less = S::first_lanes(r, less, S::splat(*max - new));
-                *max = new;
-            } else {
-                less = S::first_lanes(r, less, S::zero());
-            }
-        }
-        let mut lanes = [0.0; LANES];
-        S::store(lanes.as_mut_ptr(), exp2_negative::<S>(less));
-        let mut shrink = [S::zero(); M];
-        for r in 0..M {
-            shrink[r] = S::splat(lanes[r]);
-        }
-        shrink
-    }
-}
-
-/// Sets a row's scores from `count` on to minus infinity; returns the largest.
-#[inline(always)]
-unsafe fn mask_and_top<S: Simd16>(p: *mut f32, count: usize) -> f32 {
-    // SAFETY: 64 floats at `p`.
-    unsafe {
-        let mut s = [S::zero(); VECTORS];
-        for j in 0..VECTORS {
-            s[j] = S::load(p.add(j * LANES));
-        }
-        if count < STEP {
-            let masked = S::splat(f32::NEG_INFINITY);
-            for j in 0..VECTORS {
-                s[j] = S::first_lanes(count.saturating_sub(j * LANES).min(LANES), s[j], masked);
-                S::store(p.add(j * LANES), s[j]);
-            }
-        }
-        S::reduce_max(S::max(S::max(s[0], s[1]), S::max(s[2], s[3])))
-    }
-}
-
-/// Turns one row's scores into weights and updates its sum.
-#[inline(always)]
-unsafe fn soften<S: Simd16>(p: *mut f32, max: f32, shrink: S::F, sum: *mut f32) {
-    // SAFETY: the promises of `steps`: 64 floats at `p`, 16 at `sum`.
-    unsafe {
-        let mut total = S::mul(S::load(sum), shrink);
-        for j in 0..VECTORS {
-            let at = p.add(j * LANES);
-            let e = exp2_negative::<S>(S::sub(S::load(at), S::splat(max)));
-            total = S::add(total, e);
-            S::store(at, e);
-        }
-        S::store(sum, total);
-    }
-}
-
 /// Adds the weighted values in `N` vectors of dimensions from `d` on; `of` is weights, shrinks, `d`.
 #[inline(always)]
 unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
@@ -319,6 +244,7 @@ unsafe fn values<S: Simd16, E: Element, const M: usize, const N: usize>(
         for r in 1..M {
             common = common.min(counts[r]);
         }
+        // A tile is one stretch; pages begin anew every 16 keys.
         let (mut v, mut ahead) = (keys.v[0].wrapping_add(d), keys.v_ahead[0].wrapping_add(d));
         // One loop over all keys: processors fetch ahead for a load that goes on where it was.
         for t in 0..common {
