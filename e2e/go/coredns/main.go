@@ -1,4 +1,5 @@
-// CoreDNS with the plugins that test clusters use: all of them would compile the libraries of several clouds.
+// CoreDNS with the plugins that the Corefile in src/cluster/dns.yaml names: all of them would compile the libraries of
+// several clouds.
 package main
 
 import (

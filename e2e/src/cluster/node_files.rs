@@ -192,5 +192,11 @@ mod tests {
         let dns = include_str!("dns.yaml");
         assert!(dns.contains(&format!("clusterIP: {DNS}\n")));
         assert!(dns.contains(&format!("image: {}\n", super::super::images::COREDNS_IMAGE)));
+        let (_, server) = dns.split_once(".:53 {\n").unwrap();
+        let (plugins, _) = server.split_once('}').unwrap();
+        let built = super::super::modules::COREDNS.main.unwrap();
+        for plugin in plugins.lines().filter_map(|line| line.split_whitespace().next()) {
+            assert!(built.contains(&format!("coredns/plugin/{plugin}\"\n")), "{plugin} is not built");
+        }
     }
 }
