@@ -45,11 +45,12 @@ pub(super) struct Job<'a> {
     pub(super) state: RowState,
 }
 
-/// Runs one unit. Its last keys and values fetch the first ones of the `next` unit, unless its rows are converted in tiles.
+/// Runs one unit. Its last keys and values fetch the first ones of the `next` unit, unless its rows are converted in
+/// tiles.
 ///
 /// # Safety
-/// Both are units of the call, whose pointers cover the rows, blocks and slots that its units name, nobody else accesses this
-/// unit's output rows or slots, keys up to each row's position are in the cache, the buffers are
+/// Both are units of the call, whose pointers cover the rows, blocks and slots that its units name; nobody else
+/// accesses this unit's output rows or slots, keys up to each row's position are in the cache, the buffers are
 /// reserved, and the processor has the instruction set of `S`.
 #[inline(always)]
 pub(crate) unsafe fn run_unit<S: Simd16>(
