@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use super::folders::Folders;
-use super::modules::Module;
+use super::modules::{GO_MOD, GO_SUM, Module};
 use super::progress::{self, Spinner};
 
 /// Whether all programs of `modules` are there.
@@ -70,10 +70,11 @@ fn build(folders: &Folders, module: &Module) -> Result<()> {
     let (source, out) = (staging.path().join("source"), staging.path().join("out"));
     std::fs::create_dir_all(&source)?;
     std::fs::create_dir_all(&out)?;
-    std::fs::write(source.join("go.mod"), module.go_mod)?;
-    std::fs::write(source.join("go.sum"), module.go_sum)?;
+    std::fs::write(source.join("go.mod"), GO_MOD)?;
+    std::fs::write(source.join("go.sum"), GO_SUM)?;
     if let Some(main) = module.main {
-        std::fs::write(source.join("main.go"), main)?;
+        std::fs::create_dir(source.join(module.name))?;
+        std::fs::write(source.join(module.name).join("main.go"), main)?;
     }
     let log = folders.root.join("logs").join(format!("build-{}.log", module.name));
     run_logged(&mut go_build(module, &source, &out), module, &log)?;

@@ -1,29 +1,30 @@
-//! The programs of a cluster, each from a Go module that a wrapper module in `e2e/go` pins.
+//! The programs of a cluster, all from the one Go module in `e2e/go`, which pins them.
 //!
-//! A wrapper's `go.mod` is the only place of a version and its `go.sum` holds every source to a hash. To move to
-//! another version: edit the wrapper's `go.mod`, run `go mod tidy` beside it, `ostro-e2e cluster build`.
+//! Its `go.mod` is the only place of a version, and its `go.sum` holds every source to a hash. It is one module so that
+//! what the programs share has one version, and is compiled once. To move to another version: edit `go.mod`, run
+//! `go mod tidy` beside it, `ostro-e2e cluster build`.
 
 use sha2::{Digest, Sha256};
 
-/// One wrapper module, and the programs that are built from it.
+macro_rules! source {
+    ($file:literal) => {
+        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/go/", $file))
+    };
+}
+
+pub(super) const GO_MOD: &str = source!("go.mod");
+pub(super) const GO_SUM: &str = source!("go.sum");
+
+/// A required module, or a program of our own, and what is built from it.
 pub(super) struct Module {
-    /// The folder in `e2e/go`.
     pub(super) name: &'static str,
-    /// The module whose version counts; empty where the wrapper is the program itself.
+    /// The module whose version counts.
     path: &'static str,
     /// Each program's file name and its package.
     pub(super) programs: &'static [(&'static str, &'static str)],
     pub(super) tags: &'static str,
-    pub(super) go_mod: &'static str,
-    pub(super) go_sum: &'static str,
-    /// Source of the wrapper itself.
+    /// Of a program of our own, which is the package in the folder of its name: its source.
     pub(super) main: Option<&'static str>,
-}
-
-macro_rules! wrapper {
-    ($folder:literal, $file:literal) => {
-        include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/go/", $folder, "/", $file))
-    };
 }
 
 pub(super) const KUBERNETES: Module = Module {
@@ -39,8 +40,6 @@ pub(super) const KUBERNETES: Module = Module {
     ],
     // As the release does, but for what is only of use in public clouds.
     tags: "selinux,notest,grpcnotrace",
-    go_mod: wrapper!("kubernetes", "go.mod"),
-    go_sum: wrapper!("kubernetes", "go.sum"),
     main: None,
 };
 
@@ -49,8 +48,6 @@ pub(super) const ETCD: Module = Module {
     path: "go.etcd.io/etcd/server/v3",
     programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
     tags: "",
-    go_mod: wrapper!("etcd", "go.mod"),
-    go_sum: wrapper!("etcd", "go.sum"),
     main: None,
 };
 
@@ -59,8 +56,6 @@ pub(super) const HELM: Module = Module {
     path: "helm.sh/helm/v4",
     programs: &[("helm", "helm.sh/helm/v4/cmd/helm")],
     tags: "",
-    go_mod: wrapper!("helm", "go.mod"),
-    go_sum: wrapper!("helm", "go.sum"),
     main: None,
 };
 
@@ -70,8 +65,6 @@ pub(super) const KWOK: Module = Module {
     path: "sigs.k8s.io/kwok",
     programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
     tags: "",
-    go_mod: wrapper!("kwok", "go.mod"),
-    go_sum: wrapper!("kwok", "go.sum"),
     main: None,
 };
 
@@ -84,19 +77,15 @@ pub(super) const CONTAINERD: Module = Module {
         ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
     ],
     tags: "",
-    go_mod: wrapper!("containerd", "go.mod"),
-    go_sum: wrapper!("containerd", "go.sum"),
     main: None,
 };
 
 pub(super) const COREDNS: Module = Module {
     name: "coredns",
     path: "github.com/coredns/coredns",
-    programs: &[("coredns", ".")],
+    programs: &[("coredns", "./coredns")],
     tags: "",
-    go_mod: wrapper!("coredns", "go.mod"),
-    go_sum: wrapper!("coredns", "go.sum"),
-    main: Some(wrapper!("coredns", "main.go")),
+    main: Some(source!("coredns/main.go")),
 };
 
 /// Holds pods to NetworkPolicies, by iptables and ipset. kube-network-policies of the Kubernetes project would do so by
@@ -106,8 +95,6 @@ pub(super) const KUBE_ROUTER: Module = Module {
     path: "github.com/cloudnativelabs/kube-router/v2",
     programs: &[("kube-router", "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router")],
     tags: "",
-    go_mod: wrapper!("kube-router", "go.mod"),
-    go_sum: wrapper!("kube-router", "go.sum"),
     main: None,
 };
 
@@ -117,8 +104,6 @@ pub(super) const PROMETHEUS_OPERATOR: Module = Module {
     path: "github.com/prometheus-operator/prometheus-operator",
     programs: &[("prometheus-operator", "github.com/prometheus-operator/prometheus-operator/cmd/operator")],
     tags: "",
-    go_mod: wrapper!("prometheus-operator", "go.mod"),
-    go_sum: wrapper!("prometheus-operator", "go.sum"),
     main: None,
 };
 
@@ -132,8 +117,6 @@ pub(super) const PROMETHEUS: Module = Module {
     ],
     // Of some 25 sources of targets, most of which are public clouds, the one that is used.
     tags: "remove_all_sd,enable_kubernetes_sd",
-    go_mod: wrapper!("prometheus", "go.mod"),
-    go_sum: wrapper!("prometheus", "go.sum"),
     main: None,
 };
 
@@ -146,8 +129,6 @@ pub(super) const COSIGN: Module = Module {
         ("crane", "github.com/google/go-containerregistry/cmd/crane"),
     ],
     tags: "",
-    go_mod: wrapper!("cosign", "go.mod"),
-    go_sum: wrapper!("cosign", "go.sum"),
     main: None,
 };
 
@@ -155,22 +136,18 @@ pub(super) const COSIGN: Module = Module {
 pub(super) const REGISTRY: Module = Module {
     name: "registry",
     path: "github.com/google/go-containerregistry",
-    programs: &[("registry", ".")],
+    programs: &[("registry", "./registry")],
     tags: "",
-    go_mod: wrapper!("registry", "go.mod"),
-    go_sum: wrapper!("registry", "go.sum"),
-    main: Some(wrapper!("registry", "main.go")),
+    main: Some(source!("registry/main.go")),
 };
 
 /// The process that holds a pod's namespaces.
 pub(super) const PAUSE: Module = Module {
     name: "pause",
     path: "",
-    programs: &[("pause", ".")],
+    programs: &[("pause", "./pause")],
     tags: "",
-    go_mod: wrapper!("pause", "go.mod"),
-    go_sum: "",
-    main: Some(wrapper!("pause", "main.go")),
+    main: Some(source!("pause/main.go")),
 };
 
 /// What a control plane with simulated nodes takes.
@@ -189,20 +166,17 @@ pub(super) const SIGNING: [&Module; 1] = [&COSIGN];
 pub(super) const PULLING: [&Module; 2] = [&COSIGN, &REGISTRY];
 
 impl Module {
-    /// Such as `v1.36.3`; empty for a wrapper that is the program itself.
+    /// Such as `v1.36.3`; empty where nothing is required.
     pub(super) fn version(&self) -> &'static str {
-        let mut lines = self.go_mod.lines().map(|line| line.trim().trim_start_matches("require "));
+        let mut lines = GO_MOD.lines().map(|line| line.trim().trim_start_matches("require "));
         let version = lines.find_map(|line| line.strip_prefix(self.path)?.strip_prefix(' '));
-        version
-            .and_then(|rest| rest.split_whitespace().next())
-            .filter(|version| *version != "=>")
-            .unwrap_or("")
+        version.and_then(|rest| rest.split_whitespace().next()).unwrap_or("")
     }
 
     /// Name, version and a digest of all that the build depends on.
     pub(super) fn key(&self) -> String {
         let mut hash = Sha256::new();
-        for part in [self.go_mod, self.go_sum, self.main.unwrap_or_default(), self.tags, &self.link_flags()] {
+        for part in [GO_MOD, GO_SUM, self.main.unwrap_or_default(), self.tags, &self.link_flags()] {
             hash.update(part);
             hash.update([0]);
         }
@@ -239,14 +213,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_come_from_the_wrappers() {
+    fn versions_come_from_what_is_required() {
         assert_eq!(KUBERNETES.version(), "v1.36.3");
         let all = CONTROL_PLANE.iter().chain(&NODES).chain(&MONITORING).chain(&PULLING);
         for module in all.filter(|module| !module.path.is_empty()) {
             assert!(module.version().starts_with('v'), "{}: {:?}", module.name, module.version());
             // All that a program is made of is held to a hash.
             let sum = format!("{} {} h1:", module.path, module.version());
-            assert!(module.go_sum.contains(&sum), "{}: no {sum}", module.name);
+            assert!(GO_SUM.contains(&sum), "{}: no {sum}", module.name);
         }
         assert_eq!(PAUSE.version(), "");
     }
@@ -255,7 +229,7 @@ mod tests {
     fn a_key_names_version_and_contents() {
         let key = KUBERNETES.key();
         assert!(key.starts_with("kubernetes-v1.36.3-"), "{key}");
-        let changed = Module { go_sum: "", ..KUBERNETES };
+        let changed = Module { tags: "", ..KUBERNETES };
         assert_ne!(changed.key(), key);
         assert!(PAUSE.key().starts_with("pause-"));
     }

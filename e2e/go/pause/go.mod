@@ -1,3 +1,0 @@
-module ostro.local/pause
-
-go 1.24
