@@ -70,6 +70,15 @@ impl ModelFiles {
         }
     }
 
+    /// Begins to read a tensor's bytes, in the background.
+    pub(crate) fn read_ahead(&self, tensor: &TensorView<'_>) {
+        let is_ours = match self {
+            ModelFiles::Gguf(file) => file.read_ahead(tensor.bytes),
+            ModelFiles::Safetensors(directory) => directory.read_ahead(tensor.bytes),
+        };
+        debug_assert!(is_ours, "{} is of another model", tensor.name);
+    }
+
     /// The names of all tensors, sorted.
     pub fn tensor_names(&self) -> Vec<&str> {
         match self {

@@ -20,6 +20,7 @@ pub struct DecoderTensors<'a> {
     pub final_norm: TensorView<'a>,
     /// `vocab x hidden`; `None` when the embedding serves.
     pub head: Option<TensorView<'a>>,
+    files: &'a ModelFiles,
 }
 
 #[derive(Clone, Debug)]
@@ -68,9 +69,27 @@ impl<'a> DecoderTensors<'a> {
             layers: (0..spec.layers).map(|layer| finder.layer(layer)).collect::<Result<_, _>>()?,
             final_norm: finder.vector(&format!("{}.weight", names.final_norm), spec.hidden)?,
             head: finder.head()?,
+            files,
         };
         finder.refuse_unknown()?;
         Ok(tensors)
+    }
+
+    /// Begins to read what is not in a layer.
+    pub fn read_ahead_outside(&self) {
+        [Some(&self.embedding), self.head.as_ref()]
+            .into_iter()
+            .flatten()
+            .for_each(|it| self.files.read_ahead(it));
+    }
+
+    /// Begins to read a layer's matrices, if there is such a layer; what else a layer has is small.
+    pub fn read_ahead(&self, layer: usize) {
+        let Some(layer) = self.layers.get(layer) else { return };
+        let LayerTensors { query, key, value, output, gate, up, down, .. } = layer;
+        for matrix in [&query.weight, &key.weight, &value.weight, &output.weight, gate, up, down] {
+            self.files.read_ahead(matrix);
+        }
     }
 }
 

@@ -67,6 +67,10 @@ impl GgufFile {
     pub fn tensor_names(&self) -> impl Iterator<Item = &str> {
         self.head.tensor_names()
     }
+
+    pub(super) fn read_ahead(&self, bytes: &[u8]) -> bool {
+        self.map.read_ahead(bytes)
+    }
 }
 
 impl Head {

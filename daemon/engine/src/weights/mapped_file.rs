@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Advice, Mmap, MmapOptions};
 
 /// A file mapped for reading. Bytes are those of the file when it was opened.
 #[derive(Debug)]
@@ -47,5 +47,34 @@ impl MappedFile {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.map
+    }
+
+    /// Asks the kernel to begin to read `bytes`, and says whether they are of this file. Touched page by page, a file
+    /// is read in pieces no longer than the kernel's own read-ahead, and each is waited for.
+    pub(super) fn read_ahead(&self, bytes: &[u8]) -> bool {
+        let start = bytes.as_ptr().addr().checked_sub(self.map.as_ptr().addr());
+        let Some(start) = start.filter(|start| start + bytes.len() <= self.map.len()) else { return false };
+        // A hint: where it is refused, pages are read when they are touched.
+        let _ = self.map.advise_range(Advice::WillNeed, start, bytes.len());
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bytes_of_the_file_are_read_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, other] = ["one", "other"].map(|name| {
+            std::fs::write(folder.path().join(name), vec![7; 10_000]).unwrap();
+            MappedFile::open(&folder.path().join(name)).unwrap()
+        });
+        for range in [0..10_000, 5000..5001, 9999..10_000, 10_000..10_000] {
+            assert!(one.read_ahead(&one.bytes()[range.clone()]), "{range:?}");
+            assert!(!one.read_ahead(&other.bytes()[range.clone()]) || range.is_empty(), "{range:?}");
+        }
+        assert_eq!(one.bytes(), [7; 10_000]);
     }
 }

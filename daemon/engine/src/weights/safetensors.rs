@@ -81,6 +81,11 @@ impl SafetensorsDir {
         self.tensors.keys().map(String::as_str)
     }
 
+    /// Whether the bytes are of any file.
+    pub(super) fn read_ahead(&self, bytes: &[u8]) -> bool {
+        self.shards.iter().any(|shard| shard.map.read_ahead(bytes))
+    }
+
     fn open_shards(&mut self) -> Result<(), SafetensorsError> {
         let index = self.path.join(INDEX_FILE);
         if self.path.join(SINGLE_FILE).exists() {

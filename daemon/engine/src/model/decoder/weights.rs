@@ -55,9 +55,16 @@ impl<B: Backend> DecoderWeights<B> {
     ) -> Result<Self, WeightsError> {
         let mut loader = Loader { backend, report, done: 0 };
         let table = &tensors.embedding;
+        tensors.read_ahead_outside();
+        tensors.read_ahead(0);
         Ok(DecoderWeights {
             embedding: tensors.head.as_ref().map(|head| loader.embedding(table, head)).transpose()?,
-            layers: tensors.layers.iter().map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?,
+            layers: (tensors.layers.iter().enumerate())
+                .map(|(index, layer)| {
+                    tensors.read_ahead(index + 1);
+                    loader.layer(layer)
+                })
+                .collect::<Result<_, _>>()?,
             final_norm: loader.vector(&tensors.final_norm)?,
             head: loader.matrix(tensors.head.as_ref().unwrap_or(table))?,
         })
