@@ -25,6 +25,7 @@ use tracing::Level;
 use crate::args::config_flags::set_flags;
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::gpu;
 use crate::hub::hub_options;
 use crate::logging::{self, Verbosity};
 use crate::progress::Bar;
@@ -119,7 +120,8 @@ fn with_flags(mut document: Document, matches: &ArgMatches) -> Result<Document, 
 fn supported(loaded: &Loaded, environment: &Environment) -> Result<Plan, Failure> {
     loaded.unsupported()?;
     let isa = environment.instruction_set.as_deref().map(instruction_set).transpose()?;
-    let mut plan = plan(loaded.clone(), isa);
+    let device = gpu::device(environment.require_gpu.as_deref())?;
+    let mut plan = plan(loaded.clone(), isa, device);
     if let Some(seconds) = &environment.drain_seconds {
         plan.server.grace = drain_time(seconds)?;
     }

@@ -11,6 +11,8 @@ pub(crate) struct Environment {
     pub(crate) drain_seconds: Option<String>,
     /// `OSTRO_ALL_MODELS`: which models a server cannot do without.
     pub(crate) wanted: Wanted,
+    /// `OSTRO_REQUIRE_GPU`: whether a model may run on the CPU that was not told to.
+    pub(crate) require_gpu: Option<String>,
     /// `HF_HOME`, else `huggingface` in the user's cache folder, else in the one for temporary files.
     pub(crate) hf_home: PathBuf,
     /// `HF_HUB_CACHE`: where downloaded models are kept, else `hub` in `hf_home`.
@@ -66,6 +68,7 @@ impl Environment {
                 true => Wanted::All,
                 false => Wanted::Any,
             },
+            require_gpu: text("OSTRO_REQUIRE_GPU"),
             hf_home: path("HF_HOME").unwrap_or_else(|| cache.join("huggingface")),
             hf_cache: path("HF_HUB_CACHE"),
             hf_endpoint: text("HF_ENDPOINT"),
@@ -94,12 +97,21 @@ fn path(name: &str) -> Option<PathBuf> {
 
 /// As the hub's own tools read it.
 fn is_true(value: &str) -> bool {
-    matches!(value.to_ascii_uppercase().as_str(), "1" | "ON" | "YES" | "TRUE")
+    switch(value) == Some(true)
+}
+
+/// `None`: it says neither.
+pub(crate) fn switch(value: &str) -> Option<bool> {
+    match value.to_ascii_uppercase().as_str() {
+        "1" | "ON" | "YES" | "TRUE" => Some(true),
+        "0" | "OFF" | "NO" | "FALSE" => Some(false),
+        _ => None,
+    }
 }
 
 /// Every variable that is read by name, for the reference page.
 #[cfg(test)]
-pub(crate) const VARIABLES: [(&str, &str); 13] = [
+pub(crate) const VARIABLES: [(&str, &str); 14] = [
     (
         "OSTRO_CPU",
         "instruction set to use in place of the best one: `portable`, `avx2`, `avx512`, `amx`, `neon`",
@@ -111,6 +123,11 @@ pub(crate) const VARIABLES: [(&str, &str); 13] = [
     (
         "OSTRO_ALL_MODELS",
         "`1`, `on`, `yes` or `true`: end, once all others are loaded, where a model cannot be",
+    ),
+    (
+        "OSTRO_REQUIRE_GPU",
+        "`1`, `on`, `yes` or `true`: a model that is not told to run on the CPU (`--cpu`) fails where no GPU can be \
+         used; `0`, `off`, `no` or `false`, as without it: it runs on the CPU then",
     ),
     (
         "HF_HOME",
@@ -135,7 +152,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use super::{VARIABLES, is_true};
+    use super::{VARIABLES, is_true, switch};
 
     /// The variables that a source names, as `"OSTRO_CPU"`.
     fn names_in(source: &str) -> BTreeSet<&str> {
@@ -183,10 +200,21 @@ mod tests {
 
     #[test]
     fn switches_are_read_as_the_hub_reads_them() {
-        for (value, expected) in
-            [("1", true), ("true", true), ("Yes", true), ("on", true), ("0", false), ("no", false)]
-        {
-            assert_eq!(is_true(value), expected, "{value}");
+        for (value, expected) in [
+            ("1", Some(true)),
+            ("true", Some(true)),
+            ("Yes", Some(true)),
+            ("on", Some(true)),
+            ("0", Some(false)),
+            ("False", Some(false)),
+            ("no", Some(false)),
+            ("off", Some(false)),
+            ("2", None),
+            ("ture", None),
+            (" 1", None),
+        ] {
+            assert_eq!(switch(value), expected, "{value}");
+            assert_eq!(is_true(value), expected == Some(true), "{value}");
         }
     }
 }

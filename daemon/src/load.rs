@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use ostro_config::{Problem, WeightFormat};
+use ostro_engine::device::NoGpu;
 use ostro_engine::{Engine, EngineOptions, LoadError, ModelInfo};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
@@ -10,11 +11,14 @@ use ostro_server::weights::{
     HubOptions, ModelReference, WeightsError, is_of_hub, looks_like_path, resolve_model,
 };
 
+use crate::gpu;
 use crate::refusal::Origins;
 use crate::translate::ModelPlan;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModelError {
+    #[error("cannot load the model {id:?}: OSTRO_REQUIRE_GPU is set, but {reason}; {}", gpu::remedy(reason))]
+    NoGpu { id: String, reason: NoGpu },
     #[error("cannot find the model {id:?}")]
     Find { id: String, source: WeightsError },
     #[error("{} is {found}, but the format is {wanted}", path.display())]
@@ -33,6 +37,7 @@ pub(crate) fn load(
     hub: &HubOptions,
     progress: &dyn Fn(Progress),
 ) -> Result<Loaded, ModelError> {
+    gpu::check(plan.engine.device).map_err(|reason| ModelError::NoGpu { id: plan.id.clone(), reason })?;
     let path = find(&plan, hub, progress)?;
     let ModelPlan { id, engine, seed, origins, .. } = plan;
     let mut defaults = read_sampling_defaults(&path)?;

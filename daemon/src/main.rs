@@ -6,6 +6,7 @@ mod chat;
 mod commands;
 mod environment;
 mod failure;
+mod gpu;
 mod hub;
 mod load;
 mod logging;

@@ -59,12 +59,14 @@ struct Shared {
     loaded: Arc<Loaded>,
     seed: Option<u64>,
     isa: Option<Isa>,
+    device: DeviceChoice,
     models: u64,
     runtime: RuntimeConfig,
     paged_attn: PagedAttnConfig,
 }
 
-pub(crate) fn plan(loaded: Loaded, isa: Option<Isa>) -> Plan {
+/// `device` is that of models which are not told to run on the CPU.
+pub(crate) fn plan(loaded: Loaded, isa: Option<Isa>, device: DeviceChoice) -> Plan {
     let DaemonConfig {
         command,
         default_model_id,
@@ -80,7 +82,7 @@ pub(crate) fn plan(loaded: Loaded, isa: Option<Isa>) -> Plan {
     } = loaded.config.clone();
     let seed = seed.map(|seed| seed.get());
     let loaded = Arc::new(loaded);
-    let shared = Shared { loaded, seed, isa, models: models.len() as u64, runtime, paged_attn };
+    let shared = Shared { loaded, seed, isa, device, models: models.len() as u64, runtime, paged_attn };
     let (server, access_log) = server_options(server, log.map(PathBuf::from));
     Plan {
         command,
@@ -171,7 +173,7 @@ fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
         text,
         threads: runtime.threads,
         isa: shared.isa,
-        device: if cpu == Some(true) { DeviceChoice::Cpu } else { DeviceChoice::Auto },
+        device: if cpu == Some(true) { DeviceChoice::Cpu } else { shared.device },
         cache: cache_options(&shared.paged_attn, shared.models),
         context_len: max_seq_len
             .map(|tokens| u32::try_from(tokens.get()).expect("the key's bounds are those of a u32")),

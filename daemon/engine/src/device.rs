@@ -37,25 +37,41 @@ pub enum NoGpu {
     Unusable(String),
 }
 
-/// The GPUs that models can run on, in the driver's order.
+/// The GPUs that models can run on, one at least, in the driver's order.
 pub fn gpus() -> Result<Vec<Gpu>, NoGpu> {
     found::gpus()
 }
 
-/// `None`: the CPU. A GPU that is there and cannot be used is told and left.
-pub(crate) fn choose(choice: DeviceChoice) -> Option<Gpu> {
-    if choice == DeviceChoice::Cpu {
-        return None;
+/// `None`: the CPU. A GPU that is there and cannot be used is told and left, unless it must be one.
+pub(crate) fn choose(choice: DeviceChoice) -> Result<Option<Gpu>, NoGpu> {
+    let first = |gpus: Vec<Gpu>| gpus.into_iter().next();
+    match choice {
+        DeviceChoice::Cpu => Ok(None),
+        DeviceChoice::Gpu => gpus().map(first),
+        DeviceChoice::Auto => Ok(gpus().map_or_else(left, first)),
     }
-    match gpus() {
-        Ok(gpus) => gpus.into_iter().next(),
-        Err(reason @ NoGpu::Unusable(_)) => {
+}
+
+fn left(reason: NoGpu) -> Option<Gpu> {
+    match reason {
+        NoGpu::Unusable(reason) => {
             tracing::warn!("running on the CPU, since the GPU cannot be used: {reason}");
-            None
         }
-        Err(reason) => {
-            tracing::debug!("running on the CPU: {reason}");
-            None
-        }
+        reason => tracing::debug!("running on the CPU: {reason}"),
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever this machine has.
+    #[test]
+    fn only_who_must_have_a_gpu_fails_without_one() {
+        let first = gpus().map(|gpus| gpus.into_iter().next());
+        assert_eq!(choose(DeviceChoice::Gpu), first);
+        assert_eq!(choose(DeviceChoice::Auto), Ok(first.unwrap_or_default()));
+        assert_eq!(choose(DeviceChoice::Cpu), Ok(None));
     }
 }

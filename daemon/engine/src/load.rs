@@ -38,7 +38,7 @@ const DRAFT_MAX: usize = 64;
 pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<EngineParts, LoadError> {
     report(LoadProgress { stage: LoadStage::Read, done: 0, total: 0 });
     let threads = check(options)?;
-    match device::choose(options.device) {
+    match device::choose(options.device)? {
         Some(gpu) => load_on(|| device::open(&gpu), options, report),
         None => {
             load_on(|| Ok(CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads)), options, report)

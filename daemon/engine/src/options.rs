@@ -48,6 +48,8 @@ pub enum DeviceChoice {
     /// The first GPU, where there is one.
     #[default]
     Auto,
+    /// The first GPU; without one that can be used, loading fails.
+    Gpu,
     Cpu,
 }
 

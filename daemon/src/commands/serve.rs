@@ -121,6 +121,8 @@ fn stopped_twice(stop: oneshot::Sender<()>) -> anyhow::Result<impl Future<Output
 
 #[cfg(test)]
 mod tests {
+    use ostro_engine::DeviceChoice;
+
     use super::*;
     use crate::translate::plan;
 
@@ -139,7 +141,8 @@ mod tests {
     fn models_are_called_by_id_or_by_the_end_of_their_path() {
         let names = |ids: &[&str]| {
             let models: String = ids.iter().map(|id| format!("[[models]]\nmodel_id = {id:?}\n")).collect();
-            public_names(&plan(ostro_config::Loaded::from_toml("a.toml", &models).unwrap(), None).models)
+            let loaded = ostro_config::Loaded::from_toml("a.toml", &models).unwrap();
+            public_names(&plan(loaded, None, DeviceChoice::Auto).models)
         };
         assert_eq!(names(&["/models/a.gguf", "org/b", "./c"]), ["a", "org/b", "c"]);
         assert_eq!(names(&["/v1/a.gguf", "/v2/a.gguf", "/v2/b.gguf"]), ["/v1/a.gguf", "/v2/a.gguf", "b"]);

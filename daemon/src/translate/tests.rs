@@ -3,7 +3,7 @@
 use super::*;
 
 fn plan_of(text: &str) -> Plan {
-    plan(Loaded::from_toml("a.toml", text).unwrap(), None)
+    plan(Loaded::from_toml("a.toml", text).unwrap(), None, DeviceChoice::Auto)
 }
 
 #[test]
@@ -38,4 +38,18 @@ fn keys_reach_their_option() {
     assert_eq!((n.revision.as_deref(), n.file.as_deref(), n.seed), (Some("v1"), Some("q.gguf"), Some(7)));
     assert!(!plan.server.router.metrics && plan.server.router.access_log);
     assert_eq!(plan.access_log, AccessLogFormat::Json);
+}
+
+#[test]
+fn only_models_that_are_told_to_run_on_the_cpu_do_without_a_required_gpu() {
+    let text = "[[models]]\nmodel_id = \"m\"\ndevice.cpu = true\n[[models]]\nmodel_id = \"n\"\n";
+    let devices = |text: &str, device| {
+        let plan = plan(Loaded::from_toml("a.toml", text).unwrap(), None, device);
+        plan.models.iter().map(|model| model.engine.device).collect::<Vec<_>>()
+    };
+    for device in [DeviceChoice::Auto, DeviceChoice::Gpu] {
+        assert_eq!(devices(text, device), [DeviceChoice::Cpu, device]);
+    }
+    let own = "[[models]]\nmodel_id = \"m\"\ndevice.cpu = false\n";
+    assert_eq!(devices(own, DeviceChoice::Gpu), [DeviceChoice::Gpu]);
 }

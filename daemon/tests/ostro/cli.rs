@@ -69,6 +69,20 @@ fn a_drain_time_that_is_none_is_refused() {
     }
 }
 
+/// One that is mistyped must not leave models to the CPU.
+#[test]
+fn a_requirement_of_a_gpu_that_is_none_is_refused() {
+    let home = Home::new();
+    for wrong in ["ture", "2", "-"] {
+        let output = home.command(&["serve", "-m", "m"]).env("OSTRO_REQUIRE_GPU", wrong).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        let expected = format!(
+            "error: OSTRO_REQUIRE_GPU = \"{wrong}\": must be 1, on, yes or true, or 0, off, no or false\n"
+        );
+        assert_eq!((output.status.code(), errors), (Some(2), expected));
+    }
+}
+
 #[test]
 fn files_are_checked_by_line_and_key() {
     let home = Home::new();

@@ -2,6 +2,8 @@
 //!
 //! The driver is the emulated one (kernels/cuda/emulator), whose faults the environment chooses; needs g++.
 
+mod required;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;

@@ -56,7 +56,8 @@ pub enum LoadError {
     Memory(#[from] MemoryError),
     #[error(transparent)]
     Backend(#[from] BackendError),
-    #[error(transparent)]
+    /// Of `DeviceChoice::Gpu`.
+    #[error("the model must run on a GPU")]
     Device(#[from] NoGpu),
     #[error("the engine's schedule")]
     Schedule(#[from] OptionsError),

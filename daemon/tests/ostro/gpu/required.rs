@@ -1,0 +1,90 @@
+//! Models for which somebody asked for a GPU: by `OSTRO_REQUIRE_GPU`.
+
+use super::*;
+
+const REQUIRED: (&str, &str) = ("OSTRO_REQUIRE_GPU", "1");
+const NO_DEVICE: (&str, &str) = ("OSTRO_FAKE_CUDA", "no-device");
+
+#[test]
+fn model_that_needs_a_gpu_is_not_left_to_the_cpu() {
+    for (fault, reason) in [
+        (NO_DEVICE, "the NVIDIA driver finds no GPU"),
+        (("OSTRO_FAKE_CUDA", "old-driver"), "the NVIDIA driver knows CUDA 11.4, at least 12.0 "),
+        (
+            ("OSTRO_FAKE_CUDA_CC", "75"),
+            "Ostro emulated GPU 0 has compute capability 7.5, at least 8.0 is needed",
+        ),
+        (("OSTRO_FAKE_CUDA", "unknown"), "the NVIDIA driver failed: unknown error (CUDA_ERROR_UNKNOWN)"),
+    ] {
+        let said = format!("OSTRO_REQUIRE_GPU is set, but {reason}");
+        check_load(&[REQUIRED, fault], &[], &[&said, "; in a pod, see runtimeClassName, device plugin"]);
+    }
+}
+
+#[test]
+fn machine_without_a_driver_runs_no_model_that_needs_a_gpu() {
+    if Path::new("/proc/driver/nvidia/version").exists() {
+        println!("skipped: this machine has a driver");
+        return;
+    }
+    let home = Home::new();
+    home.tiny_model();
+    let mut command = home.command(&["run", "-m", "tiny.gguf", "-i", "hello", "--max-tokens", "4"]);
+    let ended = Ended::from(command.envs([REQUIRED]).output().unwrap());
+    assert_eq!((ended.code, ended.output.as_str()), (Some(1), ""), "{ended:?}");
+    let expected = "error: cannot load the model \"tiny.gguf\": OSTRO_REQUIRE_GPU is set, but ";
+    assert!(ended.errors.starts_with(expected) && ended.errors.contains("libcuda.so.1"), "{ended:?}");
+}
+
+/// Files may have to be downloaded.
+#[test]
+fn missing_gpu_is_told_before_files_are_looked_for() {
+    let Some(machine) = Machine::new(&[REQUIRED, NO_DEVICE]) else { return };
+    let ended = machine.run(&["run", "-m", "no/such/model.gguf", "-i", "hello"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let expected = "error: cannot load the model \"no/such/model.gguf\": OSTRO_REQUIRE_GPU is set, but ";
+    assert!(ended.errors.starts_with(expected), "{ended:?}");
+}
+
+#[test]
+fn who_has_a_gpu_or_asks_for_the_cpu_is_not_refused() {
+    let on_gpu = |variables: &[(&'static str, &str)], flags: &[&str]| {
+        let errors = Machine::new(variables)?.answer(flags).errors;
+        Some(errors.contains(&format!("{PLACED}\"{GPU}, ")))
+    };
+    for (variables, flags, expected) in [
+        ([REQUIRED].as_slice(), [].as_slice(), true),
+        (&[REQUIRED], &["--cpu"], false),
+        (&[REQUIRED, NO_DEVICE], &["--cpu"], false),
+        (&[("OSTRO_REQUIRE_GPU", "off"), NO_DEVICE], &[], false),
+    ] {
+        let Some(found) = on_gpu(variables, flags) else { return };
+        assert_eq!(found, expected, "{variables:?} {flags:?}");
+    }
+}
+
+#[test]
+fn server_tells_which_model_lacks_its_gpu() {
+    let Some(machine) = Machine::new(&[REQUIRED, NO_DEVICE]) else { return };
+    let folder = machine.home.folder.path();
+    std::fs::copy(folder.join("tiny.gguf"), folder.join("other.gguf")).unwrap();
+    machine.home.write(
+        "a.toml",
+        "[[models]]\nmodel_id = \"tiny.gguf\"\ndevice.cpu = true\n[[models]]\nmodel_id = \"other.gguf\"\n",
+    );
+    let server = Running::of(machine.command(&["from-config", "-f", "a.toml"]));
+    let chat = |model: &str| {
+        let body = CHAT.replacen('{', &format!("{{\"model\":\"{model}\","), 1);
+        server.request("POST", "/v1/chat/completions", &body)
+    };
+    let reason =
+        "OSTRO_REQUIRE_GPU is set, but the NVIDIA driver finds no GPU; in a pod, see runtimeClassName";
+    // Both wait for the model that they ask for.
+    let (status, body) = chat("other");
+    assert!(status == 503 && body.contains(reason), "{status} {body}");
+    let (status, body) = chat("tiny");
+    assert_eq!(status, 200, "{body}");
+    let models = server.request("GET", "/v1/models", "").1;
+    let failed = models.split("\"id\":").find(|model| model.starts_with("\"other\"")).unwrap();
+    assert!(failed.contains("\"status\":\"failed\"") && failed.contains(reason), "{models}");
+}
