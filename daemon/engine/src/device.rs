@@ -4,6 +4,8 @@
 #[cfg_attr(not(feature = "cuda"), path = "device/none.rs")]
 mod found;
 
+use std::sync::Once;
+
 use serde::Serialize;
 
 use crate::options::DeviceChoice;
@@ -53,10 +55,12 @@ pub(crate) fn choose(choice: DeviceChoice) -> Result<Option<Gpu>, NoGpu> {
 }
 
 fn left(reason: NoGpu) -> Option<Gpu> {
+    // It is the same for all models of a process.
+    static TOLD: Once = Once::new();
     match reason {
-        NoGpu::Unusable(reason) => {
+        NoGpu::Unusable(reason) => TOLD.call_once(|| {
             tracing::warn!("running on the CPU, since the GPU cannot be used: {reason}");
-        }
+        }),
         reason => tracing::debug!("running on the CPU: {reason}"),
     }
     None

@@ -88,3 +88,21 @@ fn server_tells_which_model_lacks_its_gpu() {
     let failed = models.split("\"id\":").find(|model| model.starts_with("\"other\"")).unwrap();
     assert!(failed.contains("\"status\":\"failed\"") && failed.contains(reason), "{models}");
 }
+
+/// The log of a server whose models are no files of models, so that it ends.
+fn log(machine: &Machine, file: &str, flags: &[&str]) -> String {
+    machine.home.write("a.gguf", "not a model");
+    machine.home.write("b.gguf", "not a model");
+    let arguments = [&["from-config", "-f", file, "--host", "127.0.0.1", "--port", "0"], flags].concat();
+    let ended = machine.run(&arguments);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    ended.errors
+}
+
+#[test]
+fn gpu_that_cannot_be_used_is_told_once_for_all_models() {
+    let Some(machine) = Machine::new(&[("OSTRO_FAKE_CUDA", "old-driver")]) else { return };
+    machine.home.write("a.toml", "[[models]]\nmodel_id = \"a.gguf\"\n[[models]]\nmodel_id = \"b.gguf\"\n");
+    let log = log(&machine, "a.toml", &[]);
+    assert_eq!(log.matches("since the GPU cannot be used").count(), 1, "{log}");
+}
