@@ -55,6 +55,9 @@ pub(crate) fn run(matches: &ArgMatches) -> Result<(), Failure> {
 fn serve_or_run(loaded: Loaded, matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
     let plan = supported(&loaded, environment)?;
     start_logging(&plan, matches, environment)?;
+    if loaded.asks_for_gpu() {
+        gpu::tell_without(&plan.models);
+    }
     match plan.command {
         Command::Serve => serve::run(plan, environment),
         Command::Run => run::run(plan, matches, environment),

@@ -1,10 +1,12 @@
-//! What becomes of models where `OSTRO_REQUIRE_GPU` asks for a GPU and none can be used.
+//! What becomes of models where a GPU was asked for, by `OSTRO_REQUIRE_GPU` or by a manifest, and none can be used. The
+//! first fails them, the second is a wish.
 
 use ostro_engine::DeviceChoice;
 use ostro_engine::device::{NoGpu, gpus};
 
 use crate::environment::switch;
 use crate::failure::Failure;
+use crate::translate::ModelPlan;
 
 /// Of models that are not told to run on the CPU; `required` is the variable's value.
 pub(crate) fn device(required: Option<&str>) -> Result<DeviceChoice, Failure> {
@@ -31,5 +33,13 @@ pub(crate) fn remedy(reason: &NoGpu) -> &'static str {
     match reason {
         NoGpu::NotBuilt => "take one with the feature cuda",
         NoGpu::Absent(_) | NoGpu::Unusable(_) => "in a pod, see runtimeClassName, device plugin and driver",
+    }
+}
+
+/// Of a manifest that asks for a GPU. One that is there and cannot be used, the engine tells of.
+pub(crate) fn tell_without(models: &[ModelPlan]) {
+    let may_choose = models.iter().any(|model| model.engine.device == DeviceChoice::Auto);
+    if may_choose && let Err(reason @ (NoGpu::NotBuilt | NoGpu::Absent(_))) = gpus() {
+        tracing::warn!("running on the CPU, though the object's resources ask for a GPU: {reason}");
     }
 }

@@ -61,6 +61,11 @@ impl Loaded {
         self.document.folder(path).filter(|folder| *folder != Path::new(""))
     }
 
+    /// By the resources of a manifest, which the daemon's configuration has no key for.
+    pub fn asks_for_gpu(&self) -> bool {
+        self.document.asks_for_gpu
+    }
+
     /// The keys that ask for what this build cannot do, if any.
     pub fn unsupported(&self) -> Result<(), Problems> {
         let violations = self.config.unsupported();

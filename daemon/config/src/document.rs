@@ -21,6 +21,8 @@ pub struct Document {
     /// The file that was read, if any.
     file: Option<Arc<str>>,
     naming: Naming,
+    /// Only a manifest can.
+    pub(crate) asks_for_gpu: bool,
 }
 
 /// How keys are spelled where the document was written.

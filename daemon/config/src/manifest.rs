@@ -1,5 +1,5 @@
 //! An `InferenceDeployment` as a document: the daemon's tables of its `spec`, their keys in snake case. The other
-//! fields of a spec are Kubernetes' business: known by name, and skipped.
+//! fields of a spec are Kubernetes' business: known by name, and skipped, but for a GPU that they ask for.
 
 use std::sync::Arc;
 
@@ -12,9 +12,12 @@ use crate::problem::{Place, Problem, Problems};
 use crate::recase::{to_camel, to_snake};
 use node::{Node, Tree};
 
+mod gpu;
 mod map_fields;
 mod node;
 mod yaml;
+
+pub use gpu::is_nvidia_gpu;
 
 pub const API_VERSION: &str = "inference.ostro.dev/v1alpha1";
 pub const KIND: &str = "InferenceDeployment";
@@ -142,6 +145,7 @@ impl Document {
     fn of_spec(file: Option<Arc<str>>, spec: &Node) -> Result<Document, Problems> {
         let mut reader =
             Reader { document: Document::for_manifest(file.clone()), file, problems: Vec::new() };
+        reader.document.asks_for_gpu = gpu::is_asked_for(spec);
         match &spec.tree {
             Tree::Map(fields) => {
                 let ours = fields.iter().filter(|(name, node)| {

@@ -48,6 +48,37 @@ access_log_format = \"json\"
 }
 
 #[test]
+fn a_gpu_that_a_spec_asks_for_is_seen() {
+    let asks = |resources: &str| {
+        load(&format!("  models: [{{modelId: a/b}}]\n  resources: {resources}\n")).unwrap().asks_for_gpu()
+    };
+    for resources in [
+        "{limits: {cpu: 1, nvidia.com/gpu: 1}}",
+        "{limits: {nvidia.com/gpu: \"2\"}}",
+        "{requests: {nvidia.com/gpu: 1}}",
+        "{limits: {nvidia.com/gpu.shared: 1}}",
+        "{limits: {nvidia.com/mig-1g.10gb: 1}}",
+    ] {
+        assert!(asks(resources), "{resources}");
+    }
+    for resources in [
+        "",
+        "{}",
+        "{limits: 1}",
+        "{limits: {memory: 1Gi}}",
+        "{limits: {nvidia.com/gpu: 0}}",
+        "{limits: {nvidia.com/gpu: \"0\"}}",
+        "{limits: {nvidia.com/gpu: null}}",
+        "{limits: {amd.com/gpu: 1}}",
+        "{limits: {nvidia.com/hostdev: 1}}",
+    ] {
+        assert!(!asks(resources), "{resources}");
+    }
+    let toml = Loaded::from_toml("a.toml", "[[models]]\nmodel_id = \"a/b\"\n").unwrap();
+    assert!(!toml.asks_for_gpu());
+}
+
+#[test]
 fn problems_name_the_field_as_the_manifest_has_it() {
     check(
         "  models: [{modelId: a/b}]\n  pagedAttn: {memoryMb: 0}\n",

@@ -1,4 +1,4 @@
-//! Models for which somebody asked for a GPU: by `OSTRO_REQUIRE_GPU`.
+//! Models for which somebody asked for a GPU: by `OSTRO_REQUIRE_GPU`, or by the resources of a manifest.
 
 use super::*;
 
@@ -97,6 +97,25 @@ fn log(machine: &Machine, file: &str, flags: &[&str]) -> String {
     let ended = machine.run(&arguments);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     ended.errors
+}
+
+#[test]
+fn manifest_that_asks_for_a_gpu_runs_on_the_cpu_and_says_so() {
+    let Some(machine) = Machine::new(&[NO_DEVICE]) else { return };
+    let head = "apiVersion: inference.ostro.dev/v1alpha1\nkind: InferenceDeployment\nmetadata: {name: m}\n";
+    let spec = "spec:\n  models: [{modelId: a.gguf}]\n";
+    let limits = "  resources: {limits: {nvidia.com/gpu: 1}}\n";
+    machine.home.write("plain.yaml", &format!("{head}{spec}"));
+    machine.home.write("gpu.yaml", &format!("{head}{spec}{limits}"));
+    let told =
+        "running on the CPU, though the object's resources ask for a GPU: the NVIDIA driver finds no GPU";
+    for (file, flags, expected) in
+        [("gpu.yaml", [].as_slice(), true), ("gpu.yaml", &["--cpu"], false), ("plain.yaml", &[], false)]
+    {
+        let log = log(&machine, file, flags);
+        let warns = log.lines().any(|line| line.contains("WARN") && line.contains(told));
+        assert_eq!(warns, expected, "{file} {flags:?}: {log}");
+    }
 }
 
 #[test]
