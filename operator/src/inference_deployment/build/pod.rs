@@ -133,6 +133,9 @@ fn environment(spec: &InferenceDeploymentSpec) -> Vec<EnvVar> {
         variables.push(plain("HF_HUB_OFFLINE", "1"));
     }
     variables.extend(gpu::kernel_cache(spec).map(|folder| plain(gpu::KERNEL_CACHE, &folder)));
+    if gpu::is_required(spec) {
+        variables.push(plain(gpu::REQUIRE_VARIABLE, "1"));
+    }
     variables.retain(|variable| spec.env.iter().all(|own| own.name != variable.name));
     variables.extend(spec.env.iter().cloned());
     variables

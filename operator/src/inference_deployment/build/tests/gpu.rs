@@ -1,6 +1,7 @@
 //! What a GPU changes of the pods.
 
 use super::*;
+use crate::inference_deployment::hold;
 
 fn gpu(limit: Value) -> Value {
     json!({ "resources": { "limits": { "nvidia.com/gpu": limit } } })
@@ -29,7 +30,7 @@ fn what_a_gpu_pod_asks_for_is_passed_on_as_written() {
 }
 
 #[test]
-fn a_gpu_changes_nothing_but_its_kernels_cache_and_the_time_to_start() {
+fn a_gpu_changes_nothing_but_two_variables_and_the_time_to_start() {
     let is_other = |object: &Value| object["kind"] != "ControllerRevision";
     let mut plain = built(with(json!({ "cache": { "volume": { "size": "1Gi" } } })));
     plain.retain(is_other);
@@ -48,9 +49,77 @@ fn a_gpu_changes_nothing_but_its_kernels_cache_and_the_time_to_start() {
     assert_eq!(resources, Some(json!({ "limits": { "nvidia.com/gpu": "1" } })));
     container["startupProbe"]["failureThreshold"] =
         before["spec"]["template"]["spec"]["containers"][0]["startupProbe"]["failureThreshold"].clone();
-    let cache = container["env"].as_array_mut().unwrap().pop();
-    assert_eq!(cache, Some(json!({ "name": "CUDA_CACHE_PATH", "value": "/var/cache/ostro/cuda" })));
+    let variables = container["env"].as_array_mut().unwrap();
+    let required = json!({ "name": "OSTRO_REQUIRE_GPU", "value": "1" });
+    let cache = json!({ "name": "CUDA_CACHE_PATH", "value": "/var/cache/ostro/cuda" });
+    assert_eq!([variables.pop(), variables.pop()], [Some(required), Some(cache)]);
     assert_eq!(with_gpu, plain);
+}
+
+/// Variables of the daemon, in their order.
+fn variables(fields: &Value) -> Vec<Value> {
+    pod(fields.clone())["spec"]["containers"][0]["env"].as_array().unwrap().clone()
+}
+
+#[test]
+fn a_daemon_is_told_that_its_pod_asks_for_a_gpu() {
+    let limit = |resource: &str| json!({ "resources": { "limits": { resource: "1" } } });
+    let request = json!({ "resources": { "requests": { "nvidia.com/gpu": "1" } } });
+    let own = |value: &str| {
+        let mut fields = gpu(json!("1"));
+        fields["env"] = json!([{ "name": "OSTRO_REQUIRE_GPU", "value": value }]);
+        fields
+    };
+    let cases = [
+        (gpu(json!(1)), "1"),
+        (gpu(json!("2")), "1"),
+        (limit("nvidia.com/gpu.shared"), "1"),
+        (limit("nvidia.com/mig-1g.10gb"), "1"),
+        (request, "1"),
+        // As of the operator's other variables, somebody's own is the one that counts.
+        (own("0"), "0"),
+    ];
+    for (fields, expected) in cases {
+        let variables = variables(&fields);
+        let told: Vec<&Value> =
+            variables.iter().filter(|variable| variable["name"] == "OSTRO_REQUIRE_GPU").collect();
+        assert_eq!(told, [&json!({ "name": "OSTRO_REQUIRE_GPU", "value": expected })], "{fields}");
+    }
+}
+
+/// An upgrade of the operator has nothing to hold of such objects.
+#[test]
+fn pods_without_a_gpu_have_the_variables_that_they_had() {
+    let limit = |resource: &str, amount: &str| json!({ "resources": { "limits": { resource: amount } } });
+    let plain = ["HF_HOME", "HOME", "OSTRO_DRAIN_SECONDS", "OSTRO_ALL_MODELS"];
+    let other = [plain.as_slice(), &["CUDA_CACHE_PATH"]].concat();
+    for (fields, expected) in [
+        (json!({}), plain.as_slice()),
+        (limit("memory", "1Gi"), &plain),
+        (limit("nvidia.com/gpu", "0"), &plain),
+        // The daemon runs on NVIDIA's only, and these were never known to it.
+        (limit("amd.com/gpu", "1"), &other),
+        (limit("nvidia.com/hostdev", "1"), &other),
+    ] {
+        let variables = variables(&fields);
+        let names: Vec<&str> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
+        assert_eq!(names, expected, "{fields}");
+    }
+}
+
+#[test]
+fn pods_of_an_operator_that_did_not_tell_go_on() {
+    let object = object(with(gpu(json!("1"))));
+    let defaults = Defaults { image: "ostro:1".to_owned() };
+    let rendered = render(&object, &object.spec.validate().unwrap(), &defaults).unwrap();
+    let mut before = rendered.clone();
+    let variables = before.template["spec"]["containers"][0]["env"].as_array_mut().unwrap();
+    variables.retain(|variable| variable["name"] != "OSTRO_REQUIRE_GPU");
+    let kept = Kept { rendering: before, spec_hash: inputs_hash(&object.spec), number: 1 };
+    let history = History { last_number: 1, newest: Some(Ok(kept.clone())) };
+    let plan = hold::plan(&object, &history, rendered);
+    assert_eq!(plan.kept, kept);
+    assert_eq!(plan.pending.unwrap().paths, ["spec.containers[ostro].env[OSTRO_REQUIRE_GPU]"]);
 }
 
 #[test]
