@@ -55,7 +55,7 @@ fn server_flags(in_process: Vec<clap::Id>) -> Vec<Arg> {
         .long("url")
         .value_name("URL")
         .conflicts_with_all(in_process)
-        .help("Measure the OpenAI server at this address, as in http://127.0.0.1:1234");
+        .help("Measure the OpenAI server at this address, as in http://127.0.0.1:1234: the time to the first text (TTFT), between tokens as each request's mean (TPOT), between pieces of text as they come (ITL, in which stalls show) and to the end (latency)");
     let model = Arg::new("model")
         .long("model")
         .value_name("ID")

@@ -100,12 +100,23 @@ fn server_with_usage_is_counted_by_it() {
         assert_eq!((&run["prompt_tokens"], &run["tokens_by"]), (&Value::from(219.0), &Value::from("usage")));
         let p50 = |name: &str| run[name]["p50"].as_f64().unwrap();
         assert!(p50("ttft_seconds") > 0.0 && p50("ttft_seconds") <= p50("latency_seconds"), "{run}");
+        assert_eq!([&run["tpot_seconds"]["count"], &run["itl_seconds"]["count"]], [requests, requests * 5]);
     }
     let mut prompts = server.prompts();
     let sent = prompts.len();
     prompts.sort();
     prompts.dedup();
     assert_eq!((sent, prompts.len()), (2 + 8 + 16, 2 + 8 + 16), "every prompt is unique");
+}
+
+#[test]
+fn of_answers_in_two_pieces_each_mean_is_one_gap() {
+    let server = ScriptedServer::start(|_, request| answer(request, 2));
+    let ended = of_server(&server, &["--concurrency", "2", "--requests", "6", "--json"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let run = json(&ended)["runs"][0].clone();
+    assert_eq!(run["itl_seconds"]["count"], 6);
+    assert_eq!(run["itl_seconds"], run["tpot_seconds"]);
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub(super) struct Request {
 pub(super) struct Answer {
     pub(super) first_token: Duration,
     pub(super) last_token: Duration,
+    /// Between pieces of text as they came; 0 between those that came together.
+    pub(super) gaps: Vec<Duration>,
     pub(super) end: Duration,
     pub(super) tokens: u32,
     pub(super) tokens_by: TokensBy,

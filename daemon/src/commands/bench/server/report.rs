@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::Duration;
 
 use ostro_engine::bench::Percentiles;
 use serde::Serialize;
@@ -40,6 +41,8 @@ pub(super) struct RunReport {
     ttft_seconds: Option<Percentiles>,
     /// Between tokens after the first, each request's mean.
     tpot_seconds: Option<Percentiles>,
+    /// Between pieces of text, of all requests: shows stalls that a request's mean hides.
+    itl_seconds: Option<Percentiles>,
     /// To the end of the answer.
     latency_seconds: Option<Percentiles>,
 }
@@ -82,6 +85,9 @@ impl RunReport {
             requests_per_second: answers.len() as f64 / seconds,
             ttft_seconds: percentiles(answers.iter().map(|answer| answer.first_token.as_secs_f64())),
             tpot_seconds: percentiles(answers.iter().filter_map(seconds_per_token)),
+            itl_seconds: percentiles(
+                answers.iter().flat_map(|answer| &answer.gaps).map(Duration::as_secs_f64),
+            ),
             latency_seconds: percentiles(answers.iter().map(|answer| answer.end.as_secs_f64())),
         }
     }
@@ -129,7 +135,7 @@ pub(super) fn table(report: &Report) -> String {
     let mut text = format!("{model} at {url}, {} tokens an answer\n\n", report.gen_len);
     text.push_str(
         "load          prompt  done        tok/s   req/s   TTFT ms: p50      p90      p99   \
-         TPOT ms: p50     p90     p99   latency s: p50     p90     p99\n",
+         TPOT ms: p50     p90     p99   ITL ms: p50     p90     p99   latency s: p50     p90     p99\n",
     );
     for run in &report.runs {
         let load = match (run.concurrency, run.rate) {
@@ -141,11 +147,12 @@ pub(super) fn table(report: &Report) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{load:<13} {prompt:>6.0}  {done:<9} {:>7.1} {:>7.2}  {}   {}   {}",
+            "{load:<13} {prompt:>6.0}  {done:<9} {:>7.1} {:>7.2}  {}   {}   {}   {}",
             run.output_tokens_per_second,
             run.requests_per_second,
             columns(run.ttft_seconds, 1e3, [13, 8, 8]),
             columns(run.tpot_seconds, 1e3, [12, 7, 7]),
+            columns(run.itl_seconds, 1e3, [11, 7, 7]),
             columns(run.latency_seconds, 1.0, [14, 7, 7]),
         );
         run.error_texts().for_each(|error| text.push_str(&format!("              {error}\n")));
@@ -167,4 +174,46 @@ fn columns(values: Option<Percentiles>, unit: f64, widths: [usize; 3]) -> String
         None => format!("{:>width$}", "-"),
     };
     [0, 1, 2].map(|i| column(i, widths[i])).join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(gaps_ms: &[u64]) -> RunReport {
+        let gaps: Vec<Duration> = gaps_ms.iter().copied().map(Duration::from_millis).collect();
+        let first_token = Duration::from_millis(50);
+        let last_token = first_token + gaps.iter().sum::<Duration>();
+        let tokens = gaps.len() as u32 + 1;
+        let (tokens_by, prompt_tokens) = (TokensBy::Usage, Some(218));
+        let answer =
+            Answer { first_token, last_token, gaps, end: last_token, tokens, tokens_by, prompt_tokens };
+        RunReport::new(Load::closed(1), 218, Outcome { seconds: 2.0, answers: vec![Ok(answer)] })
+    }
+
+    fn table_of(run: RunReport) -> String {
+        let (url, model) = ("http://127.0.0.1:1".to_owned(), "m".to_owned());
+        table(&Report { url, model, gen_len: 64, runs: vec![run] })
+    }
+
+    #[test]
+    fn a_stall_shows_between_pieces_and_hides_in_the_mean() {
+        let mut gaps_ms = [10; 50];
+        gaps_ms[20] = 1000;
+        let run = run(&gaps_ms);
+        let (mean, between) = (run.tpot_seconds.unwrap(), run.itl_seconds.unwrap());
+        assert_eq!((mean.count, between.count), (1, 50));
+        assert!(mean.p99 < 0.03 && between.p50 == 0.01 && between.p99 > 0.5, "{mean:?} {between:?}");
+        let table = table_of(run);
+        assert!(table.contains("ITL ms: p50     p90     p99"), "{table}");
+        assert!(table.contains("       10.0    10.0   514.9"), "{table}");
+    }
+
+    #[test]
+    fn an_answer_in_one_piece_has_nothing_between() {
+        let run = run(&[]);
+        assert_eq!((run.tpot_seconds, run.itl_seconds), (None, None));
+        let table = table_of(run);
+        assert_eq!(table.matches(" -").count(), 6, "{table}");
+    }
 }

@@ -36,6 +36,7 @@ struct Progress {
     bytes_read: usize,
     first_token: Option<Duration>,
     last_token: Duration,
+    gaps: Vec<Duration>,
     pieces: u32,
     /// Tokens of the prompt and of the answer.
     usage: Option<(u32, u32)>,
@@ -68,7 +69,10 @@ impl Progress {
         let choice = &chunk["choices"][0];
         let texts = [&choice["delta"]["content"], &choice["delta"]["reasoning_content"], &choice["text"]];
         if texts.into_iter().any(|text| text.as_str().is_some_and(|text| !text.is_empty())) {
-            self.first_token.get_or_insert(now);
+            match self.first_token {
+                None => self.first_token = Some(now),
+                Some(_) => self.gaps.push(now - self.last_token),
+            }
             self.last_token = now;
             self.pieces += 1;
         }
@@ -93,7 +97,8 @@ impl Progress {
             Some(counted) => (counted, TokensBy::Usage),
             None => (self.pieces, TokensBy::Pieces),
         };
-        Ok(Answer { first_token, last_token: self.last_token, end, tokens, tokens_by, prompt_tokens })
+        let Progress { last_token, gaps, .. } = self;
+        Ok(Answer { first_token, last_token, gaps, end, tokens, tokens_by, prompt_tokens })
     }
 }
 
@@ -149,6 +154,26 @@ mod tests {
             assert_eq!((answer.tokens, answer.tokens_by), expected, "{counted}");
             assert_eq!(answer.prompt_tokens, Some(9));
         }
+    }
+
+    #[test]
+    fn gaps_are_those_between_pieces_of_text() {
+        let mut progress = of_six_tokens();
+        let role = r#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#;
+        let mut at = |ms, events: &[&str]| {
+            let body: String = events.iter().map(|data| format!("data: {data}\n\n")).collect();
+            progress.read(body.as_bytes(), Duration::from_millis(ms)).unwrap();
+        };
+        at(10, &[role]);
+        at(30, &[PIECE]);
+        // A stall, and what was held back with the piece that ends it.
+        at(530, &[PIECE, PIECE]);
+        at(540, &[PIECE]);
+        at(900, &["[DONE]"]);
+        let answer = progress.end(Duration::from_millis(900)).unwrap();
+        let gaps: Vec<u128> = answer.gaps.iter().map(Duration::as_millis).collect();
+        assert_eq!(gaps, [500, 0, 10]);
+        assert_eq!((answer.first_token.as_millis(), answer.last_token.as_millis()), (30, 540));
     }
 
     /// Nested, it would overflow the stack.
