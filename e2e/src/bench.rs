@@ -9,6 +9,7 @@ mod mistral_rs;
 pub mod operator;
 mod ostro;
 mod page;
+mod processor;
 mod program;
 mod rows;
 mod samples;
@@ -28,12 +29,9 @@ use machine::Machine;
 use mistral_rs::MistralRs;
 use ostro::Ostro;
 use program::{Program, output_of};
-use rows::{Row, Setting, Visit};
+use rows::{Row, SMALL_MODEL, Targets, Visit};
 use samples::Samples;
 use table::Column;
-
-/// The model that the targets are written for.
-const SMALL_MODEL: &str = "smollm2-135m-instruct";
 
 #[derive(Args)]
 pub struct Options {
@@ -77,8 +75,8 @@ pub fn run(options: &Options) -> Result<()> {
     let (names, samples) = measure(programs, &rows, rounds);
     let columns: Vec<Column<'_>> =
         names.iter().zip(&samples).map(|(name, samples)| Column { name, samples }).collect();
-    let setting = Setting { amx: machine.has_amx(), large_model: options.model != SMALL_MODEL };
-    let table = table::table(&columns, &rows, setting);
+    let kind = machine.processor.kind();
+    let table = table::table(&columns, &rows, Targets::of(&kind, &options.model));
     println!("{table}");
     if options.quick || !options.only.is_empty() {
         return Ok(());
@@ -86,7 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
     let with_mistral = mistral.is_some();
     let about =
         About { machine: &machine, file: &file, llama: &llama, choices: &choices, with_mistral, rounds };
-    let title = format!("{}, {}", options.model, machine.kind());
+    let title = format!("{}, {}", options.model, kind.name());
     page::write(&options.page, page::Section { title, body: format!("{}\n{table}", about.text()?) })?;
     println!("written to {}", options.page.display());
     Ok(())

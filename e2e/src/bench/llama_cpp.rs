@@ -48,7 +48,7 @@ impl LlamaCpp {
         };
         let mut builds = Threading::ALL.into_iter().map(new).collect::<Result<Vec<_>>>()?;
         for build in &builds {
-            let unused = machine.unused_features(&build.system_info()?);
+            let unused = machine.processor.unused_features(&build.system_info()?);
             let name = build.build.threading.name();
             ensure!(unused.is_empty(), "llama.cpp with {name} does not use {}", unused.join(", "));
         }

@@ -11,7 +11,7 @@ const HEAD: &str = "# Benchmarks
 
 Absolute numbers on a shared machine drift with its neighbours; only ratios inside one run are claims. Every value is
 the median of runs taken in turn with the other programs', least and most in parentheses. \"Times better\" is against
-the best peer, bold where the target is met.
+the best peer, bold where the target is met; there are targets for machines with AMX and for AMD Zen 5 only.
 
 Run it: `cargo build --release && target/release/ostro-e2e bench peers` (installs and builds the peers once; `--quick`
 looks, `--only ROW,ROW` repeats some rows). One model in this process: `ostro bench`; any server: `ostro bench --url`.

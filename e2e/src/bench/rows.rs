@@ -2,6 +2,11 @@
 
 use anyhow::{Result, bail};
 
+use super::processor::Kind;
+
+/// The model that most targets are written for.
+pub(super) const SMALL_MODEL: &str = "smollm2-135m-instruct";
+
 /// One row of the table.
 #[derive(Debug)]
 pub(super) struct Row {
@@ -39,17 +44,18 @@ pub(super) enum Visit {
 
 #[derive(Clone, Copy, Debug)]
 struct Target {
-    with_amx: f64,
-    without_amx: f64,
-    /// Of models other than SmolLM2: K-quants, a large vocabulary.
-    large: f64,
+    amx: f64,
+    zen5: f64,
+    large_model: f64,
 }
 
-/// What a target depends on.
+/// Which of its targets a row is held to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Setting {
-    pub(super) amx: bool,
-    pub(super) large_model: bool,
+pub(super) enum Targets {
+    Amx,
+    Zen5,
+    /// Models other than SmolLM2, on both: K-quants, a large vocabulary.
+    LargeModel,
 }
 
 pub(super) const ROWS: [Row; 13] = [
@@ -84,17 +90,29 @@ impl Visit {
 }
 
 impl Target {
-    const fn new([with_amx, without_amx, large]: [f64; 3]) -> Target {
-        Target { with_amx, without_amx, large }
+    const fn new([amx, zen5, large_model]: [f64; 3]) -> Target {
+        Target { amx, zen5, large_model }
+    }
+}
+
+impl Targets {
+    /// `None`: nothing is aimed at on machines of another kind.
+    pub(super) fn of(kind: &Kind, model: &str) -> Option<Targets> {
+        match kind {
+            Kind::Other(_) => None,
+            Kind::Amx | Kind::Zen5 if model != SMALL_MODEL => Some(Targets::LargeModel),
+            Kind::Amx => Some(Targets::Amx),
+            Kind::Zen5 => Some(Targets::Zen5),
+        }
     }
 }
 
 impl Row {
-    pub(super) fn target(&self, setting: Setting) -> f64 {
-        match setting {
-            Setting { large_model: true, .. } => self.target.large,
-            Setting { amx: true, .. } => self.target.with_amx,
-            Setting { amx: false, .. } => self.target.without_amx,
+    pub(super) fn target(&self, targets: Targets) -> f64 {
+        match targets {
+            Targets::Amx => self.target.amx,
+            Targets::Zen5 => self.target.zen5,
+            Targets::LargeModel => self.target.large_model,
         }
     }
 
@@ -142,8 +160,21 @@ mod tests {
     fn lower_costs_and_higher_rates_are_better() {
         assert_eq!(ROWS[0].times_better(300.0, 100.0), 3.0);
         assert_eq!(ROWS[11].times_better(100.0, 300.0), 3.0);
-        assert_eq!(ROWS[1].target(Setting { amx: true, large_model: false }), 8.0);
-        assert_eq!(ROWS[1].target(Setting { amx: false, large_model: false }), 4.5);
-        assert_eq!(ROWS[1].target(Setting { amx: true, large_model: true }), 3.0);
+    }
+
+    #[test]
+    fn only_the_machines_they_are_written_for_have_targets() {
+        let zen4 = Kind::Other("AMD Zen 4".to_owned());
+        for (kind, model, expected) in [
+            (&Kind::Amx, SMALL_MODEL, Some(8.0)),
+            (&Kind::Zen5, SMALL_MODEL, Some(4.5)),
+            (&Kind::Amx, "qwen", Some(3.0)),
+            (&Kind::Zen5, "qwen", Some(3.0)),
+            (&zen4, SMALL_MODEL, None),
+            (&zen4, "qwen", None),
+        ] {
+            let target = Targets::of(kind, model).map(|targets| ROWS[1].target(targets));
+            assert_eq!(target, expected, "{kind:?} {model}");
+        }
     }
 }

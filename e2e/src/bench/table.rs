@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::rows::{Better, Row, Setting};
+use super::rows::{Better, Row, Targets};
 use super::samples::{Cell, Samples, Summary};
 
 /// Ostro first, then its peers.
@@ -11,27 +11,26 @@ pub(super) struct Column<'a> {
     pub(super) samples: &'a Samples,
 }
 
-pub(super) fn table(columns: &[Column<'_>], rows: &[&Row], setting: Setting) -> String {
-    let Some((ours, peers)) = columns.split_first() else { return String::new() };
-    let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
-    let mut text = format!("| work | {} | {} | times better | target |\n", ours.name, names.join(" | "));
-    text.push_str(&format!("|---|{}\n", "---:|".repeat(columns.len() + 2)));
+/// Without targets nothing is bold.
+pub(super) fn table(columns: &[Column<'_>], rows: &[&Row], targets: Option<Targets>) -> String {
+    let mut heads = vec!["work"];
+    heads.extend(columns.iter().map(|column| column.name));
+    heads.push("times better");
+    heads.extend(targets.map(|_| "target"));
+    let mut text = format!("| {} |\n|---|{}\n", heads.join(" | "), "---:|".repeat(heads.len() - 1));
     for row in rows {
         let cells: Vec<Option<Cell>> = columns.iter().map(|column| column.samples.cell(row)).collect();
-        let texts: Vec<String> = cells.iter().map(cell_text).collect();
-        let target = row.target(setting);
-        let times = times_better(row, &cells).map(|times| match times >= target {
-            true => format!("**{times:.2}**"),
-            false => format!("{times:.2}"),
+        let target = targets.map(|targets| row.target(targets));
+        let times = times_better(row, &cells).map(|times| match target {
+            Some(target) if times >= target => format!("**{times:.2}**"),
+            _ => format!("{times:.2}"),
         });
-        let title = format!("{}, {}", row.title, row.unit);
+        let mut texts = vec![format!("{}, {}", row.title, row.unit)];
+        texts.extend(cells.iter().map(cell_text));
+        texts.push(times.unwrap_or_default());
+        texts.extend(target.map(|target| format!("{target:.1}")));
         // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "| {title} | {} | {} | {target:.1} |",
-            texts.join(" | "),
-            times.unwrap_or_default()
-        );
+        let _ = writeln!(text, "| {} |", texts.join(" | "));
     }
     text
 }
@@ -106,7 +105,6 @@ mod tests {
             Column { name: "B", samples: &second },
         ];
         let rows = [&ROWS[0], &ROWS[1], &ROWS[10]];
-        let setting = Setting { amx: true, large_model: true };
         let expected = "\
 | work | Ostro | A | B | times better | target |
 |---|---:|---:|---:|---:|---:|
@@ -114,7 +112,13 @@ mod tests {
 | prefill 2048, tok/s | – | – | – |  | 3.0 |
 | load to ready, ms | 99.0 | 50.0 | failed: exit status 1 | 0.51 | 2.0 |
 ";
-        assert_eq!(table(&columns, &rows, setting), expected);
+        assert_eq!(table(&columns, &rows, Some(Targets::LargeModel)), expected);
+        let expected = "\
+| work | Ostro | A | B | times better |
+|---|---:|---:|---:|---:|
+| prefill 512, tok/s | 1050 (1000–1100) | 200 `-fa 1` | 300 | 3.50 |
+";
+        assert_eq!(table(&columns, &rows[..1], None), expected);
     }
 
     #[test]
