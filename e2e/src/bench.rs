@@ -2,6 +2,7 @@
 
 mod build;
 mod edits;
+mod huge_pages;
 mod install;
 mod llama_cpp;
 mod machine;
@@ -24,6 +25,7 @@ use clap::Args;
 
 use crate::download::LLAMA_CPP;
 use crate::{daemon, model};
+use huge_pages::HugePages;
 use llama_cpp::{Choice, LlamaCpp};
 use machine::Machine;
 use mistral_rs::MistralRs;
@@ -72,48 +74,67 @@ pub fn run(options: &Options) -> Result<()> {
     let rounds = if options.quick { 1 } else { options.rounds };
     let mut programs: Vec<&mut dyn Program> = vec![&mut ostro, &mut llama];
     programs.extend(mistral.as_mut().map(|program| -> &mut dyn Program { program }));
-    let (names, samples) = measure(programs, &rows, rounds);
+    let Measured { names, samples, pages } = measure(programs, &rows, rounds);
     let columns: Vec<Column<'_>> =
         names.iter().zip(&samples).map(|(name, samples)| Column { name, samples }).collect();
     let kind = machine.processor.kind();
     let table = table::table(&columns, &rows, Targets::of(&kind, &options.model));
-    println!("{table}");
+    println!("{table}\n{}", describe_pages(&pages));
     if options.quick || !options.only.is_empty() {
         return Ok(());
     }
-    let with_mistral = mistral.is_some();
-    let about =
-        About { machine: &machine, file: &file, llama: &llama, choices: &choices, with_mistral, rounds };
+    let about = About {
+        machine: &machine,
+        file: &file,
+        llama: &llama,
+        choices: &choices,
+        mistral: mistral.as_ref(),
+        pages: &pages,
+        rounds,
+    };
     let title = format!("{}, {}", options.model, kind.name());
     page::write(&options.page, page::Section { title, body: format!("{}\n{table}", about.text()?) })?;
     println!("written to {}", options.page.display());
     Ok(())
 }
 
+/// Names and samples of all programs, and where the memory of each of their parts lay.
+struct Measured {
+    names: Vec<String>,
+    samples: Vec<Samples>,
+    pages: HugePages,
+}
+
 /// Every start of every program in every round, programs in turn.
-fn measure(
-    mut programs: Vec<&mut dyn Program>,
-    rows: &[&'static Row],
-    rounds: u32,
-) -> (Vec<String>, Vec<Samples>) {
+fn measure(mut programs: Vec<&mut dyn Program>, rows: &[&'static Row], rounds: u32) -> Measured {
     let visits = rows::visits(rows);
-    let mut all: Vec<Samples> = programs.iter().map(|_| Samples::default()).collect();
+    let names = programs.iter().map(|program| program.name().to_owned()).collect();
+    let samples = programs.iter().map(|_| Samples::default()).collect();
+    let mut measured = Measured { names, samples, pages: HugePages::default() };
+    let Measured { samples, pages, .. } = &mut measured;
     for round in 1..=rounds {
+        let round = format!("round {round} of {rounds}");
         for &visit in &visits {
-            for (program, samples) in programs.iter_mut().zip(&mut all) {
-                measure_once(&mut **program, visit, samples, &format!("round {round} of {rounds}"));
+            for (program, samples) in programs.iter_mut().zip(samples.iter_mut()) {
+                measure_once(&mut **program, visit, samples, pages, &round);
             }
         }
     }
-    (programs.iter().map(|program| program.name().to_owned()).collect(), all)
+    measured
 }
 
 /// A program that has failed at something is not asked again, nor a slow one that has told how slow it is.
-fn measure_once(program: &mut dyn Program, visit: Visit, samples: &mut Samples, round: &str) {
+fn measure_once(
+    program: &mut dyn Program,
+    visit: Visit,
+    samples: &mut Samples,
+    pages: &mut HugePages,
+    round: &str,
+) {
     if samples.has_failed(visit.id()) || program.is_measured_once() && samples.has(visit.id()) {
         return;
     }
-    match program.visit(visit) {
+    match program.visit(visit, pages) {
         Ok(Some(values)) => {
             let texts: Vec<String> = values
                 .iter()
@@ -137,13 +158,14 @@ struct About<'a> {
     file: &'a Path,
     llama: &'a LlamaCpp,
     choices: &'a [Choice],
-    with_mistral: bool,
+    mistral: Option<&'a MistralRs>,
+    pages: &'a HugePages,
     rounds: u32,
 }
 
 impl About<'_> {
     fn text(&self) -> Result<String> {
-        let About { machine, file, llama, choices, with_mistral, rounds } = self;
+        let About { machine, file, llama, choices, mistral, pages, rounds } = self;
         let date = first_line(Command::new("date").args(["-u", "+%F"]))?;
         let revision = first_line(Command::new("git").args(["describe", "--always", "--dirty"]));
         let file = file.file_name().context("a model has a name")?.to_string_lossy();
@@ -151,25 +173,17 @@ impl About<'_> {
             .iter()
             .map(|of| format!("{} prefill {:.0}, decode {:.0}", of.threading.name(), of.prefill, of.decode))
             .collect();
-        let mistral = match with_mistral {
-            true => format!(
-                "- mistral.rs {} (wheel; it has no server, so that rows of serving stay empty; each row once, since \
-                 some take minutes).\n",
-                install::MISTRAL_RS.version
-            ),
-            false => String::new(),
-        };
-        let pages = llama.describe_pages().map(|pages| format!("; {pages}")).unwrap_or_default();
+        let mistral = mistral.map(|of| format!("- {}.\n", of.describe())).unwrap_or_default();
         Ok(format!(
             "{date}, {rounds} rounds. Machine: {}. File: `{file}`.\n\n\
              - Ostro {}: `ostro bench --prompt-len N --depth N --concurrency N --prefix-cache-n 0`, \
              `ostro serve --max-seqs {} --pa-context-len {} --prompt-lookup-n 0` (but for edits of code).\n\
              - llama.cpp {} (llama-cpp-python {}), {}, {}, since in tokens/s it was {}: `llama-bench -lm none -fa 0,1`, \
              `llama-batched-bench -npp 128 -ntg 128 -npl 16 -no-kvu`, `llama-server -c {} {}`, all with \
-             `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`{pages}. It uses the instruction sets named above by its own \
-             account.\n\
+             `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`. It uses the instruction sets named above by its own account.\n\
              {mistral}- HTTP: `ostro bench --url`, unique prompts of about 218 tokens, 64 tokens an answer, temperature 0. \
-             Edits of code: both servers as they are by default beside the arguments above, so Ostro with prompt lookup.\n",
+             Edits of code: both servers as they are by default beside the arguments above, so Ostro with prompt lookup.\n\
+             - {}\n",
             machine.describe(),
             revision.unwrap_or_else(|_| "of an unknown revision".to_owned()),
             serve::SEQUENCES,
@@ -181,8 +195,16 @@ impl About<'_> {
             chosen.join("; "),
             serve::CONTEXT_TOKENS,
             llama_cpp::SERVER_ARGUMENTS.join(" "),
+            describe_pages(pages),
         ))
     }
+}
+
+fn describe_pages(pages: &HugePages) -> String {
+    format!(
+        "Memory in huge pages (anonymous; of each program its run with the smallest share): {}.",
+        pages.describe()
+    )
 }
 
 fn first_line(command: &mut Command) -> Result<String> {

@@ -90,7 +90,16 @@ pub(crate) fn cargo() -> Command {
 
 /// Runs to a good end; a failure tells the last line it wrote.
 pub(crate) fn output_within(command: &mut Command, limit: Duration) -> Result<Ended> {
-    let ended = run_within(command, limit)?;
+    output_watched(command, limit, |_| {})
+}
+
+/// As `output_within`; until it ends, `watch` is called with its process id, once at least.
+pub(crate) fn output_watched(
+    command: &mut Command,
+    limit: Duration,
+    watch: impl FnMut(u32),
+) -> Result<Ended> {
+    let ended = run_watched(command, limit, watch)?;
     let last = last_line(&ended.errors);
     ensure!(ended.status.success(), "{command:?} ended with {}: {last}", ended.status);
     Ok(ended)
@@ -98,6 +107,10 @@ pub(crate) fn output_within(command: &mut Command, limit: Duration) -> Result<En
 
 /// Runs to its end, good or bad, and keeps what it wrote; kills what outlasts `limit`.
 pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<Ended> {
+    run_watched(command, limit, |_| {})
+}
+
+fn run_watched(command: &mut Command, limit: Duration, mut watch: impl FnMut(u32)) -> Result<Ended> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -108,6 +121,7 @@ pub(crate) fn run_within(command: &mut Command, limit: Duration) -> Result<Ended
     let errors = read_all(child.stderr.take().context("standard error is piped")?);
     let start = Instant::now();
     let status = loop {
+        watch(child.id());
         if let Some(status) = child.try_wait()? {
             break status;
         }
@@ -214,5 +228,15 @@ mod tests {
         assert_eq!((ended.status.code(), ended.text().as_str()), (Some(3), "out\n\nerr\n"));
         let error = run("exec sleep 60", Duration::from_millis(200)).err().unwrap().to_string();
         assert!(error.contains("200ms"), "{error}");
+    }
+
+    #[test]
+    fn a_run_is_watched_by_its_process_id() {
+        let mut watched = BTreeSet::new();
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", "echo $$"]);
+        let ended = output_watched(command, Duration::from_secs(60), |id| _ = watched.insert(id)).unwrap();
+        let id: u32 = ended.output.trim().parse().unwrap();
+        assert_eq!(watched, BTreeSet::from([id]));
     }
 }

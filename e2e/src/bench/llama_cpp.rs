@@ -7,12 +7,13 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::build::{Build, Threading};
+use super::huge_pages::HugePages;
 use super::install;
 use super::machine::Machine;
-use super::program::{Program, output_of, run_to_end};
+use super::program::{Program, measured_output_of, output_of, run_to_end};
 use super::rows::Visit;
 use super::samples::{Sample, Summary};
-use super::serve::{self, CONTEXT_TOKENS, Pages, Ready, SEQUENCES};
+use super::serve::{self, CONTEXT_TOKENS, Ready, SEQUENCES};
 use crate::download::LLAMA_CPP;
 use crate::llama_bench::{self, Line};
 
@@ -21,8 +22,6 @@ pub(super) struct LlamaCpp {
     model: PathBuf,
     threads: usize,
     client: PathBuf,
-    /// Of its server, when it was last measured.
-    pub(super) pages: Option<Pages>,
 }
 
 /// How the builds compared, for the page.
@@ -44,7 +43,7 @@ impl LlamaCpp {
         let new = |threading| -> Result<LlamaCpp> {
             let build = Build::ensure(&sources, LLAMA_CPP.version, threading)?;
             let (model, client) = (model.to_owned(), client.to_owned());
-            Ok(LlamaCpp { build, model, threads: machine.threads, client, pages: None })
+            Ok(LlamaCpp { build, model, threads: machine.threads, client })
         };
         let mut builds = Threading::ALL.into_iter().map(new).collect::<Result<Vec<_>>>()?;
         for build in &builds {
@@ -65,17 +64,6 @@ impl LlamaCpp {
         let output = output_of(&mut self.bench(&["-p", "1", "-n", "0", "--no-warmup"]))?;
         let report = llama_bench::parse(&output.output)?;
         Ok(report.first().context("llama-bench measured nothing")?.commit.clone())
-    }
-
-    /// Where the memory of the last server lay.
-    pub(super) fn describe_pages(&self) -> Option<String> {
-        let Pages { anonymous_bytes, huge_bytes } = self.pages?;
-        let mib = |bytes: u64| bytes >> 20;
-        Some(format!(
-            "{} of {} MiB of its server's memory in huge pages",
-            mib(huge_bytes),
-            mib(anonymous_bytes)
-        ))
     }
 
     pub(super) fn build(&self) -> Threading {
@@ -105,17 +93,19 @@ impl LlamaCpp {
         parse_system_info(&run_to_end(&mut command)?.text())
     }
 
-    fn rates(&self, visit: Visit, arguments: &[&str]) -> Result<Option<Vec<Sample>>> {
-        let output = output_of(&mut self.bench(&[arguments, &["-fa", "0,1"]].concat()))?;
+    fn rates(&self, visit: Visit, arguments: &[&str], pages: &mut HugePages) -> Result<Option<Vec<Sample>>> {
+        let mut command = self.bench(&[arguments, &["-fa", "0,1"]].concat());
+        let output = measured_output_of(&mut command, "llama-bench", pages)?;
         let sample = |of: Line| Sample { id: visit.id(), setting: flash_setting(&of), value: of.rate };
         Ok(Some(llama_bench::parse(&output.output)?.into_iter().map(sample).collect()))
     }
 
-    fn batch(&self, visit: Visit) -> Result<Option<Vec<Sample>>> {
+    fn batch(&self, visit: Visit, pages: &mut HugePages) -> Result<Option<Vec<Sample>>> {
         let mut samples = Vec::new();
         for (setting, flag) in [("-fa 0", "off"), ("-fa 1", "on")] {
             let arguments = ["-npp", "128", "-ntg", "128", "-npl", SEQUENCES, "-fa", flag];
-            let output = output_of(&mut self.batched_bench(&arguments))?;
+            let mut command = self.batched_bench(&arguments);
+            let output = measured_output_of(&mut command, "llama-batched-bench", pages)?;
             samples.push(Sample { id: visit.id(), setting, value: parse_batched(&output.output)? });
         }
         Ok(Some(samples))
@@ -128,9 +118,9 @@ impl LlamaCpp {
         command
     }
 
-    fn serve(&mut self) -> Result<Option<Vec<Sample>>> {
+    fn serve(&self, pages: &mut HugePages) -> Result<Option<Vec<Sample>>> {
         let served = serve::serve(self.server(), Ready::Healthy, &self.client)?;
-        self.pages = Some(served.pages);
+        pages.note("llama-server", served.pages);
         Ok(Some(served.samples))
     }
 }
@@ -144,12 +134,14 @@ impl Program for LlamaCpp {
         "llama.cpp"
     }
 
-    fn visit(&mut self, visit: Visit) -> Result<Option<Vec<Sample>>> {
+    fn visit(&mut self, visit: Visit, pages: &mut HugePages) -> Result<Option<Vec<Sample>>> {
         match visit {
-            Visit::Prefill { tokens } => self.rates(visit, &["-p", &tokens.to_string(), "-n", "0"]),
-            Visit::Decode { depth } => self.rates(visit, &["-p", "0", "-n", "128", "-d", &depth.to_string()]),
-            Visit::Batch => self.batch(visit),
-            Visit::Serve => self.serve(),
+            Visit::Prefill { tokens } => self.rates(visit, &["-p", &tokens.to_string(), "-n", "0"], pages),
+            Visit::Decode { depth } => {
+                self.rates(visit, &["-p", "0", "-n", "128", "-d", &depth.to_string()], pages)
+            }
+            Visit::Batch => self.batch(visit, pages),
+            Visit::Serve => self.serve(pages),
             Visit::Edits => Ok(Some(serve::edits(self.server(), Ready::Healthy, visit)?)),
         }
     }

@@ -6,8 +6,9 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::huge_pages::HugePages;
 use super::install;
-use super::program::{Program, output_of};
+use super::program::{Program, measured_output_of};
 use super::rows::Visit;
 use super::samples::Sample;
 
@@ -24,14 +25,23 @@ impl MistralRs {
         Ok(MistralRs { packages: install::mistral_rs()?, model: model.to_owned(), threads })
     }
 
+    /// For the page.
+    pub(super) fn describe(&self) -> String {
+        format!(
+            "mistral.rs {} (wheel; it has no server, so that rows of serving stay empty; each row once, since some take \
+             minutes)",
+            install::MISTRAL_RS.version,
+        )
+    }
+
     /// Prompt tokens, tokens to generate.
-    fn rates(&self, prompt_tokens: u32, tokens: u32) -> Result<Rates> {
+    fn rates(&self, prompt_tokens: u32, tokens: u32, pages: &mut HugePages) -> Result<Rates> {
         let mut command = Command::new("python3");
         command.args(["-c", SCRIPT]).arg(&self.model);
         command.args([prompt_tokens.to_string(), tokens.to_string()]);
         command.env("PYTHONPATH", &self.packages).env("HF_HUB_OFFLINE", "1");
         command.env("RAYON_NUM_THREADS", self.threads.to_string());
-        parse(&output_of(&mut command)?.output)
+        parse(&measured_output_of(&mut command, "mistral.rs", pages)?.output)
     }
 }
 
@@ -45,10 +55,10 @@ impl Program for MistralRs {
         true
     }
 
-    fn visit(&mut self, visit: Visit) -> Result<Option<Vec<Sample>>> {
+    fn visit(&mut self, visit: Visit, pages: &mut HugePages) -> Result<Option<Vec<Sample>>> {
         let value = match visit {
-            Visit::Prefill { tokens } => self.rates(tokens, 1)?.prefill,
-            Visit::Decode { depth } => self.rates(depth.max(1), 128)?.decode,
+            Visit::Prefill { tokens } => self.rates(tokens, 1, pages)?.prefill,
+            Visit::Decode { depth } => self.rates(depth.max(1), 128, pages)?.decode,
             Visit::Batch | Visit::Serve | Visit::Edits => return Ok(None),
         };
         Ok(Some(vec![Sample { id: visit.id(), setting: "", value }]))

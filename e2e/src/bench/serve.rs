@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::edits;
+use super::huge_pages::Pages;
 use super::program::output_of;
 use super::rows::Visit;
 use super::samples::Sample;
@@ -33,16 +34,10 @@ pub(super) enum Ready {
     Loaded,
 }
 
-/// Measured besides the rows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Pages {
-    pub(super) anonymous_bytes: u64,
-    pub(super) huge_bytes: u64,
-}
-
 pub(super) struct Served {
     pub(super) samples: Vec<Sample>,
-    pub(super) pages: Pages,
+    /// After the last answer, when it holds most.
+    pub(super) pages: Option<Pages>,
 }
 
 struct Server {
@@ -60,9 +55,9 @@ pub(super) fn serve(command: Command, ready: Ready, client: &Path) -> Result<Ser
     let load = Load { client: client.to_owned(), base: server.base.clone() };
     let (chats, resident_bytes) = server.while_watched(|| load.run(8, 16))?;
     chats?;
-    let pages = server.pages()?;
     let alone = load.run(1, 8)?;
     let crowd = load.run(16, 32)?;
+    let pages = Pages::read(server.process.id());
     let sample = |id, value| Sample { id, setting: "", value };
     let samples = vec![
         sample("load", load_ms),
@@ -178,13 +173,6 @@ impl Server {
 
     fn resident_bytes(&self) -> Result<u64> {
         process::resident_bytes(self.process.id())
-    }
-
-    fn pages(&self) -> Result<Pages> {
-        let text = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process.id()))?;
-        let bytes =
-            |name| process::bytes_of(&text, name).with_context(|| format!("no {name} in smaps_rollup"));
-        Ok(Pages { anonymous_bytes: bytes("Anonymous:")?, huge_bytes: bytes("AnonHugePages:")? })
     }
 }
 
