@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use crate::download::{LLAMA_CPP, Package, Registry, fetch};
@@ -41,6 +41,15 @@ pub(super) fn mistral_rs() -> Result<PathBuf> {
     })
 }
 
+/// What the wheel of `package`, unpacked in `folder`, was built for.
+pub(super) fn wheel_tags(folder: &Path, package: &Package) -> Result<String> {
+    let path = folder.join(format!("{}-{}.dist-info/WHEEL", package.name, package.version));
+    let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let tags: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("Tag: ")).map(str::trim).collect();
+    ensure!(!tags.is_empty(), "{} has no tag", path.display());
+    Ok(tags.join(", "))
+}
+
 /// Installs the compiler and the builders that are missing, as the set-up of the tests does.
 pub(super) fn tools() -> Result<()> {
     debian::install(&debian::missing(&TOOLS))
@@ -60,4 +69,24 @@ fn unpacked(package: &Package, unpack: impl Fn(&Path, &Path) -> Result<()>) -> R
     unpack(&archive, staging.path())?;
     std::fs::rename(staging.keep(), &folder)?;
     Ok(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wheel_tells_what_it_was_built_for() {
+        let folder = TempDir::new().unwrap();
+        let metadata = folder.path().join(format!("mistralrs-{}.dist-info", MISTRAL_RS.version));
+        std::fs::create_dir(&metadata).unwrap();
+        let tags_of = |text| {
+            std::fs::write(metadata.join("WHEEL"), text).unwrap();
+            wheel_tags(folder.path(), &MISTRAL_RS).map_err(|error| error.to_string())
+        };
+        let text =
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: cp310-abi3-manylinux_2_17_x86_64\nTag: b\n";
+        assert_eq!(tags_of(text), Ok("cp310-abi3-manylinux_2_17_x86_64, b".to_owned()));
+        assert!(tags_of("Wheel-Version: 1.0\n").unwrap_err().ends_with("WHEEL has no tag"));
+    }
 }

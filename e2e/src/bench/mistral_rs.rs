@@ -14,6 +14,8 @@ use super::samples::Sample;
 
 pub(super) struct MistralRs {
     packages: PathBuf,
+    /// What its wheel was built for.
+    tags: String,
     model: PathBuf,
     threads: usize,
 }
@@ -22,15 +24,18 @@ const SCRIPT: &str = include_str!("../../python/mistralrs_rates.py");
 
 impl MistralRs {
     pub(super) fn prepare(model: &Path, threads: usize) -> Result<MistralRs> {
-        Ok(MistralRs { packages: install::mistral_rs()?, model: model.to_owned(), threads })
+        let packages = install::mistral_rs()?;
+        let tags = install::wheel_tags(&packages, &install::MISTRAL_RS)?;
+        Ok(MistralRs { packages, tags, model: model.to_owned(), threads })
     }
 
     /// For the page.
     pub(super) fn describe(&self) -> String {
         format!(
-            "mistral.rs {} (wheel; it has no server, so that rows of serving stay empty; each row once, since some take \
-             minutes)",
+            "mistral.rs {} (wheel for `{}`; which instruction sets it uses was not checked, since it gives no account of \
+             them; it has no server, so that rows of serving stay empty; each row once, since some take minutes)",
             install::MISTRAL_RS.version,
+            self.tags,
         )
     }
 
@@ -89,5 +94,14 @@ mod tests {
         let output = "loading\n{\"prefill\": 87.5, \"decode\": 41.1}\n";
         assert_eq!(parse(output).unwrap(), Rates { prefill: 87.5, decode: 41.1 });
         assert!(parse("").is_err() && parse("{\"prefill\": 1}").is_err());
+    }
+
+    #[test]
+    fn what_is_known_of_its_build_is_told() {
+        let tags = "cp310-abi3-linux".to_owned();
+        let program = MistralRs { packages: PathBuf::new(), tags, model: PathBuf::new(), threads: 2 };
+        let text = program.describe();
+        assert!(text.contains("(wheel for `cp310-abi3-linux`; "), "{text}");
+        assert!(text.contains("instruction sets it uses was not checked"), "{text}");
     }
 }
