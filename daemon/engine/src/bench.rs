@@ -47,7 +47,8 @@ pub struct DecodeResult {
     pub tokens_per_second: f64,
     /// From token to token, of all steps of all repetitions.
     pub step_seconds: Percentiles,
-    /// Of the steps' time, what was not spent in the model; the median of the repetitions.
+    /// Of the steps' time, what was not spent in the model: sampling, taking commands, scheduling, delivery. The median
+    /// of the repetitions.
     pub overhead_fraction: f64,
     /// Weights, and the keys and values of all sequences, that the middle step reads.
     pub bytes_per_step: u64,

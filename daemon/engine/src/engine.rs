@@ -88,7 +88,7 @@ pub(crate) struct Submission {
 
 /// A place among the live sequences, free again when dropped.
 #[derive(Debug)]
-pub(crate) struct Place(Arc<AtomicUsize>);
+pub(crate) struct Place(pub(crate) Arc<AtomicUsize>);
 
 impl Engine {
     /// Loads a model and serves it. Blocks until it is loaded; `progress` is called on this thread.

@@ -30,9 +30,12 @@ pub struct EngineStats {
     pub accepted_tokens_total: u64,
     pub preemptions_total: u64,
     pub steps_total: u64,
-    /// Whole steps; of these in the model, and in sampling. The rest is scheduling and delivery.
+    /// All of the engine's thread but its waits for work: from taking what was submitted to delivering what was sampled.
+    /// What a delivery takes is counted with the next step, or before the next wait.
     pub step_seconds_total: f64,
+    /// Of it in the model, also where that failed.
     pub forward_seconds_total: f64,
+    /// Of it in sampling. The rest is taking what was submitted, scheduling and delivery.
     pub sample_seconds_total: f64,
     /// By a stop token, or by a reader that had all it wanted.
     pub finished_stop_total: u64,

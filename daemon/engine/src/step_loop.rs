@@ -4,6 +4,7 @@
 //! sequence, an error of the model fails the step's sequences; a panic or the loss of the device fails all and ends the engine, as its
 //! health says.
 
+mod clock;
 mod live;
 
 use std::ops::ControlFlow;
@@ -19,6 +20,7 @@ use crate::request::{FinishReason, TokenId};
 use crate::sample::{SampleError, Scratch};
 use crate::schedule::{NewSequence, Outcome, Sample, Scheduler, SequenceId, StepPlan, TokenSource};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
+use clock::{Part, StepClock};
 use live::{LiveSequences, RowLogits};
 
 /// What the thread shares with the engine's handle.
@@ -36,6 +38,7 @@ pub(crate) struct StepLoop {
     live: LiveSequences,
     inbox: Inbox,
     abandoned_seen: u64,
+    clock: StepClock,
     stats: EngineStats,
     plan: StepPlan,
     sampled: Vec<Option<TokenId>>,
@@ -53,6 +56,7 @@ impl StepLoop {
             live: LiveSequences::default(),
             inbox,
             abandoned_seen: 0,
+            clock: StepClock::new(Instant::now),
             stats: EngineStats::default(),
             plan: StepPlan::default(),
             sampled: Vec::new(),
@@ -96,6 +100,7 @@ impl StepLoop {
     /// # Errors
     /// When the device is lost.
     fn serve(&mut self) -> Result<(), ForwardError> {
+        self.clock.skip();
         while self.receive().is_continue() {
             self.drop_abandoned();
             self.step()?;
@@ -106,7 +111,11 @@ impl StepLoop {
     /// Takes what was sent; waits for it when there is nothing else to do.
     fn receive(&mut self) -> ControlFlow<()> {
         if self.scheduler.is_idle() {
-            match self.inbox.commands.recv() {
+            // Books the last delivery, which may be followed by nothing for long.
+            self.publish();
+            let received = self.inbox.commands.recv();
+            self.clock.skip();
+            match received {
                 Ok(command) => self.obey(command)?,
                 Err(_) => return ControlFlow::Break(()),
             }
@@ -166,7 +175,7 @@ impl StepLoop {
 
     /// Plans, computes, samples, books, delivers.
     fn step(&mut self) -> Result<(), ForwardError> {
-        let began = Instant::now();
+        let began = self.clock.now();
         self.scheduler.plan(&mut self.plan);
         if self.plan.is_empty() {
             return Ok(());
@@ -177,7 +186,7 @@ impl StepLoop {
             return if error.is_lost { Err(error) } else { Ok(()) };
         }
         self.scheduler.advance(&self.plan, &self.sampled, &mut self.outcomes);
-        self.count(began);
+        self.count();
         self.publish();
         self.deliver();
         Ok(())
@@ -185,9 +194,10 @@ impl StepLoop {
 
     /// Leaves what became of each sample in `sampled`, and tokens with their live sequences.
     fn compute(&mut self) -> Result<(), ForwardError> {
-        let began = Instant::now();
-        let mut logits = self.model.forward(&self.plan)?;
-        let forwarded = Instant::now();
+        self.clock.book(Part::Rest, &mut self.stats);
+        let forwarded = self.model.forward(&self.plan);
+        self.clock.book(Part::Forward, &mut self.stats);
+        let mut logits = forwarded?;
         self.sampled.clear();
         for (row, &Sample { sequence: id, drafts, .. }) in self.plan.samples().iter().enumerate() {
             if !self.plan.is_wanted(&self.sampled) {
@@ -205,8 +215,7 @@ impl StepLoop {
                 self.failures.push((id, error));
             }
         }
-        self.stats.forward_seconds_total += (forwarded - began).as_secs_f64();
-        self.stats.sample_seconds_total += forwarded.elapsed().as_secs_f64();
+        self.clock.book(Part::Sample, &mut self.stats);
         Ok(())
     }
 
@@ -222,7 +231,7 @@ impl StepLoop {
         self.plan.sequences().iter().for_each(|planned| self.live.fail(planned.id, &reason));
     }
 
-    fn count(&mut self, began: Instant) {
+    fn count(&mut self) {
         let stats = &mut self.stats;
         let rows = self.plan.rows();
         stats.prompt_tokens_total +=
@@ -236,12 +245,12 @@ impl StepLoop {
         }
         stats.failed_total += self.failures.len() as u64;
         stats.steps_total += 1;
-        stats.step_seconds_total += began.elapsed().as_secs_f64();
     }
 
-    /// Events go out after the stats, so whoever saw an answer end sees its blocks free.
+    /// Events go out after the stats, so whoever saw an answer end sees its blocks free. The time that this takes is
+    /// booked with the next stats.
     fn deliver(&mut self) {
-        let now = Instant::now();
+        let now = self.clock.now();
         let mut gone = false;
         for outcome in &self.outcomes {
             if let Err(left) = self.live.deliver(outcome, now) {
@@ -261,6 +270,7 @@ impl StepLoop {
     }
 
     fn publish(&mut self) {
+        self.clock.book(Part::Rest, &mut self.stats);
         let schedule = self.scheduler.stats();
         let stats = &mut self.stats;
         stats.sequences_running = schedule.running as u64;
@@ -281,3 +291,6 @@ pub(crate) fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")
 }
+
+#[cfg(test)]
+mod tests;

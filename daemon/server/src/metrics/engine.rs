@@ -87,9 +87,19 @@ const METRICS: &[Metric] = &[
         |s| s.stats.accepted_tokens_total as f64,
     ),
     counter(&["ostro_engine_steps"], "Steps", |s| s.stats.steps_total as f64),
-    counter(&["ostro_engine_step_seconds"], "Time in steps", |s| s.stats.step_seconds_total),
-    counter(&["ostro_engine_forward_seconds"], "Time in the model", |s| s.stats.forward_seconds_total),
-    counter(&["ostro_engine_sample_seconds"], "Time in sampling", |s| s.stats.sample_seconds_total),
+    counter(
+        &["ostro_engine_step_seconds"],
+        "Time in steps, from taking requests to delivering tokens: all but waiting for work",
+        |s| s.stats.step_seconds_total,
+    ),
+    counter(&["ostro_engine_forward_seconds"], "Time of steps in the model", |s| {
+        s.stats.forward_seconds_total
+    }),
+    counter(
+        &["ostro_engine_sample_seconds"],
+        "Time of steps in sampling; what is left takes requests, schedules and delivers",
+        |s| s.stats.sample_seconds_total,
+    ),
 ];
 
 /// How sequences ended, by vLLM's words.

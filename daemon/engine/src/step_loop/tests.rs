@@ -1,0 +1,169 @@
+//! What counts as the time of steps, by a clock that only the model, whoever is told, and the test itself move.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use super::*;
+use crate::engine::Place;
+use crate::forward::{Best, DeviceLogits, Logits};
+use crate::request::{Sampling, TokenEvent};
+use crate::sample::{Sampler, SamplerOptions};
+use crate::schedule::SchedulerOptions;
+use crate::stream::{TokenStream, token_channel};
+
+/// Seconds that each takes.
+const FORWARD: u64 = 5;
+const SAMPLE: u64 = 3;
+const TELLING: u64 = 7;
+const IDLE: u64 = 1000;
+
+const VOCAB: usize = 4;
+const TOKENS: u32 = 2;
+
+#[derive(Debug, Default)]
+struct Clock {
+    seconds: AtomicU64,
+    /// How often it was read.
+    reads: AtomicUsize,
+}
+
+impl Clock {
+    fn pass(&self, seconds: u64) {
+        self.seconds.fetch_add(seconds, Ordering::AcqRel);
+    }
+
+    fn reads(&self) -> usize {
+        self.reads.load(Ordering::Acquire)
+    }
+}
+
+/// A reader takes the thread that tells it something a while.
+impl Wake for Clock {
+    fn wake(self: Arc<Self>) {
+        self.pass(TELLING);
+    }
+}
+
+struct Slow(Arc<Clock>);
+
+impl Model for Slow {
+    fn forward(&mut self, _: &StepPlan) -> Result<Logits<'_>, ForwardError> {
+        self.0.pass(FORWARD);
+        Ok(Logits::on_device(SlowRow { clock: self.0.clone(), row: [0.0; VOCAB] }))
+    }
+}
+
+struct SlowRow {
+    clock: Arc<Clock>,
+    row: [f32; VOCAB],
+}
+
+impl DeviceLogits for SlowRow {
+    fn rows(&self) -> usize {
+        1
+    }
+
+    fn best(&self, _: usize) -> Best {
+        Best::Unknown
+    }
+
+    fn row_mut(&mut self, _: usize) -> Result<&mut [f32], ForwardError> {
+        self.clock.pass(SAMPLE);
+        Ok(&mut self.row)
+    }
+}
+
+fn step_loop(clock: &Arc<Clock>) -> (SyncSender<Command>, StepLoop) {
+    let options = SchedulerOptions {
+        block_size: 16,
+        blocks: 4,
+        context_len: 64,
+        max_seqs: 1,
+        tokens_per_step: 16,
+        prompt_tokens_beside_decode: 16,
+        draft_tokens: 0,
+        waiting_max: 2,
+        prefix_cache_n: 0,
+        sources_apart: false,
+    };
+    let (commands, receiver) = sync_channel(4);
+    let inbox = Inbox { commands: receiver, abandoned: Arc::default(), board: Arc::default() };
+    let (start, reader) = (Instant::now(), clock.clone());
+    let read = move || {
+        let now = start + Duration::from_secs(reader.seconds.load(Ordering::Acquire));
+        reader.reads.fetch_add(1, Ordering::AcqRel);
+        now
+    };
+    let scheduler = Scheduler::new(options).unwrap();
+    let step_loop = StepLoop::new(Box::new(Slow(clock.clone())), scheduler, inbox);
+    (commands, StepLoop { clock: StepClock::new(read), ..step_loop })
+}
+
+fn submit(commands: &SyncSender<Command>, prompt: &[TokenId]) -> TokenStream {
+    let options = SamplerOptions {
+        sampling: Sampling::greedy(),
+        seed: 1,
+        vocab_size: VOCAB,
+        end_tokens: [].into(),
+        min_tokens: 0,
+        logprobs: None,
+    };
+    let (sink, stream) = token_channel(TOKENS, &Arc::default());
+    let submission = Submission {
+        prompt: prompt.into(),
+        max_tokens: TOKENS,
+        end_tokens: [].into(),
+        cache_salt: 0,
+        sampler: Sampler::new(options).unwrap(),
+        sink,
+        place: Place(Arc::new(AtomicUsize::new(1))),
+        submitted: Instant::now(),
+    };
+    commands.send(Command::Submit(Box::new(submission))).unwrap();
+    stream
+}
+
+/// Waits for what comes next, without blocking: telling it takes a while.
+fn listen(clock: &Arc<Clock>, stream: &mut TokenStream) {
+    let waker = Waker::from(clock.clone());
+    assert!(stream.poll_next(&mut Context::from_waker(&waker)).is_pending());
+}
+
+#[test]
+fn steps_last_from_their_commands_to_the_end_of_their_delivery() {
+    let clock = Arc::<Clock>::default();
+    let (commands, mut step_loop) = step_loop(&clock);
+    let mut answered = submit(&commands, &[1, 2, 3]);
+    let mut refused = submit(&commands, &[]);
+    listen(&clock, &mut refused);
+    assert!(step_loop.receive().is_continue());
+    for _ in 0..TOKENS {
+        listen(&clock, &mut answered);
+        step_loop.step().unwrap();
+        let told = answered.poll_next(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(told, Poll::Ready(Some(TokenEvent::Token(_)))), "{told:?}");
+    }
+    let reads = clock.reads();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // The engine's thread looks at the clock once more before it waits.
+            while clock.reads() == reads {
+                std::thread::yield_now();
+            }
+            clock.pass(IDLE);
+            commands.send(Command::Stop).unwrap();
+        });
+        assert!(step_loop.receive().is_break());
+    });
+    step_loop.publish();
+    let stats = step_loop.inbox.board.read();
+    let steps = u64::from(TOKENS);
+    assert_eq!(stats.steps_total, steps);
+    assert_eq!(stats.forward_seconds_total, (steps * FORWARD) as f64);
+    assert_eq!(stats.sample_seconds_total, (steps * SAMPLE) as f64);
+    // The refusal too is told.
+    let tellings = steps + 1;
+    assert_eq!(stats.step_seconds_total, (steps * (FORWARD + SAMPLE) + tellings * TELLING) as f64);
+}
