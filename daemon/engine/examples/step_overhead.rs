@@ -5,6 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use ostro_engine::Isa;
 use ostro_engine::request::Sampling;
 use ostro_engine::sample::{History, SampleInput, Sampler, SamplerOptions, Scratch};
 use ostro_engine::schedule::{NewSequence, Scheduler, SchedulerOptions, StepPlan};
@@ -102,7 +103,7 @@ fn sample(sampling: &Sampling, vocab_size: usize, spread: f32) -> f64 {
         logprobs: None,
     };
     let mut sampler = Sampler::new(options).expect("the settings are in range");
-    let (mut scratch, mut buffer) = (Scratch::default(), vec![0.0; vocab_size]);
+    let (mut scratch, mut buffer) = (Scratch::new(Isa::detect()), vec![0.0; vocab_size]);
     let mut best = f64::INFINITY;
     for _ in 0..ROUNDS {
         buffer.copy_from_slice(&logits);

@@ -40,9 +40,7 @@ pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<En
     let threads = check(options)?;
     match device::choose(options.device)? {
         Some(gpu) => load_on(|| device::open(&gpu), options, report),
-        None => {
-            load_on(|| Ok(CpuBackend::new(options.isa.unwrap_or_else(Isa::detect), threads)), options, report)
-        }
+        None => load_on(|| Ok(CpuBackend::new(isa(options), threads)), options, report),
     }
 }
 
@@ -103,7 +101,11 @@ fn load_on<B: Backend + 'static>(
     give_free_heap_back();
     tell(LoadStage::Ready, 0, 0);
     let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart));
-    Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule })
+    Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule, isa: isa(options) })
+}
+
+fn isa(options: &EngineOptions) -> Isa {
+    options.isa.unwrap_or_else(Isa::detect)
 }
 
 /// What is wrong with the options alone.

@@ -18,7 +18,8 @@ pub struct EngineOptions {
     pub text: TextOverrides,
     /// Threads that compute; `None` takes every CPU the process may use.
     pub threads: Option<usize>,
-    /// Instruction set of the kernels; `None` takes the best that this processor has. Answers do not depend on it.
+    /// Instruction set of the kernels and of sampling, this also beside a GPU; `None` takes the best that this processor
+    /// has. Answers do not depend on it.
     pub isa: Option<Isa>,
     pub device: DeviceChoice,
     pub cache: CacheOptions,

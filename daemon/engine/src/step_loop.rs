@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
+use ostro_kernels::cpu::isa::Isa;
+
 use crate::engine::{Command, Submission};
 use crate::forward::{ForwardError, Model};
 use crate::request::{FinishReason, TokenId};
@@ -49,7 +51,7 @@ pub(crate) struct StepLoop {
 }
 
 impl StepLoop {
-    pub(crate) fn new(model: Box<dyn Model>, scheduler: Scheduler, inbox: Inbox) -> Self {
+    pub(crate) fn new(model: Box<dyn Model>, scheduler: Scheduler, isa: Isa, inbox: Inbox) -> Self {
         let mut step_loop = StepLoop {
             model,
             scheduler,
@@ -62,7 +64,7 @@ impl StepLoop {
             sampled: Vec::new(),
             outcomes: Vec::new(),
             failures: Vec::new(),
-            scratch: Scratch::default(),
+            scratch: Scratch::new(isa),
         };
         step_loop.publish();
         step_loop

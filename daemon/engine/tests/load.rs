@@ -9,7 +9,8 @@ use std::sync::Mutex;
 use ostro_engine::request::{Generation, Sampling, StopRules, TokenEvent, TokenId};
 use ostro_engine::tiny::{TinyFamily, TinyModel};
 use ostro_engine::{
-    CacheSize, CacheType, Engine, EngineOptions, LoadError, LoadProgress, LoadStage, ModelInfo,
+    CacheSize, CacheType, DeviceChoice, Engine, EngineOptions, Isa, LoadError, LoadProgress, LoadStage,
+    ModelInfo,
 };
 use tempfile::TempDir;
 
@@ -91,6 +92,18 @@ fn progress_reaches_the_end() {
     assert!(packed.windows(2).all(|pair| pair[0].done < pair[1].done));
     let last = packed.last().unwrap();
     assert_eq!(last.done, last.total);
+}
+
+#[test]
+fn chosen_instruction_set_is_that_of_sampling_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = tiny_gguf(&folder, TinyModel::new(TinyFamily::Llama));
+    options.device = DeviceChoice::Cpu;
+    for (chosen, expected) in [(None, Isa::detect()), (Some(Isa::PORTABLE), Isa::PORTABLE)] {
+        options.isa = chosen;
+        let parts = ostro_engine::load::load(&options, &|_| ()).unwrap();
+        assert_eq!((parts.isa, parts.info.instruction_set.as_str()), (expected, expected.name()));
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 use std::{io, sync::Mutex};
 
+use ostro_kernels::cpu::isa::Isa;
+
 use super::{Command, Shared};
 use crate::backend::BackendError;
 use crate::device::NoGpu;
@@ -33,6 +35,8 @@ pub struct EngineParts {
     /// `context_len` is lowered to what the cache holds, `load_seconds` is filled in.
     pub info: ModelInfo,
     pub schedule: SchedulerOptions,
+    /// For what the processor computes beside the model: sampling.
+    pub isa: Isa,
 }
 
 /// Why an engine did not start.
@@ -112,7 +116,7 @@ pub(super) fn serve(
 }
 
 fn assemble(parts: EngineParts) -> Result<(Ready, StepLoop), LoadError> {
-    let EngineParts { model, text, mut info, mut schedule } = parts;
+    let EngineParts { model, text, mut info, mut schedule, isa } = parts;
     let live_max = schedule.max_seqs.saturating_add(schedule.waiting_max);
     // Live sequences are counted where they are submitted; the scheduler need not refuse any.
     schedule.waiting_max = live_max;
@@ -121,6 +125,6 @@ fn assemble(parts: EngineParts) -> Result<(Ready, StepLoop), LoadError> {
     let (commands, receiver) = sync_channel(live_max.saturating_add(1));
     let (board, abandoned) = (Arc::<StatsBoard>::default(), Arc::<AtomicU64>::default());
     let inbox = Inbox { commands: receiver, abandoned: abandoned.clone(), board: board.clone() };
-    let step_loop = StepLoop::new(model, scheduler, inbox);
+    let step_loop = StepLoop::new(model, scheduler, isa, inbox);
     Ok((Ready { info, text, commands, board, abandoned, live_max }, step_loop))
 }

@@ -77,12 +77,6 @@ impl Scratch {
     }
 }
 
-impl Default for Scratch {
-    fn default() -> Self {
-        Scratch::new(Isa::detect())
-    }
-}
-
 /// What one token is sampled from.
 pub struct SampleInput<'a> {
     /// Changed in place by penalties, bias and masks.

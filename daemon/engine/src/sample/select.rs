@@ -206,10 +206,12 @@ mod tests {
                 values[3..90].fill(f32::NEG_INFINITY);
             }
             for k in [1, 2, 5, 40, 299, 3000, 6000] {
-                let mut best = Vec::new();
-                top_k(Isa::detect(), &values, k, &mut best);
-                best.sort_by(by_value);
-                assert_eq!(best, sorted(&values)[..k.min(len)], "{k} of {len}");
+                for isa in Isa::supported() {
+                    let mut best = Vec::new();
+                    top_k(isa, &values, k, &mut best);
+                    best.sort_by(by_value);
+                    assert_eq!(best, sorted(&values)[..k.min(len)], "{isa}: {k} of {len}");
+                }
             }
         }
     }
@@ -238,24 +240,29 @@ mod tests {
             for place in 0..len {
                 let mut values = vec![-3.0; len];
                 values[place..].fill(2.5);
-                assert_eq!(largest(Isa::detect(), &values), 2.5);
-                assert_eq!(first_of(Isa::detect(), &values, 2.5), place as TokenId);
+                for isa in Isa::supported() {
+                    assert_eq!(largest(isa, &values), 2.5, "{isa}");
+                    assert_eq!(first_of(isa, &values, 2.5), place as TokenId, "{isa}");
+                }
             }
         }
     }
 
     #[test]
     fn a_value_that_is_not_finite_is_found_anywhere() {
-        for len in [1, 16, 17, 40] {
-            assert_eq!(largest_finite(Isa::detect(), &vec![-1e30; len]), Some(-1e30));
+        let check = |isa, len| {
+            assert_eq!(largest_finite(isa, &vec![-1e30; len]), Some(-1e30), "{isa}");
             for place in 0..len {
                 for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                     let mut values = vec![1.0; len];
                     values[place] = bad;
-                    assert_eq!(largest_finite(Isa::detect(), &values), None, "{bad} at {place} of {len}");
+                    assert_eq!(largest_finite(isa, &values), None, "{isa}: {bad} at {place} of {len}");
                 }
             }
+        };
+        for isa in Isa::supported() {
+            [1, 16, 17, 40].into_iter().for_each(|len| check(isa, len));
+            assert_eq!(largest_finite(isa, &[]), None, "{isa}");
         }
-        assert_eq!(largest_finite(Isa::detect(), &[]), None);
     }
 }

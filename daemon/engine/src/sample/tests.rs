@@ -2,6 +2,8 @@
 
 mod distribution;
 
+use ostro_kernels::cpu::isa::Isa;
+
 use super::*;
 use crate::request::{Dry, Sampling, Token, TokenId};
 
@@ -31,8 +33,15 @@ fn sample_with(
 ) -> Result<Token, SampleError> {
     let tokens = [prompt, generated].concat();
     let history = History::new(&tokens, prompt.len());
-    let input = SampleInput { logits: &mut logits.to_vec(), history, allowed };
-    Sampler::new(options).unwrap().sample(input, &mut Scratch::default())
+    let sample = |isa| {
+        let input = SampleInput { logits: &mut logits.to_vec(), history, allowed };
+        Sampler::new(options.clone()).unwrap().sample(input, &mut Scratch::new(isa))
+    };
+    let expected = sample(Isa::PORTABLE);
+    for isa in Isa::supported() {
+        assert_eq!(sample(isa), expected, "{isa}");
+    }
+    expected
 }
 
 /// The log probabilities of all tokens (at most 20), by token.

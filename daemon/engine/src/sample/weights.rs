@@ -141,10 +141,12 @@ mod tests {
                     if *other > value || (*other == value && index <= token) { *other } else { 0.0 }
                 };
                 let expected: Vec<f32> = values.iter().enumerate().map(stays).collect();
-                let mut kept = weights(values);
-                kept.keep_up_to(Isa::detect(), Candidate { value, token: token as u32 });
-                assert_eq!(kept.values(), expected);
-                assert_eq!(kept.total(), expected.iter().map(|value| f64::from(*value)).sum::<f64>());
+                for isa in Isa::supported() {
+                    let mut kept = weights(values.clone());
+                    kept.keep_up_to(isa, Candidate { value, token: token as u32 });
+                    assert_eq!(kept.values(), expected, "{isa}");
+                    assert_eq!(kept.total(), expected.iter().map(|value| f64::from(*value)).sum::<f64>());
+                }
             }
         }
     }

@@ -97,7 +97,7 @@ fn step_loop(clock: &Arc<Clock>) -> (SyncSender<Command>, StepLoop) {
         now
     };
     let scheduler = Scheduler::new(options).unwrap();
-    let step_loop = StepLoop::new(Box::new(Slow(clock.clone())), scheduler, inbox);
+    let step_loop = StepLoop::new(Box::new(Slow(clock.clone())), scheduler, Isa::PORTABLE, inbox);
     (commands, StepLoop { clock: StepClock::new(read), ..step_loop })
 }
 

@@ -13,7 +13,7 @@ use ostro_engine::request::{
 use ostro_engine::schedule::{SchedulerOptions, StepPlan};
 use ostro_engine::text::{GgufVocabulary, TextModel, TextOverrides};
 use ostro_engine::{
-    CacheType, Engine, EngineParts, EngineStats, ForwardError, LoadError, Logits, Model, ModelInfo,
+    CacheType, Engine, EngineParts, EngineStats, ForwardError, Isa, LoadError, Logits, Model, ModelInfo,
     TokenStream,
 };
 
@@ -147,7 +147,13 @@ pub fn info(options: &SchedulerOptions) -> ModelInfo {
 }
 
 pub fn parts(options: SchedulerOptions, model: impl Model + 'static) -> Result<EngineParts, LoadError> {
-    Ok(EngineParts { model: Box::new(model), text: text(), info: info(&options), schedule: options })
+    Ok(EngineParts {
+        model: Box::new(model),
+        text: text(),
+        info: info(&options),
+        schedule: options,
+        isa: Isa::detect(),
+    })
 }
 
 pub fn engine(options: SchedulerOptions) -> Engine {

@@ -13,7 +13,9 @@ use http_body_util::BodyExt;
 use ostro_engine::info::CacheInfo;
 use ostro_engine::schedule::{SchedulerOptions, StepPlan};
 use ostro_engine::text::{GgufVocabulary, TextModel, TextOverrides};
-use ostro_engine::{CacheType, Engine, EngineParts, EngineStats, ForwardError, Logits, Model, ModelInfo};
+use ostro_engine::{
+    CacheType, Engine, EngineParts, EngineStats, ForwardError, Isa, Logits, Model, ModelInfo,
+};
 use ostro_server::models::Loaded;
 use ostro_server::{ModelSource, Models, RouterBuilder, RouterOptions};
 use serde_json::Value;
@@ -148,7 +150,7 @@ pub fn engine(gate: &Gate, waiting_max: usize) -> Engine {
     let (gate, schedule) = (gate.clone(), schedule(waiting_max));
     let build = move |_: &dyn Fn(_)| {
         let model = Box::new(Chain { gate, logits: Vec::new() });
-        Ok(EngineParts { model, text: text(), info: info(&schedule), schedule })
+        Ok(EngineParts { model, text: text(), info: info(&schedule), schedule, isa: Isa::detect() })
     };
     Engine::start(build, &|_| ()).unwrap()
 }

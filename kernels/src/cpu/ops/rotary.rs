@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    fn check(cache_type: CacheType, round: fn(f32) -> f32) {
+    fn check(isa: Isa, cache_type: CacheType, round: fn(f32) -> f32) {
         let shape =
             KvCacheShape { layers: 2, blocks: 3, block_size: 16, kv_heads: 2, head_dim: 24, cache_type };
         let mut cache = KvCache::new(shape).unwrap();
@@ -174,7 +174,7 @@ mod tests {
         }
         qkv.row_mut(0)[143] = 1e9;
         let how = RotaryStore { batch: &batch, shape: &SHAPE, rotary: &rotary, layer: 1 };
-        Cpu::new(Isa::detect(), 2).rotary_and_store(&mut qkv, &how, &mut cache);
+        Cpu::new(isa, 2).rotary_and_store(&mut qkv, &how, &mut cache);
         for (row, place) in places.iter().enumerate() {
             let (block, slot) = if place.position < 16 { (2, place.position as usize) } else { (0, row - 2) };
             for head in 0..2 {
@@ -183,24 +183,32 @@ mod tests {
                 let (keys, values) = unsafe { pages.pages(block, head) };
                 for d in 0..24 {
                     let (key, value) = (qkv.row(row)[48 + head * 24 + d], qkv.row(row)[96 + head * 24 + d]);
-                    assert_eq!(element(&cache, keys, d * 16 + slot), round(key));
-                    assert_eq!(element(&cache, values, slot * 32 + d), round(value));
+                    assert_eq!(element(&cache, keys, d * 16 + slot), round(key), "{isa}");
+                    assert_eq!(element(&cache, values, slot * 32 + d), round(value), "{isa}");
                 }
             }
         }
         let (a, b) = (1.0f32 / 51.0, 1.0f32 / 52.0);
         let (c, s) = ((14.0f64 * 0.5).cos() as f32, (14.0f64 * 0.5).sin() as f32);
-        assert_eq!(qkv.row(0)[48..50], [a * c - b * s, b * c + a * s], "the first pair of the first key");
+        assert_eq!(
+            qkv.row(0)[48..50],
+            [a * c - b * s, b * c + a * s],
+            "{isa}: the first pair of the first key"
+        );
     }
 
     #[test]
     fn rotated_keys_and_values_lie_where_attention_reads_them() {
-        check(CacheType::F32, |x| x);
-        check(CacheType::Bf16, |x| bf16::from_f32(x).to_f32());
+        for isa in Isa::supported() {
+            check(isa, CacheType::F32, |x| x);
+            check(isa, CacheType::Bf16, |x| bf16::from_f32(x).to_f32());
+        }
     }
 
     #[test]
     fn values_beyond_f16_saturate() {
-        check(CacheType::F16, |x| f16::from_f32(x.min(65504.0)).to_f32());
+        for isa in Isa::supported() {
+            check(isa, CacheType::F16, |x| f16::from_f32(x.min(65504.0)).to_f32());
+        }
     }
 }

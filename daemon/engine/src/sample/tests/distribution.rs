@@ -44,7 +44,7 @@ fn check(sampling: Sampling, logits: &[f32]) {
     let expected = expected(&sampling, logits);
     let mut counts = vec![0usize; logits.len()];
     let mut sampler = Sampler::new(options(sampling.clone(), logits.len())).unwrap();
-    let mut scratch = Scratch::default();
+    let mut scratch = Scratch::new(Isa::detect());
     let mut buffer = Vec::new();
     for _ in 0..DRAWS {
         buffer.clear();
@@ -144,7 +144,7 @@ fn the_same_seed_gives_the_same_tokens_whatever_else_runs() {
     let sampling = Sampling { top_k: Some(40), top_p: 0.95, repetition_penalty: 1.1, ..at(0.9) };
     let sampler = |seed| Sampler::new(SamplerOptions { seed, ..options(sampling.clone(), 500) }).unwrap();
     let generate = |sampler: &mut Sampler, others: &mut [Sampler]| {
-        let mut scratch = Scratch::default();
+        let mut scratch = Scratch::new(Isa::detect());
         let mut tokens = vec![3];
         for step in 0..60 {
             let logits = random_logits(100 + step, 500, 9.0);
