@@ -54,7 +54,8 @@ pub struct DecodeResult {
     pub bytes_per_step: u64,
     /// By the median step.
     pub bytes_per_second: f64,
-    /// Of a plain read of as many bytes by as many threads, in turn with the repetitions.
+    /// Of a plain read of as many bytes by as many threads, in turn with the repetitions. Beyond 1 GiB the same memory is
+    /// read again.
     pub ceiling_bytes_per_second: f64,
     pub ceiling_share: f64,
 }

@@ -1,6 +1,8 @@
-//! The floor of everything that streams weights: a plain read of as many bytes, on all threads, in huge pages.
+//! The floor of everything that streams weights: a plain read of as many bytes, on all threads, in huge pages. Many
+//! bytes are read as several turns through fewer, which must fit beside the model.
 
 use std::hint::black_box;
+use std::iter::repeat_n;
 use std::time::Instant;
 
 use super::isa::Isa;
@@ -9,31 +11,42 @@ use super::pool::Pool;
 use super::simd::{Kernel, Simd16};
 
 const PAGE: usize = 4096;
+/// Most memory that a read takes: far beyond the caches, but for those of the largest servers, which hold as much.
+const BUFFER_MAX: usize = 1 << 30;
 
-/// Seconds of each of `repetitions` reads of `bytes`, after one that does not count.
+/// Seconds of each of `repetitions` reads of `bytes`, after one that does not count. Takes memory of at most 1 GiB.
 pub fn plain_read_seconds(
     isa: Isa,
     threads: usize,
     bytes: usize,
     repetitions: usize,
 ) -> Result<Vec<f64>, AllocError> {
-    let mut buffer = HugeBuffer::<u8>::zeroed(bytes.next_multiple_of(PAGE))?;
+    let turns = turns(bytes);
+    let mut buffer = HugeBuffer::<u8>::zeroed(turns[0])?;
     // Pages never written would all be one page of zeros.
     buffer.fill(1);
     let measure = || {
         // On a thread of its own, since a pinned thread stays pinned.
         let mut pool = Pool::new(threads);
         pool.pin_caller();
-        plain_read(isa, &mut pool, &buffer);
+        let mut read = || turns.iter().for_each(|turn| plain_read(isa, &mut pool, &buffer[..*turn]));
+        read();
         let timed = |_| {
             let start = Instant::now();
-            plain_read(isa, &mut pool, &buffer);
+            read();
             start.elapsed().as_secs_f64()
         };
         (0..repetitions).map(timed).collect::<Vec<f64>>()
     };
     let measured = std::thread::scope(|scope| scope.spawn(measure).join());
     Ok(measured.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+}
+
+/// The reads that make up one of `bytes`, in whole pages, the longest first.
+fn turns(bytes: usize) -> Vec<usize> {
+    let bytes = bytes.max(1).next_multiple_of(PAGE);
+    let rest = bytes % BUFFER_MAX;
+    repeat_n(BUFFER_MAX, bytes / BUFFER_MAX).chain((rest > 0).then_some(rest)).collect()
 }
 
 /// Reads the whole pages of `bytes`, shared among the pool's threads.
@@ -82,6 +95,20 @@ mod tests {
                     bytes[place] = 0;
                 }
             }
+        }
+    }
+
+    #[test]
+    fn many_bytes_are_read_in_turns_of_bounded_memory() {
+        const GIB: usize = 1 << 30;
+        for (bytes, expected) in [
+            (0, vec![PAGE]),
+            (PAGE + 1, vec![2 * PAGE]),
+            (GIB, vec![GIB]),
+            (GIB + 1, vec![GIB, PAGE]),
+            (4 * GIB + 3 * PAGE, vec![GIB, GIB, GIB, GIB, 3 * PAGE]),
+        ] {
+            assert_eq!(turns(bytes), expected, "{bytes}");
         }
     }
 
