@@ -1,5 +1,5 @@
-//! Measures a loaded model in process: prompts alone, and decoding at depths and batch sizes, each beside what a
-//! plain read of the bytes it moves takes. Plain numbers for people and JSON.
+//! Measures a loaded model in process: prompts alone, with their operations, and decoding at depths and batch sizes, each
+//! beside what a plain read of the bytes it moves takes. Plain numbers for people and JSON.
 //!
 //! Random tokens, no end tokens. A prompt is never computed from another's cache; what lies before a decode
 //! measurement may be.
@@ -30,10 +30,20 @@ pub struct PrefillResult {
     pub prompt_tokens: u32,
     /// By the median of `seconds`.
     pub tokens_per_second: f64,
-    /// In the model, of the repetitions.
+    /// From the prompt's first step to the first token, of the repetitions.
     pub seconds: Percentiles,
     /// From submission to the first token, of the repetitions.
     pub first_token_seconds: Percentiles,
+    /// That the prompt took.
+    pub steps: u64,
+    /// Weights, and the keys and values of the whole prompt: what its last step reads at least. Kernels read some of it
+    /// several times, and steps before the last have fewer keys and no head.
+    pub bytes_per_step: u64,
+    /// Two for each parameter of the layers and token. Attention and head come on top; that most of the last layer is
+    /// left out for tokens which nothing is sampled from is not subtracted.
+    pub operations: u64,
+    /// By the median of `seconds`.
+    pub operations_per_second: f64,
 }
 
 /// Some sequences at once, all of them decoding.

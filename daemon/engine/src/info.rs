@@ -14,6 +14,8 @@ pub struct ModelInfo {
     /// The number format of most weights, such as `Q4_1`.
     pub weight_type: String,
     pub parameters: u64,
+    /// Of them those of the layers, by which every token is multiplied: without vocabulary and head.
+    pub layer_parameters: u64,
     pub layers: u32,
     pub hidden_size: u32,
     pub vocab_size: u32,

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use ostro_engine::request::{Generation, Sampling, StopRules, TokenEvent, TokenId};
-use ostro_engine::tiny::{TinyFamily, TinyModel};
+use ostro_engine::tiny::{TinyFamily, TinyHead, TinyModel};
 use ostro_engine::{
     CacheSize, CacheType, DeviceChoice, Engine, EngineOptions, Isa, LoadError, LoadProgress, LoadStage,
     ModelInfo,
@@ -92,6 +92,18 @@ fn progress_reaches_the_end() {
     assert!(packed.windows(2).all(|pair| pair[0].done < pair[1].done));
     let last = packed.last().unwrap();
     assert_eq!(last.done, last.total);
+}
+
+#[test]
+fn parameters_of_layers_are_all_but_vocabulary_head_and_last_norm() {
+    let folder = tempfile::tempdir().unwrap();
+    for (head, matrices) in [(TinyHead::Tied, 1), (TinyHead::Separate, 2)] {
+        let options = tiny_gguf(&folder, TinyModel::new(TinyFamily::Qwen2).head(head));
+        let info = ostro_engine::load::load(&options, &|_| ()).unwrap().info;
+        let width = u64::from(info.hidden_size);
+        let others = matrices * u64::from(info.vocab_size) * width + width;
+        assert_eq!(info.parameters - info.layer_parameters, others, "{head:?}");
+    }
 }
 
 #[test]

@@ -17,6 +17,10 @@ fn json(ended: &Ended) -> Value {
     serde_json::from_str(&ended.output).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
 }
 
+fn column(report: &Value, part: &str, name: &str) -> Vec<u64> {
+    report[part].as_array().unwrap().iter().map(|row| row[name].as_u64().unwrap()).collect()
+}
+
 const SMALL: [&str; 8] =
     ["--prompt-len", "20,40", "--gen-len", "8", "--concurrency", "1,3", "--iterations", "2"];
 
@@ -25,9 +29,7 @@ fn model_is_measured_at_every_length_depth_and_batch() {
     let ended = of_model(&[&SMALL[..], &["--depth", "0,30", "--json"]].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let report = json(&ended);
-    let column = |part: &str, name: &str| -> Vec<u64> {
-        report[part].as_array().unwrap().iter().map(|row| row[name].as_u64().unwrap()).collect()
-    };
+    let column = |part: &str, name: &str| column(&report, part, name);
     assert_eq!(column("prefill", "prompt_tokens"), [20, 40]);
     assert_eq!(column("decode", "depth"), [0, 0, 30, 30]);
     assert_eq!(column("decode", "sequences"), [1, 3, 1, 3]);
@@ -39,6 +41,24 @@ fn model_is_measured_at_every_length_depth_and_batch() {
         assert_eq!(step["count"], 2 * 7, "{row}");
         assert!(step["p50"].as_f64() > Some(0.0) && step["p50"].as_f64() <= step["p90"].as_f64(), "{row}");
         assert!(rate > 0.0 && row["ceiling_bytes_per_second"].as_f64() > Some(0.0), "{row}");
+        let overhead = row["overhead_fraction"].as_f64().unwrap();
+        assert!(overhead > 0.0 && overhead < 1.0, "{row}");
+    }
+}
+
+#[test]
+fn prompts_have_their_steps_bytes_and_operations() {
+    let lengths = ["--prompt-len", "20,40", "--gen-len", "0", "--max-num-batched-tokens", "16"];
+    let report = json(&of_model(&[&lengths[..], &["--json"]].concat()));
+    let column = |name: &str| column(&report, "prefill", name);
+    let [weights, layers] =
+        ["step_weight_bytes", "layer_parameters"].map(|name| report["model"][name].as_u64().unwrap());
+    assert_eq!(column("steps"), [2, 3]);
+    assert_eq!(column("operations"), [20, 40].map(|tokens| 2 * layers * tokens));
+    let keys_and_values = column("bytes_per_step").iter().map(|bytes| bytes - weights).collect::<Vec<_>>();
+    assert!(keys_and_values[0] > 0 && keys_and_values[1] == 2 * keys_and_values[0], "{keys_and_values:?}");
+    for row in report["prefill"].as_array().unwrap() {
+        assert!(row["operations_per_second"].as_f64() > Some(0.0), "{row}");
     }
 }
 

@@ -46,21 +46,29 @@ impl<'a> Measure<'a> {
     }
 
     pub(super) fn prefill(&mut self, prompt_tokens: u32) -> Result<PrefillResult, BenchError> {
-        let mut usages = Vec::new();
+        let (mut usages, mut steps) = (Vec::new(), 0);
         for repetition in 0..self.options.warmup + self.options.repetitions {
             let prompt = self.prompt(prompt_tokens);
+            let before = self.engine.stats().steps_total;
             let usage = drain(&mut self.submit(&prompt, 1)?)?;
+            steps = self.engine.stats().steps_total - before;
             if repetition >= self.options.warmup {
                 usages.push(usage);
             }
         }
         let seconds = Percentiles::of(usages.iter().map(|usage| usage.prefill_seconds));
         let to_first = usages.iter().map(|usage| usage.queue_seconds + usage.prefill_seconds);
+        let info = self.engine.info();
+        let operations = 2 * info.layer_parameters * u64::from(prompt_tokens);
         Ok(PrefillResult {
             prompt_tokens,
             tokens_per_second: f64::from(prompt_tokens) / seconds.p50,
             seconds,
             first_token_seconds: Percentiles::of(to_first),
+            steps,
+            bytes_per_step: bytes_per_step(info, prompt_tokens, 1),
+            operations,
+            operations_per_second: operations as f64 / seconds.p50,
         })
     }
 

@@ -12,6 +12,7 @@ pub(super) struct About {
     /// Of the decoder's tensors in the file.
     pub(super) bytes: u64,
     parameters: u64,
+    layer_parameters: u64,
     /// The type of most parameters.
     weight_type: String,
 }
@@ -27,7 +28,8 @@ impl About {
         }
         let most = by_type.into_iter().max_by_key(|(_, elements)| *elements);
         let weight_type = most.map(|(name, _)| name).unwrap_or_default();
-        About { name: name(files), bytes, parameters, weight_type }
+        let layer_parameters = of_layers(tensors).map(|tensor| tensor.elements() as u64).sum();
+        About { name: name(files), bytes, parameters, layer_parameters, weight_type }
     }
 
     /// Without what only the backend knows.
@@ -37,6 +39,7 @@ impl About {
             name: self.name,
             weight_type: self.weight_type,
             parameters: self.parameters,
+            layer_parameters: self.layer_parameters,
             layers: spec.layers as u32,
             hidden_size: spec.hidden as u32,
             vocab_size: spec.vocab as u32,
@@ -54,14 +57,17 @@ impl About {
 }
 
 fn all<'t, 'a>(tensors: &'t DecoderTensors<'a>) -> impl Iterator<Item = &'t TensorView<'a>> {
-    let layers = tensors.layers.iter().flat_map(|layer| {
+    [&tensors.embedding, &tensors.final_norm].into_iter().chain(&tensors.head).chain(of_layers(tensors))
+}
+
+fn of_layers<'t, 'a>(tensors: &'t DecoderTensors<'a>) -> impl Iterator<Item = &'t TensorView<'a>> {
+    tensors.layers.iter().flat_map(|layer| {
         let projections = [&layer.query, &layer.key, &layer.value, &layer.output];
         let biases = projections.into_iter().filter_map(|projection| projection.bias.as_ref());
         let norms = [&layer.query_norm, &layer.key_norm].into_iter().flatten();
         let others = [&layer.attention_norm, &layer.mlp_norm, &layer.gate, &layer.up, &layer.down];
         projections.map(|projection| &projection.weight).into_iter().chain(biases).chain(norms).chain(others)
-    });
-    [&tensors.embedding, &tensors.final_norm].into_iter().chain(&tensors.head).chain(layers)
+    })
 }
 
 fn name(files: &ModelFiles) -> Option<String> {

@@ -126,6 +126,7 @@ pub fn info(options: &SchedulerOptions) -> ModelInfo {
         name: None,
         weight_type: "F32".into(),
         parameters: 0,
+        layer_parameters: 0,
         layers: 1,
         hidden_size: 1,
         vocab_size: VOCAB,

@@ -125,6 +125,7 @@ fn info(schedule: &SchedulerOptions) -> ModelInfo {
         name: None,
         weight_type: "F32".into(),
         parameters: 0,
+        layer_parameters: 0,
         layers: 1,
         hidden_size: 1,
         vocab_size: VOCABULARY,

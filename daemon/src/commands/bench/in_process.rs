@@ -1,20 +1,19 @@
 //! Prefill and decode rates of a model in this process.
 
-use std::fmt::Write;
+mod table;
 
 use anyhow::anyhow;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use ostro_config::{Command, Document};
-use ostro_engine::bench::{
-    BenchError, BenchOption, BenchOptions, BenchReport, DecodeResult, OptionProblem, PrefillResult, bench,
-};
+use ostro_engine::bench::{BenchError, BenchOption, BenchOptions, OptionProblem, bench};
 
 use super::{number, numbers, numbers_above_zero, print_report};
 use crate::commands::{load, load_only, start_logging, supported};
 use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::translate::Plan;
+use table::table;
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
     let options = read_options(matches)?;
@@ -92,47 +91,4 @@ fn failure(error: BenchError) -> Failure {
         )),
         error => Failure::Runtime(anyhow!(error).context("cannot measure")),
     }
-}
-
-fn table(report: &BenchReport) -> String {
-    let model = &report.model;
-    let mut text = format!(
-        "{} {}, {} parameters, {} threads, {}\n",
-        model.name.as_deref().unwrap_or(&model.architecture),
-        model.weight_type,
-        model.parameters,
-        model.threads,
-        model.instruction_set
-    );
-    // Writing to a String cannot fail.
-    if !report.prefill.is_empty() {
-        let _ = writeln!(text, "\nprefill  tokens   tokens/s    first token ms: p50       p90");
-    }
-    report.prefill.iter().for_each(|of| text.push_str(&prefill_line(of)));
-    if !report.decode.is_empty() {
-        let head =
-            "decode    depth  sequences   tokens/s   step ms: p50       p90   MB/step     GB/s   of read";
-        let _ = writeln!(text, "\n{head}");
-    }
-    report.decode.iter().for_each(|of| text.push_str(&decode_line(of)));
-    text
-}
-
-fn prefill_line(of: &PrefillResult) -> String {
-    let PrefillResult { prompt_tokens, tokens_per_second, seconds: _, first_token_seconds } = of;
-    let [p50, p90] = [first_token_seconds.p50, first_token_seconds.p90].map(|seconds| seconds * 1e3);
-    format!("{prompt_tokens:>15} {tokens_per_second:>10.1} {p50:>22.1} {p90:>9.1}\n")
-}
-
-fn decode_line(of: &DecodeResult) -> String {
-    let [p50, p90] = [of.step_seconds.p50, of.step_seconds.p90].map(|seconds| seconds * 1e3);
-    format!(
-        "{:>15} {:>10} {:>10.1} {p50:>14.2} {p90:>9.2} {:>9.1} {:>8.1} {:>7.0} %\n",
-        of.depth,
-        of.sequences,
-        of.tokens_per_second,
-        of.bytes_per_step as f64 / 1e6,
-        of.bytes_per_second / 1e9,
-        100.0 * of.ceiling_share
-    )
 }
