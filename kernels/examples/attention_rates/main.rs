@@ -1,7 +1,10 @@
 //! Rates of attention for the shape of SmolLM2-135M (30 layers, 9/3 heads of 64, f16 cache): decode of 1 and of 16
 //! sequences in microseconds a step and GB/s beside a plain read of the same bytes, prompts in GFLOPS (the causal
-//! half counted). `cargo run --release -p ostro-kernels --example attention_rates [ISA]`.
-//! On a shared machine only the ratio to the plain read, taken in turn with it, means something.
+//! half counted) beside what f32 multiply-adds alone reach (`peak`). AMX computes prompts otherwise, and may exceed that.
+//! `cargo run --release -p ostro-kernels --example attention_rates [ISA]`.
+//! On a shared machine only the ratios to the plain read and to the peak, taken in turn with them, mean something.
+
+mod peak;
 
 use ostro_kernels::cpu::attention::{BatchView, HeadShape, RowPlace};
 use ostro_kernels::cpu::isa::Isa;
@@ -10,10 +13,9 @@ use ostro_kernels::cpu::memory::HugeBuffer;
 use ostro_kernels::cpu::ops::Cpu;
 use ostro_kernels::cpu::ops::attention::AttentionInput;
 use ostro_kernels::cpu::ops::rotary::RotaryStore;
-use ostro_kernels::cpu::pool::Pool;
+use ostro_kernels::cpu::plain_read::plain_read;
 use ostro_kernels::cpu::rotary::{RotaryStyle, RotaryTable};
 use ostro_kernels::cpu::rows::Rows;
-use std::hint::black_box;
 use std::time::Instant;
 
 const LAYERS: usize = 30;
@@ -130,7 +132,8 @@ fn decode(cpu: &mut Cpu, (sequences, depth): (usize, usize), order: Order) {
     let mut out = Rows::new(sequences, SHAPE.out_width());
     out.set_rows(sequences);
     let bytes = cache.bytes_per_block() * context.blocks.len();
-    let mut plain = HugeBuffer::<u64>::zeroed(bytes / 8).expect("memory to read");
+    let mut plain = HugeBuffer::<u8>::zeroed(bytes).expect("memory to read");
+    // Pages never written would all be one page of zeros.
     plain.fill(1);
     let (mut times, mut reads) = (Vec::new(), Vec::new());
     for _ in 0..41 {
@@ -140,7 +143,9 @@ fn decode(cpu: &mut Cpu, (sequences, depth): (usize, usize), order: Order) {
             cpu.attention(&input, &mut out);
         }
         times.push(start.elapsed().as_secs_f64());
-        reads.push(read(cpu.pool_mut(), &plain));
+        let start = Instant::now();
+        plain_read(cpu.isa(), cpu.pool_mut(), &plain);
+        reads.push(start.elapsed().as_secs_f64());
     }
     let (time, read) = (median(times), median(reads));
     let how = if order == Order::Shuffled { "blocks shuffled" } else { "in order" };
@@ -153,20 +158,6 @@ fn decode(cpu: &mut Cpu, (sequences, depth): (usize, usize), order: Order) {
     );
 }
 
-/// Seconds to read `data` with all threads.
-fn read(pool: &mut Pool, data: &[u64]) -> f64 {
-    let start = Instant::now();
-    pool.run(&|team| {
-        let part = &data[team.share(data.len())];
-        let sums = part.chunks_exact(64).fold([0u64; 64], |mut sums, line| {
-            sums.iter_mut().zip(line).for_each(|(sum, x)| *sum ^= x);
-            sums
-        });
-        black_box(sums);
-    });
-    start.elapsed().as_secs_f64()
-}
-
 fn prefill(cpu: &mut Cpu, prompt: usize) {
     let (context, stored) = context(cpu, (1, prompt), 4, Order::Shuffled);
     let places = prompts(1, prompt);
@@ -174,18 +165,24 @@ fn prefill(cpu: &mut Cpu, prompt: usize) {
     let qkv = random_rows(prompt);
     let mut out = Rows::new(prompt, SHAPE.out_width());
     out.set_rows(prompt);
-    let times = (0..9).map(|_| {
+    let (mut times, mut peaks) = (Vec::new(), Vec::new());
+    for _ in 0..9 {
         let start = Instant::now();
         let input =
             AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache: &context.cache, layer: 0 };
         cpu.attention(&input, &mut out);
-        start.elapsed().as_secs_f64()
-    });
-    let time = median(times.collect());
-    let operations = (SHAPE.query_heads * prompt * prompt / 2 * SHAPE.head_dim * 4) as f64;
+        times.push(start.elapsed().as_secs_f64());
+        peaks.push(peak::seconds(cpu.isa(), cpu.pool_mut()));
+    }
+    let time = median(times);
+    let rate = (SHAPE.query_heads * prompt * prompt / 2 * SHAPE.head_dim * 4) as f64 / time;
+    let peak = peak::operations(cpu.threads()) / median(peaks);
     println!(
-        "  prompt of {prompt:4}: {:5.0} GFLOPS, {:5.1} us a token over {LAYERS} layers; rotary and store {:4.1} us",
-        operations / time / 1e9,
+        "  prompt of {prompt:4}: {:5.0} GFLOPS; multiply-adds alone {:5.0}; share {:3.0} %; {:5.1} us a token over \
+         {LAYERS} layers; rotary and store {:4.1} us",
+        rate / 1e9,
+        peak / 1e9,
+        rate / peak * 100.0,
         time * LAYERS as f64 * 1e6 / prompt as f64,
         stored * 1e6
     );
