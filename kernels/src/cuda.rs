@@ -12,6 +12,7 @@ mod matrix;
 mod ops;
 mod rows;
 mod step;
+mod table;
 mod tensor_map;
 mod tiles;
 
@@ -25,3 +26,4 @@ pub use ops::{
 };
 pub use rows::{CudaRows, RowsUse};
 pub use step::StepView;
+pub use table::CudaTable;

@@ -133,10 +133,11 @@ fn check(case: &Case, cuda: &mut Cuda, worst: f64) {
     let mut random = Random(columns as u64 * 31 + outputs as u64);
     let table = weights(WeightType::F32, rows * columns, &mut random);
     let bytes = weights(weight_type, outputs * columns, &mut random);
-    let embedding = cuda.load_matrix(WeightType::F32, [rows, columns], &table).unwrap();
+    let embedding = cuda.load_table(WeightType::F32, [rows, columns], &table).unwrap();
     let matrix = cuda.load_matrix(weight_type, [outputs, columns], &bytes).unwrap();
     let other = cuda.load_matrix(weight_type, [outputs, columns], &bytes).unwrap();
-    assert!(cuda.pair(&matrix, &other));
+    let head = cuda.load_table(weight_type, [outputs, columns], &bytes).unwrap();
+    assert!(Cuda::is_pair(&matrix, &other));
     let ones = cuda.load_vector(&vec![1.0; columns]).unwrap();
     cuda.reserve(&limits()).unwrap();
     let hidden = cuda.allocate_rows(ROWS_MAX, columns, RowsUse::Residual).unwrap();
@@ -154,7 +155,7 @@ fn check(case: &Case, cuda: &mut Cuda, worst: f64) {
     let input = NormInput { x: &hidden, weight: &ones, eps: 1e-5 };
     cuda.linear(&input, &Linear { parts: &[&matrix, &other], bias: None }, &sums);
     cuda.gated_linear(&input, [&matrix, &other], Activation::Silu, &gated);
-    cuda.logits(&input, &matrix, &logits);
+    cuda.logits(&input, &head, &logits);
     cuda.end();
     let best = cuda.finish().unwrap().to_vec();
 
@@ -232,9 +233,8 @@ fn steps_reserve_what_was_told() {
     let _turn = TURN.lock();
     let Some(mut cuda) = cuda() else { return };
     let bytes = weights(WeightType::Q4_1, 64 * 64, &mut Random(1));
-    let matrix = cuda.load_matrix(WeightType::Q4_1, [64, 64], &bytes).unwrap();
-    assert!(cuda.pair(&matrix, &matrix));
-    let told = cuda.reserved_bytes(&limits()) as u64;
+    let _matrix = cuda.load_matrix(WeightType::Q4_1, [64, 64], &bytes).unwrap();
+    let told = cuda.reserved_bytes(&limits(), [(WeightType::Q4_1, [64, 64])]) as u64;
     let before = cuda.memory().unwrap().0;
     cuda.reserve(&limits()).unwrap();
     let taken = before - cuda.memory().unwrap().0;

@@ -19,6 +19,8 @@ use crate::weights::TensorView;
 pub trait Backend {
     /// A weight matrix of finite numbers in the layout that the device's kernels want; without loss.
     type Matrix;
+    /// The matrix of logits, and the table of embeddings where there is no other; without loss.
+    type Head;
     /// A table of embeddings of a model whose head is another matrix; without loss.
     type Embedding;
     /// A norm's weight or a bias, f32.
@@ -46,6 +48,8 @@ pub trait Backend {
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<Self::Matrix, BackendError>;
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> u64;
+    fn load_head(&mut self, tensor: &TensorView<'_>) -> Result<Self::Head, BackendError>;
+    fn head_bytes(&self, head: &Self::Head) -> u64;
     /// `head` is loaded too, and given to `embed` with the table.
     fn load_embedding(
         &mut self,
@@ -53,8 +57,8 @@ pub trait Backend {
         head: &TensorView<'_>,
     ) -> Result<Self::Embedding, BackendError>;
     fn embedding_bytes(&self, table: &Self::Embedding) -> u64;
-    /// Told of every layer's pair; an error if they cannot be the halves of a `gated_linear`.
-    fn check_gated(&mut self, gate: &Self::Matrix, up: &Self::Matrix) -> Result<(), BackendError>;
+    /// An error if they cannot be the halves of a `gated_linear`.
+    fn check_gated(&self, gate: &Self::Matrix, up: &Self::Matrix) -> Result<(), BackendError>;
     fn load_vector(&mut self, values: Vec<f32>) -> Result<Self::Vector, BackendError>;
     fn load_rotary(&mut self, rotary: &Rotary, positions: usize) -> Result<Self::Rotary, BackendError>;
     fn allocate_rows(
@@ -69,9 +73,9 @@ pub trait Backend {
     fn block_bytes(&self, shape: &KvCacheShape) -> u64;
     fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<Self::Cache, BackendError>;
 
-    /// What `reserve` and `load_rotary` take.
-    fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary) -> u64;
-    /// Allocates what steps need beside rows and cache, so that a step allocates nothing.
+    /// What `reserve` and `load_rotary` take once `matrices`, the layers', are loaded.
+    fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary, matrices: &[&TensorView<'_>]) -> u64;
+    /// Allocates what steps need beside rows and cache, so that a step allocates nothing. All matrices are loaded.
     fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError>;
 
     /// Begins a step. On `Work::Operations` its operations follow; a device that has recorded them already says
@@ -104,7 +108,7 @@ pub trait Backend {
     /// leave them where they are, and keep all.
     fn keep_rows(&mut self, rows: [&mut Self::Rows; 2], kept: &[u32]) -> Kept;
     /// Logits of the batch's sampled rows, in their order.
-    fn logits(&mut self, input: Normed<'_, Self>, head: &Self::Matrix, out: &mut Self::Rows);
+    fn logits(&mut self, input: Normed<'_, Self>, head: &Self::Head, out: &mut Self::Rows);
     /// Waits for what was queued and gives the logits.
     fn read<'a>(&'a mut self, logits: &'a mut Self::Rows) -> Result<Logits<'a>, ForwardError>;
 }
@@ -172,7 +176,7 @@ pub struct Batch<'a> {
 pub struct Embeddings<'a, B: Backend + ?Sized> {
     /// `None`: the head serves.
     pub table: Option<&'a B::Embedding>,
-    pub head: &'a B::Matrix,
+    pub head: &'a B::Head,
 }
 
 /// Rows of a step.

@@ -59,6 +59,9 @@ fn load_on<B: Backend + 'static>(
     backend.check(&spec, cache_type(options.cache.cache_type))?;
     let memory = backend.memory()?;
     memory.check_holds(about.bytes)?;
+    let step = step_tokens(&options.schedule, backend.step_tokens())?;
+    let limits = limits(options, step, context_len);
+    let buffer_bytes = Decoder::buffer_bytes(&backend, &spec, limits, &tensors);
 
     let mut packed = |done| tell(LoadStage::Pack, done, about.bytes);
     // The vocabulary takes as long as some hundred megabytes of weights.
@@ -72,11 +75,9 @@ fn load_on<B: Backend + 'static>(
     drop(files);
 
     tell(LoadStage::Cache, about.bytes, about.bytes);
-    let step = step_tokens(&options.schedule, backend.step_tokens())?;
-    let limits = limits(options, step, context_len);
     let weight_bytes = weights.bytes(&backend);
     let step_weight_bytes = weights.step_bytes(&backend);
-    let model_bytes = weight_bytes + Decoder::buffer_bytes(&backend, &spec, limits);
+    let model_bytes = weight_bytes + buffer_bytes;
     let sizing = Sizing { spec: &spec, context_len, model_bytes, memory };
     let shape = size_cache(options, &backend, &sizing)?;
     let cache = CacheInfo {

@@ -7,6 +7,7 @@ mod attention;
 mod limits;
 mod linear;
 mod rows;
+mod unpacked;
 mod wide;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use super::discover::Gpu;
 use super::matrix::{self, CudaMatrix, MatrixError, allocate};
 use super::rows::{CudaRows, RowsUse};
 use super::step::{Blocks, Products, StepAddresses, StepTable, StepView};
+use super::table::CudaTable;
 use crate::cpu::block::WeightType;
 use crate::cpu::kv_cache::KvCacheShape;
 pub use attention::Attention;
@@ -29,6 +31,7 @@ use attention::{PartBuffers, PartSizes};
 pub use limits::StepLimits;
 pub use linear::{Activation, Epilogue, Linear};
 pub use rows::{HeadNorms, NormInput, Rotary};
+use unpacked::{UnpackRoom, unpacked_bytes_of};
 
 pub struct Cuda {
     device: Device,
@@ -36,8 +39,8 @@ pub struct Cuda {
     /// The first error since the last `finish`.
     failed: Option<CudaError>,
     head_norms: Option<HeadNorms>,
-    /// What the largest pair of block-wise matrices takes as rows of f16.
-    unpacked_bytes: usize,
+    /// For the matrices that were loaded.
+    room: UnpackRoom,
 }
 
 /// What `begin` found of a step.
@@ -56,8 +59,9 @@ struct StepState {
     parts: PartBuffers,
     best: Buffer,
     best_host: Pinned<u32>,
-    /// Block-wise matrices as rows of f16, for wide products.
+    /// Block-wise matrices as rows of f16, for wide products; as large as `room` says.
     unpacked: Buffer,
+    room: UnpackRoom,
     graphs: HashMap<Bucket, CudaGraph>,
     current: Current,
 }
@@ -93,7 +97,7 @@ impl Cuda {
         if device.is_hopper() {
             wide::prepare(&mut device)?;
         }
-        Ok(Cuda { device, step: None, failed: None, head_norms: None, unpacked_bytes: 0 })
+        Ok(Cuda { device, step: None, failed: None, head_norms: None, room: UnpackRoom::default() })
     }
 
     pub fn gpu(&self) -> &Gpu {
@@ -110,7 +114,30 @@ impl Cuda {
         self.device.is_hopper()
     }
 
+    /// A matrix of products: what was reserved before is given up, since it may be too small for this one.
     pub fn load_matrix(
+        &mut self,
+        weight_type: WeightType,
+        shape: [usize; 2],
+        bytes: &[u8],
+    ) -> Result<CudaMatrix, MatrixError> {
+        let matrix = self.load(weight_type, shape, bytes)?;
+        self.room = self.room.with(unpacked_bytes_of(&matrix));
+        self.step = None;
+        Ok(matrix)
+    }
+
+    /// A table of embeddings, or a head.
+    pub fn load_table(
+        &mut self,
+        weight_type: WeightType,
+        shape: [usize; 2],
+        bytes: &[u8],
+    ) -> Result<CudaTable, MatrixError> {
+        Ok(CudaTable::new(self.load(weight_type, shape, bytes)?))
+    }
+
+    fn load(
         &mut self,
         weight_type: WeightType,
         shape: [usize; 2],
@@ -121,10 +148,8 @@ impl Cuda {
         Ok(matrix)
     }
 
-    /// Told of every layer's pair: whether they can be the halves of a `gated_linear`.
-    pub fn pair(&mut self, gate: &CudaMatrix, up: &CudaMatrix) -> bool {
-        let bytes = [gate, up].map(wide::unpacked_bytes).iter().sum();
-        self.unpacked_bytes = self.unpacked_bytes.max(bytes);
+    /// Whether they can be the halves of a `gated_linear`.
+    pub fn is_pair(gate: &CudaMatrix, up: &CudaMatrix) -> bool {
         gate.is_like(up)
     }
 
@@ -151,22 +176,31 @@ impl Cuda {
         CudaKvCache::new(&self.device, shape)
     }
 
-    /// Bytes of the device that `reserve` takes, once all matrices are loaded.
-    pub fn reserved_bytes(&self, limits: &StepLimits) -> usize {
+    /// Bytes of the device that `reserve` takes once these matrices, as (type, [rows, columns]), are loaded.
+    pub fn reserved_bytes(
+        &self,
+        limits: &StepLimits,
+        matrices: impl IntoIterator<Item = (WeightType, [usize; 2])>,
+    ) -> usize {
         let tables = limits.tables().map(|(rows, sampled)| StepTable::bytes(rows, sampled));
         let parts = PartSizes::of(&limits.shape, limits.positions).bytes();
         let best = limits.sampled * 4;
-        tables.iter().sum::<usize>() + limits.blocks() * 4 + parts + best + self.wide_unpacked_bytes()
+        tables.iter().sum::<usize>()
+            + limits.blocks() * 4
+            + parts
+            + best
+            + self.unpacked_bytes(UnpackRoom::of(matrices))
     }
 
-    fn wide_unpacked_bytes(&self) -> usize {
-        if self.has_wide_products() { self.unpacked_bytes } else { 0 }
+    fn unpacked_bytes(&self, room: UnpackRoom) -> usize {
+        if self.has_wide_products() { room.bytes() } else { 0 }
     }
 
     /// Allocates what steps need beside rows and cache, so that a step allocates nothing.
     pub fn reserve(&mut self, limits: &StepLimits) -> Result<(), CudaError> {
         let StepLimits { sampled, positions, shape, .. } = *limits;
-        let unpacked_bytes = self.wide_unpacked_bytes();
+        let room = self.room;
+        let unpacked_bytes = self.unpacked_bytes(room);
         let device = &mut self.device;
         attention::prepare(device, &shape)?;
         let [small, large] = limits.tables().map(|(rows, sampled)| StepTable::new(device, rows, sampled));
@@ -188,6 +222,7 @@ impl Cuda {
             unpacked: allocate(device, "unpacked weights", unpacked_bytes, |context| {
                 Buffer::zeroed(context, unpacked_bytes)
             })?,
+            room,
             graphs: HashMap::new(),
             small,
             large,

@@ -35,6 +35,7 @@ impl CpuBackend {
 
 impl Backend for CpuBackend {
     type Matrix = PackedMatrix;
+    type Head = PackedMatrix;
     type Embedding = EmbeddingTable;
     type Vector = Vec<f32>;
     type Rows = Rows;
@@ -91,7 +92,15 @@ impl Backend for CpuBackend {
         matrix.bytes() as u64
     }
 
-    fn check_gated(&mut self, _: &PackedMatrix, _: &PackedMatrix) -> Result<(), BackendError> {
+    fn load_head(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
+        self.load_matrix(tensor)
+    }
+
+    fn head_bytes(&self, head: &PackedMatrix) -> u64 {
+        self.matrix_bytes(head)
+    }
+
+    fn check_gated(&self, _: &PackedMatrix, _: &PackedMatrix) -> Result<(), BackendError> {
         Ok(())
     }
 
@@ -122,7 +131,7 @@ impl Backend for CpuBackend {
     }
 
     /// Threads and angles come as they are needed, and are small.
-    fn reserved_bytes(&self, _: &StepLimits, _: &Rotary) -> u64 {
+    fn reserved_bytes(&self, _: &StepLimits, _: &Rotary, _: &[&TensorView<'_>]) -> u64 {
         0
     }
 

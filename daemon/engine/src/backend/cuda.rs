@@ -1,8 +1,8 @@
 //! A GPU as a backend: `ostro_kernels::cuda::Cuda` behind the seam.
 
 use ostro_kernels::cuda::{
-    Activation as CudaActivation, Attention, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows, Gpu,
-    Linear, MatrixError, NormInput, Rotary as CudaRotary, StepView,
+    Activation as CudaActivation, Attention, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows,
+    CudaTable, Gpu, Linear, MatrixError, NormInput, Rotary as CudaRotary, StepView,
 };
 use ostro_kernels::cuda::{
     HeadNorms as CudaHeadNorms, RowsUse as CudaRowsUse, StepLimits as CudaLimits, Work as CudaWork,
@@ -60,7 +60,8 @@ fn cuda_limits(limits: &StepLimits) -> CudaLimits {
 
 impl Backend for CudaBackend {
     type Matrix = CudaMatrix;
-    type Embedding = CudaMatrix;
+    type Head = CudaTable;
+    type Embedding = CudaTable;
     type Vector = Buffer;
     type Rows = CudaRows;
     type Rotary = CudaRotary;
@@ -114,34 +115,37 @@ impl Backend for CudaBackend {
     }
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<CudaMatrix, BackendError> {
-        let &[rows, columns] = tensor.shape.as_slice() else {
-            unreachable!("`DecoderTensors` checked that matrices have two dimensions");
-        };
-        let name = || tensor.name.to_owned();
-        self.cuda.load_matrix(tensor.dtype, [rows, columns], tensor.bytes).map_err(|error| match error {
-            MatrixError::NotFinite { offset } => BackendError::NotFinite { name: name(), offset },
-            source => BackendError::Pack { name: name(), source: source.into() },
-        })
+        let loaded = self.cuda.load_matrix(tensor.dtype, matrix_shape(tensor), tensor.bytes);
+        loaded.map_err(|error| not_loaded(error, tensor))
     }
 
     fn matrix_bytes(&self, matrix: &CudaMatrix) -> u64 {
         matrix.bytes() as u64
     }
 
+    fn load_head(&mut self, tensor: &TensorView<'_>) -> Result<CudaTable, BackendError> {
+        let loaded = self.cuda.load_table(tensor.dtype, matrix_shape(tensor), tensor.bytes);
+        loaded.map_err(|error| not_loaded(error, tensor))
+    }
+
+    fn head_bytes(&self, head: &CudaTable) -> u64 {
+        head.bytes() as u64
+    }
+
     fn load_embedding(
         &mut self,
         table: &TensorView<'_>,
         _: &TensorView<'_>,
-    ) -> Result<CudaMatrix, BackendError> {
-        self.load_matrix(table)
+    ) -> Result<CudaTable, BackendError> {
+        self.load_head(table)
     }
 
-    fn embedding_bytes(&self, table: &CudaMatrix) -> u64 {
-        self.matrix_bytes(table)
+    fn embedding_bytes(&self, table: &CudaTable) -> u64 {
+        table.bytes() as u64
     }
 
-    fn check_gated(&mut self, gate: &CudaMatrix, up: &CudaMatrix) -> Result<(), BackendError> {
-        match self.cuda.pair(gate, up) {
+    fn check_gated(&self, gate: &CudaMatrix, up: &CudaMatrix) -> Result<(), BackendError> {
+        match Cuda::is_pair(gate, up) {
             true => Ok(()),
             false => Err(self.unsupported("gate and up matrices of different types".to_owned())),
         }
@@ -188,9 +192,10 @@ impl Backend for CudaBackend {
         self.cuda.allocate_cache(*shape).map_err(device)
     }
 
-    fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary) -> u64 {
+    fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary, matrices: &[&TensorView<'_>]) -> u64 {
         let angles = limits.positions * rotary.dims * size_of::<f32>();
-        (self.cuda.reserved_bytes(&cuda_limits(limits)) + angles) as u64
+        let matrices = matrices.iter().map(|tensor| (tensor.dtype, matrix_shape(tensor)));
+        (self.cuda.reserved_bytes(&cuda_limits(limits), matrices) + angles) as u64
     }
 
     fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError> {
@@ -256,7 +261,7 @@ impl Backend for CudaBackend {
         Kept::All
     }
 
-    fn logits(&mut self, input: Normed<'_, Self>, head: &CudaMatrix, out: &mut CudaRows) {
+    fn logits(&mut self, input: Normed<'_, Self>, head: &CudaTable, out: &mut CudaRows) {
         self.cuda.logits(&normed(&input), head, out);
     }
 
@@ -291,6 +296,20 @@ impl DeviceLogits for GpuLogits<'_> {
     fn row_mut(&mut self, row: usize) -> Result<&mut [f32], ForwardError> {
         self.cuda.read_row(self.logits, row, self.row).map_err(failed)?;
         Ok(self.row)
+    }
+}
+
+fn matrix_shape(tensor: &TensorView<'_>) -> [usize; 2] {
+    let &[rows, columns] = tensor.shape.as_slice() else {
+        unreachable!("`DecoderTensors` checked that matrices have two dimensions");
+    };
+    [rows, columns]
+}
+
+fn not_loaded(error: MatrixError, tensor: &TensorView<'_>) -> BackendError {
+    match (error, tensor.name.to_owned()) {
+        (MatrixError::NotFinite { offset }, name) => BackendError::NotFinite { name, offset },
+        (source, name) => BackendError::Pack { name, source: source.into() },
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::info::{CacheInfo, ModelInfo};
 use crate::model::roles::DecoderTensors;
 use crate::model::spec::DecoderSpec;
-use crate::weights::{ModelFiles, TensorView};
+use crate::weights::ModelFiles;
 
 pub(super) struct About {
     name: Option<String>,
@@ -21,14 +21,14 @@ impl About {
     pub(super) fn read(files: &ModelFiles, tensors: &DecoderTensors<'_>) -> Self {
         let mut by_type: BTreeMap<String, u64> = BTreeMap::new();
         let (mut bytes, mut parameters) = (0, 0);
-        for tensor in all(tensors) {
+        for tensor in tensors.all() {
             bytes += tensor.bytes.len() as u64;
             parameters += tensor.elements() as u64;
             *by_type.entry(tensor.dtype.to_string()).or_default() += tensor.elements() as u64;
         }
         let most = by_type.into_iter().max_by_key(|(_, elements)| *elements);
         let weight_type = most.map(|(name, _)| name).unwrap_or_default();
-        let layer_parameters = of_layers(tensors).map(|tensor| tensor.elements() as u64).sum();
+        let layer_parameters = tensors.of_layers().map(|tensor| tensor.elements() as u64).sum();
         About { name: name(files), bytes, parameters, layer_parameters, weight_type }
     }
 
@@ -54,20 +54,6 @@ impl About {
             load_seconds: 0.0,
         }
     }
-}
-
-fn all<'t, 'a>(tensors: &'t DecoderTensors<'a>) -> impl Iterator<Item = &'t TensorView<'a>> {
-    [&tensors.embedding, &tensors.final_norm].into_iter().chain(&tensors.head).chain(of_layers(tensors))
-}
-
-fn of_layers<'t, 'a>(tensors: &'t DecoderTensors<'a>) -> impl Iterator<Item = &'t TensorView<'a>> {
-    tensors.layers.iter().flat_map(|layer| {
-        let projections = [&layer.query, &layer.key, &layer.value, &layer.output];
-        let biases = projections.into_iter().filter_map(|projection| projection.bias.as_ref());
-        let norms = [&layer.query_norm, &layer.key_norm].into_iter().flatten();
-        let others = [&layer.attention_norm, &layer.mlp_norm, &layer.gate, &layer.up, &layer.down];
-        projections.map(|projection| &projection.weight).into_iter().chain(biases).chain(norms).chain(others)
-    })
 }
 
 fn name(files: &ModelFiles) -> Option<String> {

@@ -10,6 +10,7 @@ use crate::backend::{
     Normed, Plain, Projection, RowsUse, StepLimits, Work,
 };
 use crate::forward::{ForwardError, Logits, Model};
+use crate::model::roles::DecoderTensors;
 use crate::model::spec::DecoderSpec;
 use crate::schedule::StepPlan;
 use step_rows::{StepBatch, StepRows};
@@ -81,10 +82,16 @@ impl<B: Backend> Decoder<B> {
         })
     }
 
-    /// What `new` allocates beside the cache: activations, and what steps need. Asked once the weights are loaded.
-    pub fn buffer_bytes(backend: &B, spec: &DecoderSpec, limits: DecoderLimits) -> u64 {
+    /// What `new` allocates beside the cache: activations, and what steps need.
+    pub fn buffer_bytes(
+        backend: &B,
+        spec: &DecoderSpec,
+        limits: DecoderLimits,
+        tensors: &DecoderTensors<'_>,
+    ) -> u64 {
+        let matrices: Vec<_> = tensors.layer_matrices().collect();
         let bytes = |(rows, width, rows_use)| backend.rows_bytes(rows, width, rows_use);
-        let reserved = backend.reserved_bytes(&step_limits(spec, limits), &spec.rotary);
+        let reserved = backend.reserved_bytes(&step_limits(spec, limits), &spec.rotary, &matrices);
         buffer_shapes(spec, limits).map(bytes).into_iter().fold(reserved, u64::saturating_add)
     }
 

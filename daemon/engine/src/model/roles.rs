@@ -77,19 +77,43 @@ impl<'a> DecoderTensors<'a> {
 
     /// Begins to read what is not in a layer.
     pub fn read_ahead_outside(&self) {
-        [Some(&self.embedding), self.head.as_ref()]
-            .into_iter()
-            .flatten()
-            .for_each(|it| self.files.read_ahead(it));
+        let outside = [Some(&self.embedding), self.head.as_ref()];
+        outside.into_iter().flatten().for_each(|matrix| self.files.read_ahead(matrix));
     }
 
     /// Begins to read a layer's matrices, if there is such a layer; what else a layer has is small.
     pub fn read_ahead(&self, layer: usize) {
-        let Some(layer) = self.layers.get(layer) else { return };
-        let LayerTensors { query, key, value, output, gate, up, down, .. } = layer;
-        for matrix in [&query.weight, &key.weight, &value.weight, &output.weight, gate, up, down] {
-            self.files.read_ahead(matrix);
-        }
+        let layer = self.layers.get(layer).into_iter();
+        layer.flat_map(LayerTensors::matrices).for_each(|matrix| self.files.read_ahead(matrix));
+    }
+
+    /// Every tensor once.
+    pub fn all(&self) -> impl Iterator<Item = &TensorView<'a>> {
+        [&self.embedding, &self.final_norm].into_iter().chain(&self.head).chain(self.of_layers())
+    }
+
+    /// All but embedding, head and the last norm.
+    pub fn of_layers(&self) -> impl Iterator<Item = &TensorView<'a>> {
+        self.layers.iter().flat_map(|layer| layer.matrices().into_iter().chain(layer.vectors()))
+    }
+
+    /// All but embedding and head.
+    pub fn layer_matrices(&self) -> impl Iterator<Item = &TensorView<'a>> {
+        self.layers.iter().flat_map(LayerTensors::matrices)
+    }
+}
+
+impl<'a> LayerTensors<'a> {
+    fn matrices(&self) -> [&TensorView<'a>; 7] {
+        let LayerTensors { query, key, value, output, gate, up, down, .. } = self;
+        [&query.weight, &key.weight, &value.weight, &output.weight, gate, up, down]
+    }
+
+    fn vectors(&self) -> impl Iterator<Item = &TensorView<'a>> {
+        let projections = [&self.query, &self.key, &self.value, &self.output];
+        let biases = projections.into_iter().filter_map(|projection| projection.bias.as_ref());
+        let head_norms = [&self.query_norm, &self.key_norm].into_iter().flatten();
+        [&self.attention_norm, &self.mlp_norm].into_iter().chain(biases).chain(head_norms)
     }
 }
 

@@ -5,6 +5,7 @@ use super::super::buffer::Buffer;
 use super::super::device::{CudaError, Device, Grid};
 use super::super::matrix::{CudaMatrix, Format};
 use super::super::rows::CudaRows;
+use super::super::table::CudaTable;
 use super::rows::NormInput;
 use super::{Cuda, StepState};
 
@@ -131,7 +132,8 @@ impl Cuda {
     }
 
     /// Logits of the sampled rows, and the best of each.
-    pub fn logits(&mut self, input: &NormInput<'_>, head: &CudaMatrix, out: &CudaRows) {
+    pub fn logits(&mut self, input: &NormInput<'_>, head: &CudaTable, out: &CudaRows) {
+        let head = head.matrix();
         let x = self.norm(input, Counted::Sampled);
         self.queue(|device, state| {
             let parts = [part(head, &x, 0, 0), Part::default(), Part::default()];

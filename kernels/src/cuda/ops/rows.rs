@@ -4,8 +4,8 @@ use super::super::args::{BestArgs, Counted, EmbedArgs, Halves, NormArgs, RotaryA
 use super::super::buffer::Buffer;
 use super::super::cache::CudaKvCache;
 use super::super::device::Grid;
-use super::super::matrix::CudaMatrix;
 use super::super::rows::CudaRows;
+use super::super::table::CudaTable;
 use super::Cuda;
 use crate::cpu::attention::HeadShape;
 
@@ -40,7 +40,8 @@ impl HeadNorms {
 }
 
 impl Cuda {
-    pub fn embed(&mut self, table: &CudaMatrix, out: &CudaRows) {
+    pub fn embed(&mut self, table: &CudaTable, out: &CudaRows) {
+        let table = table.matrix();
         self.queue(|device, state| {
             let step = &state.current;
             let args = EmbedArgs {

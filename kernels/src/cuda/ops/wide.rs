@@ -3,14 +3,14 @@
 use super::super::args::{Part, UnpackArgs, WideArgs};
 use super::super::buffer::Buffer;
 use super::super::device::{CudaError, Device, Grid};
-use super::super::matrix::{CudaMatrix, Format, scale_up};
+use super::super::matrix::{CudaMatrix, scale_up};
 use super::super::rows::CudaRows;
 use super::super::tensor_map::TensorMap;
 use super::linear::{Activation, Epilogue, Linear};
+use super::unpacked::{RUN, unpacked_bytes_of, unpacked_stride};
 use super::{Cuda, StepState};
 
 const TILE_TOKENS: usize = 128;
-const RUN: usize = 64;
 const STAGES: usize = 4;
 /// Rows of weights of a tile of the gated kernel, of each matrix.
 const GATED_ROWS: usize = 128;
@@ -27,18 +27,6 @@ pub(super) fn prepare(device: &mut Device) -> Result<(), CudaError> {
         device.allow_shared(kernel, shared_bytes(width))?;
     }
     Ok(())
-}
-
-/// Of a matrix as rows of f16; dense ones are that already.
-pub(super) fn unpacked_bytes(matrix: &CudaMatrix) -> usize {
-    match matrix.format {
-        Format::Dense => 0,
-        _ => matrix.rows * unpacked_stride(matrix) * 2,
-    }
-}
-
-fn unpacked_stride(matrix: &CudaMatrix) -> usize {
-    matrix.columns.next_multiple_of(RUN)
 }
 
 /// Rows of f16 somewhere on the device.
@@ -60,27 +48,23 @@ impl Cuda {
             if state.current.counts.wide == 0 {
                 return Ok(());
             }
-            let width = width(device, state, linear.parts.iter().map(|matrix| matrix.rows));
-            let rows = unpack_all(device, state, linear.parts)?;
-            let mut args = arguments(state, x, linear.parts[0]);
-            let (mut tiles, mut out_first) = (0, 0);
-            for (index, (matrix, rows)) in linear.parts.iter().zip(rows).enumerate() {
-                args.weights[index] = rows.map;
-                args.parts[index] = part(matrix, rows, x, tiles, out_first);
-                tiles += matrix.rows.div_ceil(width);
-                out_first += matrix.rows;
+            let (mut rest, mut out_first) = (linear.parts, 0);
+            // One launch for as many as are unpacked together.
+            while !rest.is_empty() {
+                let fitting = state.room.fitting(rest.iter().map(|matrix| unpacked_bytes_of(matrix)));
+                let (parts, others) = rest.split_at(fitting.max(1));
+                let args = WideArgs {
+                    out: out.address(),
+                    out_stride: out.width as i32,
+                    bias: linear.bias.map_or(0, Buffer::address),
+                    add: epilogue as i32,
+                    ..arguments(state, x, parts[0])
+                };
+                multiply_parts(device, state, (parts, out_first), (x, args))?;
+                out_first += parts.iter().map(|matrix| matrix.rows).sum::<usize>();
+                rest = others;
             }
-            let args = WideArgs {
-                out: out.address(),
-                out_stride: out.width as i32,
-                bias: linear.bias.map_or(0, Buffer::address),
-                add: epilogue as i32,
-                part_count: linear.parts.len() as i32,
-                tiles: tiles as i32,
-                ..args
-            };
-            let kernel = if width == 128 { "wide_128" } else { "wide_256" };
-            launch(device, state, (kernel, width), &args)
+            Ok(())
         });
     }
 
@@ -116,6 +100,27 @@ impl Cuda {
     }
 }
 
+/// Matrices that are unpacked together; the first one's outputs begin at `out_first`.
+fn multiply_parts(
+    device: &Device,
+    state: &StepState,
+    (parts, mut out_first): (&[&CudaMatrix], usize),
+    (x, mut args): (&CudaRows, WideArgs),
+) -> Result<(), CudaError> {
+    let width = width(device, state, parts.iter().map(|matrix| matrix.rows));
+    let rows = unpack_all(device, state, parts)?;
+    let mut tiles = 0;
+    for (index, (matrix, rows)) in parts.iter().zip(rows).enumerate() {
+        args.weights[index] = rows.map;
+        args.parts[index] = part(matrix, rows, x, tiles, out_first);
+        tiles += matrix.rows.div_ceil(width);
+        out_first += matrix.rows;
+    }
+    let args = WideArgs { part_count: parts.len() as i32, tiles: tiles as i32, ..args };
+    let kernel = if width == 128 { "wide_128" } else { "wide_256" };
+    launch(device, state, (kernel, width), &args)
+}
+
 /// Outputs of a tile: more are fewer bytes a product, fewer keep all processors busy.
 fn width(device: &Device, state: &StepState, rows: impl Iterator<Item = usize> + Clone) -> usize {
     let token_tiles = (state.current.counts.wide as usize).div_ceil(TILE_TOKENS);
@@ -126,7 +131,7 @@ fn width(device: &Device, state: &StepState, rows: impl Iterator<Item = usize> +
     if waves(128) * 110 < waves(256) * 200 { 128 } else { 256 }
 }
 
-/// The matrices as rows of f16, unpacked one after another where they are block-wise.
+/// The matrices as rows of f16, unpacked one after another where they are block-wise. They are two, or as many as fit.
 fn unpack_all(
     device: &Device,
     state: &StepState,
@@ -139,16 +144,16 @@ fn unpack_all(
             *to = DenseRows { map, scale: matrix.scale };
             continue;
         }
-        let bytes = unpacked_bytes(matrix);
-        assert!(at + bytes <= state.unpacked.bytes(), "the largest pair was told by `pair`");
         *to = unpack(device, matrix, state.unpacked.address() + at as u64)?;
-        at += bytes.next_multiple_of(256);
+        at += unpacked_bytes_of(matrix);
+        // A matrix makes room for two like it when it is loaded (`Cuda::load_matrix`).
+        debug_assert!(at <= state.room.bytes(), "{at} bytes in {:?}", state.room);
     }
     Ok(rows)
 }
 
 fn unpack(device: &Device, matrix: &CudaMatrix, address: u64) -> Result<DenseRows, CudaError> {
-    let stride = unpacked_stride(matrix);
+    let stride = unpacked_stride(matrix.columns);
     let up = scale_up(matrix.largest);
     let args = UnpackArgs {
         data: matrix.data.address(),

@@ -9,7 +9,7 @@ pub struct DecoderWeights<B: Backend> {
     pub embedding: Option<B::Embedding>,
     pub layers: Vec<LayerWeights<B>>,
     pub final_norm: B::Vector,
-    pub head: B::Matrix,
+    pub head: B::Head,
 }
 
 pub struct LayerWeights<B: Backend> {
@@ -66,7 +66,7 @@ impl<B: Backend> DecoderWeights<B> {
                 })
                 .collect::<Result<_, _>>()?,
             final_norm: loader.vector(&tensors.final_norm)?,
-            head: loader.matrix(tensors.head.as_ref().unwrap_or(table))?,
+            head: loader.head(tensors.head.as_ref().unwrap_or(table))?,
         })
     }
 
@@ -79,7 +79,7 @@ impl<B: Backend> DecoderWeights<B> {
                 .iter()
                 .sum::<u64>()
         };
-        let head = backend.matrix_bytes(&self.head);
+        let head = backend.head_bytes(&self.head);
         self.embedding_bytes(backend) + head + self.layers.iter().map(layer).sum::<u64>()
     }
 
@@ -127,6 +127,12 @@ impl<B: Backend> Loader<'_, B> {
         let matrix = self.backend.load_matrix(tensor)?;
         self.count(tensor);
         Ok(matrix)
+    }
+
+    fn head(&mut self, tensor: &TensorView<'_>) -> Result<B::Head, WeightsError> {
+        let head = self.backend.load_head(tensor)?;
+        self.count(tensor);
+        Ok(head)
     }
 
     fn embedding(
