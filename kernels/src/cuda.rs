@@ -11,6 +11,7 @@ mod discover;
 mod matrix;
 mod ops;
 mod rows;
+mod sizes;
 mod step;
 mod table;
 mod tensor_map;
@@ -25,5 +26,6 @@ pub use ops::{
     Activation, Attention, Cuda, Epilogue, HeadNorms, Linear, NormInput, Rotary, StepLimits, Work,
 };
 pub use rows::{CudaRows, RowsUse};
+pub use sizes::{matrix_bytes, vector_bytes};
 pub use step::StepView;
 pub use table::CudaTable;

@@ -10,7 +10,7 @@ use std::sync::{Mutex, OnceLock};
 use ostro_kernels::cpu::attention::{HeadShape, RowPlace};
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cuda::{
-    Activation, Cuda, CudaRows, Linear, NormInput, RowsUse, StepLimits, StepView, Work, gpus,
+    Activation, Cuda, CudaRows, Linear, NormInput, RowsUse, StepLimits, StepView, Work, gpus, matrix_bytes,
 };
 
 const ROWS_MAX: usize = 300;
@@ -224,6 +224,27 @@ fn prompt_products_are_near_those_of_the_dequantised_weights() {
         let real = std::env::var_os("OSTRO_REAL_GPU").is_some();
         for (rows, outputs) in if real { vec![(1, 64), (130, 400), (300, 1024)] } else { vec![(70, 64)] } {
             check(&Case { weight_type, outputs, columns: 512, rows, is_prompt: true }, &mut cuda, worst);
+        }
+    }
+}
+
+#[test]
+fn matrices_take_what_was_told() {
+    let _turn = TURN.lock();
+    let Some(mut cuda) = cuda() else { return };
+    for weight_type in WeightType::ALL {
+        for rows in [1, 70] {
+            let shape = [rows, if weight_type.block_elements() == 256 { 512 } else { 288 }];
+            let bytes = weights(weight_type, shape[0] * shape[1], &mut Random(rows as u64));
+            let told = matrix_bytes(weight_type, shape);
+            let before = cuda.memory().unwrap().0;
+            let matrix = cuda.load_matrix(weight_type, shape, &bytes).unwrap();
+            assert_eq!(matrix.bytes(), told, "{weight_type} {shape:?}");
+            // A real GPU gives whole pages, and kernels take some.
+            if std::env::var_os("OSTRO_REAL_GPU").is_none() {
+                let taken = (before - cuda.memory().unwrap().0) as usize;
+                assert!((told..told + 2 * 256).contains(&taken), "{weight_type} {shape:?}: {taken}, {told}");
+            }
         }
     }
 }

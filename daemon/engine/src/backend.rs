@@ -46,6 +46,8 @@ pub trait Backend {
     /// Computes prompt tokens otherwise than generated ones, in the last bits.
     fn has_sources_apart(&self) -> bool;
 
+    /// What a tensor takes of the device's memory, told before it is loaded.
+    fn tensor_bytes(&self, tensor: &TensorView<'_>) -> u64;
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<Self::Matrix, BackendError>;
     fn matrix_bytes(&self, matrix: &Self::Matrix) -> u64;
     fn load_head(&mut self, tensor: &TensorView<'_>) -> Result<Self::Head, BackendError>;

@@ -58,7 +58,7 @@ fn load_on<B: Backend + 'static>(
     let mut backend = open()?;
     backend.check(&spec, cache_type(options.cache.cache_type))?;
     let memory = backend.memory()?;
-    memory.check_holds(about.bytes)?;
+    memory.check_holds(tensors.all().map(|tensor| backend.tensor_bytes(tensor)).sum())?;
     let step = step_tokens(&options.schedule, backend.step_tokens())?;
     let limits = limits(options, step, context_len);
     let buffer_bytes = Decoder::buffer_bytes(&backend, &spec, limits, &tensors);

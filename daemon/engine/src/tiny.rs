@@ -1,6 +1,6 @@
 //! Tiny random models, written as a GGUF file or as a safetensors directory: for tests and examples.
 //!
-//! Two layers, grouped-query attention, a byte-level BPE vocabulary of 320 tokens and a ChatML
+//! Two layers unless more are asked for, grouped-query attention, a byte-level BPE vocabulary of 320 tokens and a ChatML
 //! template; a few hundred kilobytes. The same settings write the same bytes on every machine, and
 //! both forms hold the same numbers, so that one form checks the other. Answers are gibberish.
 
@@ -43,7 +43,7 @@ pub enum TinyHead {
     Separate,
 }
 
-/// A model to write. `TinyModel::new(family)` has F32 weights, a separate head and seed 0.
+/// A model to write. `TinyModel::new(family)` has F32 weights, two layers, a separate head and seed 0.
 #[derive(Clone, Copy, Debug)]
 pub struct TinyModel {
     pub family: TinyFamily,
@@ -51,6 +51,7 @@ pub struct TinyModel {
     pub weight_type: WeightType,
     pub head: TinyHead,
     pub seed: u64,
+    pub layers: usize,
     pub context_length: usize,
 }
 
@@ -61,6 +62,7 @@ impl TinyModel {
             weight_type: WeightType::F32,
             head: TinyHead::Separate,
             seed: 0,
+            layers: 2,
             context_length: 512,
         }
     }
@@ -75,6 +77,10 @@ impl TinyModel {
 
     pub fn seed(self, seed: u64) -> Self {
         TinyModel { seed, ..self }
+    }
+
+    pub fn layers(self, layers: usize) -> Self {
+        TinyModel { layers, ..self }
     }
 
     pub fn context_length(self, context_length: usize) -> Self {

@@ -3,6 +3,7 @@
 //! The driver is the emulated one (kernels/cuda/emulator), whose faults the environment chooses; needs g++.
 
 mod required;
+mod memory;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -193,15 +194,15 @@ fn model_that_does_not_fit_is_refused_by_numbers() {
         &["the model needs 1 MiB, 0 MiB of the GPU's memory"],
     );
     check_load(
-        &[("OSTRO_FAKE_CUDA_MEMORY_MB", "8")],
+        &[("OSTRO_FAKE_CUDA_MEMORY_MB", "4")],
         &[],
-        &["the model needs ", ", 8 MiB of the GPU's memory are available"],
+        &["the model needs ", ", 4 MiB of the GPU's memory are available"],
     );
     // With what steps need beside the weights, this cache is too large.
     check_load(
-        &[("OSTRO_FAKE_CUDA_MEMORY_MB", "128")],
-        &["--pa-memory-mb", "100"],
-        &["a key-value cache of 100 MiB beside a model of ", "but 128 MiB of the GPU's memory are available"],
+        &[("OSTRO_FAKE_CUDA_MEMORY_MB", "64")],
+        &["--pa-memory-mb", "60"],
+        &["a key-value cache of 60 MiB beside a model of ", "but 64 MiB of the GPU's memory are available"],
     );
     // Another process took it meanwhile.
     check_load(

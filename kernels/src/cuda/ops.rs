@@ -183,7 +183,7 @@ impl Cuda {
         matrices: impl IntoIterator<Item = (WeightType, [usize; 2])>,
     ) -> usize {
         let tables = limits.tables().map(|(rows, sampled)| StepTable::bytes(rows, sampled));
-        let parts = PartSizes::of(&limits.shape, limits.positions).bytes();
+        let parts = PartSizes::of(limits).bytes();
         let best = limits.sampled * 4;
         tables.iter().sum::<usize>()
             + limits.blocks() * 4
@@ -198,7 +198,7 @@ impl Cuda {
 
     /// Allocates what steps need beside rows and cache, so that a step allocates nothing.
     pub fn reserve(&mut self, limits: &StepLimits) -> Result<(), CudaError> {
-        let StepLimits { sampled, positions, shape, .. } = *limits;
+        let StepLimits { sampled, shape, .. } = *limits;
         let room = self.room;
         let unpacked_bytes = self.unpacked_bytes(room);
         let device = &mut self.device;
@@ -214,7 +214,7 @@ impl Cuda {
             recording: None,
         };
         self.step = Some(StepState {
-            parts: PartBuffers::new(device, &shape, positions)?,
+            parts: PartBuffers::new(device, limits)?,
             best: allocate(device, "sampled tokens", sampled * 4, |context| {
                 Buffer::zeroed(context, sampled * 4)
             })?,

@@ -52,14 +52,17 @@ fn scale_bytes(format: Format) -> usize {
     }
 }
 
+/// Bytes of a packed matrix: of its integers, and beside them.
+pub(crate) fn packed_bytes(weight_type: WeightType, rows: usize, columns: usize) -> [usize; 2] {
+    let packer = Packer::new(weight_type, columns);
+    [packer.tile_bytes, packer.tile_scale_bytes].map(|bytes| rows.div_ceil(TILE_ROWS) * bytes)
+}
+
 pub(crate) fn pack(weight_type: WeightType, rows: usize, columns: usize, bytes: &[u8]) -> Tiles {
     let tiles = rows.div_ceil(TILE_ROWS);
     let packer = Packer::new(weight_type, columns);
-    let mut packed = Tiles {
-        data: vec![0; tiles * packer.tile_bytes],
-        scales: vec![0; tiles * packer.tile_scale_bytes],
-        largest: 0.0,
-    };
+    let [data, scales] = packed_bytes(weight_type, rows, columns).map(|bytes| vec![0; bytes]);
+    let mut packed = Tiles { data, scales, largest: 0.0 };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let tiles_each = tiles.div_ceil(threads).max(1);
     let largest = std::thread::scope(|scope| {

@@ -71,6 +71,11 @@ impl Backend for CpuBackend {
         self.cpu.isa().has_matrix_unit()
     }
 
+    /// Packing pads a little, and an embedding may take less.
+    fn tensor_bytes(&self, tensor: &TensorView<'_>) -> u64 {
+        tensor.bytes.len() as u64
+    }
+
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
         PackedMatrix::pack(matrix_bytes(tensor), &mut self.cpu).map_err(|error| pack_error(error, tensor))
     }

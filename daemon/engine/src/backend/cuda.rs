@@ -1,21 +1,23 @@
 //! A GPU as a backend: `ostro_kernels::cuda::Cuda` behind the seam.
 
+mod convert;
+mod logits;
+
 use ostro_kernels::cuda::{
-    Activation as CudaActivation, Attention, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows,
-    CudaTable, Gpu, Linear, MatrixError, NormInput, Rotary as CudaRotary, StepView,
-};
-use ostro_kernels::cuda::{
-    HeadNorms as CudaHeadNorms, RowsUse as CudaRowsUse, StepLimits as CudaLimits, Work as CudaWork,
+    Attention, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows, CudaTable, Gpu,
+    HeadNorms as CudaHeadNorms, Rotary as CudaRotary, StepView, Work as CudaWork, matrix_bytes, vector_bytes,
 };
 
 use super::{
     Backend, BackendError, Batch, CacheType, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape,
     LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, StepTokens, Work,
 };
-use crate::forward::{Best, DeviceLogits, ForwardError, Logits};
+use crate::forward::{ForwardError, Logits};
 use crate::memory::{Memory, MemoryOwner};
-use crate::model::spec::{Activation, DecoderSpec, Rotary, RotaryStyle};
+use crate::model::spec::{DecoderSpec, Rotary, RotaryStyle};
 use crate::weights::TensorView;
+use convert::{activation, device, failed, linear, matrix_shape, normed, not_loaded, rows_use};
+use logits::GpuLogits;
 
 /// Widths that the kernels' tiles divide.
 const WIDTH_MULTIPLE: usize = 16;
@@ -34,28 +36,6 @@ impl CudaBackend {
     fn unsupported(&self, what: String) -> BackendError {
         BackendError::Unsupported { device: self.cuda.gpu().name.clone(), what }
     }
-}
-
-fn device(error: CudaError) -> BackendError {
-    BackendError::Device(Box::new(error))
-}
-
-fn failed(error: CudaError) -> ForwardError {
-    // After an error of a kernel the driver answers every call with it.
-    ForwardError { operation: "a step on the GPU", reason: error.to_string(), is_lost: true }
-}
-
-fn rows_use(rows_use: RowsUse) -> CudaRowsUse {
-    match rows_use {
-        RowsUse::Residual => CudaRowsUse::Residual,
-        RowsUse::Sums => CudaRowsUse::Sums,
-        RowsUse::Factors => CudaRowsUse::Factors,
-    }
-}
-
-fn cuda_limits(limits: &StepLimits) -> CudaLimits {
-    let StepLimits { rows, sampled, positions, block_size, shape } = *limits;
-    CudaLimits { rows, sampled, positions, block_size, shape }
 }
 
 impl Backend for CudaBackend {
@@ -112,6 +92,14 @@ impl Backend for CudaBackend {
     /// Prompts attend by tiles.
     fn has_sources_apart(&self) -> bool {
         true
+    }
+
+    fn tensor_bytes(&self, tensor: &TensorView<'_>) -> u64 {
+        let bytes = match tensor.shape.as_slice() {
+            &[rows, columns] => matrix_bytes(tensor.dtype, [rows, columns]),
+            _ => vector_bytes(tensor.elements()),
+        };
+        bytes as u64
     }
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<CudaMatrix, BackendError> {
@@ -195,11 +183,11 @@ impl Backend for CudaBackend {
     fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary, matrices: &[&TensorView<'_>]) -> u64 {
         let angles = limits.positions * rotary.dims * size_of::<f32>();
         let matrices = matrices.iter().map(|tensor| (tensor.dtype, matrix_shape(tensor)));
-        (self.cuda.reserved_bytes(&cuda_limits(limits), matrices) + angles) as u64
+        (self.cuda.reserved_bytes(&convert::limits(limits), matrices) + angles) as u64
     }
 
     fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError> {
-        self.cuda.reserve(&cuda_limits(limits)).map_err(device)
+        self.cuda.reserve(&convert::limits(limits)).map_err(device)
     }
 
     fn begin(&mut self, batch: &Batch<'_>) -> Result<Work, ForwardError> {
@@ -223,12 +211,7 @@ impl Backend for CudaBackend {
     }
 
     fn gated_linear(&mut self, input: Normed<'_, Self>, gated: &Gated<'_, Self>, out: &mut CudaRows) {
-        let activation = match gated.activation {
-            Activation::Silu => CudaActivation::Silu,
-            Activation::Gelu => CudaActivation::Gelu,
-            Activation::GeluTanh => CudaActivation::GeluTanh,
-            Activation::Relu => CudaActivation::Relu,
-        };
+        let activation = activation(gated.activation);
         self.cuda.gated_linear(&normed(&input), [gated.gate, gated.up], activation, out);
     }
 
@@ -271,52 +254,4 @@ impl Backend for CudaBackend {
         self.row.resize(logits.width(), 0.0);
         Ok(Logits::on_device(GpuLogits { best, cuda: &self.cuda, logits, row: &mut self.row }))
     }
-}
-
-struct GpuLogits<'a> {
-    /// `u32::MAX` where a logit is not finite.
-    best: Vec<u32>,
-    cuda: &'a Cuda,
-    logits: &'a CudaRows,
-    row: &'a mut [f32],
-}
-
-impl DeviceLogits for GpuLogits<'_> {
-    fn rows(&self) -> usize {
-        self.best.len()
-    }
-
-    fn best(&self, row: usize) -> Best {
-        match self.best[row] {
-            u32::MAX => Best::NotFinite,
-            token => Best::Token(token),
-        }
-    }
-
-    fn row_mut(&mut self, row: usize) -> Result<&mut [f32], ForwardError> {
-        self.cuda.read_row(self.logits, row, self.row).map_err(failed)?;
-        Ok(self.row)
-    }
-}
-
-fn matrix_shape(tensor: &TensorView<'_>) -> [usize; 2] {
-    let &[rows, columns] = tensor.shape.as_slice() else {
-        unreachable!("`DecoderTensors` checked that matrices have two dimensions");
-    };
-    [rows, columns]
-}
-
-fn not_loaded(error: MatrixError, tensor: &TensorView<'_>) -> BackendError {
-    match (error, tensor.name.to_owned()) {
-        (MatrixError::NotFinite { offset }, name) => BackendError::NotFinite { name, offset },
-        (source, name) => BackendError::Pack { name, source: source.into() },
-    }
-}
-
-fn normed<'a>(input: &Normed<'a, CudaBackend>) -> NormInput<'a> {
-    NormInput { x: input.x, weight: input.weight, eps: input.eps }
-}
-
-fn linear<'a>(projection: &Projection<'a, CudaBackend>) -> Linear<'a> {
-    Linear { parts: projection.parts, bias: projection.bias }
 }

@@ -19,7 +19,7 @@ impl Sizes {
     pub(super) fn of(model: &TinyModel) -> Self {
         let head_dim = if model.family == TinyFamily::Qwen3 { 32 } else { 16 };
         Sizes {
-            layers: 2,
+            layers: model.layers,
             hidden: 64,
             heads: 4,
             kv_heads: 2,

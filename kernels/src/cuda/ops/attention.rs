@@ -7,12 +7,12 @@ use super::super::device::{CudaError, Device, Grid};
 use super::super::matrix::allocate;
 use super::super::rows::CudaRows;
 use super::super::step::TILE_ROWS;
-use super::{Cuda, StepState};
+use super::{Cuda, StepLimits, StepState};
 use crate::cpu::attention::HeadShape;
 
 /// Keys of a part (kernels/cuda/attention.cu).
 pub(super) const PART: usize = 128;
-/// For the results of parts before they are merged.
+/// For the results of parts before they are merged, at most; small steps take less.
 const PART_BYTES: usize = 64 << 20;
 /// Keys of a step of prompt rows (kernels/cuda/prompt.cu).
 const STEP_KEYS: usize = 64;
@@ -27,8 +27,8 @@ pub(super) struct PartBuffers {
 }
 
 impl PartBuffers {
-    pub(super) fn new(device: &Device, shape: &HeadShape, positions: usize) -> Result<Self, CudaError> {
-        let PartSizes { row_parts, out, state } = PartSizes::of(shape, positions);
+    pub(super) fn new(device: &Device, limits: &StepLimits) -> Result<Self, CudaError> {
+        let PartSizes { row_parts, out, state } = PartSizes::of(limits);
         let buffer = |bytes| allocate(device, "attention", bytes, |context| Buffer::zeroed(context, bytes));
         Ok(PartBuffers { out: buffer(out)?, state: buffer(state)?, row_parts })
     }
@@ -43,10 +43,11 @@ pub(super) struct PartSizes {
 }
 
 impl PartSizes {
-    pub(super) fn of(shape: &HeadShape, positions: usize) -> Self {
+    pub(super) fn of(limits: &StepLimits) -> Self {
+        let StepLimits { rows, positions, shape, .. } = limits;
         let longest = (positions / PART + 1).next_power_of_two();
         let bytes_each = shape.query_heads * shape.head_dim * 4;
-        let row_parts = (PART_BYTES / bytes_each).max(longest);
+        let row_parts = (PART_BYTES / bytes_each).min(rows * longest).max(longest);
         PartSizes { row_parts, out: row_parts * bytes_each, state: row_parts * shape.query_heads * 8 }
     }
 

@@ -1,0 +1,24 @@
+//! What fits onto a GPU: the emulated driver, with little memory.
+
+use ostro_engine::tiny::{TinyFamily, TinyModel};
+
+use super::{GPU, Machine};
+
+/// Steps that take little beside the weights.
+const SMALL_STEPS: [&str; 4] = ["--max-num-batched-tokens", "64", "--max-seqs", "2"];
+
+#[test]
+fn f32_weights_are_counted_as_the_f16_that_they_become() {
+    const MEMORY_MB: u64 = 8;
+    let Some(machine) = Machine::new(&[("OSTRO_FAKE_CUDA_MEMORY_MB", &MEMORY_MB.to_string())]) else {
+        return;
+    };
+    let path = machine.home.folder.path().join("deep.gguf");
+    TinyModel::new(TinyFamily::Llama).layers(72).write_gguf(&path).unwrap();
+    let file_bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(file_bytes > MEMORY_MB << 20, "a file of {file_bytes} bytes fits as it is");
+    let arguments = ["run", "-m", "deep.gguf", "-i", "hello", "--max-tokens", "2", "-v"];
+    let ended = machine.run(&[&arguments[..], &SMALL_STEPS].concat());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.errors.contains(&format!("placed model=\"deep.gguf\" device=\"{GPU}, ")), "{ended:?}");
+}
