@@ -8,6 +8,7 @@ mod cache;
 mod code;
 mod device;
 mod discover;
+mod error;
 mod matrix;
 mod ops;
 mod rows;
@@ -23,7 +24,7 @@ pub use device::CudaError;
 pub use discover::{Gpu, NoGpu, gpus};
 pub use matrix::{CudaMatrix, MatrixError};
 pub use ops::{
-    Activation, Attention, Cuda, Epilogue, HeadNorms, Linear, NormInput, Rotary, StepLimits, Work,
+    Activation, Attention, Cuda, Ended, Epilogue, HeadNorms, Linear, NormInput, Rotary, StepLimits, Work,
 };
 pub use rows::{CudaRows, RowsUse};
 pub use sizes::{matrix_bytes, vector_bytes};

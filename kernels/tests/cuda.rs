@@ -10,7 +10,8 @@ use std::sync::{Mutex, OnceLock};
 use ostro_kernels::cpu::attention::{HeadShape, RowPlace};
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cuda::{
-    Activation, Cuda, CudaRows, Linear, NormInput, RowsUse, StepLimits, StepView, Work, gpus, matrix_bytes,
+    Activation, Cuda, CudaRows, Ended, Linear, NormInput, RowsUse, StepLimits, StepView, Work, gpus,
+    matrix_bytes,
 };
 
 const ROWS_MAX: usize = 300;
@@ -156,7 +157,7 @@ fn check(case: &Case, cuda: &mut Cuda, worst: f64) {
     cuda.linear(&input, &Linear { parts: &[&matrix, &other], bias: None }, &sums);
     cuda.gated_linear(&input, [&matrix, &other], Activation::Silu, &gated);
     cuda.logits(&input, &head, &logits);
-    cuda.end();
+    assert_eq!(cuda.end(), Ended::UnderWay);
     let best = cuda.finish().unwrap().to_vec();
 
     let x = dequantised(WeightType::F16, &half_rounded(&table), rows * columns);

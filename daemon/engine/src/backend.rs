@@ -83,6 +83,8 @@ pub trait Backend {
     /// Begins a step. On `Work::Operations` its operations follow; a device that has recorded them already says
     /// `Work::Replayed`, and none follow. `read` ends it.
     fn begin(&mut self, batch: &Batch<'_>) -> Result<Work, ForwardError>;
+    /// After the operations of a step. On `Queued::Again` a device could not record them: all follow once more.
+    fn queued(&mut self) -> Queued;
     /// The embedding of every token; sets the number of rows of `out`, as all operations do.
     fn embed(&mut self, from: Embeddings<'_, Self>, batch: &Batch<'_>, out: &mut Self::Rows);
     fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut Self::Rows);
@@ -157,6 +159,13 @@ pub enum Kept {
 pub enum Work {
     Operations,
     Replayed,
+}
+
+/// What became of a step's operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queued {
+    UnderWay,
+    Again,
 }
 
 /// The rows of a step.

@@ -4,6 +4,7 @@
 
 mod required;
 mod memory;
+mod refusals;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

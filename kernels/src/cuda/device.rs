@@ -9,35 +9,14 @@ use cudarc::driver::sys::{
     self, CUdevice_attribute, CUfunction_attribute_enum, CUlaunchAttribute, CUlaunchAttributeID,
     CUlaunchAttributeValue, CUlaunchConfig,
 };
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, DriverError};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream};
 use cudarc::nvrtc::Ptx;
 
 use super::args::KernelArgs;
 use super::code;
-use super::discover::{Gpu, message};
-
-/// What the device could not do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CudaError {
-    #[error("{what}: {reason}")]
-    Driver { what: &'static str, reason: String },
-    #[error(
-        "the GPU has no memory for {what} of {} MiB, {} of {} MiB are free",
-        bytes.div_ceil(1 << 20), free_bytes >> 20, total_bytes >> 20
-    )]
-    OutOfMemory { what: &'static str, bytes: u64, free_bytes: u64, total_bytes: u64 },
-}
-
-/// Names the operation of a driver's error.
-pub(crate) trait During<T> {
-    fn during(self, what: &'static str) -> Result<T, CudaError>;
-}
-
-impl<T> During<T> for Result<T, DriverError> {
-    fn during(self, what: &'static str) -> Result<T, CudaError> {
-        self.map_err(|error| CudaError::Driver { what, reason: message(error) })
-    }
-}
+use super::discover::Gpu;
+pub use super::error::CudaError;
+pub(crate) use super::error::During;
 
 /// Threads and blocks of a launch.
 #[derive(Clone, Copy, Debug)]

@@ -1,9 +1,10 @@
 //! `Cuda`: the operations of a decoder's step on one GPU, queued on its stream.
 //!
 //! An operation gives no result of its own: the first error is kept, what follows is left out, and `finish` reports it.
-//! Small steps without prompt rows are recorded once as a graph and replayed after.
+//! Small steps without prompt rows are recorded once as a graph and replayed after (`graphs`).
 
 mod attention;
+mod graphs;
 mod limits;
 mod linear;
 mod rows;
@@ -12,7 +13,6 @@ mod wide;
 
 use std::collections::HashMap;
 
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::{CudaGraph, result};
 
 use super::args::Counts;
@@ -22,12 +22,14 @@ use super::device::{CudaError, Device, During};
 use super::discover::Gpu;
 use super::matrix::{self, CudaMatrix, MatrixError, allocate};
 use super::rows::{CudaRows, RowsUse};
-use super::step::{Blocks, Products, StepAddresses, StepTable, StepView};
+use super::step::{Blocks, StepAddresses, StepTable};
 use super::table::CudaTable;
 use crate::cpu::block::WeightType;
 use crate::cpu::kv_cache::KvCacheShape;
 pub use attention::Attention;
 use attention::{PartBuffers, PartSizes};
+use graphs::{Bucket, Recording};
+pub use graphs::{Ended, Work};
 pub use limits::StepLimits;
 pub use linear::{Activation, Epilogue, Linear};
 pub use rows::{HeadNorms, NormInput, Rotary};
@@ -39,17 +41,9 @@ pub struct Cuda {
     /// The first error since the last `finish`.
     failed: Option<CudaError>,
     head_norms: Option<HeadNorms>,
+    recording: Recording,
     /// For the matrices that were loaded.
     room: UnpackRoom,
-}
-
-/// What `begin` found of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Work {
-    /// Its operations are to be queued.
-    Queue,
-    /// It was recorded before and is under way.
-    Replayed,
 }
 
 struct StepState {
@@ -64,14 +58,6 @@ struct StepState {
     room: UnpackRoom,
     graphs: HashMap<Bucket, CudaGraph>,
     current: Current,
-}
-
-/// The size of recorded steps: a graph serves every step that fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Bucket {
-    rows: usize,
-    /// Parts of the longest row's keys.
-    parts: usize,
 }
 
 /// The step under way.
@@ -97,7 +83,14 @@ impl Cuda {
         if device.is_hopper() {
             wide::prepare(&mut device)?;
         }
-        Ok(Cuda { device, step: None, failed: None, head_norms: None, room: UnpackRoom::default() })
+        Ok(Cuda {
+            device,
+            step: None,
+            failed: None,
+            head_norms: None,
+            recording: Recording::On,
+            room: UnpackRoom::default(),
+        })
     }
 
     pub fn gpu(&self) -> &Gpu {
@@ -232,63 +225,6 @@ impl Cuda {
         Ok(())
     }
 
-    /// Copies a step to the device. After `Work::Queue` the caller queues its operations, then calls `end`.
-    pub fn begin(&mut self, view: &StepView<'_>) -> Result<Work, CudaError> {
-        let products = if self.has_wide_products() { Products::ByKind } else { Products::AllNarrow };
-        let device = &self.device;
-        let state = self.step.as_mut().expect("`reserve` comes before the first step");
-        let is_small = state.small.holds(view);
-        let table = if is_small { &mut state.small } else { &mut state.large };
-        let counts = table.write(view, products, &mut state.blocks);
-        table.upload(device)?;
-        let addresses = table.addresses();
-        state.blocks.upload(device)?;
-        let longest = view.places.iter().map(|place| place.position).max().unwrap_or(0);
-        let parts = (longest as usize / attention::PART + 1).next_power_of_two();
-        let rows = view.tokens.len();
-        // Every prompt row is in a tile.
-        let bucket = (is_small && counts.tiles == 0).then(|| Bucket { rows: bucket_rows(rows), parts });
-        state.current = Current {
-            addresses,
-            counts,
-            grid_rows: bucket.map_or(rows, |bucket| bucket.rows),
-            parts,
-            recording: bucket,
-        };
-        let Some(bucket) = bucket else { return Ok(Work::Queue) };
-        if let Some(graph) = state.graphs.get(&bucket) {
-            state.current.recording = None;
-            graph.launch().during("cannot start a step")?;
-            return Ok(Work::Replayed);
-        }
-        let mode = CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
-        device.stream.begin_capture(mode).during("cannot record a step")?;
-        Ok(Work::Queue)
-    }
-
-    /// Ends the queue of a step: a recorded one starts now.
-    pub fn end(&mut self) {
-        let Some(state) = self.step.as_mut() else { return };
-        let Some(bucket) = state.current.recording.take() else { return };
-        let flags = CUgraphInstantiate_flags::CUDA_GRAPH_INSTANTIATE_FLAG_AUTO_FREE_ON_LAUNCH;
-        let recorded = self.device.stream.end_capture(flags).during("cannot record a step");
-        // An error of an operation is the cause; that of the recording follows from it.
-        if self.failed.is_some() {
-            return;
-        }
-        let started = recorded.and_then(|graph| match graph {
-            Some(graph) => {
-                graph.launch().during("cannot start a step")?;
-                state.graphs.insert(bucket, graph);
-                Ok(())
-            }
-            None => {
-                Err(CudaError::Driver { what: "cannot record a step", reason: "nothing was recorded".into() })
-            }
-        });
-        self.keep(started);
-    }
-
     /// Waits for the step; the best token of each sampled row, `u32::MAX` where a logit is not finite.
     pub fn finish(&mut self) -> Result<&[u32], CudaError> {
         if let Some(error) = self.failed.take() {
@@ -334,15 +270,5 @@ impl Cuda {
         if let Err(error) = result {
             self.failed.get_or_insert(error);
         }
-    }
-}
-
-/// 1, 2, 4, 8, then multiples of 8, 16, 32.
-fn bucket_rows(rows: usize) -> usize {
-    match rows {
-        0..=8 => rows.next_power_of_two(),
-        9..=32 => rows.next_multiple_of(8),
-        33..=64 => rows.next_multiple_of(16),
-        _ => rows.next_multiple_of(32),
     }
 }

@@ -15,7 +15,7 @@ use ostro_kernels::cpu::rows::Rows;
 
 use super::{
     Backend, BackendError, Batch, CacheType, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape,
-    LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, StepTokens, Work,
+    LayerPlace, Normed, Plain, Projection, Queued, RowsUse, StepLimits, StepTokens, Work,
 };
 use crate::forward::{ForwardError, Logits};
 use crate::memory::Memory;
@@ -148,6 +148,10 @@ impl Backend for CpuBackend {
 
     fn begin(&mut self, _: &Batch<'_>) -> Result<Work, ForwardError> {
         Ok(Work::Operations)
+    }
+
+    fn queued(&mut self) -> Queued {
+        Queued::UnderWay
     }
 
     fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<KvCache, BackendError> {

@@ -4,13 +4,13 @@ mod convert;
 mod logits;
 
 use ostro_kernels::cuda::{
-    Attention, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows, CudaTable, Gpu,
+    Attention, Buffer, Cuda, CudaError, CudaKvCache, CudaMatrix, CudaRows, CudaTable, Ended, Gpu,
     HeadNorms as CudaHeadNorms, Rotary as CudaRotary, StepView, Work as CudaWork, matrix_bytes, vector_bytes,
 };
 
 use super::{
     Backend, BackendError, Batch, CacheType, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape,
-    LayerPlace, Normed, Plain, Projection, RowsUse, StepLimits, StepTokens, Work,
+    LayerPlace, Normed, Plain, Projection, Queued, RowsUse, StepLimits, StepTokens, Work,
 };
 use crate::forward::{ForwardError, Logits};
 use crate::memory::{Memory, MemoryOwner};
@@ -198,6 +198,13 @@ impl Backend for CudaBackend {
         }
     }
 
+    fn queued(&mut self) -> Queued {
+        match self.cuda.end() {
+            Ended::UnderWay => Queued::UnderWay,
+            Ended::QueueAgain => Queued::Again,
+        }
+    }
+
     fn embed(&mut self, from: Embeddings<'_, Self>, _: &Batch<'_>, out: &mut CudaRows) {
         self.cuda.embed(from.table.unwrap_or(from.head), out);
     }
@@ -249,7 +256,9 @@ impl Backend for CudaBackend {
     }
 
     fn read<'a>(&'a mut self, logits: &'a mut CudaRows) -> Result<Logits<'a>, ForwardError> {
-        self.cuda.end();
+        if let Some(reason) = self.cuda.take_refusal() {
+            tracing::warn!("steps on the GPU are no longer recorded, which makes them slower: {reason}");
+        }
         let best = self.cuda.finish().map_err(failed)?.to_vec();
         self.row.resize(logits.width(), 0.0);
         Ok(Logits::on_device(GpuLogits { best, cuda: &self.cuda, logits, row: &mut self.row }))

@@ -7,7 +7,7 @@ mod weights;
 
 use crate::backend::{
     Backend, BackendError, Batch, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape, LayerPlace,
-    Normed, Plain, Projection, RowsUse, StepLimits, Work,
+    Normed, Plain, Projection, Queued, RowsUse, StepLimits, Work,
 };
 use crate::forward::{ForwardError, Logits, Model};
 use crate::model::roles::DecoderTensors;
@@ -177,6 +177,9 @@ impl<B: Backend> Model for Decoder<B> {
         let begun = step.with_batch(plan, |step| {
             if self.backend.begin(&step.all)? == Work::Operations {
                 self.run(step);
+                if self.backend.queued() == Queued::Again {
+                    self.run(step);
+                }
             }
             Ok(())
         });

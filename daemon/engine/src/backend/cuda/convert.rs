@@ -13,8 +13,7 @@ pub(super) fn device(error: CudaError) -> BackendError {
 }
 
 pub(super) fn failed(error: CudaError) -> ForwardError {
-    // After an error of a kernel the driver answers every call with it.
-    ForwardError { operation: "a step on the GPU", reason: error.to_string(), is_lost: true }
+    ForwardError { operation: "a step on the GPU", reason: error.to_string(), is_lost: error.is_lost() }
 }
 
 pub(super) fn not_loaded(error: MatrixError, tensor: &TensorView<'_>) -> BackendError {
