@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use ostro_config::{Problem, WeightFormat};
 use ostro_engine::device::NoGpu;
-use ostro_engine::{Engine, EngineOptions, LoadError, ModelInfo};
+use ostro_engine::{DeviceChoice, Engine, EngineOptions, LoadError, ModelInfo};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
 use ostro_server::weights::{
-    HubOptions, ModelReference, WeightsError, is_of_hub, looks_like_path, resolve_model,
+    HubMode, HubOptions, ModelReference, WeightsError, is_of_hub, looks_like_path, resolve_model,
 };
 
 use crate::gpu;
@@ -47,6 +47,19 @@ pub(crate) fn load(
     let engine = engine.map_err(|error| not_loaded(&id, error, &origins))?;
     tell(&id, engine.info());
     Ok(Loaded { engine, defaults })
+}
+
+/// The model, told of those that are loaded after it and may share its GPU. Nothing is downloaded to look at them.
+pub(crate) fn with_later(plan: ModelPlan, later: &[(HubOptions, ModelPlan)]) -> ModelPlan {
+    let options = |(hub, later): &(HubOptions, ModelPlan)| {
+        let offline = HubOptions { mode: HubMode::Offline, ..hub.clone() };
+        // Without a path it counts as one whose size is not known.
+        let model = find(later, &offline, &|_| ()).unwrap_or_default();
+        EngineOptions { model, ..later.engine.clone() }
+    };
+    let may_share = |(_, later): &&(HubOptions, ModelPlan)| later.engine.device != DeviceChoice::Cpu;
+    let later = later.iter().filter(may_share).map(options).collect();
+    ModelPlan { engine: EngineOptions { later, ..plan.engine }, ..plan }
 }
 
 /// Blocks until its files are on this machine, and tells where.

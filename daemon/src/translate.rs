@@ -178,6 +178,8 @@ fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
         context_len: max_seq_len
             .map(|tokens| u32::try_from(tokens.get()).expect("the key's bounds are those of a u32")),
         schedule: runtime.schedule,
+        // Their files are looked for when this one is loaded.
+        later: Vec::new(),
     };
     ModelPlan {
         id: model_id.into(),

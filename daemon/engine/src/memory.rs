@@ -11,6 +11,14 @@ use crate::options::{CacheOptions, CacheSize};
 /// Of the memory left beside the weights, what an automatically sized cache takes at most.
 const AUTO_PART: u64 = 4;
 
+/// Models that the same memory will hold after this one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaterModels {
+    pub count: u64,
+    /// Of their weights and activations, as far as they are known.
+    pub bytes: u64,
+}
+
 /// What the cache must fit in and hold.
 #[derive(Clone, Copy, Debug)]
 pub struct CacheRequest {
@@ -21,6 +29,8 @@ pub struct CacheRequest {
     pub sequences_max: usize,
     /// Packed weights and activations.
     pub model_bytes: u64,
+    /// An automatic cache leaves them room.
+    pub later: LaterModels,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,10 +89,21 @@ impl CacheRequest {
         }
         let (part, most) = match host.owner {
             MemoryOwner::Shared => (left_bytes / AUTO_PART, left_bytes / 2),
-            MemoryOwner::Models => (left_bytes / 10 * 9, left_bytes / 10 * 9),
+            MemoryOwner::Models => {
+                let part = self.share(left_bytes) / 10 * 9;
+                (part, part)
+            }
         };
         let (part, most) = (part / self.bytes_per_block, most / self.bytes_per_block);
         wanted.min(part.max(context.min(most)))
+    }
+
+    /// An equal one of what this and the later models leave for caches. Where that is not even a block they cannot be
+    /// beside each other: the first one is loaded, later ones are refused.
+    fn share(&self, left_bytes: u64) -> u64 {
+        let LaterModels { count, bytes } = self.later;
+        let share = left_bytes.saturating_sub(bytes) / (1 + count);
+        if share / 10 * 9 < self.bytes_per_block { left_bytes } else { share }
     }
 
     fn blocks_in(&self, cache_bytes: u64) -> Result<u64, MemoryError> {

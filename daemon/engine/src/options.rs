@@ -26,6 +26,9 @@ pub struct EngineOptions {
     /// Most tokens of one sequence, prompt and answer; `None` takes what the model was trained for.
     pub context_len: Option<u32>,
     pub schedule: ScheduleOptions,
+    /// Models that are loaded onto the same GPU after this one: an automatically sized cache leaves them room. Those whose
+    /// files are not there count without their weights.
+    pub later: Vec<EngineOptions>,
 }
 
 impl EngineOptions {
@@ -39,6 +42,7 @@ impl EngineOptions {
             cache: CacheOptions::default(),
             context_len: None,
             schedule: ScheduleOptions::default(),
+            later: Vec::new(),
         }
     }
 }

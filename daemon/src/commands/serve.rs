@@ -11,7 +11,7 @@ use super::stop::Stop;
 use crate::environment::{Environment, Wanted};
 use crate::failure::Failure;
 use crate::hub::hub_options;
-use crate::load::load;
+use crate::load::{load, with_later};
 use crate::translate::{ModelPlan, Plan};
 
 /// Descriptors that are kept for what are no connections of clients: weights, logs, downloads, the runtime.
@@ -27,11 +27,16 @@ pub(super) fn run(plan: Plan, environment: &Environment) -> Result<(), Failure> 
 
 async fn serve(mut plan: Plan, environment: &Environment) -> Result<(), Failure> {
     let names = public_names(&plan.models);
+    let hub = |model: &ModelPlan| hub_options(environment, &plan.token_source, model.hub_cache.clone());
+    let planned: Vec<_> =
+        plan.models.into_iter().map(|model| Ok((hub(&model)?, model))).collect::<Result<_, Failure>>()?;
     let mut sources = Vec::new();
-    for (model, name) in plan.models.into_iter().zip(names) {
-        let hub = hub_options(environment, &plan.token_source, model.hub_cache.clone())?;
+    for (index, name) in names.into_iter().enumerate() {
+        let (hub, model) = planned[index].clone();
+        let later = planned[index + 1..].to_vec();
         let path = (name != model.id).then(|| model.id.clone());
-        let source = ModelSource::new(name, move |progress| Ok(load(model, &hub, progress)?));
+        let source =
+            ModelSource::new(name, move |progress| Ok(load(with_later(model, &later), &hub, progress)?));
         // Who knows the path may go on using it.
         sources.push(path.into_iter().fold(source, ModelSource::alias));
     }

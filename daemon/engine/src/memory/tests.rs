@@ -79,6 +79,7 @@ fn request(size: CacheSize) -> CacheRequest {
         context_len: 1024,
         sequences_max: 8,
         model_bytes: GB,
+        later: LaterModels::default(),
     }
 }
 
@@ -105,6 +106,22 @@ fn automatic_size_shrinks_with_memory() {
     assert_eq!(auto(40), Ok(20), "half of what is left");
     assert!(matches!(auto(1), Err(MemoryError::NoBlock { .. })));
     assert_eq!(request(CacheSize::Auto).blocks(&Memory::default()), Ok(32), "unknown memory");
+}
+
+#[test]
+fn models_of_a_gpu_leave_room_for_later_ones() {
+    const MB: u64 = 1 << 20;
+    let blocks = |owner, count, later_mb: u64| {
+        let memory = Memory { owner, ..bytes(16 * GB, GB + 200 * MB) };
+        let later = LaterModels { count, bytes: later_mb * MB };
+        CacheRequest { later, ..request(CacheSize::Auto) }.blocks(&memory)
+    };
+    assert_eq!(blocks(MemoryOwner::Models, 0, 0), Ok(180), "nine tenths");
+    assert_eq!(blocks(MemoryOwner::Models, 1, 100), Ok(45), "of half of what is left beside it");
+    assert_eq!(blocks(MemoryOwner::Models, 3, 160), Ok(9), "of a quarter");
+    assert_eq!(blocks(MemoryOwner::Models, 1, 0), Ok(90), "of half, its weights are not known");
+    assert_eq!(blocks(MemoryOwner::Models, 1, 300), Ok(180), "it does not fit");
+    assert_eq!(blocks(MemoryOwner::Shared, 1, 100), blocks(MemoryOwner::Shared, 0, 0));
 }
 
 #[test]

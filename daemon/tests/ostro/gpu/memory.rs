@@ -3,6 +3,7 @@
 use ostro_engine::tiny::{TinyFamily, TinyModel};
 
 use super::{GPU, Machine};
+use crate::support::running::{CHAT, Running};
 
 /// Steps that take little beside the weights.
 const SMALL_STEPS: [&str; 4] = ["--max-num-batched-tokens", "64", "--max-seqs", "2"];
@@ -21,4 +22,23 @@ fn f32_weights_are_counted_as_the_f16_that_they_become() {
     let ended = machine.run(&[&arguments[..], &SMALL_STEPS].concat());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.errors.contains(&format!("placed model=\"deep.gguf\" device=\"{GPU}, ")), "{ended:?}");
+}
+
+#[test]
+fn models_of_one_gpu_leave_each_other_room() {
+    let Some(machine) = Machine::new(&[("OSTRO_FAKE_CUDA_MEMORY_MB", "16")]) else { return };
+    let names = ["first.gguf", "second.gguf"];
+    for name in names {
+        // So long that the first one's cache could fill the GPU.
+        let model = TinyModel::new(TinyFamily::Llama).context_length(8192);
+        model.write_gguf(&machine.home.folder.path().join(name)).unwrap();
+    }
+    let models = names.map(|name| format!("[[models]]\nmodel_id = \"{name}\"\n")).concat();
+    machine.home.write("a.toml", &format!("[runtime]\nmax_num_batched_tokens = 64\n{models}"));
+    let server = Running::of(machine.command(&["from-config", "-f", "a.toml"]));
+    for name in names {
+        let request = CHAT.replacen('{', &format!("{{\"model\":\"{name}\","), 1);
+        let (status, body) = server.request("POST", "/v1/chat/completions", &request);
+        assert_eq!(status, 200, "{name}: {body}");
+    }
 }
