@@ -5,6 +5,7 @@
 mod about;
 mod choices;
 mod later;
+mod size;
 
 use std::panic::resume_unwind;
 use std::sync::Arc;
@@ -15,11 +16,10 @@ use ostro_kernels::cpu::kv_cache;
 use ostro_kernels::cpu::memory::give_free_heap_back;
 
 use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, BackendError, KvCacheShape};
+use crate::backend::{Backend, BackendError};
 use crate::device;
 use crate::engine::{EngineParts, LoadError};
 use crate::info::{CacheInfo, LoadProgress, LoadStage, ModelInfo};
-use crate::memory::{CacheRequest, LaterModels, Memory, MemoryError};
 use crate::model::decoder::{Decoder, DecoderWeights};
 use crate::model::families::read_spec;
 use crate::model::roles::DecoderTensors;
@@ -29,6 +29,7 @@ use crate::text::{GgufVocabulary, TextModel};
 use crate::weights::ModelFiles;
 use about::About;
 use choices::{check, context_len, limits, schedule, step_tokens};
+use size::{Sizing, size_cache};
 
 pub use choices::OptionError;
 
@@ -116,40 +117,6 @@ fn load_text(files: &ModelFiles, options: &EngineOptions) -> Result<TextModel, L
         }
         ModelFiles::Safetensors(directory) => Ok(TextModel::from_dir(directory.path(), &options.text)?),
     }
-}
-
-/// What the cache must fit beside.
-struct Sizing<'a> {
-    spec: &'a DecoderSpec,
-    context_len: u32,
-    model_bytes: u64,
-    memory: Memory,
-    later: LaterModels,
-}
-
-fn size_cache<B: Backend>(
-    options: &EngineOptions,
-    backend: &B,
-    sizing: &Sizing<'_>,
-) -> Result<KvCacheShape, MemoryError> {
-    let Sizing { spec, context_len, model_bytes, memory, later } = *sizing;
-    let shape = KvCacheShape {
-        layers: spec.layers,
-        blocks: 1,
-        block_size: options.cache.block_size as usize,
-        kv_heads: spec.kv_heads,
-        head_dim: spec.head_dim,
-        cache_type: cache_type(options.cache.cache_type),
-    };
-    let request = CacheRequest {
-        options: options.cache,
-        bytes_per_block: backend.block_bytes(&shape),
-        context_len,
-        sequences_max: options.schedule.sequences_max,
-        model_bytes,
-        later,
-    };
-    Ok(KvCacheShape { blocks: request.blocks(&memory)? as usize, ..shape })
 }
 
 fn cache_type(cache_type: CacheType) -> kv_cache::CacheType {

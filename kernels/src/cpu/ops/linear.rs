@@ -2,7 +2,6 @@
 //! products for chosen rows only.
 
 use super::Cpu;
-use crate::cpu::block::BlockFormat;
 use crate::cpu::digits::wide::WideRow;
 use crate::cpu::digits::{Activations, BLOCK, DigitBlock, DigitRow, Form, PrepareRow};
 use crate::cpu::linear::matrix_unit::MatrixCode;
@@ -13,11 +12,13 @@ use crate::cpu::memory::Shared;
 use crate::cpu::pack::PackedMatrix;
 use crate::cpu::rows::Rows;
 use crate::cpu::simd::LANES;
+use needs::Needs;
 
 pub use crate::cpu::activation::Activation;
 pub use crate::cpu::digits::Norm;
 pub use crate::cpu::linear::finish::Store;
 
+mod needs;
 #[cfg(test)]
 mod tests;
 
@@ -263,42 +264,5 @@ impl<'a> LinearWeights<'a> {
         assert_eq!(out.width(), outputs, "width of the output");
         assert!(bias.is_none_or(|bias| bias.len() == outputs), "the bias has one number an output");
         Weights::Stack { parts, bias, mode }
-    }
-}
-
-/// The forms of the input that the weights read.
-#[derive(Clone, Copy)]
-struct Needs {
-    digits: bool,
-    /// Some quants have more than 4 bits, or lie in two planes.
-    large_quants: bool,
-    floats: bool,
-    /// Some weights are dense.
-    dense: bool,
-}
-
-impl Needs {
-    /// Panics when the input does not fit the weights or the norm.
-    fn of(weights: Weights<'_>, input: LinearInput<'_>, width: usize) -> Self {
-        if let Some(norm) = input.norm {
-            assert_eq!(norm.weight.len(), width, "width of the norm's weight");
-        }
-        let floats = input.norm.is_some();
-        let mut needs = Self { digits: false, large_quants: false, floats, dense: false };
-        let mut add = |matrix: &PackedMatrix| {
-            assert_eq!(matrix.columns(), width, "columns of the weights");
-            if let Some(format) = BlockFormat::of(matrix.weight_type()) {
-                needs.digits = true;
-                needs.large_quants |= format.bits > 4 || format.is_spread();
-            } else {
-                needs.floats = true;
-                needs.dense = true;
-            }
-        };
-        match weights {
-            Weights::Stack { parts, .. } => parts.iter().for_each(|part| add(part)),
-            Weights::Gated { gate, up, .. } => [gate, up].into_iter().for_each(add),
-        }
-        needs
     }
 }
