@@ -75,7 +75,8 @@ pub trait Backend {
     fn block_bytes(&self, shape: &KvCacheShape) -> u64;
     fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<Self::Cache, BackendError>;
 
-    /// What `reserve` and `load_rotary` take once `matrices`, the layers', are loaded.
+    /// What `reserve` and `load_rotary` take, at most, once `matrices`, the layers', are loaded. The CPU knows the matrices
+    /// that it has loaded.
     fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary, matrices: &[&TensorView<'_>]) -> u64;
     /// Allocates what steps need beside rows and cache, so that a step allocates nothing. All matrices are loaded.
     fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError>;
@@ -145,6 +146,8 @@ pub struct StepLimits {
     pub sampled: usize,
     pub positions: usize,
     pub block_size: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
     pub shape: HeadShape,
 }
 

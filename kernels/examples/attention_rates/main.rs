@@ -80,7 +80,8 @@ fn context(
         blocks.sort_by_key(|b| b.wrapping_mul(2_654_435_761));
     }
     let inverse_frequencies: Vec<f64> = (0..32).map(|i| 1e5f64.powf(-f64::from(i) / 32.0)).collect();
-    let rotary = RotaryTable::new(&inverse_frequencies, RotaryStyle::HalfSplit, 1.0, 8192);
+    let rotary = RotaryTable::new(&inverse_frequencies, RotaryStyle::HalfSplit, 1.0, 8192)
+        .expect("memory for the angles");
     let mut context = Context { cache, blocks };
     let places = prompts(sequences, tokens);
     let batch = BatchView { rows: &places, block_tables: &block_tables(&context.blocks, sequences) };

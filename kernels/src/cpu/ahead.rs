@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use crate::cpu::attention::BatchView;
 use crate::cpu::attention::plan::{FEW_TOKENS, runs, share_at_once};
 use crate::cpu::kv_cache::LayerPages;
+use crate::cpu::memory::AllocError;
 use crate::cpu::pool::Line;
 
 /// Rows of a product from which it leaves memory idle.
@@ -19,12 +20,15 @@ const ROWS: usize = 12;
 /// The cache lines that a tile fetches while it takes one block of columns.
 pub(crate) const BLOCK_LINES: usize = 4;
 
+/// The most blocks of all sequences: far more than caches hold of a layer.
+const BLOCKS_MAX: usize = 1 << 14;
+
 /// What attention of the next layer reads.
 #[derive(Default)]
 pub(crate) struct Ahead {
     /// None before the first attention.
     pages: Option<LayerPages>,
-    /// Of all sequences that generate a few rows, one after the other.
+    /// Of all sequences that generate a few rows, one after the other; at most `BLOCKS_MAX`.
     blocks: Vec<u32>,
     /// Lines that each thread has taken.
     taken: Vec<Line<AtomicUsize>>,
@@ -39,11 +43,34 @@ impl Ahead {
         (self.pages, self.is_near) = (Some(pages), false);
         self.blocks.clear();
         for run in runs(batch).filter(|run| run.tokens <= FEW_TOKENS) {
-            let blocks = run.keys().div_ceil(pages.shape.block_size);
+            let left = BLOCKS_MAX - self.blocks.len();
+            let blocks = run.keys().div_ceil(pages.shape.block_size).min(left);
             self.blocks.extend(&batch.block_tables[run.sequence][..blocks]);
         }
         self.taken.resize_with(threads, Line::default);
         self.taken.iter_mut().for_each(|count| *count.0.get_mut() = 0);
+    }
+
+    /// Has memory for batches of up to `rows` rows, whose sequences have up to `sequence_blocks`.
+    pub(crate) fn reserve(
+        &mut self,
+        (rows, sequence_blocks): (usize, usize),
+        threads: usize,
+    ) -> Result<(), AllocError> {
+        let failed = |_| AllocError { bytes: Self::bytes_max((rows, sequence_blocks), threads) };
+        self.blocks.clear();
+        self.blocks.try_reserve_exact(blocks_max(rows, sequence_blocks)).map_err(failed)?;
+        self.taken.clear();
+        self.taken.try_reserve_exact(threads).map_err(failed)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        bytes(self.blocks.capacity(), self.taken.capacity())
+    }
+
+    /// What `reserve` takes.
+    pub(crate) fn bytes_max((rows, sequence_blocks): (usize, usize), threads: usize) -> usize {
+        bytes(blocks_max(rows, sequence_blocks), threads)
     }
 
     /// Few products come before the next attention.
@@ -56,6 +83,14 @@ impl Ahead {
         let pages = self.pages.filter(|_| rows >= ROWS && self.is_near)?;
         Some(Left { pages, blocks: &self.blocks, taken: &self.taken.get(thread.0)?.0, thread })
     }
+}
+
+fn blocks_max(rows: usize, sequence_blocks: usize) -> usize {
+    (rows * sequence_blocks).min(BLOCKS_MAX)
+}
+
+fn bytes(blocks: usize, threads: usize) -> usize {
+    blocks * size_of::<u32>() + threads * size_of::<Line<AtomicUsize>>()
 }
 
 /// A thread's part of what is to be fetched: that of the keys that it takes first ([`Plan::first`]), then what the others

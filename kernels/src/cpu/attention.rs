@@ -11,6 +11,7 @@ pub(crate) mod element;
 mod merge;
 mod part;
 pub(crate) mod plan;
+pub(crate) mod scratch;
 mod step;
 pub(crate) mod unit;
 mod weigh;

@@ -5,16 +5,17 @@
 //! fixed order of the few float operations a block, is why every kernel gives the same bits.
 //! Two digits change no greedy answer against f32 (120 prompts measured); one changes two of three.
 
-use super::linear::wide::GROUP_ROWS;
-use super::memory::{AllocError, HugeBuffer, Number};
+use super::memory::{AllocError, Number, Scratch};
 use super::norm::rms_norm_row;
 use super::simd::{Kernel, LANES, Simd16};
 
+pub(crate) mod sizes;
 #[cfg(test)]
 mod tests;
 pub(crate) mod wide;
 
-use wide::{WideRow, group_sizes};
+use sizes::ActivationSizes;
+use wide::WideRow;
 
 /// Activations of a block.
 pub(crate) const BLOCK: usize = 32;
@@ -72,36 +73,36 @@ pub struct Norm<'a> {
 }
 
 /// The inputs of a linear layer in the forms its kernels read, kept from step to step.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Activations {
-    digits: HugeBuffer<DigitBlock>,
-    wide_digits: HugeBuffer<i8>,
-    wide_scales: HugeBuffer<f32>,
-    floats: HugeBuffer<f32>,
+    digits: Scratch<DigitBlock>,
+    wide_digits: Scratch<i8>,
+    wide_scales: Scratch<f32>,
+    floats: Scratch<f32>,
 }
 
 impl Activations {
-    pub(crate) fn new() -> Self {
-        fn empty<T: Number>() -> HugeBuffer<T> {
-            HugeBuffer::zeroed(0).expect("an empty buffer needs no memory")
-        }
-        Self { digits: empty(), wide_digits: empty(), wide_scales: empty(), floats: empty() }
+    /// Room for inputs of these sizes; allocates only when there was less.
+    pub(crate) fn reserve(&mut self, sizes: ActivationSizes) -> Result<(), AllocError> {
+        let ActivationSizes { digits, wide_digits, wide_scales, floats } = sizes;
+        self.digits.reserve(digits)?;
+        self.wide_digits.reserve(wide_digits)?;
+        self.wide_scales.reserve(wide_scales)?;
+        self.floats.reserve(floats)
     }
 
-    /// Room for so many rows of `width` in blocks, and so many wide ones; allocates only when there was less.
-    pub(crate) fn reserve(&mut self, rows: usize, wide_rows: usize, width: usize) -> Result<(), AllocError> {
-        fn grow<T: Number>(buffer: &mut HugeBuffer<T>, len: usize) -> Result<(), AllocError> {
-            if len > buffer.len() {
-                *buffer = HugeBuffer::zeroed(len)?;
-            }
-            Ok(())
-        }
-        let (bytes, scales) = group_sizes(width);
-        let groups = wide_rows.div_ceil(GROUP_ROWS);
-        grow(&mut self.digits, rows * width.div_ceil(BLOCK))?;
-        grow(&mut self.wide_digits, groups * bytes)?;
-        grow(&mut self.wide_scales, groups * scales)?;
-        grow(&mut self.floats, (rows + wide_rows) * width.next_multiple_of(LANES))
+    /// Before a call with an input of these sizes.
+    pub(crate) fn provide(&mut self, sizes: ActivationSizes) -> Result<(), AllocError> {
+        let ActivationSizes { digits, wide_digits, wide_scales, floats } = sizes;
+        self.digits.provide(digits)?;
+        self.wide_digits.provide(wide_digits)?;
+        self.wide_scales.provide(wide_scales)?;
+        self.floats.provide(floats)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let Self { digits, wide_digits, wide_scales, floats } = self;
+        digits.bytes() + wide_digits.bytes() + wide_scales.bytes() + floats.bytes()
     }
 
     pub(crate) fn digits_mut(&mut self) -> *mut DigitBlock {

@@ -9,11 +9,15 @@ use std::ptr::NonNull;
 
 use thiserror::Error;
 
+mod scratch;
 mod weights;
 
+pub(crate) use scratch::Scratch;
 pub(crate) use weights::WeightBytes;
 
 const HUGE: usize = 2 << 20;
+/// From so many bytes on, memory is worth huge pages.
+const LARGE: usize = HUGE / 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("cannot allocate {bytes} bytes of memory")]
@@ -57,8 +61,27 @@ unsafe impl<T: Number> Sync for HugeBuffer<T> {}
 
 impl<T: Number> HugeBuffer<T> {
     pub fn zeroed(len: usize) -> Result<Self, AllocError> {
+        let buffer = Self::map(len)?;
+        buffer.advise(libc::MADV_HUGEPAGE);
+        Ok(buffer)
+    }
+
+    /// In small pages, also where huge ones are the default: for what is mostly used in part. Only what is written takes
+    /// memory.
+    pub(crate) fn sparse(len: usize) -> Result<Self, AllocError> {
+        let buffer = Self::map(len)?;
+        buffer.advise(libc::MADV_NOHUGEPAGE);
+        Ok(buffer)
+    }
+
+    /// What is written from now on comes in huge pages, if the buffer is large.
+    fn take_huge_pages(&self) {
+        self.advise(libc::MADV_HUGEPAGE);
+    }
+
+    fn map(len: usize) -> Result<Self, AllocError> {
         let bytes = len.checked_mul(size_of::<T>()).ok_or(AllocError { bytes: usize::MAX })?;
-        let huge = bytes >= HUGE / 2;
+        let huge = bytes >= LARGE;
         // Room to align by hand.
         let map_bytes = if huge { bytes.checked_add(2 * HUGE) } else { Some(bytes.max(1)) };
         let map_bytes = map_bytes.ok_or(AllocError { bytes })?;
@@ -70,20 +93,20 @@ impl<T: Number> HugeBuffer<T> {
         };
         let map = NonNull::new(map).filter(|map| map.as_ptr() != libc::MAP_FAILED);
         let map = map.ok_or(AllocError { bytes })?;
-        let data = if huge { advise_huge(map, bytes) } else { map };
+        let skip = if huge { map.as_ptr().align_offset(HUGE) } else { 0 };
+        // SAFETY: where something is skipped, the mapping has two huge pages more than `bytes`.
+        let data = unsafe { map.byte_add(skip) };
         Ok(Self { map, map_bytes, data: data.cast(), len })
     }
-}
 
-/// The first huge page inside `map`, after advising the kernel of `bytes` from there.
-fn advise_huge(map: NonNull<libc::c_void>, bytes: usize) -> NonNull<libc::c_void> {
-    let skip = map.as_ptr().align_offset(HUGE);
-    // SAFETY: the mapping has two huge pages more than `bytes`, so start and end stay inside it. The
-    // advice changes no content, and its failure only costs speed.
-    unsafe {
-        let data = map.byte_add(skip);
-        libc::madvise(data.as_ptr(), bytes.next_multiple_of(HUGE), libc::MADV_HUGEPAGE);
-        data
+    /// Tells the system about the pages of a large buffer.
+    fn advise(&self, advice: libc::c_int) {
+        let bytes = size_of_val(&**self);
+        if bytes >= LARGE {
+            // SAFETY: the mapping has two huge pages more than `bytes`, so start and end stay inside it. The
+            // advice changes no content, and its failure only costs speed.
+            unsafe { libc::madvise(self.data.as_ptr().cast(), bytes.next_multiple_of(HUGE), advice) };
+        }
     }
 }
 
@@ -143,6 +166,16 @@ mod tests {
             assert_eq!(buffer.len(), len);
             assert!(buffer.iter().all(|x| *x == 0.0));
             assert_eq!(buffer.as_ptr() as usize % 64, 0);
+            buffer.fill(1.0);
+        }
+    }
+
+    #[test]
+    fn sparse_buffers_are_zeroed_and_writable_to_the_end() {
+        for len in [0, 1000, 3 * HUGE + 5] {
+            let mut buffer = HugeBuffer::<f32>::sparse(len).unwrap();
+            buffer.take_huge_pages();
+            assert!(buffer.len() == len && buffer.iter().all(|x| *x == 0.0));
             buffer.fill(1.0);
         }
     }

@@ -6,8 +6,10 @@ pub mod linear;
 pub mod norm;
 pub mod reduce;
 pub mod rotary;
+pub mod scratch;
 
 use super::ahead::Ahead;
+use super::attention::scratch::AttentionScratch;
 use super::digits::Activations;
 use super::isa::Isa;
 use super::pool::Pool;
@@ -17,8 +19,10 @@ pub struct Cpu {
     pub(crate) isa: Isa,
     pub(crate) pool: Pool,
     activations: Activations,
-    attention: attention::AttentionScratch,
+    pub(crate) attention: AttentionScratch,
     ahead: Ahead,
+    /// Of scratch memory; `None` while it grows as it is needed.
+    reserved_bytes: Option<usize>,
 }
 
 impl Cpu {
@@ -27,9 +31,10 @@ impl Cpu {
         Self {
             isa,
             pool: Pool::new(threads),
-            activations: Activations::new(),
-            attention: attention::AttentionScratch::default(),
+            activations: Activations::default(),
+            attention: AttentionScratch::default(),
             ahead: Ahead::default(),
+            reserved_bytes: None,
         }
     }
 

@@ -4,7 +4,9 @@
 //! context is already in them) and rounded once, so that far positions are as exact as near ones. A
 //! rotated pair is two products and one sum each, never fused, the same on every instruction set.
 
-use std::sync::OnceLock;
+use std::sync::Once;
+
+use super::memory::{AllocError, HugeBuffer, Shared};
 
 /// Positions of a chunk of the table; chunks are computed when first needed.
 const CHUNK: usize = 1024;
@@ -23,16 +25,36 @@ pub struct RotaryTable {
     inverse_frequencies: Vec<f64>,
     style: RotaryStyle,
     scale: f64,
-    /// Each `CHUNK` positions of `2 * pairs` floats: cosines, then sines.
-    chunks: Vec<OnceLock<Box<[f32]>>>,
+    /// Of each position `2 * pairs` floats: cosines, then sines. Takes memory where it was computed.
+    _memory: HugeBuffer<f32>,
+    start: Shared<f32>,
+    /// Each `CHUNK` positions: whether they were computed.
+    chunks: Vec<Once>,
 }
 
 impl RotaryTable {
     /// `inverse_frequencies`: radians a position for each pair; the first `2 * pairs` dimensions of a
     /// head are rotated. `scale`: what cosines and sines are multiplied with (1 but for YaRN).
-    pub fn new(inverse_frequencies: &[f64], style: RotaryStyle, scale: f64, positions_max: usize) -> Self {
-        let chunks = (0..positions_max.div_ceil(CHUNK)).map(|_| OnceLock::new()).collect();
-        Self { inverse_frequencies: inverse_frequencies.to_vec(), style, scale, chunks }
+    pub fn new(
+        inverse_frequencies: &[f64],
+        style: RotaryStyle,
+        scale: f64,
+        positions_max: usize,
+    ) -> Result<Self, AllocError> {
+        let mut memory = HugeBuffer::sparse(floats(2 * inverse_frequencies.len(), positions_max))?;
+        Ok(Self {
+            inverse_frequencies: inverse_frequencies.to_vec(),
+            style,
+            scale,
+            start: Shared(memory.as_mut_ptr()),
+            _memory: memory,
+            chunks: (0..positions_max.div_ceil(CHUNK)).map(|_| Once::new()).collect(),
+        })
+    }
+
+    /// What a table for so many rotated dimensions takes once all positions were needed.
+    pub fn bytes(dims: usize, positions_max: usize) -> usize {
+        floats(dims, positions_max) * size_of::<f32>()
     }
 
     /// Dimensions of a head that are rotated.
@@ -46,23 +68,37 @@ impl RotaryTable {
 
     /// Cosines and sines of a position. Panics beyond `positions_max`.
     pub fn at(&self, position: u32) -> (&[f32], &[f32]) {
-        let pairs = self.inverse_frequencies.len();
+        let dims = self.dims();
         let position = position as usize;
         let chunk = self.chunks.get(position / CHUNK);
         let chunk = chunk.unwrap_or_else(|| panic!("position {position} is beyond the rotary table"));
-        let chunk = chunk.get_or_init(|| self.compute(position / CHUNK * CHUNK));
-        chunk[position % CHUNK * 2 * pairs..][..2 * pairs].split_at(pairs)
+        // SAFETY: the table has the chunk, and nobody but this call refers to it before it is complete.
+        chunk.call_once(|| unsafe { self.compute(position / CHUNK) });
+        // SAFETY: the position's floats lie in the table, and nobody writes them any more.
+        let angles = unsafe { std::slice::from_raw_parts(self.start.get().add(position * dims), dims) };
+        angles.split_at(dims / 2)
     }
 
-    fn compute(&self, first: usize) -> Box<[f32]> {
-        let mut table = Vec::with_capacity(CHUNK * 2 * self.inverse_frequencies.len());
-        for position in first..first + CHUNK {
-            let angle = |frequency: &f64| position as f64 * frequency;
-            table.extend(self.inverse_frequencies.iter().map(|f| (angle(f).cos() * self.scale) as f32));
-            table.extend(self.inverse_frequencies.iter().map(|f| (angle(f).sin() * self.scale) as f32));
+    /// # Safety
+    /// The table has the chunk, and nobody refers to it meanwhile.
+    unsafe fn compute(&self, chunk: usize) {
+        let (dims, first) = (self.dims(), chunk * CHUNK);
+        // SAFETY: see above.
+        let table =
+            unsafe { std::slice::from_raw_parts_mut(self.start.get().add(first * dims), CHUNK * dims) };
+        for i in 0..CHUNK {
+            let (cosines, sines) = table[i * dims..][..dims].split_at_mut(dims / 2);
+            for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(&self.inverse_frequencies) {
+                let angle = (first + i) as f64 * frequency;
+                (*cosine, *sine) = ((angle.cos() * self.scale) as f32, (angle.sin() * self.scale) as f32);
+            }
         }
-        table.into()
     }
+}
+
+/// Of whole chunks.
+fn floats(dims: usize, positions_max: usize) -> usize {
+    positions_max.next_multiple_of(CHUNK).saturating_mul(dims)
 }
 
 /// Rotates the first dimensions of a head in place. Plain code: inlined into a function with vector
@@ -98,7 +134,7 @@ mod tests {
     #[test]
     fn a_pair_turns_by_its_angle() {
         for (style, other) in [(RotaryStyle::HalfSplit, 4), (RotaryStyle::Interleaved, 1)] {
-            let table = RotaryTable::new(&frequencies(4), style, 1.0, 3000);
+            let table = RotaryTable::new(&frequencies(4), style, 1.0, 3000).unwrap();
             for position in [0u32, 1, 1023, 1024, 2999] {
                 let mut head = [0.0; 10];
                 head[0] = 3.0;
@@ -114,7 +150,7 @@ mod tests {
 
     #[test]
     fn both_styles_agree_after_permuting_the_dimensions() {
-        let table = RotaryTable::new(&frequencies(8), RotaryStyle::HalfSplit, 0.9, 100);
+        let table = RotaryTable::new(&frequencies(8), RotaryStyle::HalfSplit, 0.9, 100).unwrap();
         let mut split: [f32; 16] = std::array::from_fn(|i| i as f32 - 5.5);
         let mut interleaved: [f32; 16] = std::array::from_fn(|i| split[i % 2 * 8 + i / 2]);
         rotate(&mut split, table.at(77), RotaryStyle::HalfSplit);
@@ -123,8 +159,22 @@ mod tests {
     }
 
     #[test]
+    fn threads_that_need_a_position_first_all_get_it() {
+        for positions in [1, 1500] {
+            let table = RotaryTable::new(&frequencies(4), RotaryStyle::HalfSplit, 1.0, positions).unwrap();
+            assert_eq!(size_of_val(&*table._memory), RotaryTable::bytes(8, positions));
+            let last = positions as u32 - 1;
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| assert_eq!(table.at(last).0[0], f64::from(last).cos() as f32));
+                }
+            });
+        }
+    }
+
+    #[test]
     #[should_panic(expected = "beyond the rotary table")]
     fn a_position_beyond_the_table_panics() {
-        RotaryTable::new(&frequencies(4), RotaryStyle::HalfSplit, 1.0, 1024).at(1024);
+        RotaryTable::new(&frequencies(4), RotaryStyle::HalfSplit, 1.0, 1024).unwrap().at(1024);
     }
 }

@@ -28,6 +28,12 @@ impl Rows {
         Ok(Self { data, capacity: capacity_rows, rows: capacity_rows, width, stride })
     }
 
+    /// What [`Rows::try_new`] takes.
+    pub fn bytes(capacity_rows: usize, width: usize) -> u64 {
+        let stride = (width as u64).next_multiple_of(16);
+        stride.saturating_mul(capacity_rows as u64).saturating_mul(4)
+    }
+
     /// The rows in use; what lies in them stays.
     pub fn set_rows(&mut self, rows: usize) {
         assert!(rows <= self.capacity, "{rows} rows exceed the capacity of {}", self.capacity);

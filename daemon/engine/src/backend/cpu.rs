@@ -5,9 +5,12 @@ use ostro_kernels::cpu::embedding::{self, EmbeddingTable};
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache::KvCache;
 use ostro_kernels::cpu::ops::attention::AttentionInput;
-use ostro_kernels::cpu::ops::linear::{GatedWeights, LinearInput, LinearWeights, Norm, Split, Store};
+use ostro_kernels::cpu::ops::linear::{
+    GatedWeights, InputColumns, LinearInput, LinearWeights, Norm, Split, Store,
+};
 use ostro_kernels::cpu::ops::norm::HeadNorm;
 use ostro_kernels::cpu::ops::rotary::RotaryStore;
+use ostro_kernels::cpu::ops::scratch::ScratchLimits;
 use ostro_kernels::cpu::ops::{Cpu, linear};
 use ostro_kernels::cpu::pack::{MatrixBytes, PackError, PackedMatrix};
 use ostro_kernels::cpu::rotary::{self, RotaryTable};
@@ -25,11 +28,19 @@ use crate::weights::TensorView;
 /// Used by one thread, which `reserve` pins.
 pub struct CpuBackend {
     cpu: Cpu,
+    /// Of the matrices loaded so far.
+    columns: InputColumns,
 }
 
 impl CpuBackend {
     pub fn new(isa: Isa, threads: usize) -> Self {
-        CpuBackend { cpu: Cpu::new(isa, threads) }
+        CpuBackend { cpu: Cpu::new(isa, threads), columns: InputColumns::default() }
+    }
+
+    fn scratch(&self, limits: &StepLimits) -> ScratchLimits {
+        let StepLimits { rows, sampled: _, positions, block_size, hidden, shape } = *limits;
+        let columns = InputColumns { normed: hidden, ..self.columns };
+        ScratchLimits { rows, positions, block_size, shape, columns }
     }
 }
 
@@ -77,7 +88,10 @@ impl Backend for CpuBackend {
     }
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
-        PackedMatrix::pack(matrix_bytes(tensor), &mut self.cpu).map_err(|error| pack_error(error, tensor))
+        let matrix = PackedMatrix::pack(matrix_bytes(tensor), &mut self.cpu)
+            .map_err(|error| pack_error(error, tensor))?;
+        self.columns.add(&matrix);
+        Ok(matrix)
     }
 
     fn load_embedding(
@@ -119,7 +133,8 @@ impl Backend for CpuBackend {
             RotaryStyle::Interleaved => rotary::RotaryStyle::Interleaved,
         };
         let frequencies: Vec<f64> = rotary.frequencies().into_iter().map(f64::from).collect();
-        Ok(RotaryTable::new(&frequencies, style, 1.0, positions))
+        RotaryTable::new(&frequencies, style, 1.0, positions)
+            .map_err(|source| BackendError::Allocate { what: "angles", source: source.into() })
     }
 
     fn allocate_rows(&mut self, rows: usize, width: usize, _: RowsUse) -> Result<Rows, BackendError> {
@@ -128,19 +143,23 @@ impl Backend for CpuBackend {
     }
 
     fn rows_bytes(&self, rows: usize, width: usize, _: RowsUse) -> u64 {
-        (rows as u64).saturating_mul(width as u64).saturating_mul(4)
+        Rows::bytes(rows, width)
     }
 
     fn block_bytes(&self, shape: &KvCacheShape) -> u64 {
         shape.bytes_per_block() as u64
     }
 
-    /// Threads and angles come as they are needed, and are small.
-    fn reserved_bytes(&self, _: &StepLimits, _: &Rotary, _: &[&TensorView<'_>]) -> u64 {
-        0
+    fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary, _: &[&TensorView<'_>]) -> u64 {
+        let scratch = self.scratch(limits).bytes(self.cpu.isa(), self.cpu.threads());
+        (scratch + RotaryTable::bytes(rotary.dims, limits.positions)) as u64
     }
 
-    fn reserve(&mut self, _: &StepLimits) -> Result<(), BackendError> {
+    fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError> {
+        let scratch = self.scratch(limits);
+        self.cpu
+            .reserve(&scratch)
+            .map_err(|source| BackendError::Allocate { what: "what steps need", source: source.into() })?;
         // Not earlier: the threads of loading would inherit it.
         self.cpu.pin_caller();
         Ok(())

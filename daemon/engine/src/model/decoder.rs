@@ -74,7 +74,7 @@ impl<B: Backend> Decoder<B> {
             },
             rotary: backend.load_rotary(&spec.rotary, limits.positions)?,
             cache: backend.allocate_cache(cache)?,
-            step: StepRows::default(),
+            step: StepRows::for_rows(limits.rows),
             backend,
             spec,
             shape,
@@ -204,7 +204,7 @@ fn buffer_shapes(spec: &DecoderSpec, limits: DecoderLimits) -> [(usize, usize, R
 
 fn step_limits(spec: &DecoderSpec, limits: DecoderLimits) -> StepLimits {
     let DecoderLimits { rows, sampled, positions, block_size } = limits;
-    StepLimits { rows, sampled, positions, block_size, shape: head_shape(spec) }
+    StepLimits { rows, sampled, positions, block_size, hidden: spec.hidden, shape: head_shape(spec) }
 }
 
 fn head_shape(spec: &DecoderSpec) -> HeadShape {

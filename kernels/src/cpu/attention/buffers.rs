@@ -3,20 +3,20 @@
 use super::HeadShape;
 use super::plan::rows_max;
 use super::step::{QUERY_STRIDE, STEP};
+use crate::cpu::memory::{AllocError, Number, Scratch};
 use crate::cpu::simd::LANES;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Line([f32; LANES]);
 
-impl Line {
-    pub(crate) const ZERO: Self = Self([0.0; LANES]);
-}
+// SAFETY: floats without padding.
+unsafe impl Number for Line {}
 
 /// A thread's buffers.
 #[derive(Default)]
 pub(crate) struct Buffers {
-    lines: Vec<Line>,
+    lines: Scratch<Line>,
 }
 
 /// Parts of a thread's buffer.
@@ -36,13 +36,18 @@ pub(super) struct Areas {
 }
 
 impl Buffers {
-    pub(crate) fn reserve(&mut self, shape: &HeadShape) {
-        let rows = rows_max(shape.group()).next_multiple_of(LANES);
-        let width = shape.head_dim.next_multiple_of(LANES);
-        let lines = area_floats(rows, width).div_ceil(LANES);
-        if self.lines.len() < lines {
-            self.lines.resize(lines, Line::ZERO);
-        }
+    /// Room for every unit of the shape.
+    pub(crate) fn reserve(&mut self, shape: &HeadShape) -> Result<(), AllocError> {
+        self.lines.reserve(lines_max(shape))
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.lines.bytes()
+    }
+
+    /// What `reserve` takes.
+    pub(crate) fn bytes_max(shape: &HeadShape) -> usize {
+        lines_max(shape) * size_of::<Line>()
     }
 
     pub(super) fn areas(&mut self, rows: usize, width: usize) -> Areas {
@@ -66,6 +71,11 @@ impl Buffers {
             v: take(tile_floats(width)),
         }
     }
+}
+
+fn lines_max(shape: &HeadShape) -> usize {
+    let rows = rows_max(shape.group()).next_multiple_of(LANES);
+    area_floats(rows, shape.head_dim.next_multiple_of(LANES)).div_ceil(LANES)
 }
 
 /// Floats of all areas for `rows` rows.

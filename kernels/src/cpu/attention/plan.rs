@@ -5,13 +5,17 @@
 //! and its rows are merged afterwards. Nothing of this shows in the result.
 
 use super::{BatchView, HeadShape, PART, RowPlace};
+use crate::cpu::memory::AllocError;
+use sizes::PlanSizes;
 use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub(crate) mod sizes;
+
 /// Query rows (tokens x heads that share a key head) of a unit, unless one token alone has more.
 const UNIT_ROWS: usize = 192;
-/// Sequences with at most this many rows are cut by parts.
+/// Sequences with at most this many rows are cut by parts, as long as there is memory for their results.
 pub(crate) const FEW_TOKENS: usize = 8;
 
 /// The fewest rows that a part is cut into: fewer cost almost as much, since reading and converting the
@@ -91,21 +95,22 @@ pub(crate) struct Plan {
     pub(crate) slots: usize,
     /// The first units, which are to be taken one at a time; the others are short.
     pub(crate) tiles: usize,
+    /// `None`: as many as are wanted.
+    pub(super) slots_max: Option<usize>,
 }
 
 impl Plan {
     pub(crate) fn build(&mut self, batch: &BatchView<'_>, shape: &HeadShape, threads: usize) {
-        self.units.clear();
-        self.cuts.clear();
-        self.slots = 0;
+        self.clear();
         for run in runs(batch) {
-            if run.tokens > FEW_TOKENS {
+            let parts = run.keys().div_ceil(PART);
+            // A single part needs no merging.
+            let slots = if parts > 1 { run.tokens * shape.query_heads * parts } else { 0 };
+            if run.tokens > FEW_TOKENS || self.slots_max.is_some_and(|most| self.slots + slots > most) {
                 self.push_tiles(run, shape, threads);
             } else {
-                let parts = run.keys().div_ceil(PART);
                 self.cuts.push(Cut { run, parts, slot: self.slots });
-                // A single part needs no merging.
-                self.slots += if parts > 1 { run.tokens * shape.query_heads * parts } else { 0 };
+                self.slots += slots;
             }
         }
         // The longest first: what is left at the end is short.
@@ -113,6 +118,26 @@ impl Plan {
             .sort_unstable_by_key(|unit| Reverse((unit.run.position + unit.row / shape.group()) * unit.rows));
         self.tiles = self.units.len();
         self.push_cuts(shape, threads);
+    }
+
+    /// Has memory for all plans of the sizes, which keep to their slots from now on.
+    pub(crate) fn reserve(&mut self, sizes: PlanSizes) -> Result<(), AllocError> {
+        let failed = |_| AllocError { bytes: sizes.bytes() };
+        self.clear();
+        self.units.try_reserve_exact(sizes.units).map_err(failed)?;
+        self.cuts.try_reserve_exact(sizes.cuts).map_err(failed)?;
+        self.slots_max = Some(sizes.slots);
+        Ok(())
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.units.capacity() * size_of::<Unit>() + self.cuts.capacity() * size_of::<Cut>()
+    }
+
+    fn clear(&mut self) {
+        self.units.clear();
+        self.cuts.clear();
+        self.slots = 0;
     }
 
     /// The units that thread `id` does before it takes others from a counter, which starts where those of the last thread

@@ -10,6 +10,8 @@ use crate::cpu::rotary::{RotaryStyle, RotaryTable};
 use crate::cpu::rows::Rows;
 use std::ops::Range;
 
+mod reserved;
+
 /// A model layer and some sequences over it.
 struct Case {
     shape: HeadShape,
@@ -94,7 +96,7 @@ impl Case {
         let (blocks, tables) = self.block_tables();
         let tables: Vec<&[u32]> = tables.iter().map(Vec::as_slice).collect();
         let mut cache = self.cache(blocks);
-        let rotary = RotaryTable::new(&self.frequencies(), RotaryStyle::HalfSplit, 1.0, 2048);
+        let rotary = RotaryTable::new(&self.frequencies(), RotaryStyle::HalfSplit, 1.0, 2048).unwrap();
         let mut outputs: Vec<Vec<Vec<f32>>> = self.lengths.iter().map(|&n| vec![Vec::new(); n]).collect();
         for step in steps {
             let places: Vec<RowPlace> =
@@ -242,7 +244,7 @@ fn rows_that_are_no_prompts_keep_their_bits_beside_prompts() {
 /// Softmax attention in f64 over keys and values as the cache rounds them.
 fn reference(case: &Case, sequence: usize, position: usize) -> Vec<f64> {
     let HeadShape { query_heads, kv_heads, head_dim, scale } = case.shape;
-    let table = RotaryTable::new(&case.frequencies(), RotaryStyle::HalfSplit, 1.0, 2048);
+    let table = RotaryTable::new(&case.frequencies(), RotaryStyle::HalfSplit, 1.0, 2048).unwrap();
     let round = |x: f32| match case.cache_type {
         CacheType::F32 => f64::from(x),
         CacheType::F16 => half::f16::from_f32(x).to_f64(),

@@ -30,8 +30,13 @@ pub(crate) struct Call<'a> {
 }
 
 /// Floats of a partial result: whole cache lines, so that threads do not share one.
-pub(crate) fn slot_floats(width: usize) -> usize {
+fn slot_floats(width: usize) -> usize {
     width + LANES
+}
+
+/// Cache lines of a partial result.
+pub(crate) fn slot_lines(shape: &HeadShape) -> usize {
+    slot_floats(shape.head_dim.next_multiple_of(LANES)) / LANES
 }
 
 /// What a unit's functions share.

@@ -6,13 +6,14 @@
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
+use super::expand::Expanded;
 use super::finish::{Store, store, store_gated};
 use super::matrix_unit::MatrixCode;
 use super::runs::column_runs;
 use super::taken::Taken;
 use super::tile::{Strided, TileCall};
 use super::wide::GROUP_ROWS;
-use super::wide_tile::WideCall;
+use super::wide_tile::{self, WideCall};
 use crate::cpu::activation::Activation;
 use crate::cpu::ahead::{Left, Stretch};
 use crate::cpu::digits::wide::group_sizes;
@@ -67,6 +68,11 @@ fn row_block(rows: usize) -> usize {
 struct Buffer {
     _results: [f32; WIDE_ROW_BLOCK * PANEL_ROWS],
 }
+
+/// Of a thread's stack, what products use: results of a stack and of a gated pair, and a panel expanded in each way.
+/// Other operations use less.
+pub(crate) const STACK_BYTES: usize =
+    3 * size_of::<Buffer>() + size_of::<Expanded>() + wide_tile::MEMORY_BYTES;
 
 // The inputs have `rows` prepared rows in the forms that the weights need, the output as many rows of their
 // outputs, and no other thread has the same number: whoever makes the part answers for that.

@@ -49,6 +49,9 @@ struct Memory {
     sums: [Sums; 4],
 }
 
+/// What a tile uses of the stack.
+pub(super) const MEMORY_BYTES: usize = size_of::<Memory>();
+
 // Whoever makes the tile keeps the promises of `tile`.
 impl<U: MatrixUnit> Kernel for WideTile<'_, U> {
     type Output = ();

@@ -1,16 +1,15 @@
 //! Attention of a batch, in one parallel region.
 
 use super::Cpu;
-use crate::cpu::attention::buffers::{Buffers, Line};
+use crate::cpu::attention::buffers::Buffers;
 use crate::cpu::attention::plan::{Cut, Plan, runs};
-use crate::cpu::attention::unit::{Call, merge_row, run_unit, slot_floats};
+use crate::cpu::attention::unit::{Call, merge_row, run_unit};
 use crate::cpu::attention::{BatchView, HeadShape};
 use crate::cpu::kv_cache::KvCache;
 use crate::cpu::memory::Shared;
 use crate::cpu::pool::Team;
 use crate::cpu::rows::Rows;
-use crate::cpu::simd::{Kernel, LANES, Simd16};
-use std::cell::UnsafeCell;
+use crate::cpu::simd::{Kernel, Simd16};
 use std::ops::Range;
 use std::sync::atomic::AtomicUsize;
 
@@ -26,21 +25,6 @@ pub struct AttentionInput<'a> {
     pub layer: usize,
 }
 
-/// Memory that attention keeps between calls.
-#[derive(Default)]
-pub(crate) struct AttentionScratch {
-    plan: Plan,
-    slots: Vec<Line>,
-    /// One a thread.
-    buffers: Vec<ThreadBuffers>,
-}
-
-#[derive(Default)]
-struct ThreadBuffers(UnsafeCell<Buffers>);
-
-// SAFETY: thread `id` of a region takes only the buffers number `id`.
-unsafe impl Sync for ThreadBuffers {}
-
 impl Cpu {
     /// Causal attention of every row over its sequence's keys; `out` gets `query_heads * head_dim`
     /// floats a row. Panics when shapes or block tables do not fit.
@@ -49,8 +33,7 @@ impl Cpu {
         check(input, out);
         let threads = self.pool.threads();
         let scratch = &mut self.attention;
-        scratch.plan.build(batch, shape, threads);
-        scratch.reserve(shape, threads);
+        scratch.prepare(batch, shape, threads).expect("memory for attention's partial results");
         let call = Call {
             shape: *shape,
             pages: cache.layer(layer),
@@ -76,18 +59,7 @@ impl Cpu {
         // After the last layer comes the first one, with the next tokens of mostly the same sequences.
         let layers = cache.shape().layers;
         self.ahead.expect(cache.layer((layer + 1) % layers), batch, threads);
-    }
-}
-
-impl AttentionScratch {
-    fn reserve(&mut self, shape: &HeadShape, threads: usize) {
-        let slot_lines = slot_floats(shape.head_dim.next_multiple_of(LANES)) / LANES;
-        let lines = self.plan.slots * slot_lines;
-        if self.slots.len() < lines {
-            self.slots.resize(lines.next_power_of_two(), Line::ZERO);
-        }
-        self.buffers.resize_with(threads, ThreadBuffers::default);
-        self.buffers.iter_mut().for_each(|buffers| buffers.0.get_mut().reserve(shape));
+        self.check_reserved();
     }
 }
 

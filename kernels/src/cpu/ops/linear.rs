@@ -2,6 +2,7 @@
 //! products for chosen rows only.
 
 use super::Cpu;
+use crate::cpu::digits::sizes::{ActivationSizes, PreparedRows};
 use crate::cpu::digits::wide::WideRow;
 use crate::cpu::digits::{Activations, BLOCK, DigitBlock, DigitRow, Form, PrepareRow};
 use crate::cpu::linear::matrix_unit::MatrixCode;
@@ -12,19 +13,16 @@ use crate::cpu::memory::Shared;
 use crate::cpu::pack::PackedMatrix;
 use crate::cpu::rows::Rows;
 use crate::cpu::simd::LANES;
-use needs::Needs;
+use needs::{Needs, is_shared};
 
 pub use crate::cpu::activation::Activation;
 pub use crate::cpu::digits::Norm;
 pub use crate::cpu::linear::finish::Store;
+pub use needs::InputColumns;
 
 mod needs;
 #[cfg(test)]
 mod tests;
-
-/// From this many rows on, threads share the rows' preparation and meet at a barrier; fewer are prepared
-/// by every thread for itself.
-const SHARED_ROWS: usize = 4;
 
 /// From this many rows on, instruction sets without dot products of bytes take activations whole where some quants have
 /// more than 4 bits or two planes. With 4, digits are as fast for prompts, and faster for 16 sequences.
@@ -129,9 +127,12 @@ impl Cpu {
             Some(rows) => (Taken::gathered(rows), Taken::all(0)),
             None => self.split(input, needs),
         };
-        let is_shared = rows.count >= SHARED_ROWS || wide.count > 0;
+        let is_shared = is_shared(rows.count, wide.count);
         let copies = if is_shared { rows.count } else { rows.count * self.pool.threads() };
-        self.activations.reserve(copies, wide.count, width).expect("memory for a step's activations");
+        let prepared = PreparedRows { blocks: copies, wide: wide.count, all: copies + wide.count };
+        let sizes = ActivationSizes::of(prepared, needs.columns(width));
+        self.activations.provide(sizes).expect("memory for a step's activations");
+        self.check_reserved();
         out.set_rows(rows.count + wide.count);
         let takes_words = needs.large_quants && rows.count >= WORD_ROWS && !self.isa.has_dots();
         let form = if takes_words { Form::Words } else { Form::Digits };
@@ -142,7 +143,7 @@ impl Cpu {
             let thread = (team.id, team.threads);
             let first = if is_shared { 0 } else { team.id * rows.count };
             for i in if is_shared { team.share(rows.count) } else { 0..rows.count } {
-                // SAFETY: `reserve` has made room for all copies; each is written by one thread, and read by others
+                // SAFETY: `provide` has made room for all copies; each is written by one thread, and read by others
                 // after the barrier only.
                 isa.run(unsafe { call.prepare_row(rows.input(i), first + i) });
             }

@@ -162,7 +162,7 @@ mod tests {
         let shape =
             KvCacheShape { layers: 2, blocks: 3, block_size: 16, kv_heads: 2, head_dim: 24, cache_type };
         let mut cache = KvCache::new(shape).unwrap();
-        let rotary = RotaryTable::new(&[0.5, 0.1], RotaryStyle::Interleaved, 1.0, 100);
+        let rotary = RotaryTable::new(&[0.5, 0.1], RotaryStyle::Interleaved, 1.0, 100).unwrap();
         let places: Vec<RowPlace> =
             (14..20).map(|position| RowPlace { sequence: 0, position, is_prompt: false }).collect();
         let batch = BatchView { rows: &places, block_tables: &[&[2, 0]] };

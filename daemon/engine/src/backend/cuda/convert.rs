@@ -32,7 +32,7 @@ pub(super) fn rows_use(rows_use: RowsUse) -> cuda::RowsUse {
 }
 
 pub(super) fn limits(limits: &StepLimits) -> cuda::StepLimits {
-    let StepLimits { rows, sampled, positions, block_size, shape } = *limits;
+    let StepLimits { rows, sampled, positions, block_size, hidden: _, shape } = *limits;
     cuda::StepLimits { rows, sampled, positions, block_size, shape }
 }
 

@@ -31,6 +31,15 @@ pub(super) struct StepBatch<'a> {
 }
 
 impl StepRows {
+    /// With memory for steps of up to so many rows.
+    pub(super) fn for_rows(rows: usize) -> Self {
+        StepRows {
+            all: Lists::for_rows(rows),
+            sampled: Lists::for_rows(rows),
+            block_tables: Vec::with_capacity(rows),
+        }
+    }
+
     pub(super) fn with_batch<R>(&mut self, plan: &StepPlan, run: impl FnOnce(&StepBatch<'_>) -> R) -> R {
         let samples = || plan.samples().iter().map(|sample| sample.row);
         self.all.fill(plan.rows().iter(), samples());
@@ -46,6 +55,16 @@ impl StepRows {
 }
 
 impl Lists {
+    fn for_rows(rows: usize) -> Self {
+        Lists {
+            tokens: Vec::with_capacity(rows),
+            places: Vec::with_capacity(rows),
+            sampled: Vec::with_capacity(rows),
+            prompt: Vec::with_capacity(rows),
+            generated: Vec::with_capacity(rows),
+        }
+    }
+
     fn fill<'a>(&mut self, rows: impl Iterator<Item = &'a Row>, sampled_rows: impl Iterator<Item = u32>) {
         let Lists { tokens, places, sampled, prompt, generated } = self;
         tokens.clear();

@@ -6,8 +6,16 @@ fn rows(sequence: u32, positions: Range<u32>) -> Vec<RowPlace> {
 }
 
 fn check(rows: &[RowPlace], shape: &HeadShape, threads: usize) {
-    let mut plan = Plan::default();
-    plan.build(&BatchView { rows, block_tables: &[] }, shape, threads);
+    let slots_max = [0, 7 * shape.query_heads].map(Some);
+    for slots_max in slots_max.into_iter().chain([None]) {
+        let mut plan = Plan { slots_max, ..Plan::default() };
+        plan.build(&BatchView { rows, block_tables: &[] }, shape, threads);
+        assert!(slots_max.is_none_or(|most| plan.slots <= most));
+        check_units(&plan, rows, shape);
+    }
+}
+
+fn check_units(plan: &Plan, rows: &[RowPlace], shape: &HeadShape) {
     // (batch row, query head, part) -> how often
     let mut done = HashMap::new();
     for unit in &plan.units {
@@ -88,4 +96,52 @@ fn threads_take_every_unit_once_and_the_last_ones_singly() {
     assert!(taken[..plan.tiles].iter().all(|range| range.len() == 1));
     assert_eq!(taken[plan.tiles].len(), 12);
     assert_eq!(taken.last().unwrap().len(), 1);
+}
+
+#[test]
+fn plans_stay_within_their_sizes() {
+    // A lone sequence at its end, chunks of all lengths, many sequences, and both.
+    let (count, positions) = (40, 6000);
+    let at_end = |sequence, tokens| rows(sequence, positions - tokens..positions);
+    let batches = [
+        at_end(0, 1),
+        at_end(0, 8),
+        at_end(0, count),
+        (0..count).flat_map(|sequence| at_end(sequence, 1)).collect(),
+        (0..5).flat_map(|sequence| at_end(sequence, 8)).collect(),
+        (0..8).flat_map(|sequence| at_end(sequence, 1 + sequence)).collect(),
+        (0..count).flat_map(|sequence| rows(sequence, 100..101)).collect(),
+        [at_end(0, 8), rows(1, 0..count - 9), at_end(2, 1)].concat(),
+    ];
+    for (query_heads, kv_heads, head_dim) in [(9, 3, 64), (128, 128, 256), (7, 1, 8), (300, 2, 128)] {
+        let shape = HeadShape { query_heads, kv_heads, head_dim, scale: 1.0 };
+        for threads in [1, 2, 16, 500] {
+            let limits = (count as usize, positions as usize);
+            let sizes = PlanSizes::of(limits, &shape, threads);
+            let mut plan = Plan::default();
+            plan.reserve(sizes).unwrap();
+            let before = plan.bytes();
+            for batch in &batches {
+                plan.build(&BatchView { rows: batch, block_tables: &[] }, &shape, threads);
+                assert!(plan.slots <= sizes.slots, "{} slots, {sizes:?}", plan.slots);
+                assert!(plan.units.len() <= sizes.units, "{} units, {sizes:?}", plan.units.len());
+                if threads == 2 {
+                    check_units(&plan, batch, &shape);
+                }
+            }
+            assert_eq!((plan.bytes(), before), (sizes.bytes(), sizes.bytes()));
+        }
+    }
+}
+
+#[test]
+fn a_lone_sequence_is_cut_up_to_its_longest() {
+    for positions in [257, 5000, 131_072] {
+        let shape = HeadShape { query_heads: 32, kv_heads: 8, head_dim: 64, scale: 1.0 };
+        let mut plan = Plan::default();
+        plan.reserve(PlanSizes::of((512, positions as usize), &shape, 2)).unwrap();
+        let batch = rows(0, positions - FEW_TOKENS as u32..positions);
+        plan.build(&BatchView { rows: &batch, block_tables: &[] }, &shape, 2);
+        assert_eq!((plan.tiles, plan.cuts.len()), (0, 1));
+    }
 }

@@ -1,9 +1,49 @@
-//! What a product's weights ask of its input.
+//! What a product's weights ask of its input, and how much room that takes.
 
 use super::LinearInput;
 use crate::cpu::block::BlockFormat;
+use crate::cpu::digits::sizes::{ActivationSizes, FormColumns, PreparedRows};
+use crate::cpu::isa::Isa;
 use crate::cpu::linear::multiply::Weights;
 use crate::cpu::pack::PackedMatrix;
+
+/// From this many rows on, threads share the rows' preparation and meet at a barrier; fewer are prepared
+/// by every thread for itself.
+const SHARED_ROWS: usize = 4;
+
+/// Whether threads share the preparation of so many rows in blocks and wide ones.
+pub(super) fn is_shared(blocks: usize, wide: usize) -> bool {
+    blocks >= SHARED_ROWS || wide > 0
+}
+
+/// The columns of a model's widest inputs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InputColumns {
+    /// Of block-wise weights.
+    pub blocks: usize,
+    /// Of dense ones.
+    pub dense: usize,
+    /// Of what is normalised first.
+    pub normed: usize,
+}
+
+impl InputColumns {
+    /// So that they are no less than those of the weights.
+    pub fn add(&mut self, weights: &PackedMatrix) {
+        let is_dense = BlockFormat::of(weights.weight_type()).is_none();
+        let columns = if is_dense { &mut self.dense } else { &mut self.blocks };
+        *columns = weights.columns().max(*columns);
+    }
+
+    /// The most room that products with up to `rows` rows take.
+    pub(crate) fn sizes(self, rows: usize, (isa, threads): (Isa, usize)) -> ActivationSizes {
+        let blocks = rows.max(rows.min(SHARED_ROWS - 1) * threads);
+        let wide = if isa.has_matrix_unit() { rows } else { 0 };
+        // No row is both in blocks and wide.
+        let rows = PreparedRows { blocks, wide, all: blocks };
+        ActivationSizes::of(rows, FormColumns { digits: self.blocks, floats: self.dense.max(self.normed) })
+    }
+}
 
 /// The forms of the input that the weights read.
 #[derive(Clone, Copy)]
@@ -39,5 +79,15 @@ impl Needs {
             Weights::Gated { gate, up, .. } => [gate, up].into_iter().for_each(add),
         }
         needs
+    }
+}
+
+impl Needs {
+    /// Of an input of `width`.
+    pub(super) fn columns(self, width: usize) -> FormColumns {
+        FormColumns {
+            digits: if self.digits { width } else { 0 },
+            floats: if self.floats { width } else { 0 },
+        }
     }
 }
