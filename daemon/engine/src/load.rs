@@ -29,7 +29,7 @@ use crate::text::{GgufVocabulary, TextModel};
 use crate::weights::ModelFiles;
 use about::About;
 use choices::{check, context_len, limits, schedule, step_tokens};
-use size::{Sizing, size_cache};
+use size::Sizing;
 
 pub use choices::OptionError;
 
@@ -60,7 +60,6 @@ fn load_on<B: Backend + 'static>(
     memory.check_holds(tensors.all().map(|tensor| backend.tensor_bytes(tensor)).sum())?;
     let step = step_tokens(&options.schedule, backend.step_tokens())?;
     let limits = limits(options, step, context_len);
-    let buffer_bytes = Decoder::buffer_bytes(&backend, &spec, limits, &tensors);
     let later = later::read(&backend, options, memory.owner);
 
     let mut packed = |done| tell(LoadStage::Pack, done, about.bytes);
@@ -71,15 +70,14 @@ fn load_on<B: Backend + 'static>(
         (text.join().unwrap_or_else(|panic| resume_unwind(panic)), weights)
     });
     let (text, weights) = (text?, weights?);
-    drop(tensors);
-    drop(files);
 
     tell(LoadStage::Cache, about.bytes, about.bytes);
     let weight_bytes = weights.bytes(&backend);
     let step_weight_bytes = weights.step_bytes(&backend);
-    let model_bytes = weight_bytes + buffer_bytes;
-    let sizing = Sizing { spec: &spec, context_len, model_bytes, memory, later };
-    let shape = size_cache(options, &backend, &sizing)?;
+    let sizing = Sizing { backend: &backend, spec: &spec, tensors: &tensors, weight_bytes, limits, later };
+    let (shape, limits) = sizing.fit(options, &memory)?;
+    drop(tensors);
+    drop(files);
     let cache = CacheInfo {
         cache_type: options.cache.cache_type,
         block_size: options.cache.block_size,
@@ -98,8 +96,9 @@ fn load_on<B: Backend + 'static>(
         nominal_bytes_per_second,
         ..about
     };
-    let model = Decoder::new(backend, spec, weights, &shape, limits)?;
+    // Before memory is reserved, which would keep pages that the load has touched.
     give_free_heap_back();
+    let model = Decoder::new(backend, spec, weights, &shape, limits)?;
     tell(LoadStage::Ready, 0, 0);
     let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart));
     Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule, isa: isa(options) })
