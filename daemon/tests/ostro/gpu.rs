@@ -2,9 +2,9 @@
 //!
 //! The driver is the emulated one (kernels/cuda/emulator), whose faults the environment chooses; needs g++.
 
-mod required;
 mod memory;
 mod refusals;
+mod required;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
