@@ -23,7 +23,6 @@ use crate::info::{CacheInfo, LoadProgress, LoadStage, ModelInfo};
 use crate::model::decoder::{Decoder, DecoderWeights};
 use crate::model::families::read_spec;
 use crate::model::roles::DecoderTensors;
-use crate::model::spec::DecoderSpec;
 use crate::options::{CacheType, EngineOptions};
 use crate::text::{GgufVocabulary, TextModel};
 use crate::weights::ModelFiles;
