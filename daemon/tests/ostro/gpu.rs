@@ -177,6 +177,14 @@ fn first_of_two_gpus_is_used() {
     assert!(errors.contains(&format!("{PLACED}\"{GPU}, ")), "{errors}");
 }
 
+#[test]
+fn what_the_null_stream_does_late_spoils_no_answer() {
+    let Some(machine) = Machine::new(&[("OSTRO_FAKE_CUDA_NULL_STREAM", "late")]) else { return };
+    let [gpu, cpu] = [&[][..], &["--cpu"]].map(|flags| machine.answer(flags));
+    assert!(gpu.errors.contains(GPU), "{gpu:?}");
+    assert_eq!(gpu.output, cpu.output);
+}
+
 /// A model does not load, with code 1 and all of `words`.
 fn check_load(faults: &[(&'static str, &str)], flags: &[&str], words: &[&str]) {
     let Some(machine) = Machine::new(faults) else { return };

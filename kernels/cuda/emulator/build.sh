@@ -21,7 +21,7 @@ is_newer() {
 
 objects=
 jobs=
-for name in kernels driver device memory copies streams modules fibre shared_memory tensor checks; do
+for name in kernels driver device memory copies streams null_stream modules fibre shared_memory tensor checks; do
   object=$out/objects/$name.o
   objects="$objects $object"
   sources="$folder/$name.cpp $folder/build.sh $(echo "$folder"/*.h)"

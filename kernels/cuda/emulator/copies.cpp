@@ -47,13 +47,22 @@ CUresult copy(void* to, const void* from, size_t bytes, bool to_device, bool fro
   };
   if (!is_valid(to, to_device, "destination of a copy") || !is_valid(from, from_device, "source of a copy"))
     return CUDA_ERROR_INVALID_VALUE;
-  return submit(stream, [=] {
+  // Bytes from the host are taken before the call returns, bytes to the host are there by then.
+  std::shared_ptr<std::vector<unsigned char>> staged;
+  if (is_put_off(stream) && !from_device) {
+    auto begin = static_cast<const unsigned char*>(from);
+    staged = std::make_shared<std::vector<unsigned char>>(begin, begin + bytes);
+    from = staged->data();
+  }
+  CUresult error = submit(stream, [=, staged = std::move(staged)] {
     // Checked again: a graph may be replayed after the memory was freed.
     if (!is_valid(to, to_device, "destination of a copy") || !is_valid(from, from_device, "source of a copy"))
       return CUDA_ERROR_ILLEGAL_ADDRESS;
     memmove(to, from, bytes);
     return CUDA_SUCCESS;
   });
+  if (error || to_device || !is_put_off(stream)) return error;
+  return finish_null_stream();
 }
 
 // Synchronous copies run in the legacy default stream, and a capture in progress forbids them.

@@ -193,7 +193,7 @@ EXPORT CUresult cuCtxSynchronize() {
   for (auto& capture : driver().captures)
     if (capture->origin->context == current_context())
       return invalidate(capture->origin, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "cuCtxSynchronize during a capture");
-  return CUDA_SUCCESS;
+  return finish_null_stream();
 }
 
 EXPORT CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {

@@ -150,4 +150,14 @@ CUresult check_unsafe_call();
 // The error, after spoiling the stream's capture; prints why.
 CUresult invalidate(Stream* stream, CUresult error, const char* why);
 
+// null_stream.cpp
+// Whether work of this stream is put off: it is the null stream, and the environment asks for it.
+bool is_put_off(Stream* handle);
+void put_off(Operation operation);
+// A non-blocking stream has work that does not wait for what was put off.
+void overtake_null_stream();
+bool is_null_stream_overtaken();
+// Does what was put off; its first error.
+CUresult finish_null_stream();
+
 void complain(const char* format, ...) __attribute__((format(printf, 1, 2)));

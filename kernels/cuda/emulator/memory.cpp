@@ -89,6 +89,7 @@ void unmap(std::map<uintptr_t, Allocation>::iterator found) {
 }
 
 CUresult release(uintptr_t address, Kind kind) {
+  if (CUresult error = finish_null_stream()) return error;  // what is put off may be of this memory
   auto found = allocations.find(address);
   if (found == allocations.end() || found->second.kind != kind) {
     complain("free of %#zx, which is not a live allocation", size_t(address));
@@ -144,6 +145,7 @@ bool is_valid_range(CUdeviceptr pointer, size_t bytes, const char* what) {
 }
 
 void release_memory_of(CUdevice device) {
+  finish_null_stream();
   for (auto next = allocations.begin(); next != allocations.end();) {
     auto found = next++;
     if (found->second.kind == Kind::Device && found->second.device == device) unmap(found);

@@ -114,12 +114,43 @@ void test_limits() {
   check(launch("self_test_race", arguments, 0, 32, 0, nullptr) == 1, "no blocks");
 }
 
+// What a non-blocking stream does meanwhile is overwritten, unless somebody waits for the null stream first.
+void test_late_null_stream() {
+  setenv("OSTRO_FAKE_CUDA_NULL_STREAM", "late", 1);
+  void* stream;
+  check(cuStreamCreate(&stream, 1) == 0, "stream");
+  Buffer<unsigned> words(1);
+  const unsigned one = 1, two = 2;
+  auto overtake = [&] {
+    check(cuMemcpyHtoDAsync_v2(words.pointer, &one, 4, stream) == 0 && cuStreamSynchronize(stream) == 0, "copy");
+  };
+  check(cuMemsetD8Async(words.pointer, 0, 4, nullptr) == 0, "fill");
+  overtake();
+  check(words.read()[0] == 0, "a fill that is late gives %u", words.read()[0]);
+  check(cuMemcpyHtoD_v2(words.pointer, &two, 4) == 0, "copy");
+  overtake();
+  check(words.read()[0] == 2, "a copy that is late gives %u", words.read()[0]);
+  check(cuMemsetD8Async(words.pointer, 0, 4, nullptr) == 0, "fill");
+  // Nothing of this stream is left to wait for, so that the fill is not done either.
+  check(cuStreamSynchronize(stream) == 0, "wait");
+  overtake();
+  check(words.read()[0] == 0, "a wait for another stream did a fill");
+  check(cuMemsetD8Async(words.pointer, 0, 4, nullptr) == 0 && cuStreamSynchronize(nullptr) == 0, "fill");
+  overtake();
+  check(words.read()[0] == 1, "a fill that was waited for gives %u", words.read()[0]);
+  check(cuMemsetD8Async(words.pointer, 0, 4, stream) == 0, "fill");
+  overtake();
+  check(words.read()[0] == 1, "a fill of the stream itself gives %u", words.read()[0]);
+  unsetenv("OSTRO_FAKE_CUDA_NULL_STREAM");
+}
+
 }  // namespace
 
 void test_driver() {
   test_graph();
   test_capture_rules();
   test_limits();
+  test_late_null_stream();
   test_abort("deadlock", deadlock, "deadlock: 32 of 64 living threads wait at __syncthreads; warp 0: lanes ffff0000");
   test_abort("overrun", overrun, "kernel self_test_overrun, block (0, 0, 0), thread (3, 0, 0): access to address");
   test_abort("overflow", overflow, "stack of a thread overflowed");

@@ -1,5 +1,6 @@
 // Streams, events, captures and graphs of the fake driver. Work is done when it is submitted, so streams and events
-// have nothing to wait for; what is checked is that captures follow the rules of the real driver.
+// have nothing to wait for, but for what null_stream.cpp puts off; what is checked is that captures follow the rules of
+// the real driver.
 #include <pthread.h>
 
 #include <chrono>
@@ -101,6 +102,12 @@ CUresult submit(Stream* handle, Operation operation) {
       if (!(capture->origin->flags & stream_non_blocking) && capture->origin->context == stream->context)
         return invalidate(capture->origin, CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
                           "work in the default stream, which waits for the captured blocking stream");
+  if (is_put_off(handle)) {
+    put_off(std::move(operation));
+    return CUDA_SUCCESS;
+  }
+  if (stream->flags & stream_non_blocking) overtake_null_stream();
+  else if (CUresult error = finish_null_stream()) return error;
   return operation();
 }
 
@@ -127,7 +134,8 @@ EXPORT CUresult cuStreamSynchronize(Stream* handle) {
   if (!stream) return CUDA_ERROR_INVALID_HANDLE;
   if (stream->capture)
     return invalidate(stream, CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "cuStreamSynchronize of the captured stream");
-  return CUDA_SUCCESS;
+  if (stream->flags & stream_non_blocking && !is_null_stream_overtaken()) return CUDA_SUCCESS;
+  return finish_null_stream();
 }
 EXPORT CUresult cuStreamQuery(Stream* stream) { return cuStreamSynchronize(stream); }
 

@@ -3,31 +3,35 @@
 use std::sync::Arc;
 
 use cudarc::driver::sys::CUdeviceptr;
-use cudarc::driver::{CudaContext, DriverError, result};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result};
 
 /// Device memory, freed when dropped. Zeroed at first, so that padding is.
+///
+/// It is filled and written on the stream of the kernels that use it: on the null stream fills, and copies of pageable
+/// memory, may go on after their calls have returned, and a stream that does not block does not wait for them. What
+/// another model records meanwhile is of its own stream and thread-local, so that none of these calls spoils it.
 #[derive(Debug)]
 pub struct Buffer {
-    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
     address: CUdeviceptr,
     bytes: usize,
 }
 
 impl Buffer {
-    pub(crate) fn zeroed(context: &Arc<CudaContext>, bytes: usize) -> Result<Self, DriverError> {
-        context.bind_to_thread()?;
+    pub(crate) fn zeroed(stream: &Arc<CudaStream>, bytes: usize) -> Result<Self, DriverError> {
+        stream.context().bind_to_thread()?;
         // An allocation of nothing is an error; one of some bytes keeps its callers plain.
         let bytes = bytes.max(16);
         // SAFETY: the context is current; the memory is owned here and freed once.
         let address = unsafe { result::malloc_sync(bytes) }?;
-        let buffer = Buffer { context: Arc::clone(context), address, bytes };
-        // SAFETY: the memory is `bytes` long and used by nobody yet.
-        unsafe { result::memset_d8_sync(address, 0, bytes) }?;
+        let buffer = Buffer { stream: Arc::clone(stream), address, bytes };
+        // SAFETY: the memory is `bytes` long; all that uses it is queued behind this.
+        unsafe { result::memset_d8_async(address, 0, bytes, stream.cu_stream()) }?;
         Ok(buffer)
     }
 
-    pub(crate) fn of(context: &Arc<CudaContext>, bytes: &[u8]) -> Result<Self, DriverError> {
-        let mut buffer = Buffer::zeroed(context, bytes.len())?;
+    pub(crate) fn of(stream: &Arc<CudaStream>, bytes: &[u8]) -> Result<Self, DriverError> {
+        let mut buffer = Buffer::zeroed(stream, bytes.len())?;
         buffer.write(bytes)?;
         Ok(buffer)
     }
@@ -35,9 +39,10 @@ impl Buffer {
     /// Waits until the bytes are there.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), DriverError> {
         assert!(bytes.len() <= self.bytes, "{} bytes into a buffer of {}", bytes.len(), self.bytes);
-        self.context.bind_to_thread()?;
-        // SAFETY: the memory is at least as long as `bytes`.
-        unsafe { result::memcpy_htod_sync(self.address, bytes) }
+        self.stream.context().bind_to_thread()?;
+        // SAFETY: the memory is at least as long as `bytes`, which are read by the time that the stream is synchronised.
+        unsafe { result::memcpy_htod_async(self.address, bytes, self.stream.cu_stream()) }?;
+        self.stream.synchronize()
     }
 
     pub(crate) fn address(&self) -> CUdeviceptr {
@@ -52,7 +57,8 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: allocated by `zeroed`, freed here only. An error means that the context is gone, and its memory with it.
-        let _ = self.context.bind_to_thread().and_then(|()| unsafe { result::free_sync(self.address) });
+        let _ =
+            self.stream.context().bind_to_thread().and_then(|()| unsafe { result::free_sync(self.address) });
     }
 }
 

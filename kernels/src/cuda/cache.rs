@@ -17,7 +17,7 @@ impl CudaKvCache {
     pub(crate) fn new(device: &Device, shape: KvCacheShape) -> Result<Self, CudaError> {
         let bytes = shape.layers * Self::layer_elements(&shape) * 2;
         let buffer =
-            || allocate(device, "the key-value cache", bytes, |context| Buffer::zeroed(context, bytes));
+            || allocate(device, "the key-value cache", bytes, |stream| Buffer::zeroed(stream, bytes));
         Ok(CudaKvCache { shape, keys: buffer()?, values: buffer()? })
     }
 

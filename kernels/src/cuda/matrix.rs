@@ -109,8 +109,8 @@ fn load_blocks(
         format,
         rows,
         columns,
-        data: allocate(device, "weights", data.len(), |context| Buffer::of(context, &data))?,
-        scales: allocate(device, "weights", scales.len(), |context| Buffer::of(context, &scales))?,
+        data: allocate(device, "weights", data.len(), |stream| Buffer::of(stream, &data))?,
+        scales: allocate(device, "weights", scales.len(), |stream| Buffer::of(stream, &scales))?,
         scale: 1.0,
         stride: 0,
         offset,
@@ -134,11 +134,11 @@ fn load_dense(
     let stride = columns.next_multiple_of(COLUMNS_ALIGNED);
     device.prepare("pack", "pack_dense")?;
     let data =
-        allocate(device, "weights", rows * stride * 2, |context| Buffer::zeroed(context, rows * stride * 2))?;
+        allocate(device, "weights", rows * stride * 2, |stream| Buffer::zeroed(stream, rows * stride * 2))?;
     let row_bytes = columns * weight_type.block_bytes();
     let rows_at_once = (STAGING_BYTES / row_bytes).clamp(1, rows);
-    let mut staging = allocate(device, "weights on their way", rows_at_once * row_bytes, |context| {
-        Buffer::zeroed(context, rows_at_once * row_bytes)
+    let mut staging = allocate(device, "weights on their way", rows_at_once * row_bytes, |stream| {
+        Buffer::zeroed(stream, rows_at_once * row_bytes)
     })?;
     for (index, chunk) in bytes.chunks(rows_at_once * row_bytes).enumerate() {
         staging.write(chunk).during("cannot copy weights to the GPU")?;
@@ -159,7 +159,7 @@ fn load_dense(
         device.launch("pack_dense", grid, &args)?;
         device.synchronise()?;
     }
-    let scales = allocate(device, "weights", 0, |context| Buffer::zeroed(context, 0))?;
+    let scales = allocate(device, "weights", 0, |stream| Buffer::zeroed(stream, 0))?;
     let map = device.is_hopper().then(|| TensorMap::new(data.address(), rows, stride)).transpose()?;
     let (format, scale) = (Format::Dense, 1.0 / up);
     Ok(CudaMatrix { format, rows, columns, data, scales, scale, stride, offset: 0, largest, map })
@@ -206,10 +206,10 @@ pub(crate) fn allocate(
     what: &'static str,
     bytes: usize,
     allocation: impl FnOnce(
-        &std::sync::Arc<cudarc::driver::CudaContext>,
+        &std::sync::Arc<cudarc::driver::CudaStream>,
     ) -> Result<Buffer, cudarc::driver::DriverError>,
 ) -> Result<Buffer, CudaError> {
-    allocation(&device.context).map_err(|error| {
+    allocation(&device.stream).map_err(|error| {
         let (free_bytes, total_bytes) = device.memory().unwrap_or((0, 0));
         match error.0 {
             cudarc::driver::sys::CUresult::CUDA_ERROR_OUT_OF_MEMORY => {

@@ -148,7 +148,7 @@ impl Cuda {
 
     pub fn load_vector(&self, values: &[f32]) -> Result<Buffer, CudaError> {
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        allocate(&self.device, "weights", bytes.len(), |context| Buffer::of(context, &bytes))
+        allocate(&self.device, "weights", bytes.len(), |stream| Buffer::of(stream, &bytes))
     }
 
     pub fn allocate_rows(
@@ -208,12 +208,12 @@ impl Cuda {
         };
         self.step = Some(StepState {
             parts: PartBuffers::new(device, limits)?,
-            best: allocate(device, "sampled tokens", sampled * 4, |context| {
-                Buffer::zeroed(context, sampled * 4)
+            best: allocate(device, "sampled tokens", sampled * 4, |stream| {
+                Buffer::zeroed(stream, sampled * 4)
             })?,
             best_host: Pinned::zeroed(&device.context, sampled).during("cannot allocate pinned memory")?,
-            unpacked: allocate(device, "unpacked weights", unpacked_bytes, |context| {
-                Buffer::zeroed(context, unpacked_bytes)
+            unpacked: allocate(device, "unpacked weights", unpacked_bytes, |stream| {
+                Buffer::zeroed(stream, unpacked_bytes)
             })?,
             room,
             graphs: HashMap::new(),

@@ -99,7 +99,7 @@ impl CudaRows {
 }
 
 fn buffer(device: &Device, bytes: usize) -> Result<Buffer, CudaError> {
-    allocate(device, "activations", bytes, |context| Buffer::zeroed(context, bytes))
+    allocate(device, "activations", bytes, |stream| Buffer::zeroed(stream, bytes))
 }
 
 impl HalvesBuffer {

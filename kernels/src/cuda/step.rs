@@ -106,7 +106,7 @@ impl StepTable {
         let layout = Layout { rows, sampled };
         let host = Pinned::zeroed(&device.context, layout.words()).during("cannot allocate pinned memory")?;
         let bytes = Self::bytes(rows, sampled);
-        let memory = allocate(device, "step tables", bytes, |context| Buffer::zeroed(context, bytes))?;
+        let memory = allocate(device, "step tables", bytes, |stream| Buffer::zeroed(stream, bytes))?;
         Ok(StepTable { layout, host, device: memory })
     }
 
@@ -206,7 +206,7 @@ impl Blocks {
     pub(crate) fn new(device: &Device, capacity: usize) -> Result<Self, CudaError> {
         let host = Pinned::zeroed(&device.context, capacity).during("cannot allocate pinned memory")?;
         let memory =
-            allocate(device, "block tables", capacity * 4, |context| Buffer::zeroed(context, capacity * 4))?;
+            allocate(device, "block tables", capacity * 4, |stream| Buffer::zeroed(stream, capacity * 4))?;
         Ok(Blocks { host, len: 0, device: memory })
     }
 

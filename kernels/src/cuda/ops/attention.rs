@@ -29,7 +29,7 @@ pub(super) struct PartBuffers {
 impl PartBuffers {
     pub(super) fn new(device: &Device, limits: &StepLimits) -> Result<Self, CudaError> {
         let PartSizes { row_parts, out, state } = PartSizes::of(limits);
-        let buffer = |bytes| allocate(device, "attention", bytes, |context| Buffer::zeroed(context, bytes));
+        let buffer = |bytes| allocate(device, "attention", bytes, |stream| Buffer::zeroed(stream, bytes));
         Ok(PartBuffers { out: buffer(out)?, state: buffer(state)?, row_parts })
     }
 }
