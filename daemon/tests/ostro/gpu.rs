@@ -142,6 +142,12 @@ fn what_cannot_be_used_is_told_and_left() {
         &unusable("Ostro emulated GPU 0 has compute capability 7.5, at least 8.0 is needed"),
     );
     check_left(
+        &[("OSTRO_FAKE_CUDA_CC", "86")],
+        &unusable(
+            "Ostro emulated GPU 0 gives a block 101376 bytes of shared memory, at least 107008 are needed",
+        ),
+    );
+    check_left(
         &[("OSTRO_FAKE_CUDA", "unknown")],
         &unusable("the NVIDIA driver failed: unknown error (CUDA_ERROR_UNKNOWN)"),
     );

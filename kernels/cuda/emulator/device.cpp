@@ -47,9 +47,9 @@ int attribute(int which, CUdevice device) {
     case 75: return settings().compute_major;
     case 76: return settings().compute_minor;
     case 78: case 79: case 80: case 83: return 1;            // priorities, caches, managed memory
-    case 81: return int(dynamic_shared_limit()) + (capability() == 75 ? 0 : 1024);  // shared a multiprocessor
+    case 81: return int(shared_limit()) + (capability() == 75 ? 0 : 1024);  // shared a multiprocessor
     case 91: case 92: case 93: case 95: case 99: return 1;   // host pointers, stream memory operations, cooperative
-    case 97: return int(dynamic_shared_limit());             // shared a block, opt-in
+    case 97: return int(shared_limit());                     // shared a block, opt-in
     case 106: return capability() == 75 ? 16 : 32;           // blocks a multiprocessor
     case 111: return capability() == 75 ? 0 : 1024;          // reserved shared memory a block
     case 115: return 1;                                      // memory pools
@@ -64,12 +64,12 @@ Context* current_context() { return static_cast<Context*>(pthread_getspecific(co
 
 int device_count() { return settings().mode == "two-devices" ? 2 : 1; }
 
-size_t dynamic_shared_limit() {
+size_t shared_limit() {
   switch (capability()) {
     case 75: return 64 << 10;
     case 80: case 87: return 163 << 10;
-    case 86: case 89: case 120: return 99 << 10;
-    default: return 227 << 10;
+    case 86: case 89: return 99 << 10;
+    default: return (settings().compute_major == 12 ? 99 : 227) << 10;
   }
 }
 

@@ -70,9 +70,11 @@ struct Event {
 struct Function {
   const emulator::Kernel* kernel;
   struct Module* module;
+  size_t static_shared_bytes;
   int dynamic_shared_max;
 };
 struct Module {
+  std::map<std::string, size_t> static_shared_bytes;  // by kernel
   std::map<std::string, std::unique_ptr<Function>> functions;
 };
 
@@ -132,7 +134,7 @@ struct Call {
 // device.cpp
 Context* current_context();
 int device_count();
-size_t dynamic_shared_limit();  // opt-in maximum a block, by compute capability
+size_t shared_limit();  // opt-in maximum a block, static and dynamic, by compute capability
 
 // memory.cpp
 // Whether a live allocation holds the range; if not, says so on stderr.

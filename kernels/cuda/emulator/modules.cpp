@@ -1,18 +1,19 @@
-// Modules, functions and launches of the fake driver. A module's image is not looked at: functions are those of
-// kernels.inc, by name.
+// Modules, functions and launches of the fake driver. Of a module's image only the shared memory of kernels is read:
+// functions are those of kernels.inc, by name.
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <sstream>
 
 #include "driver.h"
 
 namespace {
 
 constexpr size_t shared_without_opt_in = 48 << 10;
-constexpr int attribute_max_threads = 0, attribute_registers = 4, attribute_ptx_version = 5,
+constexpr int attribute_max_threads = 0, attribute_static_shared = 1, attribute_registers = 4, attribute_ptx_version = 5,
               attribute_binary_version = 6, attribute_dynamic_shared_max = 8, attribute_shared_carveout = 9;
 
 struct LaunchConfig {  // CUlaunchConfig
@@ -22,10 +23,29 @@ struct LaunchConfig {  // CUlaunchConfig
   unsigned attribute_count;
 };
 
+// Of PTX: `.shared .align 4 .b8 name[4352];` behind `.entry kernel(`. An image that is no text declares nothing.
+std::map<std::string, size_t> static_shared_bytes(const char* image) {
+  std::map<std::string, size_t> bytes;
+  std::istringstream lines(image);
+  for (std::string line, kernel; std::getline(lines, line);) {
+    size_t entry = line.find(".entry "), size = line.rfind('[');
+    if (entry != std::string::npos) kernel = line.substr(entry + 7, line.find('(', entry) - entry - 7);
+    bool is_shared = line.find(".shared .align") != std::string::npos && line.find(".extern") == std::string::npos;
+    if (is_shared && size != std::string::npos) bytes[kernel] += strtoull(line.c_str() + size + 1, nullptr, 10);
+  }
+  return bytes;
+}
+
 CUresult load(Module** module, const void* image) {
   if (!image) return CUDA_ERROR_INVALID_VALUE;
   *module = driver().modules.add(new Module);
+  (*module)->static_shared_bytes = static_shared_bytes(static_cast<const char*>(image));
   return CUDA_SUCCESS;
+}
+
+size_t dynamic_shared_max(const Function& function) {
+  size_t without_opt_in = shared_without_opt_in - std::min(shared_without_opt_in, function.static_shared_bytes);
+  return std::max<size_t>(without_opt_in, function.dynamic_shared_max);
 }
 
 const char* find_fault(const Function& function, const LaunchConfig& config) {
@@ -35,7 +55,7 @@ const char* find_fault(const Function& function, const LaunchConfig& config) {
   if (config.grid_x == 0 || config.grid_y == 0 || config.grid_z == 0 || config.grid_x > 0x7fffffff ||
       config.grid_y > 65535 || config.grid_z > 65535)
     return "grid size";
-  if (config.dynamic_shared_bytes > std::max<size_t>(shared_without_opt_in, function.dynamic_shared_max))
+  if (config.dynamic_shared_bytes > dynamic_shared_max(function))
     return "dynamic shared memory: set CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES for more than 48 KiB";
   return nullptr;
 }
@@ -89,7 +109,7 @@ EXPORT CUresult cuModuleGetFunction(Function** function, Module* module, const c
   for (const emulator::Kernel* kernel = emulator::kernels; kernel->name; kernel++)
     if (!strcmp(kernel->name, name)) {
       auto& found = module->functions[name];
-      if (!found) found.reset(driver().functions.add(new Function{kernel, module, 0}));
+      if (!found) found.reset(driver().functions.add(new Function{kernel, module, module->static_shared_bytes[name], 0}));
       *function = found.get();
       return CUDA_SUCCESS;
     }
@@ -118,24 +138,27 @@ EXPORT CUresult cuFuncSetAttribute(Function* function, int attribute, int value)
   DRIVER_CALL(Context);
   if (!driver().functions.has(function)) return CUDA_ERROR_INVALID_HANDLE;
   if (attribute == attribute_shared_carveout) return CUDA_SUCCESS;
-  if (attribute != attribute_dynamic_shared_max || value < 0 || size_t(value) > dynamic_shared_limit())
+  if (attribute != attribute_dynamic_shared_max || value < 0) return CUDA_ERROR_INVALID_VALUE;
+  if (value + function->static_shared_bytes > shared_limit()) {
+    complain("%s: %d bytes of dynamic and %zu of static shared memory are more than %zu a block", function->kernel->name,
+             value, function->static_shared_bytes, shared_limit());
     return CUDA_ERROR_INVALID_VALUE;
+  }
   function->dynamic_shared_max = value;
   return CUDA_SUCCESS;
 }
 
-// Registers and static shared memory are not known here: plausible values.
+// Registers are not known here: a plausible value.
 EXPORT CUresult cuFuncGetAttribute(int* value, int attribute, Function* function) {
   DRIVER_CALL(Context);
   if (!driver().functions.has(function)) return CUDA_ERROR_INVALID_HANDLE;
   int version = settings().compute_major * 10 + settings().compute_minor;
   switch (attribute) {
     case attribute_max_threads: *value = 1024; break;
+    case attribute_static_shared: *value = int(function->static_shared_bytes); break;
     case attribute_registers: *value = 64; break;
     case attribute_ptx_version: case attribute_binary_version: *value = version; break;
-    case attribute_dynamic_shared_max:
-      *value = std::max(int(shared_without_opt_in), function->dynamic_shared_max);
-      break;
+    case attribute_dynamic_shared_max: *value = int(dynamic_shared_max(*function)); break;
     default: *value = 0;
   }
   return CUDA_SUCCESS;
@@ -150,7 +173,7 @@ EXPORT CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks
   if (!driver().functions.has(function)) return CUDA_ERROR_INVALID_HANDLE;
   if (threads <= 0) return CUDA_ERROR_INVALID_VALUE;
   int by_threads = 2048 / ((threads + 31) / 32 * 32);
-  int by_shared = int((dynamic_shared_limit() + 1024) / (dynamic_shared_bytes + 1024));
+  int by_shared = int((shared_limit() + 1024) / (function->static_shared_bytes + dynamic_shared_bytes + 1024));
   *blocks = std::min({by_threads, by_shared, 32});
   return CUDA_SUCCESS;
 }

@@ -114,6 +114,19 @@ void test_limits() {
   check(launch("self_test_race", arguments, 0, 32, 0, nullptr) == 1, "no blocks");
 }
 
+// A kernel's static shared memory, which its PTX declares, leaves less for the dynamic one.
+void test_static_shared_memory() {
+  const char* ptx = ".visible .entry self_test_uninitialized(\n)\n{\n\t.shared .align 4 .b8 sums[1000];\n"
+                    "\t.shared .align 4 .b8 more[24];\n}\n.visible .entry self_test_race(\n)\n{\n}\n";
+  void *module, *function, *other;
+  check(cuModuleLoadData(&module, ptx) == 0, "module");
+  check(cuModuleGetFunction(&function, module, "self_test_uninitialized") == 0, "kernel");
+  check(cuModuleGetFunction(&other, module, "self_test_race") == 0, "kernel");
+  check(cuFuncSetAttribute(function, 8, 162 << 10) == 0, "opt-in for all that is left");
+  check(cuFuncSetAttribute(function, 8, (162 << 10) + 1) == 1, "opt-in beyond what is left");
+  check(cuFuncSetAttribute(other, 8, 163 << 10) == 0, "opt-in beside no static memory");
+}
+
 // What a non-blocking stream does meanwhile is overwritten, unless somebody waits for the null stream first.
 void test_late_null_stream() {
   setenv("OSTRO_FAKE_CUDA_NULL_STREAM", "late", 1);
@@ -150,6 +163,7 @@ void test_driver() {
   test_graph();
   test_capture_rules();
   test_limits();
+  test_static_shared_memory();
   test_late_null_stream();
   test_abort("deadlock", deadlock, "deadlock: 32 of 64 living threads wait at __syncthreads; warp 0: lanes ffff0000");
   test_abort("overrun", overrun, "kernel self_test_overrun, block (0, 0, 0), thread (3, 0, 0): access to address");

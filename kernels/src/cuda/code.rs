@@ -3,6 +3,9 @@
 
 macro_rules! sources {
     ($($name:literal),* $(,)?) => {
+        #[cfg(test)]
+        pub(crate) const MODULES: &[&str] = &[$($name),*];
+
         /// The PTX of a module.
         pub(crate) fn source(module: &str) -> &'static str {
             match module {

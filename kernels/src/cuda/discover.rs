@@ -4,6 +4,8 @@ use std::fmt;
 
 use cudarc::driver::{CudaContext, DriverError, result, sys};
 
+use super::ops::linear::SHARED_BYTES;
+
 /// CUDA 12.0: what the kernels' PTX asks for.
 const DRIVER_MIN: i32 = 12_000;
 /// Tensor cores with f16 products of 16 x 8 x 16, and asynchronous copies: Ampere.
@@ -46,6 +48,8 @@ pub enum NoGpu {
         capability.0, capability.1, CAPABILITY_MIN.0, CAPABILITY_MIN.1
     )]
     OldDevice { name: String, capability: (i32, i32) },
+    #[error("{name} gives a block {bytes} bytes of shared memory, at least {} are needed", SHARED_BYTES)]
+    LittleShared { name: String, bytes: usize },
     #[error("the NVIDIA driver failed: {0}")]
     Driver(String),
 }
@@ -59,7 +63,7 @@ impl From<DriverError> for NoGpu {
     }
 }
 
-/// The GPUs of this process, in the driver's order; those too old are left out.
+/// The GPUs of this process, in the driver's order; those that the kernels cannot run on are left out.
 pub fn gpus() -> Result<Vec<Gpu>, NoGpu> {
     // SAFETY: opens and closes the driver's library, which has no other effect. cudarc panics where it is missing.
     if !unsafe { sys::is_culib_present() } {
@@ -76,32 +80,42 @@ pub fn gpus() -> Result<Vec<Gpu>, NoGpu> {
     let mut gpus = Vec::new();
     let mut refused = NoGpu::NoDevice;
     for ordinal in 0..count {
-        let gpu = describe(ordinal, driver_version)?;
-        match gpu.compute_capability >= CAPABILITY_MIN {
-            true => gpus.push(gpu),
-            false => refused = NoGpu::OldDevice { name: gpu.name, capability: gpu.compute_capability },
+        match describe(ordinal, driver_version) {
+            Ok(gpu) => gpus.push(gpu),
+            Err(reason @ NoGpu::Driver(_)) => return Err(reason),
+            Err(reason) => refused = reason,
         }
     }
     if gpus.is_empty() { Err(refused) } else { Ok(gpus) }
 }
 
-fn describe(ordinal: usize, driver_version: i32) -> Result<Gpu, DriverError> {
+/// What the kernels need of a GPU is checked first.
+fn describe(ordinal: usize, driver_version: i32) -> Result<Gpu, NoGpu> {
     use sys::CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
         CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH as BUS_BITS,
+        CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
         CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as CLOCK_KHZ,
     };
     let device = result::device::get(ordinal as i32)?;
     let name = result::device::get_name(device)?;
-    let uuid = result::device::get_uuid(device)?;
     // SAFETY: `device` is one of the driver's.
     let attribute = |attribute| unsafe { result::device::get_attribute(device, attribute) };
+    let capability = (attribute(MAJOR)?, attribute(MINOR)?);
+    if capability < CAPABILITY_MIN {
+        return Err(NoGpu::OldDevice { name, capability });
+    }
+    // The opt-in maximum; static and dynamic memory count.
+    let bytes = attribute(SHARED)?.max(0) as usize;
+    if bytes < SHARED_BYTES {
+        return Err(NoGpu::LittleShared { name, bytes });
+    }
     Ok(Gpu {
         ordinal,
         name,
-        uuid: Uuid(uuid).to_string(),
-        compute_capability: (attribute(MAJOR)?, attribute(MINOR)?),
+        uuid: Uuid(result::device::get_uuid(device)?).to_string(),
+        compute_capability: capability,
         // SAFETY: as above.
         memory_bytes: unsafe { result::device::total_mem(device) }? as u64,
         // Two bits a clock and line.

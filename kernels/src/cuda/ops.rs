@@ -6,7 +6,7 @@
 mod attention;
 mod graphs;
 mod limits;
-mod linear;
+pub(super) mod linear;
 mod rows;
 mod unpacked;
 mod wide;

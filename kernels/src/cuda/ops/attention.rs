@@ -83,7 +83,7 @@ fn prompt_kernel(head_dim: usize) -> (&'static str, usize, usize) {
     }
 }
 
-fn prompt_shared_bytes(head_dim: usize) -> usize {
+pub(super) fn prompt_shared_bytes(head_dim: usize) -> usize {
     let (_, head, copies) = prompt_kernel(head_dim);
     (TILE_ROWS + 2 * copies * STEP_KEYS) * (head + 8) * 2
 }

@@ -77,9 +77,14 @@ fn kernels(format: Format) -> Kernels {
 }
 
 /// Shared memory for what eight warps have under way (kernels/cuda/linear.cu).
-fn ring_bytes(rows: usize, tiles: usize) -> usize {
+const fn ring_bytes(rows: usize, tiles: usize) -> usize {
     8 * if rows <= 8 && tiles == 1 { 8192 } else { 12_288 }
 }
+
+/// What the PTX declares beside the ring, at most.
+const STATIC_BYTES: usize = 8704;
+/// Shared memory that a block takes at most, of all kernels but wide.rs': those run on Hopper only, which has more.
+pub(crate) const SHARED_BYTES: usize = ring_bytes(usize::MAX, 1) + STATIC_BYTES;
 
 pub(super) fn prepare(device: &mut Device, format: Format) -> Result<(), CudaError> {
     let kernels = kernels(format);
@@ -239,5 +244,50 @@ fn kernel_for(names: &[&'static str; 4], rows: usize) -> (&'static str, usize) {
         9..=16 => (names[1], 1),
         17..=32 => (names[2], 1),
         _ => (names[3], rows.div_ceil(64)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::super::code::{MODULES, source};
+    use super::super::attention::prompt_shared_bytes;
+    use super::*;
+
+    /// Of each kernel, as its PTX declares it: `.shared .align 4 .b8 name[4352];` behind `.entry kernel(`.
+    fn static_bytes(ptx: &'static str) -> BTreeMap<&'static str, usize> {
+        let (mut bytes, mut kernel) = (BTreeMap::new(), "");
+        for line in ptx.lines() {
+            if let Some((_, entry)) = line.split_once(".entry ") {
+                kernel = entry.split('(').next().unwrap();
+                bytes.insert(kernel, 0);
+            }
+            if line.trim_start().starts_with(".shared ") {
+                let size = line.split_once(".b8 ").unwrap().1.split(['[', ']']).nth(1).unwrap();
+                *bytes.get_mut(kernel).unwrap() += size.parse::<usize>().unwrap();
+            }
+        }
+        bytes
+    }
+
+    fn dynamic_bytes(module: &str, kernel: &str) -> usize {
+        match module {
+            "prompt" => prompt_shared_bytes(kernel["prompt_".len()..].parse().unwrap()),
+            _ if module.starts_with("linear_") => ring_bytes(usize::MAX, 1),
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn shared_memory_is_what_the_largest_kernel_takes() {
+        let kernels = MODULES.iter().filter(|module| **module != "wide").flat_map(|module| {
+            let sizes = static_bytes(source(module)).into_iter();
+            sizes.map(move |(kernel, bytes)| (bytes + dynamic_bytes(module, kernel), kernel))
+        });
+        let all: Vec<(usize, &str)> = kernels.collect();
+        assert!(all.len() > 80, "{all:?}");
+        let (most, kernel) = all.into_iter().max().unwrap();
+        assert_eq!(most, SHARED_BYTES, "{kernel}");
     }
 }
