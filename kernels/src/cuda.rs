@@ -21,7 +21,7 @@ mod tiles;
 pub use buffer::Buffer;
 pub use cache::CudaKvCache;
 pub use device::CudaError;
-pub use discover::{Gpu, NoGpu, gpus};
+pub use discover::{Gpu, Gpus, NoGpu, UnusableGpu, gpus};
 pub use matrix::{CudaMatrix, MatrixError};
 pub use ops::{
     Activation, Attention, Cuda, Ended, Epilogue, HeadNorms, Linear, NormInput, Rotary, StepLimits, Work,

@@ -26,7 +26,7 @@ fn cuda() -> Option<Cuda> {
         return None;
     }
     match gpus() {
-        Ok(gpus) => Some(Cuda::new(gpus.into_iter().next().unwrap()).unwrap()),
+        Ok(gpus) => Some(Cuda::new(gpus.usable.into_iter().next().unwrap()).unwrap()),
         Err(reason) => {
             println!("skipped: {reason}");
             None

@@ -26,6 +26,21 @@ pub struct Gpu {
     pub driver_cuda: String,
 }
 
+/// The GPUs that were found, in the driver's order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gpus {
+    /// At least one: models run on the first.
+    pub usable: Vec<Gpu>,
+    pub unusable: Vec<UnusableGpu>,
+}
+
+/// A GPU beside those that models can run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnusableGpu {
+    pub ordinal: usize,
+    pub reason: String,
+}
+
 /// Why models cannot run on a GPU here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoGpu {
@@ -39,19 +54,32 @@ pub enum NoGpu {
     Unusable(String),
 }
 
-/// The GPUs that models can run on, one at least, in the driver's order.
-pub fn gpus() -> Result<Vec<Gpu>, NoGpu> {
+/// Asks the driver.
+///
+/// # Errors
+/// Where models cannot run on any GPU.
+pub fn gpus() -> Result<Gpus, NoGpu> {
     found::gpus()
 }
 
 /// `None`: the CPU. A GPU that is there and cannot be used is told and left, unless it must be one.
 pub(crate) fn choose(choice: DeviceChoice) -> Result<Option<Gpu>, NoGpu> {
-    let first = |gpus: Vec<Gpu>| gpus.into_iter().next();
     match choice {
         DeviceChoice::Cpu => Ok(None),
         DeviceChoice::Gpu => gpus().map(first),
         DeviceChoice::Auto => Ok(gpus().map_or_else(left, first)),
     }
+}
+
+fn first(gpus: Gpus) -> Option<Gpu> {
+    // They are the same for all models of a process.
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        for UnusableGpu { ordinal, reason } in &gpus.unusable {
+            tracing::warn!("GPU {ordinal} cannot be used: {reason}");
+        }
+    });
+    gpus.usable.into_iter().next()
 }
 
 fn left(reason: NoGpu) -> Option<Gpu> {
@@ -73,7 +101,7 @@ mod tests {
     /// Whatever this machine has.
     #[test]
     fn only_who_must_have_a_gpu_fails_without_one() {
-        let first = gpus().map(|gpus| gpus.into_iter().next());
+        let first = gpus().map(|gpus| gpus.usable.into_iter().next());
         assert_eq!(choose(DeviceChoice::Gpu), first);
         assert_eq!(choose(DeviceChoice::Auto), Ok(first.unwrap_or_default()));
         assert_eq!(choose(DeviceChoice::Cpu), Ok(None));

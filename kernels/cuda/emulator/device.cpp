@@ -62,7 +62,7 @@ int attribute(int which, CUdevice device) {
 
 Context* current_context() { return static_cast<Context*>(pthread_getspecific(context_key())); }
 
-int device_count() { return settings().mode == "two-devices" ? 2 : 1; }
+int device_count() { return settings().mode == "two-devices" || settings().mode == "faulty-first" ? 2 : 1; }
 
 size_t shared_limit() {
   switch (capability()) {
@@ -89,6 +89,7 @@ EXPORT CUresult cuDeviceGet(CUdevice* device, int ordinal) {
 EXPORT CUresult cuDeviceGetName(char* name, int length, CUdevice device) {
   DRIVER_CALL(Init);
   if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
+  if (device == 0 && settings().mode == "faulty-first") return CUDA_ERROR_UNKNOWN;
   snprintf(name, size_t(length), "Ostro emulated GPU %d", device);
   return CUDA_SUCCESS;
 }

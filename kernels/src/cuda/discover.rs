@@ -34,7 +34,22 @@ impl Gpu {
     }
 }
 
-/// Why no GPU can be used.
+/// The GPUs of this process, in the driver's order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gpus {
+    /// At least one.
+    pub usable: Vec<Gpu>,
+    pub unusable: Vec<UnusableGpu>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableGpu {
+    /// As `Gpu::ordinal`.
+    pub ordinal: usize,
+    pub reason: NoGpu,
+}
+
+/// Why no GPU, or not this one, can be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoGpu {
     #[error("no NVIDIA driver (libcuda.so.1) is installed here, or the container was not given one")]
@@ -63,8 +78,11 @@ impl From<DriverError> for NoGpu {
     }
 }
 
-/// The GPUs of this process, in the driver's order; those that the kernels cannot run on are left out.
-pub fn gpus() -> Result<Vec<Gpu>, NoGpu> {
+/// Asks the driver.
+///
+/// # Errors
+/// Where no GPU can be used: of several the first one's reason, since models would run on that.
+pub fn gpus() -> Result<Gpus, NoGpu> {
     // SAFETY: opens and closes the driver's library, which has no other effect. cudarc panics where it is missing.
     if !unsafe { sys::is_culib_present() } {
         return Err(NoGpu::NoDriver);
@@ -77,16 +95,17 @@ pub fn gpus() -> Result<Vec<Gpu>, NoGpu> {
         return Err(NoGpu::OldDriver { found: driver_version });
     }
     let count = CudaContext::device_count()?.max(0) as usize;
-    let mut gpus = Vec::new();
-    let mut refused = NoGpu::NoDevice;
+    let (mut usable, mut unusable) = (Vec::new(), Vec::new());
     for ordinal in 0..count {
         match describe(ordinal, driver_version) {
-            Ok(gpu) => gpus.push(gpu),
-            Err(reason @ NoGpu::Driver(_)) => return Err(reason),
-            Err(reason) => refused = reason,
+            Ok(gpu) => usable.push(gpu),
+            Err(reason) => unusable.push(UnusableGpu { ordinal, reason }),
         }
     }
-    if gpus.is_empty() { Err(refused) } else { Ok(gpus) }
+    match usable.is_empty() {
+        true => Err(unusable.into_iter().next().map_or(NoGpu::NoDevice, |first| first.reason)),
+        false => Ok(Gpus { usable, unusable }),
+    }
 }
 
 /// What the kernels need of a GPU is checked first.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use ostro_kernels::cuda::{self, NoGpu as Reason};
 
-use super::{Gpu, NoGpu};
+use super::{Gpu, Gpus, NoGpu, UnusableGpu};
 use crate::backend::BackendError;
 
 use crate::backend::cuda::CudaBackend;
@@ -12,9 +12,15 @@ use crate::backend::cuda::CudaBackend;
 /// There where the kernel has NVIDIA's driver, in containers too.
 const KERNEL_DRIVER: &str = "/proc/driver/nvidia/version";
 
-pub(super) fn gpus() -> Result<Vec<Gpu>, NoGpu> {
-    let found = cuda::gpus().map_err(|reason| no_gpu(&reason, Path::new(KERNEL_DRIVER)))?;
-    Ok(found.iter().map(describe).collect())
+pub(super) fn gpus() -> Result<Gpus, NoGpu> {
+    let cuda::Gpus { usable, unusable } =
+        cuda::gpus().map_err(|reason| no_gpu(&reason, Path::new(KERNEL_DRIVER)))?;
+    let refused =
+        |gpu: cuda::UnusableGpu| UnusableGpu { ordinal: gpu.ordinal, reason: gpu.reason.to_string() };
+    Ok(Gpus {
+        usable: usable.iter().map(describe).collect(),
+        unusable: unusable.into_iter().map(refused).collect(),
+    })
 }
 
 /// The library is a part of the driver: where the kernel has its other part, it is missing by mistake.
@@ -43,7 +49,7 @@ fn describe(gpu: &cuda::Gpu) -> Gpu {
 pub(crate) fn open(gpu: &Gpu) -> Result<CudaBackend, BackendError> {
     let device = |error| BackendError::Device(Box::new(error));
     let found = cuda::gpus().map_err(|reason| BackendError::Device(Box::new(reason)))?;
-    let found = found.into_iter().find(|found| found.ordinal == gpu.ordinal);
+    let found = found.usable.into_iter().find(|found| found.ordinal == gpu.ordinal);
     let found = found.ok_or(NoGpu::Absent(format!("GPU {} has gone", gpu.ordinal)));
     CudaBackend::new(found.map_err(|reason| BackendError::Device(Box::new(reason)))?).map_err(device)
 }

@@ -1,12 +1,12 @@
 //! A build without CUDA: there is never a GPU.
 
-use super::{Gpu, NoGpu};
+use super::{Gpu, Gpus, NoGpu};
 use crate::backend::BackendError;
 
 /// The CPU's, since no other can be opened.
 use crate::backend::cpu::CpuBackend;
 
-pub(super) fn gpus() -> Result<Vec<Gpu>, NoGpu> {
+pub(super) fn gpus() -> Result<Gpus, NoGpu> {
     Err(NoGpu::NotBuilt)
 }
 

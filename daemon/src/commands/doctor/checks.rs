@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use ostro_engine::device::{Gpu, NoGpu};
+use ostro_engine::device::{Gpu, NoGpu, UnusableGpu};
 use serde::Serialize;
 
 use super::hub::Answer;
@@ -48,6 +48,7 @@ pub(super) fn checks(machine: &Machine) -> Vec<Check> {
         Ok(gpus) => checks.extend(gpus.iter().enumerate().map(gpu)),
         Err(reason) => checks.push(no_gpu(reason, machine.nvidia_driver.as_deref())),
     }
+    checks.extend(machine.unusable_gpus.iter().map(unusable_gpu));
     checks.push(hub_cache(&machine.hub_cache));
     checks.extend(machine.hub.as_ref().map(|answer| hub(answer, &machine.hub_address)));
     checks
@@ -110,6 +111,11 @@ fn gpu((index, gpu): (usize, &Gpu)) -> Check {
              {uuid}{unused}"
         ),
     )
+}
+
+fn unusable_gpu(gpu: &UnusableGpu) -> Check {
+    let UnusableGpu { ordinal, reason } = gpu;
+    State::Warning.check("gpu", format!("{ordinal}: cannot be used: {reason}; see nvidia-smi"))
 }
 
 fn no_gpu(reason: &NoGpu, driver: Option<&str>) -> Check {

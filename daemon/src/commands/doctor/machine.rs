@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ostro_config::TokenSource;
-use ostro_engine::device::{Gpu, NoGpu, gpus};
+use ostro_engine::device::{Gpu, Gpus, NoGpu, UnusableGpu, gpus};
 use ostro_engine::{Isa, memory};
 use rustix::fs::{Access, access, statvfs};
 use serde::{Serialize, Serializer};
@@ -24,6 +24,7 @@ pub(super) struct Machine {
     /// An empty list for programs where there is none; the check says why.
     #[serde(serialize_with = "list")]
     pub(super) gpus: Result<Vec<Gpu>, NoGpu>,
+    pub(super) unusable_gpus: Vec<UnusableGpu>,
     /// Version of the kernel's driver, which containers without a GPU see too.
     pub(super) nvidia_driver: Option<String>,
     pub(super) hub_cache: HubCache,
@@ -67,12 +68,17 @@ impl Machine {
     pub(super) fn look(environment: &Environment) -> Result<Machine, Failure> {
         let hub = hub_options(environment, &TokenSource::Cache, None)?;
         let memory::Memory { total_bytes, available_bytes, owner: _ } = memory::Memory::of_host();
+        let (gpus, unusable_gpus) = match gpus() {
+            Ok(Gpus { usable, unusable }) => (Ok(usable), unusable),
+            Err(reason) => (Err(reason), Vec::new()),
+        };
         Ok(Machine {
             version: env!("CARGO_PKG_VERSION"),
             arch: std::env::consts::ARCH,
             cpu: Cpu::look(environment),
             memory: Memory { total_bytes, available_bytes },
-            gpus: gpus(),
+            gpus,
+            unusable_gpus,
             nvidia_driver: fs::read_to_string("/proc/driver/nvidia/version")
                 .ok()
                 .and_then(|text| driver_version(&text)),

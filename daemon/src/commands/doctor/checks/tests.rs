@@ -16,6 +16,7 @@ fn machine() -> Machine {
         },
         memory: Memory { total_bytes: Some(32 << 30), available_bytes: Some(24 << 30) },
         gpus: Ok(vec![one_gpu(0), one_gpu(1)]),
+        unusable_gpus: Vec::new(),
         nvidia_driver: Some("550.54.15".to_owned()),
         hub_cache: HubCache {
             folder: "/cache/hub".into(),
@@ -79,6 +80,16 @@ fn a_machine_without_a_gpu_is_as_good_as_its_reason() {
     );
     let without = Machine { gpus: Err(NoGpu::NotBuilt), ..machine() };
     assert_eq!(line_of(&without, "build"), "ok       build      ostro 1.2.3 for x86_64, without CUDA");
+}
+
+#[test]
+fn a_gpu_that_cannot_be_used_hides_no_other() {
+    let unusable = UnusableGpu { ordinal: 0, reason: "it is old".to_owned() };
+    let machine = Machine { gpus: Ok(vec![one_gpu(1)]), unusable_gpus: vec![unusable], ..machine() };
+    let lines = line_of(&machine, "gpu");
+    let (good, bad) = lines.split_once('\n').unwrap();
+    assert!(good.starts_with("ok       gpu        1: Big GPU") && good.ends_with(", GPU-1"), "{good}");
+    assert_eq!(bad, "warning  gpu        0: cannot be used: it is old; see nvidia-smi");
 }
 
 #[test]
