@@ -20,7 +20,7 @@ mod tiles;
 
 pub use buffer::Buffer;
 pub use cache::CudaKvCache;
-pub use device::CudaError;
+pub use device::{CudaError, probe};
 pub use discover::{Gpu, Gpus, NoGpu, UnusableGpu, gpus};
 pub use matrix::{CudaMatrix, MatrixError};
 pub use ops::{

@@ -62,6 +62,14 @@ pub fn gpus() -> Result<Gpus, NoGpu> {
     found::gpus()
 }
 
+/// Bytes that are free, told by a GPU that is opened and left for that.
+///
+/// # Errors
+/// Where it cannot be opened, so that no model would load on it.
+pub fn probe(gpu: &Gpu) -> Result<u64, NoGpu> {
+    found::probe(gpu)
+}
+
 /// `None`: the CPU. A GPU that is there and cannot be used is told and left, unless it must be one.
 pub(crate) fn choose(choice: DeviceChoice) -> Result<Option<Gpu>, NoGpu> {
     match choice {

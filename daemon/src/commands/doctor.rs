@@ -1,5 +1,5 @@
-//! `ostro doctor`: what a person on call wants to know about this machine. It changes nothing, loads no model, and asks
-//! the hub only if it is told to.
+//! `ostro doctor`: what a person on call wants to know about this machine. It changes nothing, loads no model, opens
+//! each GPU only to leave it again, and asks the hub only if it is told to.
 
 mod checks;
 mod hub;

@@ -158,7 +158,7 @@ fn what_cannot_be_used_is_told_and_left() {
 fn gpu_answers_as_the_cpu_does_and_is_named() {
     let Some(machine) = Machine::new(&[]) else { return };
     let doctor = machine.doctor();
-    let expected = "ok       gpu        0: Ostro emulated GPU 0, compute capability 8.0, 2.0 GiB, driver for CUDA 12.8, GPU-";
+    let expected = "ok       gpu        0: Ostro emulated GPU 0, compute capability 8.0, 2.0 GiB, of it 2.0 GiB free, driver for CUDA 12.8, GPU-";
     assert!(doctor.len() == 1 && doctor[0].starts_with(expected), "{doctor:?}");
     let [gpu, cpu] = [&[][..], &["--cpu"]].map(|flags| machine.answer(flags));
     assert_eq!(gpu.output, cpu.output);

@@ -71,6 +71,7 @@ const ErrorText error_texts[] = {
     ERROR_TEXT(CUDA_ERROR_INVALID_VALUE, "invalid argument"),
     ERROR_TEXT(CUDA_ERROR_OUT_OF_MEMORY, "out of memory"),
     ERROR_TEXT(CUDA_ERROR_NOT_INITIALIZED, "initialization error"),
+    {46, "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA-capable device(s) is/are busy or unavailable"},
     ERROR_TEXT(CUDA_ERROR_NO_DEVICE, "no CUDA-capable device is detected"),
     ERROR_TEXT(CUDA_ERROR_INVALID_DEVICE, "invalid device ordinal"),
     ERROR_TEXT(CUDA_ERROR_INVALID_IMAGE, "device kernel image is invalid"),

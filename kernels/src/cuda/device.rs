@@ -37,7 +37,7 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn open(gpu: Gpu) -> Result<Self, CudaError> {
-        let context = CudaContext::new(gpu.ordinal).during("cannot use the GPU")?;
+        let context = open_context(gpu.ordinal)?;
         // SAFETY: all work is on one stream, in order; nothing relies on events between streams.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().during("cannot use the GPU")?;
@@ -52,8 +52,7 @@ impl Device {
 
     /// (free, total)
     pub(crate) fn memory(&self) -> Result<(u64, u64), CudaError> {
-        let (free, total) = self.context.mem_get_info().during("cannot ask for the GPU's memory")?;
-        Ok((free as u64, total as u64))
+        memory(&self.context)
     }
 
     /// Loads a kernel's code if need be; its first load on a device compiles it.
@@ -167,4 +166,19 @@ impl Device {
     pub(crate) fn synchronise(&self) -> Result<(), CudaError> {
         self.stream.synchronize().during("the GPU failed")
     }
+}
+
+/// (free, total) bytes of a GPU, which is opened and left for that: one that is found may be busy, full or broken.
+pub fn probe(ordinal: usize) -> Result<(u64, u64), CudaError> {
+    let context = open_context(ordinal)?;
+    memory(&context)
+}
+
+fn open_context(ordinal: usize) -> Result<Arc<CudaContext>, CudaError> {
+    CudaContext::new(ordinal).during("cannot use the GPU")
+}
+
+fn memory(context: &CudaContext) -> Result<(u64, u64), CudaError> {
+    let (free, total) = context.mem_get_info().during("cannot ask for the GPU's memory")?;
+    Ok((free as u64, total as u64))
 }

@@ -23,6 +23,11 @@ pub(super) fn gpus() -> Result<Gpus, NoGpu> {
     })
 }
 
+pub(super) fn probe(gpu: &Gpu) -> Result<u64, NoGpu> {
+    let (free_bytes, _) = cuda::probe(gpu.ordinal).map_err(|error| NoGpu::Unusable(error.to_string()))?;
+    Ok(free_bytes)
+}
+
 /// The library is a part of the driver: where the kernel has its other part, it is missing by mistake.
 fn no_gpu(reason: &Reason, kernel_driver: &Path) -> NoGpu {
     match reason {

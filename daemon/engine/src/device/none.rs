@@ -10,6 +10,10 @@ pub(super) fn gpus() -> Result<Gpus, NoGpu> {
     Err(NoGpu::NotBuilt)
 }
 
+pub(super) fn probe(_: &Gpu) -> Result<u64, NoGpu> {
+    Err(NoGpu::NotBuilt)
+}
+
 pub(crate) fn open(_: &Gpu) -> Result<CpuBackend, BackendError> {
     Err(BackendError::Device(Box::new(NoGpu::NotBuilt)))
 }

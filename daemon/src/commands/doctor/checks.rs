@@ -6,7 +6,7 @@ use ostro_engine::device::{Gpu, NoGpu, UnusableGpu};
 use serde::Serialize;
 
 use super::hub::Answer;
-use super::machine::{Cpu, HubCache, Machine, Memory};
+use super::machine::{Cpu, HubCache, Machine, Memory, OpenedGpu};
 
 /// Less is not enough for a model worth running.
 const FREE_BYTES_MIN: u64 = 1 << 30;
@@ -99,18 +99,29 @@ fn memory(memory: &Memory) -> Check {
     }
 }
 
-/// A model runs on the first.
-fn gpu((index, gpu): (usize, &Gpu)) -> Check {
+/// A model runs on the first, and does not load where that one cannot be opened.
+fn gpu((index, opened): (usize, &OpenedGpu)) -> Check {
+    let OpenedGpu { gpu, free_bytes, problem } = opened;
     let Gpu { ordinal, name, uuid, compute_capability, memory_bytes, driver_cuda } = gpu;
-    let unused = if index == 0 { "" } else { "; not used" };
     let memory = gib(*memory_bytes);
-    State::Ok.check(
-        "gpu",
-        format!(
-            "{ordinal}: {name}, compute capability {compute_capability}, {memory}, driver for CUDA {driver_cuda}, \
-             {uuid}{unused}"
+    let free = free_bytes.map(|bytes| format!(", of it {} free", gib(bytes))).unwrap_or_default();
+    let text = format!(
+        "{ordinal}: {name}, compute capability {compute_capability}, {memory}{free}, driver for CUDA {driver_cuda}, \
+         {uuid}"
+    );
+    let (state, text) = match (problem, index) {
+        (Some(problem), 0) => (
+            State::Failed,
+            format!("{text}: {problem}; no model loads; see nvidia-smi, or choose the CPU by --cpu"),
         ),
-    )
+        (Some(problem), _) => (State::Warning, format!("{text}: {problem}; not used")),
+        (None, 0) if free_bytes.is_some_and(|free| free < FREE_BYTES_MIN) => {
+            (State::Warning, format!("{text}: hardly enough is free for a model"))
+        }
+        (None, 0) => (State::Ok, text),
+        (None, _) => (State::Ok, format!("{text}; not used")),
+    };
+    state.check("gpu", text)
 }
 
 fn unusable_gpu(gpu: &UnusableGpu) -> Check {

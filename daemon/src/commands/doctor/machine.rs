@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ostro_config::TokenSource;
-use ostro_engine::device::{Gpu, Gpus, NoGpu, UnusableGpu, gpus};
+use ostro_engine::device::{Gpu, Gpus, NoGpu, UnusableGpu, gpus, probe};
 use ostro_engine::{Isa, memory};
 use rustix::fs::{Access, access, statvfs};
 use serde::{Serialize, Serializer};
@@ -23,7 +23,7 @@ pub(super) struct Machine {
     pub(super) memory: Memory,
     /// An empty list for programs where there is none; the check says why.
     #[serde(serialize_with = "list")]
-    pub(super) gpus: Result<Vec<Gpu>, NoGpu>,
+    pub(super) gpus: Result<Vec<OpenedGpu>, NoGpu>,
     pub(super) unusable_gpus: Vec<UnusableGpu>,
     /// Version of the kernel's driver, which containers without a GPU see too.
     pub(super) nvidia_driver: Option<String>,
@@ -55,6 +55,16 @@ pub(super) struct Memory {
     pub(super) available_bytes: Option<u64>,
 }
 
+/// One that was found, opened as by a model and left again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct OpenedGpu {
+    #[serde(flatten)]
+    pub(super) gpu: Gpu,
+    pub(super) free_bytes: Option<u64>,
+    /// Why it cannot be opened.
+    pub(super) problem: Option<String>,
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct HubCache {
     pub(super) folder: PathBuf,
@@ -69,7 +79,9 @@ impl Machine {
         let hub = hub_options(environment, &TokenSource::Cache, None)?;
         let memory::Memory { total_bytes, available_bytes, owner: _ } = memory::Memory::of_host();
         let (gpus, unusable_gpus) = match gpus() {
-            Ok(Gpus { usable, unusable }) => (Ok(usable), unusable),
+            Ok(Gpus { usable, unusable }) => {
+                (Ok(usable.into_iter().map(OpenedGpu::look).collect()), unusable)
+            }
             Err(reason) => (Err(reason), Vec::new()),
         };
         Ok(Machine {
@@ -106,6 +118,15 @@ impl Cpu {
             threads,
             cpus: info.lines().filter(|line| value(line, "processor").is_some()).count().max(threads),
             cgroup_cpus: cgroup_cpus(Path::new("/")),
+        }
+    }
+}
+
+impl OpenedGpu {
+    fn look(gpu: Gpu) -> OpenedGpu {
+        match probe(&gpu) {
+            Ok(free_bytes) => OpenedGpu { gpu, free_bytes: Some(free_bytes), problem: None },
+            Err(reason) => OpenedGpu { gpu, free_bytes: None, problem: Some(reason.to_string()) },
         }
     }
 }
@@ -150,7 +171,7 @@ fn driver_version(text: &str) -> Option<String> {
     text.lines().next()?.split_whitespace().find(is_version).map(str::to_owned)
 }
 
-fn list<S: Serializer>(gpus: &Result<Vec<Gpu>, NoGpu>, serializer: S) -> Result<S::Ok, S::Error> {
+fn list<S: Serializer>(gpus: &Result<Vec<OpenedGpu>, NoGpu>, serializer: S) -> Result<S::Ok, S::Error> {
     gpus.as_deref().unwrap_or_default().serialize(serializer)
 }
 

@@ -29,15 +29,16 @@ fn machine() -> Machine {
     }
 }
 
-fn one_gpu(ordinal: usize) -> Gpu {
-    Gpu {
+fn one_gpu(ordinal: usize) -> OpenedGpu {
+    let gpu = Gpu {
         ordinal,
         name: "Big GPU".to_owned(),
         uuid: format!("GPU-{ordinal}"),
         compute_capability: "9.0".to_owned(),
         memory_bytes: 80 << 30,
         driver_cuda: "12.8".to_owned(),
-    }
+    };
+    OpenedGpu { gpu, free_bytes: Some(79 << 30), problem: None }
 }
 
 /// The check of this name, as people see it.
@@ -52,8 +53,8 @@ fn every_fact_has_its_line() {
 ok       build      ostro 1.2.3 for x86_64, with CUDA
 ok       cpu        Fast CPU, amx, 4 of 16 CPUs, 4.0 by the cgroup's limit
 ok       memory     32.0 GiB, of it 24.0 GiB available
-ok       gpu        0: Big GPU, compute capability 9.0, 80.0 GiB, driver for CUDA 12.8, GPU-0
-ok       gpu        1: Big GPU, compute capability 9.0, 80.0 GiB, driver for CUDA 12.8, GPU-1; not used
+ok       gpu        0: Big GPU, compute capability 9.0, 80.0 GiB, of it 79.0 GiB free, driver for CUDA 12.8, GPU-0
+ok       gpu        1: Big GPU, compute capability 9.0, 80.0 GiB, of it 79.0 GiB free, driver for CUDA 12.8, GPU-1; not used
 ok       hub cache  /cache/hub, 5.0 GiB free
 ";
     assert_eq!(table(&checks(&machine())), expected);
@@ -80,6 +81,29 @@ fn a_machine_without_a_gpu_is_as_good_as_its_reason() {
     );
     let without = Machine { gpus: Err(NoGpu::NotBuilt), ..machine() };
     assert_eq!(line_of(&without, "build"), "ok       build      ostro 1.2.3 for x86_64, without CUDA");
+}
+
+#[test]
+fn gpus_are_judged_by_what_models_would_meet() {
+    let lines = |change: fn(&mut OpenedGpu)| {
+        let [mut first, mut second] = [0, 1].map(one_gpu);
+        change(&mut first);
+        change(&mut second);
+        line_of(&Machine { gpus: Ok(vec![first, second]), ..machine() }, "gpu")
+    };
+    let busy = lines(|gpu| (gpu.free_bytes, gpu.problem) = (None, Some("it is busy".to_owned())));
+    assert_eq!(
+        busy,
+        "failed   gpu        0: Big GPU, compute capability 9.0, 80.0 GiB, driver for CUDA 12.8, GPU-0: it is busy; \
+         no model loads; see nvidia-smi, or choose the CPU by --cpu\n\
+         warning  gpu        1: Big GPU, compute capability 9.0, 80.0 GiB, driver for CUDA 12.8, GPU-1: it is busy; \
+         not used"
+    );
+    let full = lines(|gpu| gpu.free_bytes = Some(1 << 29));
+    let (first, second) = full.split_once('\n').unwrap();
+    let expected = ", of it 0.5 GiB free, driver for CUDA 12.8, GPU-0: hardly enough is free for a model";
+    assert!(first.starts_with("warning ") && first.ends_with(expected), "{first}");
+    assert!(second.starts_with("ok ") && second.ends_with("; not used"), "{second}");
 }
 
 #[test]
