@@ -138,7 +138,7 @@ impl<'a> Measure<'a> {
             step_seconds.push((now - previous).as_secs_f64());
             previous = now;
         }
-        let after = self.engine.stats();
+        let after = self.later_stats(&before);
         let together = |stats: &EngineStats| stats.sequences_running == u64::from(sequences);
         let apart = before.preemptions_total != after.preemptions_total;
         drop(streams);
@@ -154,6 +154,17 @@ impl<'a> Measure<'a> {
             step_seconds,
             overhead_fraction: 1.0 - in_model / in_steps,
         }))
+    }
+
+    /// With one more step at least, while there are any: tokens that waited are read before a small model has made one.
+    fn later_stats(&self, before: &EngineStats) -> EngineStats {
+        loop {
+            let stats = self.engine.stats();
+            if stats.steps_total > before.steps_total || stats.sequences_running == 0 {
+                return stats;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// All that each sequence has room for: the first decodes while the prompts of the others are computed.

@@ -98,7 +98,9 @@ fn step_loop(clock: &Arc<Clock>) -> (SyncSender<Command>, StepLoop) {
     };
     let scheduler = Scheduler::new(options).unwrap();
     let step_loop = StepLoop::new(Box::new(Slow(clock.clone())), scheduler, Isa::PORTABLE, inbox);
-    (commands, StepLoop { clock: StepClock::new(read), ..step_loop })
+    // Without what it has booked by its own clock.
+    let stats = EngineStats::default();
+    (commands, StepLoop { clock: StepClock::new(read), stats, ..step_loop })
 }
 
 fn submit(commands: &SyncSender<Command>, prompt: &[TokenId]) -> TokenStream {

@@ -64,7 +64,6 @@ fn variables(fields: &Value) -> Vec<Value> {
 #[test]
 fn a_daemon_is_told_that_its_pod_asks_for_a_gpu() {
     let limit = |resource: &str| json!({ "resources": { "limits": { resource: "1" } } });
-    let request = json!({ "resources": { "requests": { "nvidia.com/gpu": "1" } } });
     let own = |value: &str| {
         let mut fields = gpu(json!("1"));
         fields["env"] = json!([{ "name": "OSTRO_REQUIRE_GPU", "value": value }]);
@@ -75,7 +74,6 @@ fn a_daemon_is_told_that_its_pod_asks_for_a_gpu() {
         (gpu(json!("2")), "1"),
         (limit("nvidia.com/gpu.shared"), "1"),
         (limit("nvidia.com/mig-1g.10gb"), "1"),
-        (request, "1"),
         // As of the operator's other variables, somebody's own is the one that counts.
         (own("0"), "0"),
     ];
