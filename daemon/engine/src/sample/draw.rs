@@ -30,7 +30,7 @@ pub(super) fn draw(logits: &[f32], cuts: &Cuts, uniform: f64, scratch: &mut Scra
     weights.fill(*isa, logits, cuts.largest, scale);
     if cuts.top_p < 1.0 {
         let mass = f64::from(cuts.top_p) * weights.total();
-        let last = buckets.last_in_mass(weights.values(), mass, candidates);
+        let last = buckets.last_in_mass(*isa, weights, mass, candidates);
         weights.keep_up_to(*isa, last);
     }
     if cuts.min_p > 0.0 {

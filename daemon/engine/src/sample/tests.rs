@@ -1,6 +1,7 @@
 //! The sampler as a whole: order of the steps, errors, log probabilities. Distributions are in `distribution`.
 
 mod distribution;
+mod top_p;
 
 use ostro_kernels::cpu::isa::Isa;
 

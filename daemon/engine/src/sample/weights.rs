@@ -8,6 +8,7 @@ use super::softmax::{BLOCK, block_sum, exp};
 
 #[derive(Debug, Default)]
 pub(super) struct Weights {
+    /// Those of a block whose sum is 0 mean nothing.
     values: Vec<f32>,
     /// Of each block of values.
     sums: Vec<f64>,
@@ -22,6 +23,15 @@ impl Weights {
 
     pub(super) fn values(&self) -> &[f32] {
         &self.values
+    }
+
+    /// Blocks, and their places, but for those that are known to have no weight of at least `least`: rounding never makes
+    /// a sum less than its largest part.
+    #[inline(always)]
+    pub(super) fn blocks_from(&self, least: f32) -> impl Iterator<Item = (usize, &[f32])> {
+        let blocks = self.values.chunks(BLOCK).zip(&self.sums).enumerate();
+        let blocks = blocks.filter(move |(_, (_, sum))| **sum >= f64::from(least));
+        blocks.map(|(index, (values, _))| (index * BLOCK, values))
     }
 
     pub(super) fn total(&self) -> f64 {
@@ -101,6 +111,11 @@ impl PlainKernel for Keep<'_> {
     #[inline(always)]
     fn run(self) {
         for (values, sum) in self.values.chunks_mut(BLOCK).zip(self.sums) {
+            // None of its weights is large enough, as `blocks_from` says; or none is left.
+            if *sum < f64::from(self.least) {
+                *sum = 0.0;
+                continue;
+            }
             for value in values.iter_mut() {
                 *value = if *value >= self.least { *value } else { 0.0 };
             }
@@ -110,17 +125,27 @@ impl PlainKernel for Keep<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn weights(values: Vec<f32>) -> Weights {
+impl Weights {
+    pub(super) fn of(values: Vec<f32>) -> Self {
         let sums = values.chunks(BLOCK).map(block_sum).collect();
         Weights { values, sums }
     }
 
+    fn possible(&self) -> Vec<f32> {
+        let blocks = self.values.chunks(BLOCK).zip(&self.sums);
+        blocks
+            .flat_map(|(values, sum)| values.iter().map(|value| if *sum > 0.0 { *value } else { 0.0 }))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
     #[test]
     fn find_is_the_inverse_of_the_running_sum() {
-        let weights = weights((0..700).map(|i| (i % 5) as f32 * 0.25).collect());
+        let weights = Weights::of((0..700).map(|i| (i % 5) as f32 * 0.25).collect());
         let mut before = 0.0;
         for (index, weight) in weights.values().iter().enumerate().filter(|(_, weight)| **weight > 0.0) {
             assert_eq!(weights.find(before), index);
@@ -142,12 +167,24 @@ mod tests {
                 };
                 let expected: Vec<f32> = values.iter().enumerate().map(stays).collect();
                 for isa in Isa::supported() {
-                    let mut kept = weights(values.clone());
+                    let mut kept = Weights::of(values.clone());
                     kept.keep_up_to(isa, Candidate { value, token: token as u32 });
-                    assert_eq!(kept.values(), expected, "{isa}");
+                    assert_eq!(kept.possible(), expected, "{isa}");
                     assert_eq!(kept.total(), expected.iter().map(|value| f64::from(*value)).sum::<f64>());
                 }
             }
+        }
+    }
+
+    /// A block without any, whose values stay in memory, does not come back.
+    #[test]
+    fn what_was_cut_stays_out() {
+        let values: Vec<f32> = (0..1000).map(|i| if i % 600 == 300 { 1.0 } else { 0.001 }).collect();
+        let mut weights = Weights::of(values);
+        for (least, kept) in [(0.9, [300, 900]), (0.0001, [300, 900])] {
+            weights.keep_at_least(Isa::PORTABLE, least);
+            assert_eq!(weights.total(), 2.0);
+            assert_eq!([0.5, 1.5].map(|mass| weights.find(mass)), kept);
         }
     }
 }
