@@ -2,6 +2,8 @@
 //!
 //! `model::decoder` is the real one; tests run others. It is built, used and dropped on the engine's thread.
 
+use ostro_kernels::cpu::pool::Pool;
+
 use crate::request::TokenId;
 use crate::schedule::StepPlan;
 
@@ -18,12 +20,19 @@ pub struct Logits<'a> {
 
 enum Place<'a> {
     Here {
-        values: &'a mut [f32],
-        vocab_size: usize,
-        /// From the start of a row to the start of the next.
-        stride: usize,
+        rows: LogitRows<'a>,
+        /// That has nothing else to do.
+        pool: Option<&'a mut Pool>,
     },
     Device(Box<dyn DeviceLogits + 'a>),
+}
+
+/// Whole rows in memory.
+pub(crate) struct LogitRows<'a> {
+    values: &'a mut [f32],
+    vocab_size: usize,
+    /// From the start of a row to the start of the next.
+    stride: usize,
 }
 
 /// Logits that a device holds: the best token of a row is known, the row itself is copied when it is wanted.
@@ -55,7 +64,15 @@ impl<'a> Logits<'a> {
             (1..=stride).contains(&vocab_size) && values.len().is_multiple_of(stride),
             "logits come in whole rows"
         );
-        Logits { place: Place::Here { values, vocab_size, stride } }
+        Logits { place: Place::Here { rows: LogitRows { values, vocab_size, stride }, pool: None } }
+    }
+
+    /// Lets the threads of `pool` share the rows.
+    pub fn shared_by(self, pool: &'a mut Pool) -> Self {
+        match self.place {
+            Place::Here { rows, .. } => Logits { place: Place::Here { rows, pool: Some(pool) } },
+            Place::Device(_) => self,
+        }
     }
 
     pub fn on_device(logits: impl DeviceLogits + 'a) -> Self {
@@ -64,7 +81,7 @@ impl<'a> Logits<'a> {
 
     pub fn rows(&self) -> usize {
         match &self.place {
-            Place::Here { values, stride, .. } => values.len() / stride,
+            Place::Here { rows, .. } => rows.values.len() / rows.stride,
             Place::Device(logits) => logits.rows(),
         }
     }
@@ -81,9 +98,33 @@ impl<'a> Logits<'a> {
     /// When the device that holds the row fails.
     pub fn row_mut(&mut self, row: usize) -> Result<&mut [f32], ForwardError> {
         match &mut self.place {
-            Place::Here { values, vocab_size, stride } => Ok(&mut values[row * *stride..][..*vocab_size]),
+            Place::Here { rows, .. } => Ok(&mut rows.values[row * rows.stride..][..rows.vocab_size]),
             Place::Device(logits) => logits.row_mut(row),
         }
+    }
+
+    /// The rows in parts of so many each, and who may share them; `None` if nobody may.
+    pub(crate) fn divide(
+        &mut self,
+        counts: impl Iterator<Item = usize>,
+    ) -> Option<(&mut Pool, Vec<LogitRows<'_>>)> {
+        let Place::Here { rows: LogitRows { values, vocab_size, stride }, pool: Some(pool) } =
+            &mut self.place
+        else {
+            return None;
+        };
+        let (mut rest, vocab_size, stride) = (&mut values[..], *vocab_size, *stride);
+        let part = |count| {
+            let values = rest.split_off_mut(..count * stride).expect("there is a row for each sample");
+            LogitRows { values, vocab_size, stride }
+        };
+        Some((pool, counts.map(part).collect()))
+    }
+}
+
+impl LogitRows<'_> {
+    pub(crate) fn logits(&mut self) -> Logits<'_> {
+        Logits::strided(self.values, self.vocab_size, self.stride)
     }
 }
 
@@ -95,4 +136,26 @@ pub struct ForwardError {
     pub reason: String,
     /// The device computes nothing from now on: the engine ends.
     pub is_lost: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_the_rows_in_their_order() {
+        let mut values: Vec<f32> = (0..24).map(|value| value as f32).collect();
+        let mut pool = Pool::new(2);
+        let mut logits = Logits::strided(&mut values, 3, 4).shared_by(&mut pool);
+        let (pool, mut parts) = logits.divide([2, 1, 3].into_iter()).unwrap();
+        assert_eq!(pool.threads(), 2);
+        for (part, firsts) in parts.iter_mut().zip([&[0.0, 4.0][..], &[8.0], &[12.0, 16.0, 20.0]]) {
+            let mut logits = part.logits();
+            assert_eq!(logits.rows(), firsts.len());
+            for (row, first) in firsts.iter().enumerate() {
+                assert_eq!(logits.row_mut(row).unwrap(), [*first, first + 1.0, first + 2.0]);
+            }
+        }
+        assert!(Logits::new(&mut [0.0; 6], 3).divide([2].into_iter()).is_none(), "nobody may share them");
+    }
 }

@@ -6,6 +6,7 @@
 
 mod clock;
 mod live;
+mod sampling;
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,10 +21,11 @@ use crate::engine::{Command, Submission};
 use crate::forward::{ForwardError, Model};
 use crate::request::{FinishReason, TokenId};
 use crate::sample::{SampleError, Scratch};
-use crate::schedule::{NewSequence, Outcome, Sample, Scheduler, SequenceId, StepPlan, TokenSource};
+use crate::schedule::{NewSequence, Outcome, Scheduler, SequenceId, StepPlan, TokenSource};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
 use clock::{Part, StepClock};
-use live::{LiveSequences, RowLogits};
+use live::LiveSequences;
+use sampling::{Planned, Sampled};
 
 /// What the thread shares with the engine's handle.
 #[derive(Debug)]
@@ -47,7 +49,8 @@ pub(crate) struct StepLoop {
     outcomes: Vec<Outcome>,
     /// Of this step, told after it is booked.
     failures: Vec<(SequenceId, SampleError)>,
-    scratch: Scratch,
+    /// Of each thread that has sampled.
+    scratches: Vec<Scratch>,
 }
 
 impl StepLoop {
@@ -64,7 +67,7 @@ impl StepLoop {
             sampled: Vec::new(),
             outcomes: Vec::new(),
             failures: Vec::new(),
-            scratch: Scratch::new(isa),
+            scratches: vec![Scratch::new(isa)],
         };
         step_loop.publish();
         step_loop
@@ -199,26 +202,23 @@ impl StepLoop {
         self.clock.book(Part::Rest, &mut self.stats);
         let forwarded = self.model.forward(&self.plan);
         self.clock.book(Part::Forward, &mut self.stats);
-        let mut logits = forwarded?;
-        self.sampled.clear();
-        for (row, &Sample { sequence: id, drafts, .. }) in self.plan.samples().iter().enumerate() {
-            if !self.plan.is_wanted(&self.sampled) {
-                self.sampled.push(None);
-                continue;
-            }
-            let history = self.scheduler.history(id, drafts).expect("a planned sequence runs");
-            let sequence = self.live.get_mut(id).expect("a planned sequence is live");
-            let sampled =
-                sequence.sample(RowLogits { logits: &mut logits, row }, history, &mut self.scratch)?;
-            self.sampled.push(sampled.as_ref().ok().copied());
-            // A draft's row is computed again, as the first of the next step, which meets the same error.
-            if let (Err(error), 0) = (sampled, drafts) {
-                self.scheduler.cancel(id);
-                self.failures.push((id, error));
-            }
-        }
+        let planned = Planned { plan: &self.plan, scheduler: &self.scheduler };
+        let sampled = sampling::sample(planned, &mut self.live, forwarded?, &mut self.scratches)?;
+        self.take_sampled(sampled);
         self.clock.book(Part::Sample, &mut self.stats);
         Ok(())
+    }
+
+    fn take_sampled(&mut self, sampled: Vec<Sampled>) {
+        self.sampled.clear();
+        for (sample, sampled) in self.plan.samples().iter().zip(sampled) {
+            self.sampled.push(sampled.as_ref().and_then(|sampled| sampled.as_ref().ok().copied()));
+            // A draft's row is computed again, as the first of the next step, which meets the same error.
+            if let (Some(Err(error)), 0) = (sampled, sample.drafts) {
+                self.scheduler.cancel(sample.sequence);
+                self.failures.push((sample.sequence, error));
+            }
+        }
     }
 
     /// The blocks that the step was to write are not published, so nobody will find half-written ones.

@@ -138,6 +138,32 @@ impl Pool {
         }
     }
 
+    /// Calls `f` with every item, each on the thread that is free first, and with that thread's state; threads beyond the
+    /// states have no part. A lone item is the caller's, which spares the others a wake-up.
+    ///
+    /// # Panics
+    /// With the panic of `f`, if it panicked on any thread; and without a state.
+    pub fn for_each<T: Send, S: Send>(
+        &mut self,
+        items: &mut [T],
+        states: &mut [S],
+        f: impl Fn(&mut T, &mut S) + Sync,
+    ) {
+        if items.len() < 2 {
+            return items.iter_mut().for_each(|item| f(item, &mut states[0]));
+        }
+        let items = Mutex::new(items.iter_mut());
+        let states: Vec<_> = states.iter_mut().map(Mutex::new).collect();
+        let next = || items.lock().unwrap_or_else(|e| e.into_inner()).next();
+        self.run(&|team| {
+            let Some(state) = states.get(team.id) else { return };
+            let mut state = state.lock().unwrap_or_else(|e| e.into_inner());
+            while let Some(item) = next() {
+                f(item, &mut state);
+            }
+        });
+    }
+
     fn rethrow(&mut self) -> ! {
         let shared = &*self.shared;
         shared.arrived.0.store(0, Relaxed);

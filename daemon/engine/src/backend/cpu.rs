@@ -238,7 +238,7 @@ impl Backend for CpuBackend {
 
     fn read<'a>(&'a mut self, logits: &'a mut Rows) -> Result<Logits<'a>, ForwardError> {
         let (width, stride) = (logits.width(), logits.stride());
-        Ok(Logits::strided(logits.as_mut_slice(), width, stride))
+        Ok(Logits::strided(logits.as_mut_slice(), width, stride).shared_by(self.cpu.pool_mut()))
     }
 }
 

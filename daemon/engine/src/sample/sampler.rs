@@ -75,6 +75,11 @@ impl Scratch {
             dry: DryScratch::default(),
         }
     }
+
+    /// Empty, for another thread.
+    pub fn another(&self) -> Self {
+        Scratch::new(self.isa)
+    }
 }
 
 /// What one token is sampled from.

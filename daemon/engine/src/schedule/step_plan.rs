@@ -77,11 +77,11 @@ impl StepPlan {
         &self.samples
     }
 
-    /// Whether the next sample counts, with what became of all before it: that of a draft token only if the token was
+    /// Whether `samples()[sample]` counts, with the token of the one before: that of a draft token only if the token was
     /// sampled where it was guessed.
-    pub fn is_wanted(&self, sampled: &[Option<TokenId>]) -> bool {
-        let sample = self.samples[sampled.len()];
-        sample.drafts == 0 || sampled[sampled.len() - 1] == Some(self.rows[sample.row as usize].token)
+    pub fn is_wanted(&self, sample: usize, before: Option<TokenId>) -> bool {
+        let sample = self.samples[sample];
+        sample.drafts == 0 || before == Some(self.rows[sample.row as usize].token)
     }
 
     /// The blocks of `sequences()[sequence]`: position `p` lives in block `p / block_size`.

@@ -41,8 +41,16 @@ impl LiveSequences {
         self.sequences.len()
     }
 
-    pub(super) fn get_mut(&mut self, id: SequenceId) -> Option<&mut LiveSequence> {
-        self.sequences.get_mut(&id)
+    /// Those that sample in a step, in the plan's order.
+    pub(super) fn sampling(&mut self, plan: &StepPlan) -> Vec<&mut LiveSequence> {
+        let sampling = plan.sequences().iter().filter(|planned| planned.samples > 0);
+        let places: HashMap<_, _> = sampling.zip(0..).map(|(planned, place)| (planned.id, place)).collect();
+        let place = |id| places.get(id).copied();
+        let mut found: Vec<(usize, &mut LiveSequence)> =
+            (self.sequences.iter_mut()).filter_map(|(id, sequence)| Some((place(id)?, sequence))).collect();
+        assert_eq!(found.len(), places.len(), "a planned sequence is live");
+        found.sort_unstable_by_key(|(place, _)| *place);
+        found.into_iter().map(|(_, sequence)| sequence).collect()
     }
 
     pub(super) fn retain(&mut self, mut keep: impl FnMut(SequenceId, &LiveSequence) -> bool) {

@@ -16,6 +16,7 @@ use ostro_engine::{
     CacheType, Engine, EngineParts, EngineStats, ForwardError, Isa, LoadError, Logits, Model, ModelInfo,
     TokenStream,
 };
+use ostro_kernels::cpu::pool::Pool;
 
 pub const VOCAB: u32 = 64;
 /// The fake model's end token.
@@ -43,6 +44,7 @@ pub struct Fake {
     block_size: usize,
     tokens: Vec<TokenId>,
     logits: Vec<f32>,
+    pool: Pool,
     /// Called before every step.
     before: Box<Before>,
 }
@@ -53,6 +55,7 @@ impl Fake {
             block_size: options.block_size as usize,
             tokens: vec![u32::MAX; (options.blocks * options.block_size) as usize],
             logits: Vec::new(),
+            pool: Pool::new(3),
             before: Box::new(|_| Ok(())),
         }
     }
@@ -74,7 +77,7 @@ impl Model for Fake {
                 self.logits.extend(logits_after(tokens));
             }
         }
-        Ok(Logits::new(&mut self.logits, VOCAB as usize))
+        Ok(Logits::new(&mut self.logits, VOCAB as usize).shared_by(&mut self.pool))
     }
 }
 

@@ -1,4 +1,5 @@
 use std::sync::atomic::{AtomicUsize, Ordering::*};
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -92,4 +93,49 @@ fn parked_threads_wake_up() {
         team.barrier();
         assert_eq!(slow.load(Relaxed), 2_999_999);
     });
+}
+
+#[test]
+fn each_item_is_met_once_whatever_threads_and_states_there_are() {
+    for threads in [1, 2, 3, 7] {
+        let mut pool = Pool::new(threads);
+        for (len, states) in [(0, 1), (1, 1), (2, 1), (5, 2), (100, 3), (100, 9)] {
+            let (mut items, mut states) = (vec![0; len], vec![0; states]);
+            pool.for_each(&mut items, &mut states, |item, met| {
+                *item += 1;
+                *met += 1;
+            });
+            assert_eq!(items, vec![1; len]);
+            assert_eq!(states.iter().sum::<usize>(), len);
+        }
+    }
+}
+
+#[test]
+fn items_are_met_by_threads_at_the_same_time() {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let arrived = AtomicUsize::new(0);
+    Pool::new(3).for_each(&mut [(); 3], &mut [(); 3], |(), ()| {
+        arrived.fetch_add(1, Relaxed);
+        while arrived.load(Relaxed) < 3 {
+            assert!(Instant::now() < deadline, "the items wait for each other");
+            std::thread::yield_now();
+        }
+    });
+}
+
+#[test]
+fn a_panic_at_an_item_reaches_the_caller_and_the_pool_lives_on() {
+    let mut pool = Pool::new(3);
+    for len in [1, 50] {
+        let mut items: Vec<usize> = (0..len).collect();
+        let mut visit = |guilty: usize| {
+            catch_unwind(AssertUnwindSafe(|| {
+                pool.for_each(&mut items, &mut [(); 3], |item, ()| assert!(*item != guilty, "no {guilty}"));
+            }))
+        };
+        let message = visit(len - 1).unwrap_err().downcast::<String>().unwrap();
+        assert_eq!(*message, format!("no {}", len - 1));
+        assert!(visit(len).is_ok());
+    }
 }

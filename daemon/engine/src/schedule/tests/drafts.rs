@@ -21,9 +21,10 @@ impl Run {
     fn step_sampling(&mut self, tokens: &[TokenId]) {
         self.scheduler.plan(&mut self.plan);
         assert_eq!(tokens.len(), self.plan.samples().len());
-        let mut sampled = Vec::new();
+        let mut sampled: Vec<Option<TokenId>> = Vec::new();
         for token in tokens {
-            sampled.push(self.plan.is_wanted(&sampled).then_some(*token));
+            let before = sampled.last().copied().flatten();
+            sampled.push(self.plan.is_wanted(sampled.len(), before).then_some(*token));
         }
         self.scheduler.advance(&self.plan, &sampled, &mut self.outcomes);
     }

@@ -251,12 +251,13 @@ impl Simulation {
                 assert_eq!(self.slots[self.slot(index, position)], *digest, "a row sees its own prefix");
             }
         }
-        let mut sampled = Vec::new();
+        let mut sampled: Vec<Option<TokenId>> = Vec::new();
         for sample in self.plan.samples() {
             let row = self.plan.rows()[sample.row as usize];
             let slot = self.slot(row.sequence as usize, row.position as usize);
             let token = sampled_after(self.slots[slot], row.token);
-            sampled.push(self.plan.is_wanted(&sampled).then_some(token));
+            let before = sampled.last().copied().flatten();
+            sampled.push(self.plan.is_wanted(sampled.len(), before).then_some(token));
         }
         sampled
     }
