@@ -9,6 +9,7 @@ use ostro_engine::Isa;
 use ostro_engine::request::Sampling;
 use ostro_engine::sample::{History, SampleInput, Sampler, SamplerOptions, Scratch};
 use ostro_engine::schedule::{NewSequence, Scheduler, SchedulerOptions, StepPlan};
+use ostro_kernels::cpu::pool::Pool;
 
 const ROUNDS: usize = 20;
 
@@ -33,11 +34,29 @@ fn main() {
             ("penalties, top-k, top-p", &penalties),
         ] {
             for (shape, spread) in [("peaked", 12.0), ("flat", 1.0)] {
-                let time = sample(sampling, vocab_size, spread);
+                let time = sample(sampling, Rows { count: 1, vocab_size, spread }, 1);
                 println!("{name} over {vocab_size} {shape} logits: {time:.1}");
             }
         }
+        for (shape, spread) in [("steep", 120.0), ("peaked", 12.0), ("broad", 3.0), ("equal", 0.0)] {
+            for threads in [1, 2] {
+                let rows = Rows { count: 16, vocab_size, spread };
+                let time = sample(&top_p, rows, threads);
+                println!(
+                    "top-p 0.95 over 16 rows of {vocab_size} {shape} logits, threads {threads}: {time:.1}"
+                );
+            }
+        }
     }
+}
+
+/// The logits of a step.
+#[derive(Clone, Copy)]
+struct Rows {
+    count: usize,
+    vocab_size: usize,
+    /// By how much logits differ: by 120 most weights are 0, by 0 all are 1.
+    spread: f32,
 }
 
 fn microseconds(duration: Duration, count: usize) -> f64 {
@@ -81,9 +100,30 @@ fn schedule(sequences: u32, prompt: u32) -> f64 {
     best
 }
 
-/// One token from logits shaped like a model's: a sum of uniform numbers, and a few tokens that stand out.
-fn sample(sampling: &Sampling, vocab_size: usize, spread: f32) -> f64 {
-    let mut state = 1u64;
+/// A token of each row.
+fn sample(sampling: &Sampling, rows: Rows, threads: usize) -> f64 {
+    let history: Vec<u32> = (0..1000).map(|token| token * 37 % rows.vocab_size as u32).collect();
+    let logits: Vec<_> = (0..rows.count as u64).map(|row| logits(row, rows)).collect();
+    let sampler = |row| (sampler(sampling, row, rows.vocab_size), Vec::new());
+    let mut turns: Vec<_> = (0..rows.count as u64).map(sampler).collect();
+    let mut scratches: Vec<_> = (0..threads).map(|_| Scratch::new(Isa::detect())).collect();
+    let mut pool = Pool::new(threads);
+    let mut best = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        turns.iter_mut().zip(&logits).for_each(|((_, buffer), logits)| buffer.clone_from(logits));
+        let start = Instant::now();
+        pool.for_each(&mut turns, &mut scratches, |(sampler, logits), scratch| {
+            let input = SampleInput { logits, history: History::new(&history, 500), allowed: None };
+            black_box(sampler.sample(input, scratch).expect("the logits are finite"));
+        });
+        best = best.min(microseconds(start.elapsed(), 1));
+    }
+    best
+}
+
+/// Shaped like a model's: a sum of uniform numbers, and a few tokens that stand out.
+fn logits(row: u64, Rows { vocab_size, spread, .. }: Rows) -> Vec<f32> {
+    let mut state = row + 1;
     let mut uniform = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1u64 << 24) as f32
@@ -93,25 +133,17 @@ fn sample(sampling: &Sampling, vocab_size: usize, spread: f32) -> f64 {
     for top in 0..20 {
         logits[top * 997 + 5] += spread * (1.5 - top as f32 * 0.03);
     }
-    let history: Vec<u32> = (0..1000).map(|token| token * 37 % vocab_size as u32).collect();
+    logits
+}
+
+fn sampler(sampling: &Sampling, seed: u64, vocab_size: usize) -> Sampler {
     let options = SamplerOptions {
         sampling: sampling.clone(),
-        seed: 1,
+        seed,
         vocab_size,
         end_tokens: [2].into(),
         min_tokens: 0,
         logprobs: None,
     };
-    let mut sampler = Sampler::new(options).expect("the settings are in range");
-    let (mut scratch, mut buffer) = (Scratch::new(Isa::detect()), vec![0.0; vocab_size]);
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        buffer.copy_from_slice(&logits);
-        let start = Instant::now();
-        let input = SampleInput { logits: &mut buffer, history: History::new(&history, 500), allowed: None };
-        let token = sampler.sample(input, &mut scratch).expect("the logits are finite");
-        best = best.min(microseconds(start.elapsed(), 1));
-        black_box(token);
-    }
-    best
+    Sampler::new(options).expect("the settings are in range")
 }
