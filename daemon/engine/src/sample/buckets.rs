@@ -68,7 +68,7 @@ impl Buckets {
             }
             end = floor;
         }
-        Reached { above, ..reached }
+        reached
     }
 }
 
@@ -206,13 +206,14 @@ mod tests {
         for weight in weights {
             masses[bucket(*weight)] += f64::from(*weight);
         }
-        let (mut above, mut reached) = (0.0, 0);
+        let (mut above, mut with) = (0.0, 0.0);
+        let mut reached = 0;
         for (index, bucket_mass) in masses.iter().enumerate().rev().filter(|(_, mass)| **mass > 0.0) {
-            reached = index;
-            if above + bucket_mass >= mass {
+            (reached, above) = (index, with);
+            with += bucket_mass;
+            if with >= mass {
                 break;
             }
-            above += bucket_mass;
         }
         let mut candidates = sorted(weights);
         candidates.retain(|candidate| bucket(candidate.value) == reached);
@@ -244,6 +245,16 @@ mod tests {
                     assert_eq!(last, expected, "{isa}: {top_p} of {part} spread by {logits_spread}");
                 }
             }
+        }
+    }
+
+    /// As rounding can make it of a `top_p` just below 1.
+    #[test]
+    fn a_mass_that_all_lack_ends_with_the_smallest() {
+        let weights = Weights::of(vec![0.25, 1.0, 0.25]);
+        for isa in Isa::supported() {
+            let last = Buckets::default().last_in_mass(isa, &weights, 1.500_000_1, &mut Vec::new());
+            assert_eq!(last, Candidate { value: 0.25, token: 2 }, "{isa}");
         }
     }
 
