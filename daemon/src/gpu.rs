@@ -32,6 +32,7 @@ pub(crate) fn check(device: DeviceChoice) -> Result<(), NoGpu> {
 pub(crate) fn remedy(reason: &NoGpu) -> &'static str {
     match reason {
         NoGpu::NotBuilt => "take one with the feature cuda",
+        NoGpu::Unfit(_) => "nodes with other GPUs are wanted",
         NoGpu::Absent(_) | NoGpu::Unusable(_) => "in a pod, see runtimeClassName, device plugin and driver",
     }
 }

@@ -49,6 +49,9 @@ pub enum NoGpu {
     /// No driver, or no GPU: nothing is wrong.
     #[error("{0}")]
     Absent(String),
+    /// A GPU is there that no driver makes fit for models.
+    #[error("{0}")]
+    Unfit(String),
     /// Something is there and cannot be used.
     #[error("{0}")]
     Unusable(String),
@@ -94,7 +97,7 @@ fn left(reason: NoGpu) -> Option<Gpu> {
     // It is the same for all models of a process.
     static TOLD: Once = Once::new();
     match reason {
-        NoGpu::Unusable(reason) => TOLD.call_once(|| {
+        NoGpu::Unfit(reason) | NoGpu::Unusable(reason) => TOLD.call_once(|| {
             tracing::warn!("running on the CPU, since the GPU cannot be used: {reason}");
         }),
         reason => tracing::debug!("running on the CPU: {reason}"),

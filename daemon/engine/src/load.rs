@@ -59,7 +59,7 @@ fn load_on<B: Backend + 'static>(
     memory.check_holds(tensors.all().map(|tensor| backend.tensor_bytes(tensor)).sum())?;
     let step = step_tokens(&options.schedule, backend.step_tokens())?;
     let limits = limits(options, step, context_len);
-    let later = later::read(&backend, options, memory.owner);
+    let later = later::read(&backend, options, &memory);
 
     let mut packed = |done| tell(LoadStage::Pack, done, about.bytes);
     // The vocabulary takes as long as some hundred megabytes of weights.

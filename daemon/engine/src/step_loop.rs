@@ -27,6 +27,9 @@ use clock::{Part, StepClock};
 use live::LiveSequences;
 use sampling::{Planned, Sampled};
 
+/// Failed steps one after the other that end the engine: whoever watches it starts another one.
+const FAILED_STEPS_MAX: u32 = 10;
+
 /// What the thread shares with the engine's handle.
 #[derive(Debug)]
 pub(crate) struct Inbox {
@@ -51,6 +54,8 @@ pub(crate) struct StepLoop {
     failures: Vec<(SequenceId, SampleError)>,
     /// Of each thread that has sampled.
     scratches: Vec<Scratch>,
+    /// Since one succeeded.
+    failed_steps: u32,
 }
 
 impl StepLoop {
@@ -68,6 +73,7 @@ impl StepLoop {
             outcomes: Vec::new(),
             failures: Vec::new(),
             scratches: vec![Scratch::new(isa)],
+            failed_steps: 0,
         };
         step_loop.publish();
         step_loop
@@ -79,7 +85,8 @@ impl StepLoop {
         let (health, reason) = match served {
             Ok(Ok(())) => (EngineHealth::Stopped, "the engine was stopped".to_owned()),
             Ok(Err(error)) => {
-                let reason = format!("the device was lost: {error}");
+                let what = if error.is_lost { "was lost" } else { "refuses every step" };
+                let reason = format!("the device {what}: {error}");
                 (EngineHealth::Failed(reason.clone()), reason)
             }
             Err(panic) => {
@@ -103,7 +110,7 @@ impl StepLoop {
     }
 
     /// # Errors
-    /// When the device is lost.
+    /// When the device is lost, or computes no step any more.
     fn serve(&mut self) -> Result<(), ForwardError> {
         self.clock.skip();
         while self.receive().is_continue() {
@@ -188,8 +195,11 @@ impl StepLoop {
         self.live.note_started(&self.plan, began);
         if let Err(error) = self.compute() {
             self.fail_planned(&error);
-            return if error.is_lost { Err(error) } else { Ok(()) };
+            self.failed_steps += 1;
+            let is_over = error.is_lost || self.failed_steps == FAILED_STEPS_MAX;
+            return if is_over { Err(error) } else { Ok(()) };
         }
+        self.failed_steps = 0;
         self.scheduler.advance(&self.plan, &self.sampled, &mut self.outcomes);
         self.count();
         self.publish();
@@ -203,10 +213,10 @@ impl StepLoop {
         let forwarded = self.model.forward(&self.plan);
         self.clock.book(Part::Forward, &mut self.stats);
         let planned = Planned { plan: &self.plan, scheduler: &self.scheduler };
-        let sampled = sampling::sample(planned, &mut self.live, forwarded?, &mut self.scratches)?;
-        self.take_sampled(sampled);
+        let sampled = sampling::sample(planned, &mut self.live, forwarded?, &mut self.scratches);
+        let taken = sampled.map(|sampled| self.take_sampled(sampled));
         self.clock.book(Part::Sample, &mut self.stats);
-        Ok(())
+        taken
     }
 
     fn take_sampled(&mut self, sampled: Vec<Sampled>) {

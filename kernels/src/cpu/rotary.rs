@@ -66,7 +66,7 @@ impl RotaryTable {
         self.style
     }
 
-    /// Cosines and sines of a position. Panics beyond `positions_max`.
+    /// Cosines and sines of a position. Panics beyond the last chunk of positions.
     pub fn at(&self, position: u32) -> (&[f32], &[f32]) {
         let dims = self.dims();
         let position = position as usize;

@@ -235,13 +235,17 @@ impl Cuda {
         let device = &self.device;
         let state = self.step.as_mut().expect("`reserve` comes before the first step");
         let sampled = state.current.counts.sampled as usize;
+        let mut copied = Ok(());
         if sampled > 0 {
             let to = &mut state.best_host.as_mut_slice()[..sampled];
             // SAFETY: both sides are at least `sampled` long; the host's is read after the stream is synchronised.
-            unsafe { result::memcpy_dtoh_async(to, state.best.address(), device.stream.cu_stream()) }
-                .during("cannot copy tokens from the GPU")?;
+            copied =
+                unsafe { result::memcpy_dtoh_async(to, state.best.address(), device.stream.cu_stream()) }
+                    .during("cannot copy tokens from the GPU");
         }
+        // Where the copy was refused, too: the next step writes on the host what this one's copies may still read.
         device.synchronise()?;
+        copied?;
         Ok(&state.best_host.as_slice()[..sampled])
     }
 

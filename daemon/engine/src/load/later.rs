@@ -2,7 +2,7 @@
 
 use super::choices::{context_len, limits, step_tokens};
 use crate::backend::Backend;
-use crate::memory::{LaterModels, MemoryOwner};
+use crate::memory::{LaterModels, Memory, MemoryOwner};
 use crate::model::decoder::Decoder;
 use crate::model::families::read_spec;
 use crate::model::roles::DecoderTensors;
@@ -10,14 +10,15 @@ use crate::options::{CacheSize, EngineOptions};
 use crate::weights::ModelFiles;
 
 /// Only where it is asked: by an automatic cache on a device of models alone.
-pub(super) fn read<B: Backend>(backend: &B, options: &EngineOptions, owner: MemoryOwner) -> LaterModels {
-    match (options.cache.size, owner) {
-        (CacheSize::Auto, MemoryOwner::Models) => {
-            let known = options.later.iter().filter_map(|later| needed_bytes(backend, later));
-            LaterModels { count: options.later.len() as u64, bytes: known.fold(0, u64::saturating_add) }
-        }
-        _ => LaterModels::default(),
-    }
+/// Models that are larger than all of it leave room: nothing helps them.
+pub(super) fn read<B: Backend>(backend: &B, options: &EngineOptions, memory: &Memory) -> LaterModels {
+    let (CacheSize::Auto, MemoryOwner::Models) = (options.cache.size, memory.owner) else {
+        return LaterModels::default();
+    };
+    let all = memory.available_bytes.unwrap_or(u64::MAX);
+    let needed = options.later.iter().map(|later| needed_bytes(backend, later).unwrap_or_default());
+    let fitting: Vec<u64> = needed.filter(|bytes| *bytes < all).collect();
+    LaterModels { count: fitting.len() as u64, bytes: fitting.into_iter().fold(0, u64::saturating_add) }
 }
 
 /// Weights and buffers. `None` where the file is not there yet, or is none: it tells that itself when it is loaded.

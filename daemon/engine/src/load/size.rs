@@ -2,7 +2,7 @@
 
 use super::cache_type;
 use crate::backend::{Backend, KvCacheShape};
-use crate::memory::{CacheRequest, LaterModels, Memory, MemoryError};
+use crate::memory::{CacheRequest, LaterModels, Memory, MemoryError, MemoryOwner};
 use crate::model::decoder::{Decoder, DecoderLimits};
 use crate::model::roles::DecoderTensors;
 use crate::model::spec::DecoderSpec;
@@ -10,6 +10,9 @@ use crate::options::EngineOptions;
 
 #[cfg(test)]
 mod tests;
+
+/// Of a token: its weight, and a candidate in a list that doubles as it grows.
+const SAMPLING_BYTES: u64 = 4 + 2 * 8;
 
 /// What the cache must fit beside.
 pub(super) struct Sizing<'a, B> {
@@ -33,17 +36,18 @@ impl<B: Backend> Sizing<'_, B> {
         let shape = self.shape(options);
         // No sequence is longer than the cache: one that is chosen small asks for no memory for long ones. The first size
         // leaves them out, and so is at least the second.
-        let most = self.request(options, 1).blocks(memory)?;
+        let most = self.request(options, memory, 1).blocks(memory)?;
         let positions = self.limits.positions.min(most as usize * shape.block_size);
-        let blocks = self.request(options, positions).blocks(memory)? as usize;
+        let blocks = self.request(options, memory, positions).blocks(memory)? as usize;
         let positions = positions.min(blocks * shape.block_size);
         Ok((KvCacheShape { blocks, ..shape }, DecoderLimits { positions, ..self.limits }))
     }
 
     /// Beside steps over sequences of so many tokens.
-    fn request(&self, options: &EngineOptions, positions: usize) -> CacheRequest {
+    fn request(&self, options: &EngineOptions, memory: &Memory, positions: usize) -> CacheRequest {
         let limits = DecoderLimits { positions, ..self.limits };
-        let buffer_bytes = Decoder::buffer_bytes(self.backend, self.spec, limits, self.tensors);
+        let buffer_bytes = Decoder::buffer_bytes(self.backend, self.spec, limits, self.tensors)
+            .saturating_add(self.sampling_bytes(options, memory));
         CacheRequest {
             options: options.cache,
             bytes_per_block: self.backend.block_bytes(&self.shape(options)),
@@ -51,6 +55,17 @@ impl<B: Backend> Sizing<'_, B> {
             sequences_max: options.schedule.sequences_max,
             model_bytes: self.weight_bytes.saturating_add(buffer_bytes),
             later: self.later,
+        }
+    }
+
+    /// Of the samplers' lists, one of weights and one of candidates a thread, which lie in the memory of CPUs.
+    fn sampling_bytes(&self, options: &EngineOptions, memory: &Memory) -> u64 {
+        match memory.owner {
+            MemoryOwner::Models => 0,
+            MemoryOwner::Shared => {
+                let lists = self.backend.threads().min(options.schedule.sequences_max);
+                lists as u64 * self.spec.vocab as u64 * SAMPLING_BYTES
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use ostro_engine::DeviceChoice;
 use ostro_engine::device::{Gpu, NoGpu, UnusableGpu};
 use serde::Serialize;
 
@@ -46,7 +47,7 @@ pub(super) fn checks(machine: &Machine) -> Vec<Check> {
     let mut checks = vec![build(machine), cpu(&machine.cpu, machine.arch), memory(&machine.memory)];
     match &machine.gpus {
         Ok(gpus) => checks.extend(gpus.iter().enumerate().map(gpu)),
-        Err(reason) => checks.push(no_gpu(reason, machine.nvidia_driver.as_deref())),
+        Err(reason) => checks.push(no_gpu(reason, machine.nvidia_driver.as_deref(), machine.device)),
     }
     checks.extend(machine.unusable_gpus.iter().map(unusable_gpu));
     checks.push(hub_cache(&machine.hub_cache));
@@ -112,11 +113,13 @@ fn gpu((index, opened): (usize, &OpenedGpu)) -> Check {
     let (state, text) = match (problem, index) {
         (Some(problem), 0) => (
             State::Failed,
-            format!("{text}: {problem}; no model loads; see nvidia-smi, or choose the CPU by --cpu"),
+            format!(
+                "{text}: {problem}; no model loads now; see nvidia-smi, which tells who uses it, or choose the CPU by --cpu"
+            ),
         ),
         (Some(problem), _) => (State::Warning, format!("{text}: {problem}; not used")),
         (None, 0) if free_bytes.is_some_and(|free| free < FREE_BYTES_MIN) => {
-            (State::Warning, format!("{text}: hardly enough is free for a model"))
+            (State::Warning, format!("{text}: hardly enough is free for one more model"))
         }
         (None, 0) => (State::Ok, text),
         (None, _) => (State::Ok, format!("{text}; not used")),
@@ -129,21 +132,23 @@ fn unusable_gpu(gpu: &UnusableGpu) -> Check {
     State::Warning.check("gpu", format!("{ordinal}: cannot be used: {reason}; see nvidia-smi"))
 }
 
-fn no_gpu(reason: &NoGpu, driver: Option<&str>) -> Check {
+fn no_gpu(reason: &NoGpu, driver: Option<&str>, device: DeviceChoice) -> Check {
     let driver =
         driver.map(|version| format!("; the kernel has NVIDIA's driver {version}")).unwrap_or_default();
-    match reason {
-        NoGpu::NotBuilt | NoGpu::Absent(_) => {
-            State::Ok.check("gpu", format!("no GPU: {reason}; models run on the CPU{driver}"))
-        }
-        NoGpu::Unusable(_) => State::Warning.check(
-            "gpu",
-            format!(
-                "the GPU cannot be used: {reason}; models run on the CPU{driver}; see nvidia-smi, update the driver \
-                 if it is too old, or choose the CPU by --cpu"
-            ),
+    let (state, outcome) = match (device, reason) {
+        (DeviceChoice::Gpu, _) => (State::Failed, "models fail (OSTRO_REQUIRE_GPU)"),
+        (_, NoGpu::NotBuilt | NoGpu::Absent(_)) => (State::Ok, "models run on the CPU"),
+        _ => (State::Warning, "models run on the CPU"),
+    };
+    let text = match reason {
+        NoGpu::NotBuilt | NoGpu::Absent(_) => format!("no GPU: {reason}; {outcome}{driver}"),
+        NoGpu::Unfit(_) => format!("the GPU cannot be used: {reason}; {outcome}"),
+        NoGpu::Unusable(_) => format!(
+            "the GPU cannot be used: {reason}; {outcome}{driver}; see nvidia-smi, update the driver if it is too old, \
+             give a container the driver's libraries, or choose the CPU by --cpu"
         ),
-    }
+    };
+    state.check("gpu", text)
 }
 
 fn hub_cache(cache: &HubCache) -> Check {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ostro_config::TokenSource;
 use ostro_engine::device::{Gpu, Gpus, NoGpu, UnusableGpu, gpus, probe};
-use ostro_engine::{Isa, memory};
+use ostro_engine::{DeviceChoice, Isa, memory};
 use rustix::fs::{Access, access, statvfs};
 use serde::{Serialize, Serializer};
 
@@ -13,6 +13,7 @@ use super::super::instruction_set;
 use super::hub::Answer;
 use crate::environment::{Environment, Offline};
 use crate::failure::Failure;
+use crate::gpu;
 use crate::hub::{cache_folder, hub_options};
 
 #[derive(Clone, Debug, Serialize)]
@@ -21,6 +22,9 @@ pub(super) struct Machine {
     pub(super) arch: &'static str,
     pub(super) cpu: Cpu,
     pub(super) memory: Memory,
+    /// Of models that are told nothing else.
+    #[serde(skip)]
+    pub(super) device: DeviceChoice,
     /// An empty list for programs where there is none; the check says why.
     #[serde(serialize_with = "list")]
     pub(super) gpus: Result<Vec<OpenedGpu>, NoGpu>,
@@ -89,6 +93,7 @@ impl Machine {
             arch: std::env::consts::ARCH,
             cpu: Cpu::look(environment),
             memory: Memory { total_bytes, available_bytes },
+            device: gpu::device(environment.require_gpu.as_deref())?,
             gpus,
             unusable_gpus,
             nvidia_driver: fs::read_to_string("/proc/driver/nvidia/version")

@@ -22,8 +22,9 @@ fn steps_that_cannot_be_recorded_answer_all_the_same() {
     }
 }
 
+/// Of lasting refusals somebody must know in the end: steps are ten until the engine ends.
 #[test]
-fn launches_that_are_refused_fail_requests_and_not_the_engine() {
+fn launches_that_are_refused_fail_requests_and_the_engine_only_after_many() {
     let Some(mut machine) = Machine::new(&[]) else { return };
     let launches = launches(&mut machine);
     // In the step of the prompt, and in one that decodes.
@@ -31,11 +32,17 @@ fn launches_that_are_refused_fail_requests_and_not_the_engine() {
         let fault = format!("cuLaunchKernel:{launch}:2,cuLaunchKernelEx:{launch}:2");
         machine.faults = vec![("OSTRO_FAKE_CUDA_FAIL", fault)];
         let server = Running::of(machine.command(&["serve", "-m", "tiny.gguf"]));
-        for _ in 0..2 {
+        for _ in 0..9 {
             let (status, body) = server.request("POST", "/v1/chat/completions", CHAT);
             assert_eq!(status, 500, "{body}");
             assert!(body.contains("CUDA_ERROR_OUT_OF_MEMORY") && !body.contains("lost"), "{body}");
+            assert_eq!(server.request("GET", "/health", "").0, 200);
         }
-        assert_eq!(server.request("GET", "/health", "").0, 200);
+        // The tenth ends it, and whoever comes then is told so.
+        server.request("POST", "/v1/chat/completions", CHAT);
+        let (status, body) = server.request("POST", "/v1/chat/completions", CHAT);
+        assert!((500..=503).contains(&status), "{status} {body}");
+        assert!(body.contains("refuses every step") && body.contains("CUDA_ERROR_OUT_OF_MEMORY"), "{body}");
+        assert_eq!(server.request("GET", "/health", "").0, 503);
     }
 }

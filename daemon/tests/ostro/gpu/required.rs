@@ -7,17 +7,29 @@ const NO_DEVICE: (&str, &str) = ("OSTRO_FAKE_CUDA", "no-device");
 
 #[test]
 fn model_that_needs_a_gpu_is_not_left_to_the_cpu() {
-    for (fault, reason) in [
-        (NO_DEVICE, "the NVIDIA driver finds no GPU"),
-        (("OSTRO_FAKE_CUDA", "old-driver"), "the NVIDIA driver knows CUDA 11.4, at least 12.0 "),
+    const IN_PODS: &str = "; in a pod, see runtimeClassName, device plugin";
+    const OTHERS: &str = "; nodes with other GPUs are wanted";
+    for (fault, reason, remedy) in [
+        (NO_DEVICE, "the NVIDIA driver finds no GPU", IN_PODS),
+        (("OSTRO_FAKE_CUDA", "old-driver"), "the NVIDIA driver knows CUDA 11.4, at least 12.0 ", IN_PODS),
         (
             ("OSTRO_FAKE_CUDA_CC", "75"),
             "Ostro emulated GPU 0 has compute capability 7.5, at least 8.0 is needed",
+            OTHERS,
         ),
-        (("OSTRO_FAKE_CUDA", "unknown"), "the NVIDIA driver failed: unknown error (CUDA_ERROR_UNKNOWN)"),
+        (
+            ("OSTRO_FAKE_CUDA_CC", "89"),
+            "Ostro emulated GPU 0 gives a block 101376 bytes of shared memory, at least 107008 are needed",
+            OTHERS,
+        ),
+        (
+            ("OSTRO_FAKE_CUDA", "unknown"),
+            "the NVIDIA driver failed: unknown error (CUDA_ERROR_UNKNOWN)",
+            IN_PODS,
+        ),
     ] {
         let said = format!("OSTRO_REQUIRE_GPU is set, but {reason}");
-        check_load(&[REQUIRED, fault], &[], &[&said, "; in a pod, see runtimeClassName, device plugin"]);
+        check_load(&[REQUIRED, fault], &[], &[&said, remedy]);
     }
 }
 

@@ -53,7 +53,11 @@ impl Cuda {
         let counts = table.write(view, products, &mut state.blocks);
         table.upload(device)?;
         let addresses = table.addresses();
-        state.blocks.upload(device)?;
+        if let Err(error) = state.blocks.upload(device) {
+            // The next step writes the table on the host anew.
+            let _ = device.synchronise();
+            return Err(error);
+        }
         let longest = view.places.iter().map(|place| place.position).max().unwrap_or(0);
         let parts = (longest as usize / attention::PART + 1).next_power_of_two();
         let rows = view.tokens.len();

@@ -63,7 +63,9 @@ impl Loaded {
             scale: spec.attention_scale,
         };
         let step = StepLimits { rows, sampled, positions, block_size, hidden: spec.hidden, shape };
-        let all = self.weight_bytes + Decoder::buffer_bytes(&self.backend, spec, limits, &self.tensors());
+        let sampling = 2 * spec.vocab as u64 * SAMPLING_BYTES;
+        let buffers = Decoder::buffer_bytes(&self.backend, spec, limits, &self.tensors());
+        let all = self.weight_bytes + buffers + sampling;
         (all, self.backend.reserved_bytes(&step, &spec.rotary, &[]))
     }
 }

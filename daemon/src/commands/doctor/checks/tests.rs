@@ -15,6 +15,7 @@ fn machine() -> Machine {
             cgroup_cpus: Some(4.0),
         },
         memory: Memory { total_bytes: Some(32 << 30), available_bytes: Some(24 << 30) },
+        device: DeviceChoice::Auto,
         gpus: Ok(vec![one_gpu(0), one_gpu(1)]),
         unusable_gpus: Vec::new(),
         nvidia_driver: Some("550.54.15".to_owned()),
@@ -77,7 +78,18 @@ fn a_machine_without_a_gpu_is_as_good_as_its_reason() {
     assert_eq!(
         line(NoGpu::Unusable("it is old".to_owned()), Some("1.2")),
         "warning  gpu        the GPU cannot be used: it is old; models run on the CPU; the kernel has NVIDIA's driver \
-         1.2; see nvidia-smi, update the driver if it is too old, or choose the CPU by --cpu"
+         1.2; see nvidia-smi, update the driver if it is too old, give a container the driver's libraries, or choose \
+         the CPU by --cpu"
+    );
+    assert_eq!(
+        line(NoGpu::Unfit("it is small".to_owned()), Some("1.2")),
+        "warning  gpu        the GPU cannot be used: it is small; models run on the CPU"
+    );
+    let required = Machine { gpus: Err(NoGpu::NotBuilt), device: DeviceChoice::Gpu, ..machine() };
+    assert_eq!(
+        line_of(&required, "gpu"),
+        "failed   gpu        no GPU: this build has no CUDA support; models fail (OSTRO_REQUIRE_GPU); the kernel has \
+         NVIDIA's driver 550.54.15"
     );
     let without = Machine { gpus: Err(NoGpu::NotBuilt), ..machine() };
     assert_eq!(line_of(&without, "build"), "ok       build      ostro 1.2.3 for x86_64, without CUDA");
@@ -95,13 +107,14 @@ fn gpus_are_judged_by_what_models_would_meet() {
     assert_eq!(
         busy,
         "failed   gpu        0: Big GPU, compute capability 9.0, 80.0 GiB, driver for CUDA 12.8, GPU-0: it is busy; \
-         no model loads; see nvidia-smi, or choose the CPU by --cpu\n\
+         no model loads now; see nvidia-smi, which tells who uses it, or choose the CPU by --cpu\n\
          warning  gpu        1: Big GPU, compute capability 9.0, 80.0 GiB, driver for CUDA 12.8, GPU-1: it is busy; \
          not used"
     );
     let full = lines(|gpu| gpu.free_bytes = Some(1 << 29));
     let (first, second) = full.split_once('\n').unwrap();
-    let expected = ", of it 0.5 GiB free, driver for CUDA 12.8, GPU-0: hardly enough is free for a model";
+    let expected =
+        ", of it 0.5 GiB free, driver for CUDA 12.8, GPU-0: hardly enough is free for one more model";
     assert!(first.starts_with("warning ") && first.ends_with(expected), "{first}");
     assert!(second.starts_with("ok ") && second.ends_with("; not used"), "{second}");
 }
