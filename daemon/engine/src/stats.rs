@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use crate::schedule::SchedulerStats;
 use crate::stream::Left;
 
 /// A picture of the engine. Totals count from its start.
@@ -51,6 +52,20 @@ impl EngineStats {
             Left::Stopped => self.finished_stop_total += 1,
             Left::Cancelled => self.cancelled_total += 1,
         }
+    }
+
+    /// What the scheduler knows.
+    pub(crate) fn take(&mut self, schedule: &SchedulerStats) {
+        self.sequences_running = schedule.running as u64;
+        self.sequences_waiting = schedule.waiting as u64;
+        self.blocks = schedule.blocks.into();
+        self.blocks_used = schedule.blocks_used.into();
+        self.blocks_cached = schedule.blocks_cached.into();
+        self.preemptions_total = schedule.preemptions_total;
+        self.prefix_queries_total = schedule.prompt_tokens_total;
+        self.prefix_hits_total = schedule.cached_tokens_total;
+        self.draft_tokens_total = schedule.draft_tokens_total;
+        self.accepted_tokens_total = schedule.accepted_tokens_total;
     }
 }
 

@@ -283,19 +283,8 @@ impl StepLoop {
 
     fn publish(&mut self) {
         self.clock.book(Part::Rest, &mut self.stats);
-        let schedule = self.scheduler.stats();
-        let stats = &mut self.stats;
-        stats.sequences_running = schedule.running as u64;
-        stats.sequences_waiting = schedule.waiting as u64;
-        stats.blocks = schedule.blocks.into();
-        stats.blocks_used = schedule.blocks_used.into();
-        stats.blocks_cached = schedule.blocks_cached.into();
-        stats.preemptions_total = schedule.preemptions_total;
-        stats.prefix_queries_total = schedule.prompt_tokens_total;
-        stats.prefix_hits_total = schedule.cached_tokens_total;
-        stats.draft_tokens_total = schedule.draft_tokens_total;
-        stats.accepted_tokens_total = schedule.accepted_tokens_total;
-        self.inbox.board.publish(stats);
+        self.stats.take(&self.scheduler.stats());
+        self.inbox.board.publish(&self.stats);
     }
 }
 

@@ -4,6 +4,9 @@ use cudarc::driver::sys::CUdeviceptr as Address;
 
 use super::tensor_map::TensorMap;
 
+#[cfg(test)]
+mod tests;
+
 /// Rows and slots of a step, in device memory, so that a recorded graph serves every step of its size.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
