@@ -168,7 +168,7 @@ pub(super) const PULLING: [&Module; 2] = [&COSIGN, &REGISTRY];
 impl Module {
     /// Such as `v1.36.3`; empty where nothing is required.
     pub(super) fn version(&self) -> &'static str {
-        let mut lines = GO_MOD.lines().map(|line| line.trim().trim_start_matches("require "));
+        let mut lines = GO_MOD.lines().map(str::trim);
         let version = lines.find_map(|line| line.strip_prefix(self.path)?.strip_prefix(' '));
         version.and_then(|rest| rest.split_whitespace().next()).unwrap_or("")
     }

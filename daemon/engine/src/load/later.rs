@@ -9,8 +9,8 @@ use crate::model::roles::DecoderTensors;
 use crate::options::{CacheSize, EngineOptions};
 use crate::weights::ModelFiles;
 
-/// Only where it is asked: by an automatic cache on a device of models alone.
-/// Models that are larger than all of it leave room: nothing helps them.
+/// Only where it is asked: by an automatic cache on a device of models alone. A model that all of the device could not hold
+/// is left out: nothing helps it.
 pub(super) fn read<B: Backend>(backend: &B, options: &EngineOptions, memory: &Memory) -> LaterModels {
     let (CacheSize::Auto, MemoryOwner::Models) = (options.cache.size, memory.owner) else {
         return LaterModels::default();

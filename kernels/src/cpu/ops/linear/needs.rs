@@ -80,9 +80,7 @@ impl Needs {
         }
         needs
     }
-}
 
-impl Needs {
     /// Of an input of `width`.
     pub(super) fn columns(self, width: usize) -> FormColumns {
         FormColumns {
