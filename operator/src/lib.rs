@@ -22,6 +22,7 @@ mod readable;
 mod readiness;
 mod run;
 mod short_pages;
+mod shortened;
 mod terminal;
 #[cfg(test)]
 mod tests;

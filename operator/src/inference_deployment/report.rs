@@ -21,6 +21,10 @@ use super::apply::MANAGER;
 use super::status::transitions;
 use super::{Context, ReconcileError};
 use crate::going::is_of_going_namespace;
+use crate::shortened::shortened;
+
+/// An event with a longer one is refused.
+const NOTE_BYTES_MAX: usize = 1024;
 
 /// What is read of the answer; the spec, which the types may not be able to read, is skipped.
 #[derive(Deserialize)]
@@ -127,7 +131,7 @@ async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condit
     let event = Event {
         type_: if is_good { EventType::Normal } else { EventType::Warning },
         reason: condition.reason.clone(),
-        note: Some(condition.message.chars().take(1000).collect()),
+        note: Some(shortened(&condition.message, NOTE_BYTES_MAX).into_owned()),
         action: "Reconcile".to_owned(),
         secondary: None,
     };

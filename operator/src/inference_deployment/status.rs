@@ -16,6 +16,7 @@ use super::daemons::PodModels;
 use super::hold::{Held, Pending};
 use super::outcome::First;
 use super::workload::Workload;
+use crate::shortened::shortened;
 use crate::terminal::without_controls;
 
 pub(crate) use monitored::monitored;
@@ -23,7 +24,8 @@ pub(crate) use transitions::{
     count_pending, is_same, is_same_but_for_words, keep_words, pending_reason, transitions,
 };
 
-const MESSAGE_CHARS_MAX: usize = 4000;
+/// Of what others say, such as a container at its end or an event; an object has it several times.
+const MESSAGE_BYTES_MAX: usize = 4000;
 
 /// What a condition says that is not of pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,19 +175,10 @@ impl Observed<'_> {
             type_: kind.as_str().to_owned(),
             status: status.to_owned(),
             reason: reason.as_str().to_owned(),
-            message: shortened(message),
+            message: shortened(&without_controls(message), MESSAGE_BYTES_MAX).into_owned(),
             observed_generation: self.owner.metadata.generation,
             last_transition_time: since.map_or(Time(self.now), |before| before.last_transition_time.clone()),
         }
-    }
-}
-
-/// Of what others say, such as a container at its end or an event; an object has it several times.
-fn shortened(message: &str) -> String {
-    let message = without_controls(message);
-    match message.char_indices().nth(MESSAGE_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &message[..end]),
-        None => message,
     }
 }
 

@@ -135,3 +135,18 @@ async fn what_a_policy_of_admission_undoes_is_told_until_it_does_so_no_more() {
     make_ready(&api);
     await_within(SOON, "pods", || told(&api, "Ready") == "True AllReady").await;
 }
+
+/// The API server takes none with a longer note, and what to do is at the end.
+#[tokio::test(start_paused = true)]
+async fn an_event_has_the_beginning_and_the_end_of_a_long_message() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({ "runtime": { "é".repeat(900): 1 } }));
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False InvalidConfig").await;
+    let events = || api.all("events.k8s.io", "events");
+    await_within(SOON, "the event", || !events().is_empty()).await;
+    let (notes, message) = (events(), message(&api));
+    let note = notes[0]["note"].as_str().unwrap();
+    assert!(message.len() > 1024 && note.len() <= 1024, "{} of {message}", note.len());
+    assert!(note.starts_with(&message[..20]) && note.ends_with(&message[message.len() - 20..]), "{note}");
+}

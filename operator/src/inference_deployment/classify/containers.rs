@@ -7,9 +7,12 @@ use ostro_crds::Reason;
 use super::pulling::hint;
 use super::{Cause, cause, names_secret};
 use crate::inference_deployment::build::{CONFIG_DIR, CONTAINER};
+use crate::shortened::shortened;
 
 /// How a shell would tell of SIGKILL.
 const KILLED: i32 = 137;
+/// Of a line of what a container said at its end.
+const ERROR_BYTES_MAX: usize = 1024;
 
 /// A container, whose name is told unless it is the daemon.
 struct Seen<'a> {
@@ -238,5 +241,5 @@ fn last_error(words: &str) -> String {
     let lines: Vec<&str> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let error = lines.iter().rev().find(|line| line.to_lowercase().contains("error"));
     let line = error.or(lines.last()).copied().unwrap_or("it said nothing");
-    line.chars().take(500).collect()
+    shortened(line, ERROR_BYTES_MAX).into_owned()
 }

@@ -20,11 +20,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::Told;
+use crate::shortened::shortened;
 use crate::terminal::without_controls;
 
 /// Far more than the models of a pod need.
 const ANSWER_BYTES_MAX: usize = 1 << 16;
-const MESSAGE_CHARS_MAX: usize = 200;
+/// Of what a status tells of one of at most 16 models.
+const MESSAGE_BYTES_MAX: usize = 1024;
 
 /// A connection to a daemon.
 pub(crate) trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -142,10 +144,7 @@ impl Card {
 /// On one line, and nothing but text: a status shows it to whoever asks.
 fn short(text: &str) -> String {
     let line = without_controls(text).split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(MESSAGE_CHARS_MAX) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
-    }
+    shortened(&line, MESSAGE_BYTES_MAX).into_owned()
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ fn ids(ids: &[&str]) -> Vec<String> {
 
 #[tokio::test]
 async fn a_daemon_says_what_it_has_loaded() {
-    let long = format!("{}\n  end", "x".repeat(300));
+    let long = format!("cannot load e: {}\n  do y", "é".repeat(2000));
     let list = json!({ "object": "list", "data": [
         { "id": "a/b", "object": "model", "status": "loading", "stage": "download", "progress": 0.578, "aliases": [] },
         { "id": "c", "status": "loaded", "max_model_len": 4096, "aliases": ["/models/c.gguf"] },
@@ -44,7 +44,8 @@ async fn a_daemon_says_what_it_has_loaded() {
     let (address, asked) = server("127.0.0.1", answer("200 OK", &list.to_string())).await;
     let wanted = ids(&["/models/c.gguf", "a/b", "d", "e", "f", "g", "missing"]);
     let told = ask(&dial(), address, &wanted).await.unwrap();
-    let short = format!("{}…", "x".repeat(200));
+    // Of 1,024 bytes.
+    let short = format!("cannot load e: {}…{} do y", "é".repeat(247), "é".repeat(252));
     let expected = [
         ("/models/c.gguf", Some(ModelState::Loaded), None),
         ("a/b", Some(ModelState::Loading), Some("download, 50 %")),
