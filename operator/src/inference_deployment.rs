@@ -25,6 +25,7 @@ pub(crate) mod status;
 mod store;
 mod superseded;
 pub(crate) mod workload;
+mod write;
 
 use std::time::Duration;
 
