@@ -10,6 +10,7 @@ mod ownership;
 mod pods;
 mod prefetch;
 mod prune;
+mod races;
 mod refusals;
 mod revisions;
 mod rights;

@@ -11,7 +11,7 @@ use super::cached::Kept;
 use super::children::Children;
 use super::optional::Lack;
 use super::outcome::refused;
-use super::write::{CREATED, create, write};
+use super::write::{CREATED, create, is_of_another, write};
 use super::{Context, orphans};
 use crate::contests::{Claim, Turn};
 
@@ -46,10 +46,10 @@ pub(crate) enum ApplyError {
 const UNREADABLE: [&str; 2] = ["failed to create typed patch object", "failed to convert new object"];
 
 impl ApplyError {
-    /// The API server finds what was made of the spec wrong, whenever it is asked.
+    /// The API server finds what was made of the spec wrong, whenever it is asked; not that there is another child by now.
     pub(crate) fn is_of_the_spec(&self) -> bool {
         matches!(self, ApplyError::Apply { source: kube::Error::Api(status), .. }
-            if status.code == 422 || UNREADABLE.iter().any(|words| status.message.contains(words)))
+            if (status.code == 422 && !is_of_another(status)) || UNREADABLE.iter().any(|words| status.message.contains(words)))
     }
 
     pub(crate) fn is_of_workload(&self) -> bool {
@@ -193,8 +193,8 @@ async fn apply_one(
     if live.is_none() && CREATED.contains(&kind) && create(client, wanted).await? {
         return Ok(Step::Written);
     }
-    let is_known = live.as_ref().is_some_and(|live| live.is_of(owner));
-    let written = write(client, (owner, is_known), wanted).await?;
+    let known = live.as_ref().filter(|live| live.is_of(owner)).and_then(|live| live.uid());
+    let written = write(client, (owner, known), wanted).await?;
     if live.is_some() && contests.note(claim, shown, written) {
         return contested(live.as_ref());
     }

@@ -56,6 +56,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::build::{COMPLETE, ChildKind, FAILED, HASH_ANNOTATION, content_hash, instance_of};
 use super::comparison::{contains, first_difference, is_unchanged};
@@ -88,6 +89,8 @@ pub(crate) struct Kept {
     owners: Box<str>,
     /// The object that it names, where nobody owns it.
     left_by: Option<Box<str>>,
+    /// As its bytes: as a text it would take four times as much.
+    uid: Option<Uuid>,
     pub(crate) is_going: bool,
     /// None where little of it is kept.
     pub(crate) version: Option<Version>,
@@ -146,6 +149,7 @@ impl From<DynamicObject> for Cached {
         let owners = metadata.owner_references.iter().flatten().map(|owner| format!("{} ", owner.uid));
         let owners = owners.collect::<String>();
         let left_by = left_by(&object).map(Box::from);
+        let uid = object.metadata.uid.as_deref().and_then(uuid);
         let instance = instance_of(object.labels()).map(Box::from);
         shorten(&mut object);
         let text = |object: &DynamicObject| serde_json::to_string(object).expect("it came as JSON");
@@ -160,7 +164,7 @@ impl From<DynamicObject> for Cached {
         Cached {
             metadata,
             instance,
-            kept: Arc::new(Kept { owners: owners.into(), left_by, is_going, version, body }),
+            kept: Arc::new(Kept { owners: owners.into(), left_by, uid, is_going, version, body }),
         }
     }
 }
@@ -200,6 +204,11 @@ impl Kept {
     pub(crate) fn is_own(&self, owner: &InferenceDeployment) -> bool {
         let name = owner.meta().name.as_deref();
         self.is_of(owner) || self.left_by.as_deref().is_some_and(|left| name == Some(left))
+    }
+
+    /// None where it is not as API servers write them.
+    pub(crate) fn uid(&self) -> Option<String> {
+        self.uid.map(|uid| uid.to_string())
     }
 
     /// Whether an apply of `wanted` would change nothing.
@@ -272,6 +281,11 @@ fn shorten(object: &mut DynamicObject) {
             condition["type"].as_str().is_some_and(|kind| [REPLICA_FAILURE, COMPLETE, FAILED].contains(&kind))
         });
     }
+}
+
+/// That has this text, and no other.
+fn uuid(text: &str) -> Option<Uuid> {
+    text.parse().ok().filter(|uuid: &Uuid| uuid.to_string() == text)
 }
 
 /// Of the fields that the operator applies.

@@ -3,6 +3,7 @@
 use axum::http::HeaderValue;
 use axum::http::header::ACCEPT;
 use kube::api::{Api, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Request};
+use kube::core::Status;
 use kube::{Client, Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 
@@ -15,43 +16,80 @@ use super::{ownership, revision};
 /// The rest of an answer comes by the watch.
 const METADATA_ONLY: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
 
-/// The version that comes of it. Of a child that is not known to be its own, the owner is asked for first.
+/// The version that comes of it. `known` is the uid of the owner's own child, as a watch has shown it; whose another is, is
+/// asked for first.
 pub(super) async fn write(
     client: &Client,
-    (owner, is_known): (&InferenceDeployment, bool),
-    Prepared { object, kind }: &Prepared,
+    (owner, known): (&InferenceDeployment, Option<String>),
+    wanted: &Prepared,
 ) -> Result<Version, ApplyError> {
-    let (kind, name) = (*kind, object.name_any());
     let namespace = owner.namespace().unwrap_or_default();
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource());
-    let mut is_there = is_known;
-    if !is_known {
-        // The cache lags, or somebody else's object has the name.
-        let found = api.get_metadata_opt(&name).await;
-        let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
-        is_there = found.is_some();
-        if let Some(found) = found.filter(|found| !is_owned(found, owner)) {
-            let may_take = is_own(&found, owner)
-                && ownership::is_there(client, owner).await.map_err(ApplyError::Owner)?;
-            if !may_take {
-                return Err(match is_of_predecessor(&found, owner) {
-                    true => ApplyError::Predecessors { kind, name },
-                    false if found.metadata.deletion_timestamp.is_some() => ApplyError::Going { kind, name },
-                    false => ApplyError::Foreign { kind, name },
-                });
-            }
-            tracing::info!("{kind:?} {name} was nobody's, and becomes this object's");
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &wanted.kind.resource());
+    let failed = |source| ApplyError::Apply { kind: wanted.kind, name: wanted.object.name_any(), source };
+    if let Some(uid) = known {
+        match write_over(&api, Some(uid), wanted).await {
+            // The watch lags: it has gone since, or somebody has made another.
+            Err(kube::Error::Api(status)) if is_of_another(&status) => {}
+            written => return written.map_err(failed),
         }
     }
-    let written = match is_there && kind == ChildKind::ControllerRevision {
+    let found = find(client, (&api, owner), wanted).await?;
+    write_over(&api, found, wanted).await.map_err(failed)
+}
+
+/// The uid of the object of that name, which is the owner's or may become so; none where there is no such object.
+async fn find(
+    client: &Client,
+    (api, owner): (&Api<DynamicObject>, &InferenceDeployment),
+    wanted: &Prepared,
+) -> Result<Option<String>, ApplyError> {
+    let (kind, name) = (wanted.kind, wanted.object.name_any());
+    let found = api.get_metadata_opt(&name).await;
+    let found = found.map_err(|source| ApplyError::Read { kind, name: name.clone(), source })?;
+    let Some(found) = found else { return Ok(None) };
+    if !is_owned(&found, owner) {
+        let may_take =
+            is_own(&found, owner) && ownership::is_there(client, owner).await.map_err(ApplyError::Owner)?;
+        if !may_take {
+            return Err(match is_of_predecessor(&found, owner) {
+                true => ApplyError::Predecessors { kind, name },
+                false if found.metadata.deletion_timestamp.is_some() => ApplyError::Going { kind, name },
+                false => ApplyError::Foreign { kind, name },
+            });
+        }
+        tracing::info!("{kind:?} {name} was nobody's, and becomes this object's");
+    }
+    Ok(found.metadata.uid)
+}
+
+/// Over the object of this uid and no other. Without one the object is new; what somebody makes meanwhile keeps its fields,
+/// since nothing is forced.
+async fn write_over(
+    api: &Api<DynamicObject>,
+    uid: Option<String>,
+    Prepared { object, kind }: &Prepared,
+) -> kube::Result<Version> {
+    let (name, is_there) = (object.name_any(), uid.is_some());
+    let mut object = object.clone();
+    object.metadata.uid = uid;
+    let written = match is_there && *kind == ChildKind::ControllerRevision {
         true => {
             let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..Default::default() };
-            api.patch_metadata(&name, &parameters, &Patch::Merge(revision::without_data(object))).await
+            api.patch_metadata(&name, &parameters, &Patch::Merge(revision::without_data(&object))).await
         }
-        false => api.patch_metadata(&name, &PatchParams::apply(MANAGER).force(), &Patch::Apply(object)).await,
+        false => {
+            let parameters = PatchParams { force: is_there, ..PatchParams::apply(MANAGER) };
+            api.patch_metadata(&name, &parameters, &Patch::Apply(object)).await
+        }
     };
-    let written = written.map_err(|source| ApplyError::Apply { kind, name, source })?;
-    Ok(Version::of(&written.metadata))
+    Ok(Version::of(&written?.metadata))
+}
+
+/// The object of the uid that was written is not there, or another has its name; nothing was changed.
+pub(super) fn is_of_another(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let is_another = status.code == 422 && causes.into_iter().any(|cause| cause.field == "metadata.uid");
+    is_another || (status.code == 409 && status.message.contains("uid mismatch"))
 }
 
 /// New with every change of pods, which wait for them. One request is enough, as nothing of them is ever taken out again;

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use crate::api_calls::{ApiCall, CountCalls};
 use crate::metrics::Metrics;
 use answers::{
-    failure, found_answer, is_of_another_version, is_same_but_for_versions, is_selected, missing, selector,
+    failure, found_answer, is_of_another_uid, is_of_another_version, is_same_but_for_versions, is_selected,
+    is_unforced_apply, missing, of_another_uid, selector, uid,
 };
 
 pub(super) const MONITORING: &str = "monitoring.coreos.com";
@@ -47,6 +48,8 @@ struct State {
     mutated: Option<(String, &'static str, Value)>,
     /// Of these every write is refused, and each refusal has its number.
     refused: Option<(String, usize)>,
+    /// Somebody makes it as soon as somebody else has read that it is not there; no watch shows it.
+    awaiting: Option<([String; 4], Value)>,
 }
 
 struct Watch {
@@ -113,6 +116,13 @@ impl FakeApi {
     pub(super) fn remove_unseen(&self, group: &str, resource: &str, name: &str) {
         let key = [group, resource, "n", name].map(str::to_owned);
         self.state.lock().unwrap().objects.remove(&key).unwrap();
+    }
+
+    /// Somebody makes it as soon as a read has not found it; watches lag, and do not show it.
+    pub(super) fn put_once_missed(&self, group: &str, resource: &str, object: Value) {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let key = [group, resource, "n", name].map(str::to_owned);
+        self.state.lock().unwrap().awaiting = Some((key, object));
     }
 
     /// Watches of a kind are told that they have missed something.
@@ -203,6 +213,12 @@ impl State {
             ("list", _) => self.list(&call, query),
             ("watch", _) => self.watch(&call, query),
             ("get", Some(object)) => found_answer(&object),
+            ("get", None) => {
+                if let Some((key, object)) = self.awaiting.take_if(|(awaited, _)| *awaited == key) {
+                    self.objects.insert(key, object);
+                }
+                missing()
+            }
             // It heeds no uid here.
             ("patch", Some(object)) if subresource == "status" && is_of_another_version(&object, &body) => {
                 failure(StatusCode::CONFLICT, "Conflict")
@@ -212,6 +228,11 @@ impl State {
                 found_answer(&self.store(key, object))
             }
             ("patch", None) if subresource == "status" => missing(),
+            ("patch", found) if is_of_another_uid(found.as_ref(), &body) => of_another_uid(found.is_some()),
+            // All of its fields are somebody else's.
+            ("patch", Some(_)) if is_unforced_apply(resource, query) => {
+                failure(StatusCode::CONFLICT, "Conflict")
+            }
             ("patch", None) => {
                 self.demand(&call, "create");
                 self.demand_of_owners(&call, None, &body);
@@ -308,8 +329,7 @@ impl State {
         let before = self.objects.get(&key);
         let kind = if before.is_some() { "MODIFIED" } else { "ADDED" };
         let version = self.version.to_string();
-        let uid = before
-            .map_or_else(|| format!("uid-{version}").into(), |before| before["metadata"]["uid"].clone());
+        let uid = before.map_or_else(|| uid(self.version).into(), |before| before["metadata"]["uid"].clone());
         let is_changed = before.is_none_or(|before| before["spec"] != object["spec"]);
         let generation = before.map_or(0, |before| before["metadata"]["generation"].as_i64().unwrap_or(0));
         if let Some(status) =

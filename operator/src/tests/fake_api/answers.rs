@@ -25,7 +25,12 @@ pub(super) fn missing() -> Response<Answer> {
 }
 
 pub(super) fn failure(code: StatusCode, reason: &str) -> Response<Answer> {
-    let status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code.as_u16(), "message": reason });
+    failure_with(code, reason, json!({ "message": reason }))
+}
+
+fn failure_with(code: StatusCode, reason: &str, fields: Value) -> Response<Answer> {
+    let mut status = json!({ "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code.as_u16() });
+    status.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let mut answer = found_answer(&status);
     *answer.status_mut() = code;
     answer
@@ -49,4 +54,31 @@ pub(super) fn is_selected(object: &Value, selector: Option<&str>) -> bool {
 pub(super) fn is_of_another_version(object: &Value, written: &Value) -> bool {
     let version = |object: &Value| object["metadata"]["resourceVersion"].clone();
     !version(written).is_null() && version(object) != version(written)
+}
+
+/// As an API server gives them.
+pub(super) fn uid(number: u64) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
+}
+
+pub(super) fn is_of_another_uid(object: Option<&Value>, written: &Value) -> bool {
+    let uid = &written["metadata"]["uid"];
+    !uid.is_null() && object.is_none_or(|object| object["metadata"]["uid"] != *uid)
+}
+
+/// As Kubernetes 1.36 answers a patch with the uid of another object than is there, or of one that is not.
+pub(super) fn of_another_uid(is_there: bool) -> Response<Answer> {
+    if !is_there {
+        let message = "uid mismatch: the provided object specified uid x, and no existing object was found";
+        return failure_with(StatusCode::CONFLICT, "Conflict", json!({ "message": message }));
+    }
+    let cause =
+        json!({ "reason": "FieldValueInvalid", "message": "field is immutable", "field": "metadata.uid" });
+    let fields = json!({ "message": "metadata.uid: field is immutable", "details": { "causes": [cause] } });
+    failure_with(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", fields)
+}
+
+/// Revisions and events are merged.
+pub(super) fn is_unforced_apply(resource: &str, query: &str) -> bool {
+    !["controllerrevisions", "events"].contains(&resource) && !query.contains("force=true")
 }
