@@ -43,7 +43,7 @@ pub(crate) struct RunArgs {
     /// Namespace of the lease by which one operator leads
     #[arg(long, env = "POD_NAMESPACE", default_value = "default", value_parser = namespace)]
     pub(crate) lease_namespace: String,
-    /// This process in the lease
+    /// This process' name; in the lease it has an id behind it, which is no other's
     #[arg(long, env = "POD_NAME", default_value_t = process_name(), value_parser = identity)]
     pub(crate) identity: String,
 }
@@ -92,7 +92,7 @@ pub(crate) fn service_name(name: &str) -> Result<String, &'static str> {
 /// A lease that names nobody is free.
 fn identity(name: &str) -> Result<String, &'static str> {
     let name = Some(name).filter(|name| !name.trim().is_empty());
-    name.map(str::to_owned).ok_or("an identity has a name: no other process may have the same")
+    name.map(str::to_owned).ok_or("an identity has a name")
 }
 
 /// What an image is called is the registry's business; what is blank is none.

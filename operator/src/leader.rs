@@ -10,6 +10,7 @@ use kube::Client;
 use kube::api::{Api, PostParams};
 use kube::core::ObjectMeta;
 use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
 
 use crate::readiness::Readiness;
 
@@ -93,8 +94,9 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    pub(crate) fn new(client: Client, namespace: &str, identity: String) -> Self {
-        Leader { api: Api::namespaced(client, namespace), election: Election::new(identity) }
+    /// `name` is for people.
+    pub(crate) fn new(client: Client, namespace: &str, name: &str) -> Self {
+        Leader { api: Api::namespaced(client, namespace), election: Election::new(identity(name)) }
     }
 
     /// Returns once this process leads.
@@ -169,6 +171,12 @@ impl Leader {
         written?;
         Ok(true)
     }
+}
+
+/// Of this process and no other: nodes that are cut off may run pods of one name at once, and people give names twice.
+/// As of Kubernetes' own controllers.
+fn identity(name: &str) -> String {
+    format!("{name}_{}", Uuid::new_v4())
 }
 
 fn is_conflict(error: &kube::Error) -> bool {

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: RunArgs) -> anyhow::Result<()> {
     };
     tracing::info!(kubernetes = version.git_version, version = env!("CARGO_PKG_VERSION"), "started");
     health.readiness.connected();
-    let mut leader = Leader::new(client.clone(), &args.lease_namespace, args.identity.clone());
+    let mut leader = Leader::new(client.clone(), &args.lease_namespace, &args.identity);
     tokio::select! {
         () = leader.acquire(&health.readiness) => {}
         _ = stopped.changed() => return Ok(()),

@@ -254,7 +254,9 @@ fn claims(cluster: &Cluster) -> Vec<(String, String)> {
 fn await_leader(cluster: &Cluster, identity: &str) {
     await_until(&format!("{identity} to lead"), || {
         let words = ["get", "lease/ostro-operator", "--namespace", "default", "--output", "json"];
-        serde_json::from_str::<Value>(&cluster.kubectl(&words)).unwrap()["spec"]["holderIdentity"] == identity
+        let lease: Value = serde_json::from_str(&cluster.kubectl(&words)).unwrap();
+        let holder = lease["spec"]["holderIdentity"].as_str();
+        holder.and_then(|holder| holder.split('_').next()) == Some(identity)
     });
 }
 

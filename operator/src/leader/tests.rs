@@ -47,6 +47,15 @@ fn the_lease_passes_on_only_when_its_holder_is_silent_or_lets_go() {
     assert!(world.act(&mut a));
 }
 
+#[test]
+fn two_processes_of_one_name_do_not_both_lead() {
+    let mut world = World { lease: None, start: Instant::now(), seconds: 0 };
+    let [mut first, mut second] = [identity("pod"), identity("pod")].map(Election::new);
+    assert!(world.act(&mut first) && !world.act(&mut second) && world.act(&mut first));
+    let holder = world.lease.unwrap().holder_identity.unwrap();
+    assert!(holder.starts_with("pod_"), "{holder}");
+}
+
 /// What the API does with the lease from a second on, until the next.
 #[derive(Clone, Copy)]
 enum Api {
@@ -78,7 +87,8 @@ async fn held(script: &'static [(u64, Api)]) -> u64 {
         let response = Response::builder().status(status).body(axum::body::Body::from(body));
         Ok::<_, kube::Error>(response.unwrap())
     });
-    Leader::new(Client::new(service, "n"), "n", "a".to_owned()).hold().await;
+    let api = kube::Api::namespaced(Client::new(service, "n"), "n");
+    Leader { api, election: Election::new("a".to_owned()) }.hold().await;
     start.elapsed().as_secs()
 }
 

@@ -53,7 +53,7 @@ fn full() -> Value {
 /// Leads, makes all that an object can want, and prunes all that the operator ever prunes.
 async fn work(api: &FakeApi, scope: Scope) -> Operator {
     let client = api.client(&Metrics::new());
-    let mut leader = Leader::new(client, "n", "a".to_owned());
+    let mut leader = Leader::new(client, "n", "a");
     leader.acquire(&Readiness::default()).await;
     leader.acquire(&Readiness::default()).await;
     leader.release().await;
