@@ -4,152 +4,43 @@
 #![allow(clippy::unwrap_used)]
 
 mod models;
+mod recorded;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use models::{QWEN_CODER, RealModel, SMOLLM2, STORIES, read};
-use ostro_engine::load::load;
-use ostro_engine::request::{Generation, Sampling, StopRules, TokenId};
-use ostro_engine::schedule::StepPlan;
+use models::{QWEN_CODER, RealModel, SMOLLM2, STORIES};
+use ostro_engine::request::TokenId;
 use ostro_engine::tiny::{TinyFamily, TinyHead, TinyModel};
 use ostro_engine::weights::WeightType;
-use ostro_engine::{
-    CacheSize, Engine, EngineOptions, EngineStats, ForwardError, Isa, Logits, Model, ScheduleOptions,
-};
+use ostro_engine::{Isa, ScheduleOptions};
+use recorded::{Rows, Run, Setting, chunks, crowd, lone, run};
 
-/// FNV-1a of a row's bits, by sequence and position.
-type Bits = BTreeMap<(u64, u32), u64>;
-
-/// Passes everything through and remembers the logits' bits.
-struct Recorder {
-    model: Box<dyn Model>,
-    bits: Arc<Mutex<Bits>>,
-}
-
-impl Model for Recorder {
-    fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
-        let mut logits = self.model.forward(plan)?;
-        let mut bits = self.bits.lock().unwrap();
-        for (index, sample) in plan.samples().iter().enumerate() {
-            let row = plan.rows()[sample.row as usize];
-            let mix =
-                |hash: u64, value: &f32| (hash ^ u64::from(value.to_bits())).wrapping_mul(0x100_0000_01b3);
-            let hash = logits.row_mut(index).unwrap().iter().fold(0xcbf2_9ce4_8422_2325, mix);
-            bits.insert((sample.sequence.0, row.position), hash);
-        }
-        Ok(logits)
-    }
-}
-
-/// How a run differs from the plainest one.
-#[derive(Clone, Copy, Debug)]
-struct Setting {
-    threads: usize,
-    isa: Isa,
-    temperature: f32,
-    block_size: u32,
-    /// Tokens of all sequences together.
-    cache_tokens: u64,
-    schedule: ScheduleOptions,
-}
-
-/// One thread, one sequence at a time, nothing shared, prompts in one piece.
-fn lone() -> Setting {
-    Setting {
-        threads: 1,
-        isa: Isa::detect(),
-        temperature: 1.0,
-        block_size: 32,
-        cache_tokens: 16 * 1024,
-        schedule: ScheduleOptions {
-            sequences_max: 1,
-            waiting_max: 64,
-            tokens_per_step: Some(512),
-            prompt_tokens_beside_decode: Some(512),
-            prefix_cache_n: 0,
-            prompt_lookup_n: Some(0),
-        },
-    }
-}
-
-fn crowd() -> Setting {
-    let schedule =
-        ScheduleOptions { sequences_max: 16, prompt_tokens_beside_decode: Some(100), ..lone().schedule };
-    Setting { threads: 2, schedule, ..lone() }
-}
-
-fn chunks(tokens_per_step: usize) -> Setting {
-    let schedule = ScheduleOptions {
-        tokens_per_step: Some(tokens_per_step),
-        prompt_tokens_beside_decode: Some(tokens_per_step),
-        ..crowd().schedule
-    };
-    Setting { schedule, ..crowd() }
-}
-
-struct Run {
-    bits: Bits,
-    answers: Vec<Vec<TokenId>>,
-    stats: EngineStats,
-}
-
-/// All prompts of a round at once, round by round; sequence `i` of the last one is reported as `i`.
-fn run(path: &Path, setting: &Setting, rounds: &[&[Vec<TokenId>]]) -> Run {
-    let mut options = EngineOptions::new(path);
-    options.threads = Some(setting.threads);
-    options.isa = Some(setting.isa);
-    options.cache.block_size = setting.block_size;
-    options.cache.size = CacheSize::ContextLen(setting.cache_tokens);
-    options.schedule = setting.schedule;
-    let bits: Arc<Mutex<Bits>> = Arc::default();
-    let seen = bits.clone();
-    let record = move |report: &dyn Fn(_)| {
-        let mut parts = load(&options, report)?;
-        parts.model = Box::new(Recorder { model: parts.model, bits: seen });
-        Ok(parts)
-    };
-    let engine = Engine::start(record, &|_| ()).unwrap();
-    let mut answers = Vec::new();
-    for prompts in rounds {
-        let streams: Vec<_> =
-            prompts.iter().map(|prompt| engine.submit(generation(prompt, setting)).unwrap()).collect();
-        answers = streams.into_iter().map(read).collect();
-    }
-    let stats = engine.stats();
-    drop(engine);
-    let first: usize = rounds[..rounds.len() - 1].iter().map(|prompts| prompts.len()).sum();
-    let first = first as u64;
-    let last_round = bits.lock().unwrap().split_off(&(first, 0));
-    let bits =
-        last_round.into_iter().map(|((sequence, position), hash)| ((sequence - first, position), hash));
-    Run { bits: bits.collect(), answers, stats }
-}
-
-/// Sampled, so that a wrong bit anywhere in a row has a chance to change the answer too.
-fn generation(prompt: &[TokenId], setting: &Setting) -> Generation {
-    Generation {
-        prompt: prompt.into(),
-        sampling: Sampling { seed: Some(5), temperature: setting.temperature, ..Sampling::default() },
-        stop: StopRules { max_tokens: 24, ignore_eos: true, ..StopRules::default() },
-        logprobs: None,
-        cache_salt: 0,
-    }
-}
+/// Tokens of the prompt whose rows are compared at depth.
+const DEPTH: usize = 4205;
 
 /// 16 prompts of 1 to `longest` tokens; half of them begin alike.
 fn prompts(longest: usize, vocab_size: u32) -> Vec<Vec<TokenId>> {
-    let token = |seed: usize, index: usize| {
-        let mixed = ((seed * 7919 + index + 1) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        ((mixed >> 33) % u64::from(vocab_size)) as TokenId
-    };
     (0..16)
         .map(|i| {
             let length = 1 + (longest - 1) * (i * i * i) / 3375;
-            (0..length).map(|index| token(if i % 2 == 0 && index < 96 { 0 } else { i }, index)).collect()
+            let seed = |index: usize| if i % 2 == 0 && index < 96 { 0 } else { i };
+            (0..length).map(|index| token(seed(index), index, vocab_size)).collect()
         })
         .collect()
+}
+
+fn token(seed: usize, index: usize, vocab_size: u32) -> TokenId {
+    let mixed = ((seed * 7919 + index + 1) as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    ((mixed >> 33) % u64::from(vocab_size)) as TokenId
+}
+
+/// 15 short prompts after one over many parts of the attention, extents of the cache and steps. It comes first, so that
+/// the others are beside its generated tokens.
+fn deep_prompts(vocab_size: u32) -> Vec<Vec<TokenId>> {
+    let mut prompts = prompts(60, vocab_size);
+    prompts[0] = (0..DEPTH).map(|index| token(16, index, vocab_size)).collect();
+    prompts
 }
 
 /// The lone run on the best instruction set, or on the best without a matrix unit.
@@ -157,20 +48,26 @@ fn expected(path: &Path, prompts: &[Vec<TokenId>], has_matrix_unit: bool) -> Run
     let like = |isa: &Isa| isa.has_matrix_unit() == has_matrix_unit;
     let isa = Isa::supported().into_iter().rfind(like).expect("asked for what a setting has");
     let run = run(path, &Setting { isa, ..lone() }, &[prompts]);
-    assert_eq!(run.bits.len(), prompts.len() * 24);
+    assert_eq!(run.rows.len(), prompts.len() * 24);
     run
 }
 
 fn assert_same(name: &str, found: &Run, expected: &Run) {
-    for (place, hash) in &expected.bits {
-        assert_eq!(found.bits.get(place), Some(hash), "{name}: sequence and position {place:?}");
-    }
+    assert_same_rows(name, &found.rows, expected);
     assert_eq!(found.answers, expected.answers, "{name}");
 }
 
+fn assert_same_rows(name: &str, found: &Rows, expected: &Run) {
+    for (place, row) in &expected.rows {
+        let found = found.get(place).map(|row| row.hash);
+        assert_eq!(found, Some(row.hash), "{name}: sequence and position {place:?}");
+    }
+}
+
 /// Runs each setting and compares every row with the lone run's.
-fn check(path: &Path, prompts: &[Vec<TokenId>], settings: &[(&str, Setting)]) {
+fn check(path: &Path, prompts: &[Vec<TokenId>], settings: &[(&str, Setting)]) -> Vec<Run> {
     let mut known: BTreeMap<bool, Run> = BTreeMap::new();
+    let mut runs = Vec::new();
     for (name, setting) in settings {
         let has_unit = setting.isa.has_matrix_unit();
         let expected = known.entry(has_unit).or_insert_with(|| expected(path, prompts, has_unit));
@@ -179,12 +76,15 @@ fn check(path: &Path, prompts: &[Vec<TokenId>], settings: &[(&str, Setting)]) {
         let found = run(path, setting, if is_sharing { &rounds } else { &rounds[..1] });
         assert_same(name, &found, expected);
         if is_sharing {
+            assert_same_rows(name, &found.first, expected);
             assert!(found.stats.prefix_hits_total > 0, "{name}: {:?}", found.stats);
         }
         if setting.cache_tokens < 16 * 1024 {
             assert!(found.stats.preemptions_total > 0, "{name}: {:?}", found.stats);
         }
+        runs.push(found);
     }
+    runs
 }
 
 fn drafting(setting: Setting) -> Setting {
@@ -302,4 +202,36 @@ fn tiny_qwen2_rows_keep_their_bits() {
 #[test]
 fn tiny_qwen3_rows_keep_their_bits() {
     check_tiny(&TinyModel::new(TinyFamily::Qwen3));
+}
+
+/// The rows of a long prompt's answer, and those of short ones beside it.
+fn check_at_depth(path: &Path, vocab_size: u32, settings: &[(&str, Setting)]) {
+    let runs = check(path, &deep_prompts(vocab_size), settings);
+    for (run, (name, setting)) in runs.iter().zip(settings) {
+        let most = run.rows.range((0, 0)..(1, 0)).map(|(_, row)| row.together).max();
+        assert!(most > Some(8), "{name}: {most:?} rows in a step with a deep one");
+        let hits = run.stats.prefix_hits_total;
+        assert!(setting.schedule.prefix_cache_n == 0 || hits > 4096, "{name}: {hits} tokens found");
+    }
+}
+
+#[test]
+fn smollm2_rows_keep_their_bits_at_depth() {
+    let Some(path) = SMOLLM2.path() else { return };
+    check_at_depth(&path, 49_152, &[("prefix hits at depth", sharing(crowd()))]);
+}
+
+#[test]
+fn tiny_llama_rows_keep_their_bits_at_depth() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let model = TinyModel::new(TinyFamily::Llama).weight_type(WeightType::Q4_1);
+    model.context_length(2 * DEPTH).write_gguf(&path).unwrap();
+    let mut settings = vec![
+        ("prefix hits at depth", sharing(crowd())),
+        ("preemption at depth", Setting { cache_tokens: 4608, ..crowd() }),
+        ("chunks of 37 at depth", chunks(37)),
+    ];
+    settings.extend(Isa::supported().into_iter().map(|isa| (isa.name(), Setting { isa, ..crowd() })));
+    check_at_depth(&path, 300, &settings);
 }
