@@ -1,7 +1,8 @@
 //! Greedy answers of real models equal those of an f32 computation on the dequantised weights.
 //!
 //! The golden answers in `golden/*.json` are computed by `reference`; update them with
-//! `cargo test --release -p ostro-engine --test golden -- --ignored update`.
+//! `cargo test --release -p ostro-engine --test golden -- --ignored update`, or by `--exact update_long` those to
+//! prompts of thousands of tokens alone, which reach over many parts of the attention, extents of the cache and steps.
 #![allow(clippy::unwrap_used)]
 
 mod models;
@@ -18,6 +19,10 @@ use reference::{Reference, best};
 use serde::{Deserialize, Serialize};
 
 const MAX_TOKENS: usize = 48;
+/// The first chapters of a novel of 1813.
+const NOVEL: &str = include_str!("golden/novel.txt");
+/// The file of SmolLM2's answers to long prompts.
+const SMOLLM2_LONG: &str = "smollm2-135m-instruct-long";
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Golden {
@@ -34,14 +39,12 @@ struct GoldenAnswer {
     margin: f32,
 }
 
-fn golden_path(model: RealModel) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{}.json", model.name))
+fn golden_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"))
 }
 
-fn read_golden(model: RealModel) -> Golden {
-    let golden: Golden = serde_json::from_slice(&fs::read(golden_path(model)).unwrap()).unwrap();
-    assert!(golden.answers.len() >= 20);
-    golden
+fn read_golden(name: &str) -> Golden {
+    serde_json::from_slice(&fs::read(golden_path(name)).unwrap()).unwrap()
 }
 
 fn engine(path: &Path, sequences_max: usize) -> Engine {
@@ -62,10 +65,15 @@ fn greedy(prompt: &[TokenId]) -> Generation {
     }
 }
 
-/// All prompts one after another, then all at once (prompts are found in the prefix cache then).
 fn check_answers(model: RealModel) {
+    let golden = read_golden(model.name);
+    assert!(golden.answers.len() >= 20);
+    check_each(model, &golden);
+}
+
+/// All prompts one after another, then all at once (prompts are found in the prefix cache then).
+fn check_each(model: RealModel, golden: &Golden) {
     let Some(path) = model.path() else { return };
-    let golden = read_golden(model);
     let engine = engine(&path, 16);
     for answer in &golden.answers {
         assert_eq!(read(engine.submit(greedy(&answer.prompt)).unwrap()), answer.answer, "{}", answer.text);
@@ -82,7 +90,7 @@ fn check_answers(model: RealModel) {
 fn check_golden(model: RealModel, answers: usize) {
     let Some(path) = model.path() else { return };
     let reference = Reference::open(&path).unwrap();
-    for golden in read_golden(model).answers.iter().take(answers) {
+    for golden in read_golden(model.name).answers.iter().take(answers) {
         let tokens = [&golden.prompt[..], &golden.answer[..golden.answer.len() - 1]].concat();
         let logits = reference.forward(&tokens, golden.prompt.len() - 1).unwrap();
         let ids: Vec<TokenId> = logits.iter().map(|logits| best(logits).0).collect();
@@ -98,6 +106,15 @@ fn stories15m_answers_as_in_f32() {
 #[test]
 fn smollm2_answers_as_in_f32() {
     check_answers(SMOLLM2);
+}
+
+#[test]
+fn long_prompts_are_answered_by_smollm2_as_in_f32() {
+    let golden = read_golden(SMOLLM2_LONG);
+    let lengths: Vec<usize> = golden.answers.iter().map(|answer| answer.prompt.len()).collect();
+    assert!(lengths.iter().any(|length| (1024..2048).contains(length)), "{lengths:?}");
+    assert!(lengths.iter().any(|length| *length > 4096), "{lengths:?}");
+    check_each(SMOLLM2, &golden);
 }
 
 #[test]
@@ -132,11 +149,11 @@ fn golden_answers_begin_as_known() {
         (QWEN_CODER, &[750, 75698, 1445, 1648], &[198, 262, 421, 308, 2651, 220, 15, 510]),
     ];
     for (model, prompt, answer) in known {
-        let golden = read_golden(model);
+        let golden = read_golden(model.name);
         let found = golden.answers.iter().find(|golden| golden.prompt == prompt).unwrap();
         assert_eq!(&found.answer[..answer.len()], answer);
     }
-    let smollm2 = read_golden(SMOLLM2);
+    let smollm2 = read_golden(SMOLLM2.name);
     let paris =
         smollm2.answers.iter().find(|golden| golden.answer == [504, 3575, 282, 4649, 314, 7042, 30, 2]);
     assert!(paris.is_some_and(|golden| golden.text.contains("What is the capital of France?")));
@@ -146,23 +163,32 @@ fn golden_answers_begin_as_known() {
 #[ignore = "computes the golden answers anew, in minutes"]
 fn update() {
     for (model, prompts) in [(STORIES, stories()), (SMOLLM2, chats(&QUESTIONS)), (QWEN_CODER, code())] {
-        let Some(path) = model.path() else { continue };
-        let engine = engine(&path, 16);
-        let text = engine.text().clone();
-        let reference = Reference::open(&path).unwrap();
-        let answers = prompts.into_iter().map(|prompt| {
-            let ids = text.encode(&prompt, Special::Add).unwrap();
-            let draft = read(engine.submit(greedy(&ids)).unwrap());
-            let (answer, margin) = reference.answer(&ids, &draft, MAX_TOKENS, text.eos_ids()).unwrap();
-            assert!(margin > 1e-3, "a tie: choose another prompt than {prompt:?}");
-            println!("{} {margin:.4} {:?}", model.name, text.decode(&answer, SpecialTokens::Show));
-            GoldenAnswer { text: prompt, prompt: ids, answer, margin }
-        });
-        let origin =
-            "computed by tests/reference (f32 on dequantised weights), see tests/golden.rs".to_owned();
-        let golden = Golden { origin, answers: answers.collect() };
-        fs::write(golden_path(model), serde_json::to_string(&golden).unwrap() + "\n").unwrap();
+        write_golden(model, model.name, prompts);
     }
+}
+
+#[test]
+#[ignore = "computes the golden answers to long prompts anew, in minutes"]
+fn update_long() {
+    write_golden(SMOLLM2, SMOLLM2_LONG, long_chats());
+}
+
+fn write_golden(model: RealModel, name: &str, prompts: Vec<String>) {
+    let Some(path) = model.path() else { return };
+    let engine = engine(&path, 16);
+    let text = engine.text().clone();
+    let reference = Reference::open(&path).unwrap();
+    let answers = prompts.into_iter().map(|prompt| {
+        let ids = text.encode(&prompt, Special::Add).unwrap();
+        let draft = read(engine.submit(greedy(&ids)).unwrap());
+        let (answer, margin) = reference.answer(&ids, &draft, MAX_TOKENS, text.eos_ids()).unwrap();
+        assert!(margin > 1e-3, "a tie: choose another prompt than {prompt:?}");
+        println!("{name} {margin:.4} {:?}", text.decode(&answer, SpecialTokens::Show));
+        GoldenAnswer { text: prompt, prompt: ids, answer, margin }
+    });
+    let origin = "computed by tests/reference (f32 on dequantised weights), see tests/golden.rs".to_owned();
+    let golden = Golden { origin, answers: answers.collect() };
+    fs::write(golden_path(name), serde_json::to_string(&golden).unwrap() + "\n").unwrap();
 }
 
 const QUESTIONS: [&str; 20] = [
@@ -188,13 +214,28 @@ const QUESTIONS: [&str; 20] = [
     "What are the benefits of regular exercise?",
 ];
 
+fn chat(question: &str) -> String {
+    format!("<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n")
+}
+
 fn chats(questions: &[&str]) -> Vec<String> {
-    let chat = |question: &str| format!("<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n");
     let mut prompts: Vec<String> = questions.iter().map(|question| chat(question)).collect();
     // Longer than a part of the attention, than a chunk of a prompt, and than many blocks.
     let passage = "The lighthouse keeper counted the ships that passed the reef each night. ".repeat(40);
     prompts.push(chat(&format!("{passage}How many ships passed?")));
     prompts
+}
+
+/// A chapter, then all: about 1,100 and 4,400 tokens. The last two begin alike.
+fn long_chats() -> Vec<String> {
+    let chapter = NOVEL.split("\n\nCHAPTER ").nth(1).unwrap();
+    let questions = [
+        (chapter, "What did Mr. Bennet do in this chapter?"),
+        (NOVEL, "Who danced with Jane at the ball?"),
+        (NOVEL, "Summarise these chapters."),
+    ];
+    let prompts = questions.map(|(passage, question)| chat(&format!("{}\n\n{question}", passage.trim_end())));
+    prompts.into()
 }
 
 fn stories() -> Vec<String> {

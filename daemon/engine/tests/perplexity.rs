@@ -1,4 +1,5 @@
-//! Perplexity of a text beside that of an f32 computation: every token as part of a prompt, and as a generated one.
+//! Perplexity of a text beside that of an f32 computation: every token as part of a prompt, and as a generated one, from
+//! the first on and after thousands of others.
 //!
 //! The reference's numbers are committed; compute them anew by
 //! `cargo test --release -p ostro-engine --test perplexity -- --ignored update`.
@@ -9,6 +10,7 @@ mod reference;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -20,13 +22,13 @@ use ostro_engine::text::Special;
 use ostro_engine::{CacheSize, Engine, EngineOptions, ForwardError, Isa, Logits, Model, ScheduleOptions};
 use reference::Reference;
 
-/// The opening of a novel of 1813.
+/// The first chapters of a novel of 1813.
 const TEXT: &str = include_str!("golden/novel.txt");
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/perplexity.json");
 /// Of the reference's perplexity.
 const DISTANCE_MAX: f64 = 0.0005;
 
-/// The surprise, in nats, at every token of a text but the first.
+/// The surprise, in nats, at tokens of a text.
 type Surprises = BTreeMap<usize, f64>;
 
 /// Reads each row's surprise at the text's next token, and has that token chosen.
@@ -68,21 +70,26 @@ fn perplexity(surprises: impl ExactSizeIterator<Item = f64>) -> f64 {
 }
 
 struct Case {
+    /// Of its number in the golden file.
+    name: &'static str,
     model: RealModel,
-    tokens: usize,
+    /// Those that surprise, after all tokens before them: from 1 on, since nothing predicts the first.
+    tokens: Range<usize>,
 }
 
-const CASES: [Case; 3] = [
-    Case { model: STORIES, tokens: 200 },
-    Case { model: SMOLLM2, tokens: 300 },
-    Case { model: QWEN_CODER, tokens: 120 },
+const CASES: [Case; 5] = [
+    Case { name: "stories15m", model: STORIES, tokens: 1..200 },
+    Case { name: "smollm2-135m-instruct", model: SMOLLM2, tokens: 1..300 },
+    Case { name: "smollm2-135m-instruct after 1,024", model: SMOLLM2, tokens: 1024..1280 },
+    Case { name: "smollm2-135m-instruct after 4,096", model: SMOLLM2, tokens: 4096..4352 },
+    Case { name: "qwen2.5-coder-0.5b-instruct", model: QWEN_CODER, tokens: 1..120 },
 ];
 
 fn engine(path: &Path, isa: Isa, teacher: Option<Teacher>) -> Engine {
     let mut options = EngineOptions::new(path);
     options.isa = Some(isa);
     options.cache.block_size = 16;
-    options.cache.size = CacheSize::ContextLen(1024);
+    options.cache.size = CacheSize::ContextLen(8 * 1024);
     options.schedule = ScheduleOptions { prefix_cache_n: 4, ..ScheduleOptions::default() };
     let load = move |report: &dyn Fn(_)| {
         let mut parts = load(&options, report)?;
@@ -111,32 +118,33 @@ fn generation(text: &[TokenId], prompt: usize, max_tokens: usize) -> Generation 
     }
 }
 
-fn measured(path: &Path, isa: Isa, text: &Arc<[TokenId]>, are_prompts: bool) -> f64 {
+/// Of the last tokens of a text.
+fn measured(path: &Path, isa: Isa, text: &Arc<[TokenId]>, first: usize, are_prompts: bool) -> f64 {
     let teacher = Teacher { text: text.clone(), surprises: Arc::default() };
     let engine = engine(path, isa, Some(teacher.clone()));
     if are_prompts {
-        for prompt in 1..text.len() {
+        for prompt in first..text.len() {
             read(engine.submit(generation(text, prompt, 1)).unwrap());
         }
     } else {
-        let answer = read(engine.submit(generation(text, 1, text.len() - 1)).unwrap());
-        assert_eq!(answer, text[1..]);
+        let answer = read(engine.submit(generation(text, first, text.len() - first)).unwrap());
+        assert_eq!(answer, text[first..]);
     }
     drop(engine);
     let surprises = std::mem::take(&mut *teacher.surprises.lock().unwrap());
-    assert!(surprises.keys().copied().eq(1..text.len()));
+    assert!(surprises.keys().copied().eq(first..text.len()));
     perplexity(surprises.into_values())
 }
 
 fn check(case: &Case) {
     let Some(path) = case.model.path() else { return };
     let golden: BTreeMap<String, f64> = serde_json::from_slice(&fs::read(GOLDEN).unwrap()).unwrap();
-    let expected = golden[case.model.name];
-    let text = text_tokens(&path, case.tokens);
+    let expected = golden[case.name];
+    let text = text_tokens(&path, case.tokens.end);
     for (isa, are_prompts) in ways() {
-        let found = measured(&path, isa, &text, are_prompts);
+        let found = measured(&path, isa, &text, case.tokens.start, are_prompts);
         let distance = found / expected - 1.0;
-        println!("{}, {isa}, prompts {are_prompts}: {found:.4}, {:+.4} %", case.model.name, 100.0 * distance);
+        println!("{}, {isa}, prompts {are_prompts}: {found:.4}, {:+.4} %", case.name, 100.0 * distance);
         assert!(distance.abs() < DISTANCE_MAX, "{found} instead of {expected}");
     }
 }
@@ -163,21 +171,31 @@ fn smollm2_is_as_surprised_as_in_f32() {
 }
 
 #[test]
-fn qwen_coder_is_as_surprised_as_in_f32() {
+fn smollm2_is_as_surprised_as_in_f32_after_a_thousand_tokens() {
     check(&CASES[2]);
+}
+
+#[test]
+fn smollm2_is_as_surprised_as_in_f32_after_four_thousand_tokens() {
+    check(&CASES[3]);
+}
+
+#[test]
+fn qwen_coder_is_as_surprised_as_in_f32() {
+    check(&CASES[4]);
 }
 
 #[test]
 #[ignore = "computes the reference's perplexities anew"]
 fn update() {
-    let golden: BTreeMap<&str, f64> =
-        CASES.iter().map(|case| (case.model.name, reference_of(case))).collect();
+    let golden: BTreeMap<&str, f64> = CASES.iter().map(|case| (case.name, reference_of(case))).collect();
     fs::write(GOLDEN, serde_json::to_string_pretty(&golden).unwrap() + "\n").unwrap();
 }
 
 fn reference_of(case: &Case) -> f64 {
     let path = case.model.path().expect("all models are there");
-    let text = text_tokens(&path, case.tokens);
-    let logits = Reference::open(&path).unwrap().forward(&text[..text.len() - 1], 0).unwrap();
-    perplexity(logits.iter().zip(&text[1..]).map(|(logits, token)| surprise(logits, *token)))
+    let text = text_tokens(&path, case.tokens.end);
+    let first = case.tokens.start;
+    let logits = Reference::open(&path).unwrap().forward(&text[..text.len() - 1], first - 1).unwrap();
+    perplexity(logits.iter().zip(&text[first..]).map(|(logits, token)| surprise(logits, *token)))
 }

@@ -2,6 +2,8 @@
 //! loops for the rest. Shares no line with the engine.
 #![allow(dead_code, unreachable_pub)]
 
+mod attention;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::Path;
@@ -189,11 +191,7 @@ impl Reference {
                 self.rotate(key, position);
             }
             let values = layer.value.apply(&x)?;
-            let attended: Vec<Vec<f32>> = queries
-                .iter()
-                .enumerate()
-                .map(|(position, query)| self.attend(query, &keys[..=position], &values))
-                .collect();
+            let attended = attention::attend(&self.config, &queries, &keys, &values)?;
             add(&mut hidden, layer.output.apply(&attended)?);
 
             let x = self.norm(&hidden, &layer.mlp_norm);
@@ -258,26 +256,6 @@ impl Reference {
                 (head[i], head[j]) = (head[i] * cos - head[j] * sin, head[i] * sin + head[j] * cos);
             }
         }
-    }
-
-    fn attend(&self, query: &[f32], keys: &[Vec<f32>], values: &[Vec<f32>]) -> Vec<f32> {
-        let Config { heads, kv_heads, head_dim, .. } = self.config;
-        let mut out = vec![0.0; heads * head_dim];
-        for (head, out) in out.chunks_mut(head_dim).enumerate() {
-            let query = &query[head * head_dim..][..head_dim];
-            let of_head = head / (heads / kv_heads) * head_dim;
-            let dot = |key: &Vec<f32>| query.iter().zip(&key[of_head..]).map(|(q, k)| q * k).sum::<f32>();
-            let scores: Vec<f32> = keys.iter().map(|key| dot(key) / (head_dim as f32).sqrt()).collect();
-            let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let weights: Vec<f32> = scores.iter().map(|score| (score - largest).exp()).collect();
-            let total: f32 = weights.iter().sum();
-            for (weight, value) in weights.iter().zip(values) {
-                for (out, value) in out.iter_mut().zip(&value[of_head..]) {
-                    *out += weight / total * value;
-                }
-            }
-        }
-        out
     }
 }
 
