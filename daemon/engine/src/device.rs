@@ -18,7 +18,7 @@ pub struct Gpu {
     /// The driver's number of it in this process.
     pub ordinal: usize,
     pub name: String,
-    /// As `nvidia-smi -L` prints it.
+    /// As `nvidia-smi -L` prints it of the GPU, also where this is an instance of it (MIG).
     pub uuid: String,
     pub compute_capability: String,
     pub memory_bytes: u64,

@@ -94,14 +94,21 @@ EXPORT CUresult cuDeviceGetName(char* name, int length, CUdevice device) {
   return CUDA_SUCCESS;
 }
 
-EXPORT CUresult cuDeviceGetUuid_v2(void* uuid, CUdevice device) {
+// Of the GPU, also where the device is an instance of it.
+EXPORT CUresult cuDeviceGetUuid(void* uuid, CUdevice device) {
   DRIVER_CALL(Init);
   if (!is_device(device)) return CUDA_ERROR_INVALID_DEVICE;
   memcpy(uuid, "ostro-fake-gpu-", 15);
   static_cast<char*>(uuid)[15] = char('0' + device);
   return CUDA_SUCCESS;
 }
-EXPORT CUresult cuDeviceGetUuid(void* uuid, CUdevice device) { return cuDeviceGetUuid_v2(uuid, device); }
+
+// Of the instance, where the device is one.
+EXPORT CUresult cuDeviceGetUuid_v2(void* uuid, CUdevice device) {
+  CUresult found = cuDeviceGetUuid(uuid, device);
+  if (found == CUDA_SUCCESS && settings().mode == "mig") memcpy(uuid, "instance", 8);
+  return found;
+}
 
 EXPORT CUresult cuDeviceGetPCIBusId(char* text, int length, CUdevice device) {
   DRIVER_CALL(Init);

@@ -17,7 +17,7 @@ pub struct Gpu {
     /// The driver's number of it in this process.
     pub ordinal: usize,
     pub name: String,
-    /// As `nvidia-smi -L` prints it: `GPU-...`.
+    /// As `nvidia-smi -L` and NVML have it: `GPU-...`; of an instance (MIG) that of its GPU, which NVML's numbers are of.
     pub uuid: String,
     pub compute_capability: (i32, i32),
     pub memory_bytes: u64,
@@ -133,7 +133,7 @@ fn describe(ordinal: usize, driver_version: i32) -> Result<Gpu, NoGpu> {
     Ok(Gpu {
         ordinal,
         name,
-        uuid: Uuid(result::device::get_uuid(device)?).to_string(),
+        uuid: Uuid::of_gpu(device)?.to_string(),
         compute_capability: capability,
         // SAFETY: as above.
         memory_bytes: unsafe { result::device::total_mem(device) }? as u64,
@@ -158,6 +158,16 @@ fn version(number: i32) -> String {
 }
 
 struct Uuid(sys::CUuuid);
+
+impl Uuid {
+    /// By the first version of the call: the second one names an instance (MIG) where the device is one.
+    fn of_gpu(device: sys::CUdevice) -> Result<Uuid, DriverError> {
+        let mut uuid = sys::CUuuid { bytes: [0; 16] };
+        // SAFETY: `device` is one of the driver's, which writes 16 bytes.
+        unsafe { sys::cuDeviceGetUuid(&raw mut uuid, device) }.result()?;
+        Ok(Uuid(uuid))
+    }
+}
 
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
