@@ -98,12 +98,13 @@ fn not_loaded(id: &str, error: LoadError, origins: &Origins) -> ModelError {
 
 /// What an operator asks first: where it runs, and how much fits.
 fn tell(model: &str, info: &ModelInfo) {
-    let ModelInfo { instruction_set, weight_type, weight_bytes, cache, .. } = info;
+    let ModelInfo { instruction_set, device, weight_type, weight_bytes, cache, .. } = info;
     let (weights_mib, cache_mib) = (weight_bytes >> 20, cache.bytes >> 20);
     let cache_tokens = u64::from(cache.blocks) * u64::from(cache.block_size);
     tracing::info!(
         model,
         device = instruction_set,
+        uuid = device.uuid.as_deref(),
         weight_type,
         weights_mib,
         cache_mib,

@@ -175,6 +175,21 @@ fn check_exposed(exposed: &str, query: &str) {
     }
 }
 
+/// The queries of docs/gpu.md, each after a comment; the first one joins a model on the CPU too.
+fn check_joins(cluster: &Cluster, prometheus: &Prometheus) {
+    let page = include_str!("../../docs/gpu.md");
+    let block = page.split("```promql\n").nth(1).unwrap().split("```").next().unwrap();
+    let queries = block.split("# ").skip(1).map(|part| part.split_once('\n').unwrap().1);
+    let queries: Vec<&str> = queries.collect();
+    let rule = |(at, query)| json!({ "record": format!("join:{at}"), "expr": query });
+    let rules = queries.iter().enumerate().map(rule);
+    let group = json!({ "groups": [{ "name": "joins", "rules": rules.collect::<Vec<_>>() }] });
+    check(cluster, "rules", &group.to_string());
+    prometheus.await_series(queries[0]);
+    let devices: Vec<Value> = prometheus.query(queries[0]);
+    assert!(devices.iter().all(|series| series["metric"]["device"] == "cpu"), "{devices:?}");
+}
+
 #[test]
 fn prometheus_scrapes_models_and_operator_by_their_monitors() {
     let Some(cluster) = Cluster::with_monitoring("test-monitoring") else { return };
@@ -213,5 +228,6 @@ fn prometheus_scrapes_models_and_operator_by_their_monitors() {
     check_metrics(&cluster, daemon.port());
     check_metrics(&cluster, operator.port());
     check_alerts(&cluster);
+    check_joins(&cluster, &prometheus);
     check_dashboards(&cluster, &(metrics(daemon.port()) + &metrics(operator.port())));
 }

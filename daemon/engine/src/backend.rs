@@ -11,6 +11,7 @@ pub use ostro_kernels::cpu::attention::{HeadShape, RowPlace};
 pub use ostro_kernels::cpu::kv_cache::{CacheType, KvCacheShape};
 
 use crate::forward::{ForwardError, Logits};
+use crate::info::DeviceInfo;
 use crate::memory::Memory;
 use crate::model::spec::{Activation, DecoderSpec, Rotary};
 use crate::request::TokenId;
@@ -34,6 +35,7 @@ pub trait Backend {
 
     /// Such as `avx512`, or a GPU's name and compute capability.
     fn instruction_set(&self) -> String;
+    fn device(&self) -> DeviceInfo;
     fn threads(&self) -> usize;
     /// What suits the device.
     fn step_tokens(&self) -> StepTokens;

@@ -31,9 +31,43 @@ pub struct ModelInfo {
     pub threads: usize,
     /// Instruction set of the kernels, such as `avx512`.
     pub instruction_set: String,
+    pub device: DeviceInfo,
     /// What the device's memory gives by its data sheet, where it has one.
     pub nominal_bytes_per_second: Option<f64>,
     pub load_seconds: f64,
+}
+
+/// What a model runs on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DeviceInfo {
+    pub kind: DeviceKind,
+    /// A GPU's name; of the CPU the kernels' instruction set.
+    pub name: String,
+    /// Of a GPU, as NVIDIA's management library has it: `GPU-...`.
+    pub uuid: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeviceKind {
+    Cpu,
+    Cuda,
+}
+
+impl DeviceInfo {
+    pub fn cpu(instruction_set: &str) -> DeviceInfo {
+        DeviceInfo { kind: DeviceKind::Cpu, name: instruction_set.to_owned(), uuid: None }
+    }
+}
+
+impl DeviceKind {
+    /// As it is written for people and programs: `cpu`, `cuda`.
+    pub fn name(self) -> &'static str {
+        match self {
+            DeviceKind::Cpu => "cpu",
+            DeviceKind::Cuda => "cuda",
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]

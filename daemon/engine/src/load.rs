@@ -84,6 +84,7 @@ fn load_on<B: Backend + 'static>(
         bytes: shape.blocks as u64 * backend.block_bytes(&shape),
     };
     let (threads, instruction_set) = (backend.threads(), backend.instruction_set());
+    let device = backend.device();
     let nominal_bytes_per_second = backend.nominal_bytes_per_second();
     let sources_apart = backend.has_sources_apart();
     let about = about.into_info(&spec, context_len, cache);
@@ -92,6 +93,7 @@ fn load_on<B: Backend + 'static>(
         step_weight_bytes,
         threads,
         instruction_set,
+        device,
         nominal_bytes_per_second,
         ..about
     };

@@ -37,6 +37,7 @@ impl Downloads {
             stage: Some("waiting".to_owned()),
             error: None,
             max_model_len: None,
+            device: None,
             aliases: Vec::new(),
         };
         Downloads { cards: Arc::new(Mutex::new(ids.into_iter().map(card).collect())) }

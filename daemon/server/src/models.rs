@@ -251,6 +251,7 @@ impl Model {
             stage: None,
             error: None,
             max_model_len: None,
+            device: None,
             aliases: self.aliases.clone(),
         };
         match &*self.state.borrow() {
@@ -259,13 +260,18 @@ impl Model {
                 card.stage = Some(progress.stage.to_string());
             }
             State::Loaded(loaded) => {
-                let health = loaded.engine.stats().health;
-                card.status = ModelStatus::Loaded;
-                if let EngineHealth::Failed(reason) = health {
-                    card.status = ModelStatus::Failed;
-                    card.error = Some(reason);
+                let info = loaded.engine.info();
+                card.max_model_len = Some(info.context_len);
+                match loaded.engine.stats().health {
+                    EngineHealth::Failed(reason) => {
+                        card.status = ModelStatus::Failed;
+                        card.error = Some(reason);
+                    }
+                    EngineHealth::Running | EngineHealth::Stopped => {
+                        card.status = ModelStatus::Loaded;
+                        card.device = Some((&info.device).into());
+                    }
                 }
-                card.max_model_len = Some(loaded.engine.info().context_len);
             }
             State::Failed(reason) => {
                 card.status = ModelStatus::Failed;

@@ -2,6 +2,7 @@
 //!
 //! The driver is the emulated one (kernels/cuda/emulator), whose faults the environment chooses; needs g++.
 
+mod device;
 mod found;
 mod memory;
 mod refusals;

@@ -21,6 +21,7 @@ use super::{
     LayerPlace, Normed, Plain, Projection, Queued, RowsUse, StepLimits, StepTokens, Work,
 };
 use crate::forward::{ForwardError, Logits};
+use crate::info::DeviceInfo;
 use crate::memory::Memory;
 use crate::model::spec::{Activation, DecoderSpec, Rotary, RotaryStyle};
 use crate::weights::TensorView;
@@ -55,6 +56,10 @@ impl Backend for CpuBackend {
 
     fn instruction_set(&self) -> String {
         self.cpu.isa().name().to_owned()
+    }
+
+    fn device(&self) -> DeviceInfo {
+        DeviceInfo::cpu(self.cpu.isa().name())
     }
 
     fn threads(&self) -> usize {

@@ -13,6 +13,7 @@ use super::{
     LayerPlace, Normed, Plain, Projection, Queued, RowsUse, StepLimits, StepTokens, Work,
 };
 use crate::forward::{ForwardError, Logits};
+use crate::info::{DeviceInfo, DeviceKind};
 use crate::memory::{Memory, MemoryOwner};
 use crate::model::spec::{DecoderSpec, Rotary, RotaryStyle};
 use crate::weights::TensorView;
@@ -50,6 +51,11 @@ impl Backend for CudaBackend {
     fn instruction_set(&self) -> String {
         let Gpu { name, compute_capability: (major, minor), .. } = self.cuda.gpu();
         format!("{name}, compute capability {major}.{minor}")
+    }
+
+    fn device(&self) -> DeviceInfo {
+        let Gpu { name, uuid, .. } = self.cuda.gpu();
+        DeviceInfo { kind: DeviceKind::Cuda, name: name.clone(), uuid: Some(uuid.clone()) }
     }
 
     /// Of the host, beside the GPU's.

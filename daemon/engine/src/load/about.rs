@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::info::{CacheInfo, ModelInfo};
+use crate::info::{CacheInfo, DeviceInfo, ModelInfo};
 use crate::model::roles::DecoderTensors;
 use crate::model::spec::DecoderSpec;
 use crate::weights::ModelFiles;
@@ -50,6 +50,7 @@ impl About {
             cache,
             threads: 0,
             instruction_set: String::new(),
+            device: DeviceInfo::cpu(""),
             nominal_bytes_per_second: None,
             load_seconds: 0.0,
         }

@@ -13,8 +13,8 @@ use ostro_engine::request::{
 use ostro_engine::schedule::{SchedulerOptions, StepPlan};
 use ostro_engine::text::{GgufVocabulary, TextModel, TextOverrides};
 use ostro_engine::{
-    CacheType, Engine, EngineParts, EngineStats, ForwardError, Isa, LoadError, Logits, Model, ModelInfo,
-    TokenStream,
+    CacheType, DeviceInfo, Engine, EngineParts, EngineStats, ForwardError, Isa, LoadError, Logits, Model,
+    ModelInfo, TokenStream,
 };
 use ostro_kernels::cpu::pool::Pool;
 
@@ -145,6 +145,7 @@ pub fn info(options: &SchedulerOptions) -> ModelInfo {
         },
         threads: 1,
         instruction_set: "none".into(),
+        device: DeviceInfo::cpu("none"),
         nominal_bytes_per_second: None,
         load_seconds: 0.0,
     }

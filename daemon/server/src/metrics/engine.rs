@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ostro_engine::{EngineStats, ModelInfo};
+use ostro_engine::{EngineHealth, EngineStats, ModelInfo};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -143,6 +143,7 @@ impl Collector for EngineCollector {
         }
         finished(&mut encoder, &snapshots)?;
         loaded(&mut encoder, &self.models)?;
+        device(&mut encoder, &snapshots)?;
         cache_config(&mut encoder, &snapshots)
     }
 }
@@ -170,12 +171,35 @@ fn finished(encoder: &mut DescriptorEncoder<'_>, snapshots: &[Snapshot]) -> fmt:
 }
 
 fn loaded(encoder: &mut DescriptorEncoder<'_>, models: &Models) -> fmt::Result {
-    let help = "1 once the model can answer, 0 before";
+    let help = "1 once the model can answer, 0 before, and after its engine has failed";
     let mut family = encoder.encode_descriptor("ostro_model_loaded", help, None, MetricType::Gauge)?;
     for model in models.iter() {
         let labels = [("model_name", model.id.as_ref())];
-        let loaded = if model.loaded().is_some() { 1.0 } else { 0.0 };
+        let answers = model.loaded().is_some() && !model.is_broken();
+        let loaded = if answers { 1.0 } else { 0.0 };
         value(family.encode_family(&labels)?, MetricType::Gauge, loaded)?;
+    }
+    Ok(())
+}
+
+/// Joins what is known of a model with what is known of its GPU, by the labels that each has too. An engine that failed
+/// has left its device.
+fn device(encoder: &mut DescriptorEncoder<'_>, snapshots: &[Snapshot]) -> fmt::Result {
+    let help = "What a loaded model runs on: cuda with the uuid and name of its GPU, or cpu with the instruction set as \
+                name and an empty uuid";
+    let mut family = encoder.encode_descriptor("ostro_model_device", help, None, MetricType::Info)?;
+    for Snapshot { label, stats, info } in snapshots {
+        if matches!(stats.health, EngineHealth::Failed(_)) {
+            continue;
+        }
+        let device = &info.device;
+        let labels = [
+            ("model_name", label.model_name.as_str()),
+            ("device", device.kind.name()),
+            ("uuid", device.uuid.as_deref().unwrap_or_default()),
+            ("name", &device.name),
+        ];
+        family.encode_info(&labels)?;
     }
     Ok(())
 }

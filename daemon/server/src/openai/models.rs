@@ -1,5 +1,6 @@
 //! `/v1/models`.
 
+use ostro_engine::DeviceInfo;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,8 +32,23 @@ pub struct ModelCard {
     /// Longest prompt and answer together, in tokens; known once loaded.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_model_len: Option<u32>,
+    /// What it runs on; known once loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<ModelDevice>,
     /// Other names that requests may use.
     pub aliases: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ModelDevice {
+    /// `cpu` or `cuda`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// A GPU's name; of the CPU the instruction set.
+    pub name: String,
+    /// Of a GPU, as nvidia-smi and the metrics have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uuid: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -41,4 +57,11 @@ pub enum ModelStatus {
     Loading,
     Loaded,
     Failed,
+}
+
+impl From<&DeviceInfo> for ModelDevice {
+    fn from(device: &DeviceInfo) -> Self {
+        let DeviceInfo { kind, name, uuid } = device;
+        ModelDevice { kind: kind.name(), name: name.clone(), uuid: uuid.clone() }
+    }
 }

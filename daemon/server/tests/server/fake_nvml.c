@@ -1,11 +1,15 @@
 /* Two GPUs of known values behind the part of NVML's interface that the metrics use (nvml.h of CUDA 13).
  *
  * FOLDER comes from the test. Each count of the devices adds a byte to FOLDER/counts; a file FOLDER/lost takes the
- * second GPU off the bus, FOLDER/hang makes every count take five seconds.
+ * second GPU off the bus, FOLDER/hang makes every count take five seconds. FIRST_UUID may come from the test too.
  */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#ifndef FIRST_UUID
+#define FIRST_UUID "GPU-00000000-0000-4000-8000-000000000001"
+#endif
 
 enum { SUCCESS = 0, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, GPU_IS_LOST = 15 };
 
@@ -18,7 +22,7 @@ struct utilization { unsigned gpu, memory; };
 struct memory { unsigned version; unsigned long long total, reserved, free, used; };
 
 static struct gpu gpus[] = {
-    {"GPU-00000000-0000-4000-8000-000000000001", "NVIDIA H100 80GB HBM3", 37, 41, 123456, 85520809984, 600000000,
+    {FIRST_UUID, "NVIDIA H100 80GB HBM3", 37, 41, 123456, 85520809984, 600000000,
      1073741824},
     {"GPU-00000000-0000-4000-8000-000000000002", "NVIDIA H100 80GB HBM3", 100, 68, 0, 85520809984, 600000000,
      42949672960},

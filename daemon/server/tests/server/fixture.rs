@@ -14,7 +14,7 @@ use ostro_engine::info::CacheInfo;
 use ostro_engine::schedule::{SchedulerOptions, StepPlan};
 use ostro_engine::text::{GgufVocabulary, TextModel, TextOverrides};
 use ostro_engine::{
-    CacheType, Engine, EngineParts, EngineStats, ForwardError, Isa, Logits, Model, ModelInfo,
+    CacheType, DeviceInfo, Engine, EngineParts, EngineStats, ForwardError, Isa, Logits, Model, ModelInfo,
 };
 use ostro_server::models::Loaded;
 use ostro_server::{ModelSource, Models, RouterBuilder, RouterOptions};
@@ -82,7 +82,7 @@ fn after(token: u32) -> u32 {
 }
 
 /// Every byte is a token, `!!` is one (a vocabulary has at least one merge), and `<|end|>` ends an answer.
-fn text() -> Arc<TextModel> {
+pub fn text() -> Arc<TextModel> {
     // GPT-2 writes bytes that do not print as characters from U+0100 on.
     let prints = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
     let mut hidden = 256..;
@@ -104,7 +104,7 @@ fn text() -> Arc<TextModel> {
     Arc::new(TextModel::from_gguf(&vocabulary, &TextOverrides::default()).unwrap())
 }
 
-fn schedule(waiting_max: usize) -> SchedulerOptions {
+pub fn schedule(waiting_max: usize) -> SchedulerOptions {
     SchedulerOptions {
         block_size: 16,
         blocks: 1024,
@@ -119,7 +119,7 @@ fn schedule(waiting_max: usize) -> SchedulerOptions {
     }
 }
 
-fn info(schedule: &SchedulerOptions) -> ModelInfo {
+pub fn info(schedule: &SchedulerOptions) -> ModelInfo {
     ModelInfo {
         architecture: "chain".into(),
         name: None,
@@ -141,6 +141,7 @@ fn info(schedule: &SchedulerOptions) -> ModelInfo {
         },
         threads: 1,
         instruction_set: "none".into(),
+        device: DeviceInfo::cpu("none"),
         nominal_bytes_per_second: None,
         load_seconds: 0.25,
     }

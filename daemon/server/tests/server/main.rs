@@ -5,6 +5,7 @@
 mod chat;
 mod clients;
 mod completions;
+mod device;
 mod embed;
 mod errors;
 mod fixture;

@@ -62,7 +62,7 @@ fn milliseconds(of: &Percentiles) -> [f64; 3] {
 
 #[cfg(test)]
 mod tests {
-    use ostro_engine::info::{CacheInfo, ModelInfo};
+    use ostro_engine::info::{CacheInfo, DeviceInfo, ModelInfo};
     use ostro_engine::options::CacheType;
 
     use super::*;
@@ -86,6 +86,7 @@ mod tests {
                 cache: CacheInfo { cache_type: CacheType::F16, block_size: 32, blocks: 64, bytes: 1 << 20 },
                 threads: 2,
                 instruction_set: "avx2".into(),
+                device: DeviceInfo::cpu("avx2"),
                 nominal_bytes_per_second: None,
                 load_seconds: 0.5,
             },
