@@ -22,8 +22,18 @@ pub struct Daemon {
 impl Daemon {
     /// Starts `ostro serve` on `model` with further flags, and waits until the model is loaded.
     pub fn start(model: &Path, flags: &[&str]) -> Result<Daemon> {
+        Daemon::launch(Command::new(binary()?), model, flags, Duration::from_secs(120))
+    }
+
+    /// As `start`, of a program that need not be this build's, within `limit`.
+    pub(crate) fn launch(
+        mut program: Command,
+        model: &Path,
+        flags: &[&str],
+        limit: Duration,
+    ) -> Result<Daemon> {
         let port = process::free_port()?;
-        let process = Command::new(binary()?)
+        let process = program
             .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string(), "-m"])
             .arg(model)
             .args(flags)
@@ -43,7 +53,7 @@ impl Daemon {
             }
         });
         let mut daemon = Daemon { process, port, log };
-        daemon.await_loaded(Duration::from_secs(120))?;
+        daemon.await_loaded(limit)?;
         Ok(daemon)
     }
 
@@ -72,9 +82,14 @@ impl Daemon {
         Ok(id.context("no model is listed")?.to_owned())
     }
 
+    /// All metrics, in Prometheus' text form.
+    pub(crate) fn metrics(&self) -> Result<String> {
+        Ok(ureq::get(format!("{}/metrics", self.base())).call()?.body_mut().read_to_string()?)
+    }
+
     /// The value of a metric, summed over its label sets.
     pub fn metric(&self, name: &str) -> Result<f64> {
-        let text = ureq::get(format!("{}/metrics", self.base())).call()?.body_mut().read_to_string()?;
+        let text = self.metrics()?;
         let mut values = samples(&text, name).map(|sample| sample.value);
         let first = values.next().with_context(|| format!("no metric {name} in:\n{text}"))?;
         Ok(values.fold(first, |sum, value| sum + value))
@@ -111,6 +126,10 @@ impl Daemon {
             let models = self.models().unwrap_or_default();
             if models.iter().any(|model| model["status"] == "loaded") {
                 return Ok(());
+            }
+            let has_failed = |model: &Value| model["status"] == "failed";
+            if let Some(model) = models.first().filter(|_| models.iter().all(has_failed)) {
+                bail!("the model did not load: {}; log:\n{}", model["error"], self.log());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

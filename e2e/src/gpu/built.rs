@@ -11,11 +11,21 @@ use crate::process::cargo;
 /// One run of cargo.
 struct Build {
     words: &'static [&'static str],
-    programs: &'static [&'static str],
+    targets: &'static [Target],
 }
 
-const BUILDS: [Build; 3] = [
-    Build { words: &["build", "--package", "ostro", "--bin", "ostro"], programs: &["ostro"] },
+struct Target {
+    name: &'static str,
+    /// Where two targets have one name it is another.
+    packed: &'static str,
+}
+
+const fn target(name: &'static str) -> Target {
+    Target { name, packed: name }
+}
+
+const BUILDS: [Build; 4] = [
+    Build { words: &["build", "--package", "ostro", "--bin", "ostro"], targets: &[target("ostro")] },
     Build {
         words: &[
             "build",
@@ -24,15 +34,21 @@ const BUILDS: [Build; 3] = [
             "--example",
             "random_model",
             "--example",
+            "tiny_model",
+            "--example",
             "mixed_load",
             "--example",
             "bench",
         ],
-        programs: &["random_model", "mixed_load", "bench"],
+        targets: &[target("random_model"), target("tiny_model"), target("mixed_load"), target("bench")],
     },
     Build {
         words: &["test", "--no-run", "--package", "ostro-engine", "--test", "golden", "--test", "cuda"],
-        programs: &["golden", "cuda"],
+        targets: &[target("golden"), target("cuda")],
+    },
+    Build {
+        words: &["test", "--no-run", "--package", "ostro-kernels", "--test", "cuda"],
+        targets: &[Target { name: "cuda", packed: "kernels_cuda" }],
     },
 ];
 
@@ -41,16 +57,17 @@ const FLAGS: [&str; 4] = ["--release", "--features", "cuda", "--message-format=j
 /// Names and paths of [`PROGRAMS`](super::packed::PROGRAMS), built now where they are not up to date.
 pub(super) fn programs() -> Result<Vec<(&'static str, PathBuf)>> {
     let mut all = Vec::new();
-    for Build { words, programs } in &BUILDS {
-        eprintln!("building {}", programs.join(", "));
+    for Build { words, targets } in &BUILDS {
+        let names: Vec<&str> = targets.iter().map(|target| target.packed).collect();
+        eprintln!("building {}", names.join(", "));
         let mut command = cargo();
         command.args(*words).args(FLAGS).stderr(Stdio::inherit());
         let output = command.output().context("cannot start cargo")?;
         ensure!(output.status.success(), "{command:?} failed with {}", output.status);
         let messages = String::from_utf8_lossy(&output.stdout);
-        for name in *programs {
+        for Target { name, packed } in *targets {
             let path = executable(&messages, name);
-            all.push((*name, path.with_context(|| format!("cargo tells of no program {name}"))?));
+            all.push((*packed, path.with_context(|| format!("cargo tells of no program {name}"))?));
         }
     }
     Ok(all)
@@ -83,7 +100,8 @@ mod tests {
 
     #[test]
     fn everything_that_is_packed_is_built() {
-        let built: Vec<&str> = BUILDS.iter().flat_map(|build| build.programs).copied().collect();
+        let built: Vec<&str> =
+            BUILDS.iter().flat_map(|build| build.targets).map(|target| target.packed).collect();
         assert_eq!(built, PROGRAMS);
     }
 }

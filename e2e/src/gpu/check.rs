@@ -11,9 +11,9 @@ use clap::Args;
 
 use super::packed::{Packed, goldens_of_the_build};
 use super::shape::{self, Setting};
+use super::smi::Smi;
 use super::table::{Done, Table};
-use super::tested;
-use crate::process::output_within;
+use super::{doctor, metrics, tested};
 
 #[derive(Args)]
 pub struct Options {
@@ -25,6 +25,9 @@ pub struct Options {
     /// A llama-bench with its CUDA backend, to measure beside Ostro.
     #[arg(long, value_name = "PATH")]
     peer: Option<PathBuf>,
+    /// The program of NVIDIA's that says what GPUs there are.
+    #[arg(long, value_name = "PATH", default_value = "nvidia-smi")]
+    nvidia_smi: PathBuf,
     /// Seconds after which a check is stopped and has failed.
     #[arg(long, value_name = "SECONDS", default_value_t = 180, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
@@ -40,9 +43,13 @@ pub(super) fn run(options: &Options) -> Result<()> {
     let revision = fs::read_to_string(packed.revision()).unwrap_or_else(|_| "an unknown revision".to_owned());
     let mut table = Table::new(format!("Checks of Ostro {revision} on a GPU."), options.out.clone());
     let limit = Duration::from_secs(options.limit);
-    table.step("nvidia-smi -L".to_owned(), || gpus(limit))?;
-    table.step("engine tests: cuda".to_owned(), || cuda(&packed, limit))?;
+    let smi = Smi { program: &options.nvidia_smi, limit };
+    table.step("nvidia-smi -L".to_owned(), || Ok(Done::Passed(smi.list()?)))?;
+    table.step("ostro doctor".to_owned(), || doctor::check(&packed, limit))?;
+    table.step("kernels tests: cuda".to_owned(), || cuda(&packed, "kernels_cuda", limit))?;
+    table.step("engine tests: cuda".to_owned(), || cuda(&packed, "cuda", limit))?;
     table.step("engine tests: golden".to_owned(), || golden(&packed, limit))?;
+    table.step("metrics beside nvidia-smi".to_owned(), || metrics::check(&packed, &smi))?;
     let setting = Setting { packed: &packed, peer: options.peer.as_deref(), limit };
     for shape in options.shapes.iter().filter(|shape| !shape.is_empty()) {
         shape::check(&mut table, &setting, shape)?;
@@ -52,13 +59,9 @@ pub(super) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn gpus(limit: Duration) -> Result<Done> {
-    Ok(Done::Passed(output_within(Command::new("nvidia-smi").arg("-L"), limit)?.output))
-}
-
 /// Those that skip themselves saw no GPU, which is what is checked here.
-fn cuda(packed: &Packed, limit: Duration) -> Result<Done> {
-    let mut command = Command::new(packed.program("cuda"));
+fn cuda(packed: &Packed, program: &str, limit: Duration) -> Result<Done> {
+    let mut command = Command::new(packed.program(program));
     let tested = tested::run(command.env("OSTRO_REAL_GPU", "1"), limit)?;
     ensure!(tested.skipped.is_empty(), "tests were skipped: {}", tested.skipped.join("; "));
     Ok(Done::Passed(tested.counts))

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-/// The daemon, examples and test binaries of the engine.
-pub(super) const PROGRAMS: [&str; 6] = ["ostro", "random_model", "mixed_load", "bench", "golden", "cuda"];
+/// The daemon, examples and test binaries of the engine, and a test binary of the kernels.
+pub(super) const PROGRAMS: [&str; 8] =
+    ["ostro", "random_model", "tiny_model", "mixed_load", "bench", "golden", "cuda", "kernels_cuda"];
 
 /// This tool itself.
 pub(super) const TOOL: &str = "ostro-e2e";
