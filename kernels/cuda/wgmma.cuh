@@ -10,6 +10,10 @@ __device__ __forceinline__ unsigned long long tile_descriptor(const void* tile) 
     return address | (1ull << 16) | (64ull << 32) | (1ull << 62);
 }
 
+#ifndef OSTRO_EMULATED
+// Where tiles lie: the pattern of a swizzle of 128 bytes comes again after 1024.
+#define EXTERN_SHARED_TILES(name) extern __shared__ __align__(1024) unsigned char name[]
+
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int PENDING>
@@ -19,6 +23,11 @@ __device__ __forceinline__ void wgmma_wait() {
 
 __device__ __forceinline__ void barrier_init(unsigned long long* barrier, int arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+// Barriers that were initialised can be waited for by other threads (once they know), and counted by the copy engine.
+__device__ __forceinline__ void barriers_ready() {
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 __device__ __forceinline__ void barrier_expect(unsigned long long* barrier, unsigned bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
@@ -35,6 +44,12 @@ __device__ __forceinline__ void barrier_wait(unsigned long long* barrier, unsign
         "r"(parity)
         : "memory");
 }
+
+// A warpgroup's registers a thread, which another one gave up.
+template <int COUNT>
+__device__ __forceinline__ void keep_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT)); }
+template <int COUNT>
+__device__ __forceinline__ void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT)); }
 
 // A box of a tensor into shared memory; the barrier counts its bytes.
 __device__ __forceinline__ void copy_box(void* to, const void* map, unsigned long long* barrier, int column, int row) {
@@ -98,3 +113,4 @@ __device__ __forceinline__ void wgmma(float (&d)[64], unsigned long long a, unsi
           "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
         : "l"(a), "l"(b), "r"(accumulate));
 }
+#endif

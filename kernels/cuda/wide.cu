@@ -147,7 +147,7 @@ __device__ __forceinline__ void consume(const WideArgs& a, Shared<WIDTH>& shared
 // A warpgroup that copies and two that multiply.
 template <int WIDTH, bool GATED>
 __device__ __forceinline__ void wide(const WideArgs& a) {
-    extern __shared__ __align__(1024) unsigned char memory[];
+    EXTERN_SHARED_TILES(memory);
     Shared<WIDTH>& shared = *reinterpret_cast<Shared<WIDTH>*>(memory);
     const int count = a.counts->wide, token_tiles = (count + TILE_TOKENS - 1) / TILE_TOKENS;
     if (threadIdx.x == 0) {
@@ -155,15 +155,14 @@ __device__ __forceinline__ void wide(const WideArgs& a) {
             barrier_init(&shared.full[i], 1);
             barrier_init(&shared.empty[i], 2);
         }
-        asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
-        asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+        barriers_ready();
     }
     __syncthreads();
     if (threadIdx.x < 128) {
-        asm volatile("setmaxnreg.dec.sync.aligned.u32 40;");
+        keep_registers<40>();
         if (threadIdx.x == 0) produce<WIDTH, GATED>(a, shared, token_tiles);
     } else {
-        asm volatile("setmaxnreg.inc.sync.aligned.u32 232;");
+        take_registers<232>();
         consume<WIDTH, GATED>(a, shared, threadIdx.x / 128 - 1, count, token_tiles);
     }
 }

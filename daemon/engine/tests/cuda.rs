@@ -81,3 +81,18 @@ fn qwen2_answers_as_on_the_cpu() {
 fn qwen3_answers_as_on_the_cpu() {
     check(TinyModel::new(TinyFamily::Qwen3).weight_type(WeightType::BF16).head(TinyHead::Tied), "qwen3");
 }
+
+/// Prompts have products of their own there, of one half an activation and weight: dense ones, and of weights that are
+/// unpacked for them.
+#[test]
+fn emulated_hopper_answers_as_the_cpu() {
+    if !emulated::is_plain() || !emulated::gpu() {
+        return;
+    }
+    for (test, order) in
+        [("qwen2_answers_as_on_the_cpu", "forward"), ("qwen3_answers_as_on_the_cpu", "reverse")]
+    {
+        let printed = emulated::run_on_hopper(test, order);
+        assert!(printed.contains("wide_gated"), "{test}: no prompt went through Hopper's kernels");
+    }
+}

@@ -10,7 +10,7 @@ exec 9>"$out/objects/lock"
 flock 9 2>/dev/null || true # two builds at once would mix; where there is no flock, callers see to it
 # No contraction of a * b + c: the same answers on every processor.
 flags="-std=c++17 -O2 -fno-strict-aliasing -ffp-contract=off -fPIC -fvisibility=hidden -pthread -Wall -Wextra
-  -Wno-unknown-pragmas -Wno-unused-variable -DOSTRO_EMULATED -I $folder -I $folder/.. ${CXXFLAGS:-}"
+  -Wno-unknown-pragmas -Wno-unused-variable -Wno-psabi -DOSTRO_EMULATED -I $folder -I $folder/.. ${CXXFLAGS:-}"
 
 # is_newer OBJECT SOURCE...: whether the object exists and no source is newer.
 is_newer() {
@@ -21,7 +21,7 @@ is_newer() {
 
 objects=
 jobs=
-for name in kernels driver device memory copies streams null_stream modules fibre shared_memory tensor checks; do
+for name in kernels driver device memory copies streams null_stream modules fibre shared_memory tensor barriers boxes products tensor_maps checks; do
   object=$out/objects/$name.o
   objects="$objects $object"
   sources="$folder/$name.cpp $folder/build.sh $(echo "$folder"/*.h)"
@@ -46,7 +46,8 @@ if ! is_newer "$out/libcuda.so.1" $objects; then
   ln -sf libcuda.so.1 "$out/libcuda.so"
 fi
 if [ "${2:-}" = --test ]; then
-  ${CXX:-g++} $flags "$folder/self_test.cpp" "$folder/self_test_driver.cpp" -o "$out/self_test" "$out/libcuda.so.1" \
-    -Wl,-rpath,"$out"
+  ${CXX:-g++} $flags "$folder/self_test.cpp" "$folder/self_test_driver.cpp" "$folder/self_test_hopper.cpp" \
+    -o "$out/self_test" "$out/libcuda.so.1" -Wl,-rpath,"$out"
   "$out/self_test"
+  OSTRO_FAKE_CUDA_CC=90 "$out/self_test" hopper
 fi

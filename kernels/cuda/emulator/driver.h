@@ -75,6 +75,7 @@ struct Function {
 };
 struct Module {
   std::map<std::string, size_t> static_shared_bytes;  // by kernel
+  size_t shared_alignment = 128;                      // of dynamic shared memory
   std::map<std::string, std::unique_ptr<Function>> functions;
 };
 

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "hopper.h"
 #include "shared_memory.h"
 #include "switch.h"
 
@@ -51,6 +52,7 @@ Fibre fibres[threads_max];
 Warp warps[warps_max];
 unsigned ready_warps;  // those with a nonzero `ready`
 unsigned threads_alive, threads_at_barrier;
+unsigned parked[3];  // threads, by Parking
 void* launcher_context;
 unsigned char* stacks;
 
@@ -73,22 +75,31 @@ void make_ready(Warp& warp, unsigned lanes) {
                          meeting.arrived, names[int(meeting.kind)],
                          meeting.mask & warps[index].living & ~meeting.arrived);
     }
-  fail("deadlock: %s", text);
+  fail("deadlock: %s; %u threads wait at mbarriers, %u for the rest of their warpgroup", text,
+       parked[int(Parking::Barrier)], parked[int(Parking::Product)]);
+}
+
+void take_from_ready(unsigned index, unsigned lane) {
+  Warp& warp = warps[index];
+  warp.ready &= ~(1u << lane);
+  if (!warp.ready) ready_warps &= ~(1u << index);
+}
+
+// To a fibre that was ready.
+void switch_to(Fibre* next) {
+  take_from_ready(next->warp, next->lane);
+  Fibre* self = current;
+  current = next;
+  if (current != self) switch_context(&self->stack_pointer, current->stack_pointer);
 }
 
 // Leaves the running fibre, for good or until it is made ready, and goes on with the next: same warp first.
 void switch_to_next() {
-  if (!ready_warps) fail_deadlocked();
+  while (!ready_warps)
+    if (!advance_copies() && !advance_products()) fail_deadlocked();
   unsigned index = current->warp;
   if (!(ready_warps >> index & 1)) index = pick(ready_warps);
-  Warp& warp = warps[index];
-  unsigned lane = pick(warp.ready);
-  warp.ready &= ~(1u << lane);
-  if (!warp.ready) ready_warps &= ~(1u << index);
-  Fibre* self = current;
-  current = &fibres[index * 32 + lane];
-  if (current == self) return;
-  switch_context(&self->stack_pointer, current->stack_pointer);
+  switch_to(&fibres[index * 32 + pick(warps[index].ready)]);
 }
 
 void release_block() {
@@ -136,21 +147,20 @@ void run_block() {
     fibre.lane = i % 32;
     fibre.copy_groups = 0;
     fibre.copies.clear();
+    fibre.parking = Parking::None;
+    fibre.product_groups = 0;
+    fibre.is_fenced = fibre.awaits_products = false;
     fibre.stack_top = stacks + (i + 1) * stack_stride - i * stagger_step % stagger_bytes;
     fibre.stack_pointer = start_context(fibre.stack_top, stack_bytes, fibre_main);
   }
   for (unsigned index = 0; index * 32 < thread_count; index++) {
-    Warp& warp = warps[index];
     unsigned lanes = thread_count - index * 32;
-    warp.living = lanes >= 32 ? ~0u : (1u << lanes) - 1;
-    warp.ready = 0;
-    warp.meeting_count = 0;
-    make_ready(warp, warp.living);
+    warps[index].living = lanes >= 32 ? ~0u : (1u << lanes) - 1;
+    warps[index].ready = warps[index].meeting_count = 0;
+    make_ready(warps[index], warps[index].living);
   }
   Fibre* first = &fibres[adverse ? thread_count - 1 : 0];
-  Warp& warp = warps[first->warp];
-  warp.ready &= ~(1u << first->lane);
-  if (!warp.ready) ready_warps &= ~(1u << first->warp);
+  take_from_ready(first->warp, first->lane);
   current = first;
   switch_context(&launcher_context, first->stack_pointer);
 }
@@ -227,6 +237,23 @@ void wait_for_block() {
   switch_to_next();
 }
 
+void park(Parking what) {
+  current->parking = what;
+  parked[int(what)]++;
+  switch_to_next();
+}
+
+void resume(Fibre* fibre) {
+  parked[int(fibre->parking)]--;
+  fibre->parking = Parking::None;
+  make_ready(warps[fibre->warp], 1u << fibre->lane);
+}
+
+void give_way(Fibre* to) {
+  make_ready(warps[current->warp], 1u << current->lane);
+  switch_to(to);
+}
+
 unsigned living_lanes() { return warps[current->warp].living; }
 
 void fail(const char* format, ...) {
@@ -249,7 +276,7 @@ void run(const Launch& launch) {
   launched = launch;
   grid_size = launch.grid;
   block_size = launch.block;
-  dynamic_shared = prepare_shared_memory(launch.dynamic_shared_bytes);
+  dynamic_shared = prepare_shared_memory(launch.dynamic_shared_bytes, launch.shared_alignment);
 
   FaultHandler fault_handler;
   size_t block_count = size_t(grid_size.x) * grid_size.y * grid_size.z;
@@ -259,6 +286,8 @@ void run(const Launch& launch) {
                    unsigned(block / grid_size.x / grid_size.y)};
     poison_shared_memory();
     run_block();
+    require_all_done();
+    check_shared_memory();
   }
   current = nullptr;
   launched.name = nullptr;

@@ -16,6 +16,9 @@ namespace emulator {
 // What lanes of a warp do together; lanes meet only with lanes that do the same.
 enum class Collective : unsigned char { Sync, Shuffle, Vote, Mma, LoadMatrix };
 
+// What a thread waits for outside of its warp (hopper.h).
+enum class Parking : unsigned char { None, Barrier, Product };
+
 struct AsyncCopy {
   void* shared;
   const void* global;
@@ -31,6 +34,10 @@ struct Fibre {
   unsigned warp, lane;
   unsigned copy_groups;             // committed so far
   std::vector<AsyncCopy> copies;    // not yet done; used in adverse order only
+  Parking parking;
+  unsigned product_groups;  // committed so far
+  bool is_fenced;           // since the sums of products were last its own
+  bool awaits_products;     // its sums are not its own
 };
 
 extern Fibre* current;  // the running fibre
@@ -48,6 +55,12 @@ void meet(Collective kind, unsigned mask, void* operand, Apply apply);
 // __syncthreads(): waits for all living threads of the block.
 void wait_for_block();
 
+// Leaves the running thread until another one resumes it.
+void park(Parking what);
+void resume(Fibre* fibre);
+// Goes on with a thread that was resumed; the running one is ready.
+void give_way(Fibre* to);
+
 // Lanes of this warp that have not returned.
 unsigned living_lanes();
 
@@ -57,6 +70,10 @@ unsigned living_lanes();
 // Whether the bytes lie in the running block's shared memory, static or dynamic.
 bool is_shared(const void* pointer, size_t bytes);
 
+// As instructions name places in dynamic shared memory; the place of so many bytes, which must lie there.
+unsigned address_in_window(const void* pointer);
+const void* place_in_window(unsigned address, size_t bytes);
+
 using Entry = void (*)(const void* arguments);
 
 struct Launch {
@@ -65,6 +82,7 @@ struct Launch {
   const void* arguments;
   dim3 grid, block;
   size_t dynamic_shared_bytes;
+  size_t shared_alignment;
 };
 
 // Runs a whole grid; returns when it is done.

@@ -36,10 +36,19 @@ std::map<std::string, size_t> static_shared_bytes(const char* image) {
   return bytes;
 }
 
+// `.extern .shared .align 1024 .b8 name[];`
+size_t shared_alignment(const std::string& image) {
+  const std::string declaration = ".extern .shared .align ";
+  const size_t found = image.find(declaration);
+  if (found == std::string::npos) return 128;
+  return std::max<size_t>(16, strtoull(&image[found + declaration.size()], nullptr, 10));
+}
+
 CUresult load(Module** module, const void* image) {
   if (!image) return CUDA_ERROR_INVALID_VALUE;
   *module = driver().modules.add(new Module);
   (*module)->static_shared_bytes = static_shared_bytes(static_cast<const char*>(image));
+  (*module)->shared_alignment = shared_alignment(static_cast<const char*>(image));
   return CUDA_SUCCESS;
 }
 
@@ -70,13 +79,13 @@ CUresult launch(Function* function, const LaunchConfig& config, void** parameter
              config.dynamic_shared_bytes, fault);
     return CUDA_ERROR_INVALID_VALUE;
   }
-  std::vector<std::max_align_t> arguments((kernel->argument_bytes + sizeof(std::max_align_t) - 1) /
-                                          sizeof(std::max_align_t));
+  struct alignas(64) Unit { unsigned char bytes[64]; };  // as tensor maps want
+  std::vector<Unit> arguments((kernel->argument_bytes + sizeof(Unit) - 1) / sizeof(Unit));
   memcpy(arguments.data(), parameters[0], kernel->argument_bytes);
-  return submit(config.stream, [kernel, config, arguments] {
+  return submit(config.stream, [kernel, config, arguments, alignment = function->module->shared_alignment] {
     auto start = std::chrono::steady_clock::now();
     emulator::run({kernel->name, kernel->entry, arguments.data(), dim3(config.grid_x, config.grid_y, config.grid_z),
-                   dim3(config.block_x, config.block_y, config.block_z), config.dynamic_shared_bytes});
+                   dim3(config.block_x, config.block_y, config.block_z), config.dynamic_shared_bytes, alignment});
     if (settings().trace) {
       std::chrono::duration<double, std::milli> time = std::chrono::steady_clock::now() - start;
       fprintf(stderr, "%-32s grid (%u, %u, %u) block (%u, %u, %u) shared %u: %.3f ms\n", kernel->name, config.grid_x,

@@ -1,6 +1,7 @@
 // Tests of the emulator: runs the kernels of self_test.cu through the fake driver and compares with plain loops.
 // Prints "N passed, 0 failed". Built and run by build.sh OUT_DIR --test. With an argument, the path of self_test.cu
-// compiled by nvcc -cubin, it asks the real driver the same, to see that the emulator is right.
+// compiled by nvcc -cubin, it asks the real driver the same, to see that the emulator is right. With "hopper" before it
+// the same for self_test_hopper.cu.
 #include "self_test.h"
 #include "self_test_numbers.h"
 
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <csignal>
 #include <cstring>
 
 int passed, failed;
@@ -243,12 +245,15 @@ std::pair<int, std::string> run_in_child(void (*body)()) {
   return {WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status), text};
 }
 
-int main(int count, char** arguments) {
-  void* context;
-  check(cuInit(0) == 0 && cuDevicePrimaryCtxRetain(&context, 0) == 0 && cuCtxSetCurrent(context) == 0, "context");
-  bool on_gpu = count > 1;
-  check((on_gpu ? cuModuleLoad(&module, arguments[1]) : cuModuleLoadData(&module, "")) == 0, "module");
-  check(cuStreamCreate(&stream, 0) == 0, "stream");
+void test_abort(const char* name, void (*body)(), const char* message) {
+  auto result = run_in_child(body);
+  check(result.first == 128 + SIGABRT, "%s: exit status %d, not an abort", name, result.first);
+  check(result.second.find(message) != std::string::npos, "%s: message is \"%s\"", name, result.second.c_str());
+}
+
+namespace {
+
+void test_ampere(bool on_gpu) {
   for (const char* order : {"forward", "reverse"}) {
     setenv("OSTRO_FAKE_CUDA_ORDER", order, 1);
     for (unsigned threads : {32u, 256u}) test_reduce(threads);
@@ -265,6 +270,21 @@ int main(int count, char** arguments) {
   }
   setenv("OSTRO_FAKE_CUDA_ORDER", "forward", 1);
   if (!on_gpu) test_driver();
+}
+
+}  // namespace
+
+int main(int count, char** arguments) {
+  void* context;
+  check(cuInit(0) == 0 && cuDevicePrimaryCtxRetain(&context, 0) == 0 && cuCtxSetCurrent(context) == 0, "context");
+  bool on_hopper = count > 1 && !strcmp(arguments[1], "hopper");
+  const char* code = count > 1 + on_hopper ? arguments[1 + on_hopper] : nullptr;
+  // What the emulator reads of a module: how the memory of its kernels is aligned.
+  const char* text = on_hopper ? ".extern .shared .align 1024 .b8 tiles[];" : "";
+  check((code ? cuModuleLoad(&module, code) : cuModuleLoadData(&module, text)) == 0, "module");
+  check(cuStreamCreate(&stream, 0) == 0, "stream");
+  if (on_hopper) test_hopper(code != nullptr);
+  else test_ampere(code != nullptr);
   printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;
 }

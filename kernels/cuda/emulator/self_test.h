@@ -87,4 +87,8 @@ int launch(const char* name, const SelfTestArgs& arguments, unsigned blocks, uns
 // Calls `body` in a child process; its exit status (or 128 + signal), and what it printed to stderr.
 std::pair<int, std::string> run_in_child(void (*body)());
 
-void test_driver();  // self_test_driver.cpp
+// Calls it in a child process, which must abort with this message.
+void test_abort(const char* name, void (*body)(), const char* message);
+
+void test_driver();                // self_test_driver.cpp
+void test_hopper(bool on_gpu);     // self_test_hopper.cpp

@@ -1,5 +1,4 @@
 // Tests of the fake driver itself: limits, captures, graphs, and what it says about broken kernels.
-#include <csignal>
 #include <cstring>
 
 #include "self_test.h"
@@ -26,12 +25,6 @@ template <unsigned rule>
 void undefined() {
   Buffer<float> output(64);
   launch("self_test_undefined", {0, 0, output.pointer, output.pointer, rule}, 1, 32, 0, nullptr);
-}
-
-void test_abort(const char* name, void (*body)(), const char* message) {
-  auto result = run_in_child(body);
-  check(result.first == 128 + SIGABRT, "%s: exit status %d, not an abort", name, result.first);
-  check(result.second.find(message) != std::string::npos, "%s: message is \"%s\"", name, result.second.c_str());
 }
 
 // Recorded launches and fills run at each launch of the graph, in order, with the arguments of the recording.

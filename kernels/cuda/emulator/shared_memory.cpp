@@ -24,6 +24,8 @@ struct ByteRange {
 };
 
 ByteRange static_part, dynamic_part;
+unsigned char* dynamic_end;  // where the unmapped page begins
+unsigned window_begin;       // address of the dynamic part
 thread_local unsigned char anchor;  // makes the thread-local block exist; poisoned with the rest
 
 // Called for each loaded library: finds this one and the calling thread's copy of its thread-local block.
@@ -54,10 +56,13 @@ unsigned char* map_dynamic_part() {
 
 }  // namespace
 
-unsigned char* prepare_shared_memory(size_t dynamic_bytes) {
+unsigned char* prepare_shared_memory(size_t dynamic_bytes, size_t alignment) {
   static unsigned char* mapped = map_dynamic_part();
   if (dynamic_bytes > dynamic_bytes_max) fail("%zu bytes of dynamic shared memory", dynamic_bytes);
-  dynamic_part = {mapped + dynamic_bytes_max - (dynamic_bytes + 127) / 128 * 128, dynamic_bytes};
+  dynamic_end = mapped + dynamic_bytes_max;
+  dynamic_part = {dynamic_end - (dynamic_bytes + alignment - 1) / alignment * alignment, dynamic_bytes};
+  // The first KiB is the system's. No better aligned than asked for.
+  window_begin = unsigned(1024 + alignment % 1024);
   // The static part differs from one OS thread to the next, so it is looked up for each launch.
   *const_cast<volatile unsigned char*>(&anchor) = 0xFF;
   static_part = {};
@@ -66,8 +71,27 @@ unsigned char* prepare_shared_memory(size_t dynamic_bytes) {
 }
 
 void poison_shared_memory() {
-  memset(dynamic_part.begin, 0xFF, dynamic_part.size);
+  memset(dynamic_part.begin, 0xFF, size_t(dynamic_end - dynamic_part.begin));
   memset(static_part.begin, 0xFF, static_part.size);
+}
+
+void check_shared_memory() {
+  for (unsigned char* at = dynamic_part.begin + dynamic_part.size; at < dynamic_end; at++)
+    if (*at != 0xFF)
+      fail("byte %td of %zu bytes of dynamic shared memory was written", at - dynamic_part.begin, dynamic_part.size);
+}
+
+unsigned address_in_window(const void* pointer) {
+  auto place = static_cast<const unsigned char*>(pointer);
+  if (!dynamic_part.contains(place, 1))
+    fail("%p is not in dynamic shared memory, where alone the emulator has addresses", pointer);
+  return window_begin + unsigned(place - dynamic_part.begin);
+}
+
+const void* place_in_window(unsigned address, size_t bytes) {
+  const unsigned char* place = dynamic_part.begin + (ptrdiff_t(address) - ptrdiff_t(window_begin));
+  if (!dynamic_part.contains(place, bytes)) fail("address %#x lies beyond dynamic shared memory", address);
+  return place;
 }
 
 bool is_shared(const void* pointer, size_t bytes) {

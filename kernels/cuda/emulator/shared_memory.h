@@ -5,10 +5,13 @@
 
 namespace emulator {
 
-// Returns the dynamic part: 128-byte aligned, and ending (rounded up to that) at an unmapped page.
-unsigned char* prepare_shared_memory(size_t dynamic_bytes);
+// Returns the dynamic part: aligned as asked for, and ending (rounded up to that) at an unmapped page.
+unsigned char* prepare_shared_memory(size_t dynamic_bytes, size_t alignment);
 
 // Fills both parts with 0xFF (NaN), so that reads of what the block did not write show.
 void poison_shared_memory();
+
+// Fails where the bytes between the dynamic part and that page were written.
+void check_shared_memory();
 
 }  // namespace emulator

@@ -76,6 +76,34 @@ void multiply_16_8_16(float (*d)[8], const uint16_t (*a)[16], const uint16_t (*b
   }
 }
 
+#if defined(__x86_64__) && defined(__GLIBC__)
+__attribute__((target_clones("avx2", "default")))
+#endif
+void multiply_rows(float (*sums)[256], const uint16_t (*left)[16], unsigned rows, const uint16_t (*right)[16],
+                   unsigned columns) {
+  alignas(32) float values[16], factors[16][256];
+  for (unsigned column = 0; column < columns; column++) {
+    widen(right[column], values);
+    widen(right[column] + 8, values + 8);
+    for (int k = 0; k < 16; k++) factors[k][column] = values[k];
+  }
+  for (unsigned row = 0; row < rows; row++) {
+    widen(left[row], values);
+    widen(left[row] + 8, values + 8);
+    for (unsigned column = 0; column < columns; column += 32) {
+      Floats chains[4], factor;
+      memcpy(chains, sums[row] + column, sizeof chains);
+      for (int k = 0; k < 16; k++)
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) {
+          memcpy(&factor, factors[k] + column + i * 8, sizeof factor);
+          chains[i] += factor * values[k];
+        }
+      memcpy(sums[row] + column, chains, sizeof chains);
+    }
+  }
+}
+
 void apply_mma(void* const* operands, unsigned lanes) {
   require_full_warp(lanes, "mma");
   float d[16][8];

@@ -15,6 +15,9 @@ struct LoadMatrixOperand {
   const unsigned char* row;
 };
 
+// sums (rows x columns) += left (rows x 16) * right (columns x 16, transposed); at most 256 columns, in multiples of 32.
+void multiply_rows(float (*sums)[256], const uint16_t (*left)[16], unsigned rows, const uint16_t (*right)[16],
+                   unsigned columns);
 void apply_mma(void* const* operands, unsigned lanes);
 void apply_load_matrix(void* const* operands, unsigned lanes);
 void apply_load_matrix_transposed(void* const* operands, unsigned lanes);

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use ostro_engine::device;
 
+const HOPPER: &str = "90";
+
 /// Whether there is a GPU, real or emulated; if not, says why.
 pub fn gpu() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
@@ -25,6 +27,25 @@ pub fn gpu() -> bool {
             }
         }
     })
+}
+
+/// Runs a test of this program in a process of its own, whose emulated GPU is a Hopper, and gives what it printed: its
+/// launches too. `order` is that of the GPU's threads.
+pub fn run_on_hopper(test: &str, order: &str) -> String {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]).env("OSTRO_FAKE_CUDA_TRACE", "1");
+    let ended =
+        command.env("OSTRO_FAKE_CUDA_CC", HOPPER).env("OSTRO_FAKE_CUDA_ORDER", order).output().unwrap();
+    let printed = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
+    let last = printed.ceil_char_boundary(printed.len().saturating_sub(4000));
+    assert!(ended.status.success(), "{test} on Hopper, {order}: {}", &printed[last..]);
+    assert!(printed.contains("1 passed"), "{test} is not a test: {printed}");
+    printed
+}
+
+/// Whether this test run is about the emulated GPU that every machine has, and not the process of another test.
+pub fn is_plain() -> bool {
+    ["OSTRO_REAL_GPU", "OSTRO_FAKE_CUDA_CC"].iter().all(|name| std::env::var_os(name).is_none())
 }
 
 /// A library that is loaded is found by its name from then on.

@@ -1,0 +1,122 @@
+//! Products on a GPU are those of the dequantised weights: on the machine's own where OSTRO_REAL_GPU is set, else on the
+//! emulated driver.
+#![cfg(feature = "cuda")]
+#![allow(clippy::unwrap_used)]
+
+mod gpu;
+mod products;
+
+use std::sync::Mutex;
+
+use gpu::{build_emulator, cuda, is_emulated_hopper, is_real, run_on_hopper};
+use ostro_kernels::cpu::block::WeightType;
+use ostro_kernels::cuda::{Cuda, matrix_bytes};
+use products::{Case, Random, check, limits, weights};
+
+/// One device, used by one test at a time.
+static TURN: Mutex<()> = Mutex::new(());
+
+#[test]
+fn products_are_those_of_the_dequantised_weights() {
+    let _turn = TURN.lock();
+    for weight_type in WeightType::ALL {
+        let Some(mut cuda) = cuda() else { return };
+        // f32 weights are rounded to f16.
+        let worst = if weight_type == WeightType::F32 { 1e-3 } else { 2e-5 };
+        let columns = if weight_type.block_elements() == 256 { 512 } else { 288 };
+        for (rows, outputs) in [(1, 200), (9, 48), (70, 64)] {
+            let case = Case { weight_type, outputs, columns, rows, is_prompt: false };
+            match weight_type {
+                WeightType::F32 => check_f32(&case, &mut cuda),
+                _ => check(&case, &mut cuda, worst),
+            }
+        }
+    }
+}
+
+/// As `check`, whose logits bound is that of exact weights, on weights that are exact.
+fn check_f32(case: &Case, cuda: &mut Cuda) {
+    check(&Case { weight_type: WeightType::F16, ..*case }, cuda, 2e-5);
+}
+
+/// On Hopper prompt rows have products of their own, of one half an activation and weight.
+#[test]
+fn prompt_products_are_near_those_of_the_dequantised_weights() {
+    let _turn = TURN.lock();
+    for (weight_type, columns) in
+        [(WeightType::BF16, 512), (WeightType::F16, 288), (WeightType::Q4_1, 288), (WeightType::Q6_K, 512)]
+    {
+        let Some(mut cuda) = cuda() else { return };
+        assert!(cuda.has_wide_products() || !is_emulated_hopper());
+        let worst = if cuda.has_wide_products() { 1e-3 } else { 2e-5 };
+        let shapes = match (is_real(), cuda.has_wide_products()) {
+            (true, _) => vec![(1, 64), (130, 400), (300, 1024)],
+            // More than one tile of rows and of outputs, none of them whole; one with little to do for each block.
+            (false, true) => vec![(1, 64), (130, 528)],
+            (false, false) => vec![(70, 64)],
+        };
+        for (rows, outputs) in shapes {
+            check(&Case { weight_type, outputs, columns, rows, is_prompt: true }, &mut cuda, worst);
+        }
+    }
+}
+
+#[test]
+fn prompt_products_of_an_emulated_hopper_are_near_too() {
+    let _turn = TURN.lock();
+    if cuda().is_none() || is_emulated_hopper() || is_real() {
+        return;
+    }
+    for order in ["forward", "reverse"] {
+        let printed = run_on_hopper("prompt_products_are_near_those_of_the_dequantised_weights", order);
+        for kernel in ["wide_128", "wide_256", "wide_gated", "unpack_rows"] {
+            assert!(printed.contains(kernel), "{kernel} was not launched, {order}");
+        }
+    }
+}
+
+/// Kernels of known answers, and what breaks the rules of a GPU.
+#[test]
+fn emulator_passes_its_own_tests() {
+    let _turn = TURN.lock();
+    // Without a compiler there is no emulator, and all these tests say so.
+    if build_emulator(&[]).is_ok() {
+        build_emulator(&["--test"]).unwrap();
+    }
+}
+
+#[test]
+fn matrices_take_what_was_told() {
+    let _turn = TURN.lock();
+    let Some(mut cuda) = cuda() else { return };
+    for weight_type in WeightType::ALL {
+        for rows in [1, 70] {
+            let shape = [rows, if weight_type.block_elements() == 256 { 512 } else { 288 }];
+            let bytes = weights(weight_type, shape[0] * shape[1], &mut Random(rows as u64));
+            let told = matrix_bytes(weight_type, shape);
+            let before = cuda.memory().unwrap().0;
+            let matrix = cuda.load_matrix(weight_type, shape, &bytes).unwrap();
+            assert_eq!(matrix.bytes(), told, "{weight_type} {shape:?}");
+            // A real GPU gives whole pages, and kernels take some.
+            if !is_real() {
+                let taken = (before - cuda.memory().unwrap().0) as usize;
+                assert!((told..told + 2 * 256).contains(&taken), "{weight_type} {shape:?}: {taken}, {told}");
+            }
+        }
+    }
+}
+
+#[test]
+fn steps_reserve_what_was_told() {
+    let _turn = TURN.lock();
+    let Some(mut cuda) = cuda() else { return };
+    let bytes = weights(WeightType::Q4_1, 64 * 64, &mut Random(1));
+    let _matrix = cuda.load_matrix(WeightType::Q4_1, [64, 64], &bytes).unwrap();
+    let told = cuda.reserved_bytes(&limits(), [(WeightType::Q4_1, [64, 64])]) as u64;
+    let before = cuda.memory().unwrap().0;
+    cuda.reserve(&limits()).unwrap();
+    let taken = before - cuda.memory().unwrap().0;
+    // Pieces are rounded up; a real GPU gives whole pages, and kernels take some.
+    let spare = if is_real() { 64 << 20 } else { 8 * 256 };
+    assert!((told..told + spare).contains(&taken), "{taken} bytes were taken, {told} were told");
+}
