@@ -167,13 +167,9 @@ pub(crate) fn check(case: &Case, cuda: &mut Cuda, worst: f64) {
         let products = multiplied(&w, &normalised(x));
         let name = format!("{weight_type} {outputs}x{columns}, row {row} of {rows}, prompt {is_prompt}");
 
-        let twice: Vec<f64> = [&*products, &products]
-            .concat()
-            .iter()
-            .zip(&factors.bias)
-            .map(|(sum, b)| sum + f64::from(*b))
-            .collect();
-        let error = distance(&read(cuda, &found.sums, row), &twice);
+        let both = products.iter().chain(&products).zip(&factors.bias);
+        let both: Vec<f64> = both.map(|(sum, bias)| sum + f64::from(*bias)).collect();
+        let error = distance(&read(cuda, &found.sums, row), &both);
         assert!(error < worst, "{name}: {error}");
 
         let gated: Vec<f64> = products.iter().map(|v| v / (1.0 + (-v).exp()) * v).collect();
