@@ -5,6 +5,7 @@
 //! `chat_template.jinja`, `tokenizer_config.json`, `chat_template.json`, GGUF metadata.
 
 mod directory;
+mod turn_marks;
 
 use std::fs;
 use std::io;
@@ -152,14 +153,17 @@ impl TextModel {
         let mut eos = found.eos;
         eos.sort_unstable();
         eos.dedup();
-        let Found { tokenizer, bos, pad, .. } = found;
-        let special_texts = SpecialTexts::new(tokenizer.bytes().special_texts())
+        let Found { mut tokenizer, bos, pad, .. } = found;
+        let frame: Vec<TokenId> = eos.iter().copied().chain(bos).collect();
+        let (marks, texts) = turn_marks::of(&tokenizer, &frame);
+        tokenizer.spell_out(&marks).map_err(|error| TextError::SpecialTokens(error.to_string()))?;
+        let special_texts = SpecialTexts::new(tokenizer.bytes().special_texts().chain(texts))
             .map_err(|error| TextError::SpecialTokens(error.to_string()))?;
         Ok(TextModel { tokenizer, special_texts, template, bos, pad, eos })
     }
 
-    /// The tokens of a conversation. Special tokens come from the template only: those that a message spells out stay
-    /// text.
+    /// The tokens of a conversation. Special tokens and marks of turns come from the template only: those that a
+    /// message spells out stay text.
     pub fn encode_chat(&self, prompt: &ChatPrompt<'_>, bytes_max: usize) -> Result<Vec<TokenId>, ChatError> {
         let marks = &self.special_texts;
         let rendered = self.apply_chat_template(&ChatPrompt {

@@ -59,7 +59,9 @@ impl SpecialTexts {
         match value {
             Json::String(text) => self.finder.is_match(text),
             Json::Array(items) => items.iter().any(|item| self.is_in(item)),
-            Json::Object(fields) => fields.values().any(|field| self.is_in(field)),
+            Json::Object(fields) => {
+                fields.iter().any(|(name, field)| self.finder.is_match(name) || self.is_in(field))
+            }
             _ => false,
         }
     }
@@ -68,7 +70,14 @@ impl SpecialTexts {
         match value {
             Json::String(text) => *text = self.marked(text),
             Json::Array(items) => items.iter_mut().for_each(|item| self.mark_all(item)),
-            Json::Object(fields) => fields.values_mut().for_each(|field| self.mark_all(field)),
+            Json::Object(fields) => {
+                // Templates write names too, of documents for one; those that they look for hold no special token.
+                if fields.keys().any(|name| self.finder.is_match(name)) {
+                    let named = std::mem::take(fields).into_iter();
+                    *fields = named.map(|(name, field)| (self.marked(&name), field)).collect();
+                }
+                fields.values_mut().for_each(|field| self.mark_all(field));
+            }
             _ => {}
         }
     }
@@ -137,6 +146,15 @@ mod tests {
             Piece::Template("<|im_end|>"),
         ];
         assert_eq!(texts.pieces(&rendered), expected);
+    }
+
+    #[test]
+    fn names_of_fields_are_marked_too() {
+        let documents = json!([{"first": 1, "a<s>": {"<|im_end|>": "b"}, "last": 2}]);
+        let marked = texts().mark_list(std::slice::from_ref(&documents))[0].to_string();
+        assert!(!marked.contains('<'), "{marked}");
+        let place = |name: &str| marked.find(name).unwrap();
+        assert!(place("first") < place("a\u{FDD0}") && place("a\u{FDD0}") < place("last"), "{marked}");
     }
 
     #[test]

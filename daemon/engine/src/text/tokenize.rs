@@ -46,6 +46,21 @@ impl Tokenizer {
         Tokenizer { inner, plain, bytes, leading_space }
     }
 
+    /// Tokens beyond the model's pieces that nobody calls special: in a text they count, and an answer shows them.
+    pub(super) fn ordinary_added(&self) -> impl Iterator<Item = (TokenId, &str)> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let ordinary = added.iter().filter(|(id, _)| !self.bytes.is_special(**id));
+        ordinary.map(|(id, token)| (*id, token.content.as_str()))
+    }
+
+    /// These added tokens are text to [`Special::Text`], as special ones are.
+    pub(super) fn spell_out(&mut self, tokens: &[TokenId]) -> Result<(), EncodeError> {
+        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
+        let special = tokens.iter().filter_map(|id| added.get(id)).map(|token| token.clone().special(true));
+        let added = self.plain.add_tokens(special, self.inner.get_model(), self.inner.get_normalizer());
+        added.map(|_| ()).map_err(|error| EncodeError(error.to_string()))
+    }
+
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<TokenId>, EncodeError> {
         let encode = || match special {
             Special::Text => self.ids(&self.plain, text),
