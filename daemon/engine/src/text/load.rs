@@ -38,6 +38,8 @@ pub struct TextOverrides {
 pub enum TextError {
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: io::Error },
+    #[error("{} is not a regular file", .0.display())]
+    NotAFile(PathBuf),
     #[error("{} is {bytes} bytes long, more than {FILE_BYTES_MAX}", path.display())]
     TooLarge { path: PathBuf, bytes: u64 },
     #[error("{} is not valid JSON", path.display())]
@@ -236,7 +238,12 @@ impl TextModel {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TextError> {
     let failed = |source| TextError::Read { path: path.to_owned(), source };
-    let bytes = fs::metadata(path).map_err(failed)?.len();
+    let about = fs::metadata(path).map_err(failed)?;
+    // Asked before opening: a named pipe would wait for its writer, and a device may never end.
+    if !about.is_file() {
+        return Err(TextError::NotAFile(path.to_owned()));
+    }
+    let bytes = about.len();
     if bytes > FILE_BYTES_MAX {
         return Err(TextError::TooLarge { path: path.to_owned(), bytes });
     }

@@ -36,13 +36,16 @@ struct GenerationConfig {
 pub fn read(model: &Path) -> Result<SamplingDefaults, DefaultsError> {
     let path = model.join("generation_config.json");
     let failed = |source| DefaultsError::Read { path: path.clone(), source };
-    let file = match File::open(&path) {
-        Ok(file) => file,
+    match std::fs::metadata(&path) {
+        Ok(about) if about.is_file() => {}
+        // To open a named pipe would wait for its writer.
+        Ok(_) => return Err(failed(io::Error::other("it is not a regular file"))),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(SamplingDefaults::default());
         }
         Err(error) => return Err(failed(error)),
-    };
+    }
+    let file = File::open(&path).map_err(failed)?;
     let mut text = Vec::new();
     file.take(BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
     let config: GenerationConfig = serde_json::from_slice(&text)
@@ -83,5 +86,8 @@ mod tests {
         assert!(matches!(read(folder.path()), Err(DefaultsError::Range { name: "temperature", .. })));
         std::fs::write(&path, "[").unwrap();
         assert!(matches!(read(folder.path()), Err(DefaultsError::Parse { .. })));
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(matches!(read(folder.path()), Err(DefaultsError::Read { .. })));
     }
 }

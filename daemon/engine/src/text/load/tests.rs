@@ -120,6 +120,20 @@ fn broken_files_are_errors_that_name_the_file() {
     assert_eq!(broken("generation_config.json", &deep), "MODEL/generation_config.json is not valid JSON");
 }
 
+/// A device says no length that would bound the reading.
+#[test]
+fn what_is_no_regular_file_is_not_read() {
+    for name in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"]
+    {
+        let folder = directory();
+        let path = folder.path().join(name);
+        let _ = fs::remove_file(&path);
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        let message = from_dir(&folder).unwrap_err().to_string();
+        assert_eq!(message, format!("{} is not a regular file", path.display()));
+    }
+}
+
 #[test]
 fn a_tokenizer_whose_merges_outgrow_its_tokens_is_an_error() {
     let folder = directory();
