@@ -193,6 +193,8 @@ impl StepLoop {
             return Ok(());
         }
         self.live.note_started(&self.plan, began);
+        // A step can be long: whoever looks meanwhile sees what runs in it.
+        self.publish();
         if let Err(error) = self.compute() {
             self.fail_planned(&error);
             self.failed_steps += 1;

@@ -1,5 +1,6 @@
 //! What counts as the time of steps, by a clock that only the model, whoever is told, and the test itself move.
 
+use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::task::{Context, Poll, Wake, Waker};
@@ -131,6 +132,35 @@ fn submit(commands: &SyncSender<Command>, prompt: &[TokenId]) -> TokenStream {
 fn listen(clock: &Arc<Clock>, stream: &mut TokenStream) {
     let waker = Waker::from(clock.clone());
     assert!(stream.poll_next(&mut Context::from_waker(&waker)).is_pending());
+}
+
+/// Notes how many sequences run and wait, as others see it while the model computes.
+struct Watching {
+    board: Arc<StatsBoard>,
+    seen: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl Model for Watching {
+    fn forward(&mut self, _: &StepPlan) -> Result<Logits<'_>, ForwardError> {
+        let stats = self.board.read();
+        self.seen.lock().unwrap().push((stats.sequences_running, stats.sequences_waiting));
+        Ok(Logits::on_device(SlowRow { clock: Arc::default(), row: [0.0; VOCAB] }))
+    }
+}
+
+#[test]
+fn what_a_step_computes_is_seen_to_run_while_it_does() {
+    let clock = Arc::<Clock>::default();
+    let (commands, step_loop) = step_loop(&clock);
+    let seen = Arc::<Mutex<Vec<_>>>::default();
+    let watching = Watching { board: step_loop.inbox.board.clone(), seen: seen.clone() };
+    let mut step_loop = StepLoop { model: Box::new(watching), ..step_loop };
+    // One runs at a time.
+    let _first = submit(&commands, &[1, 2, 3]);
+    let _second = submit(&commands, &[1]);
+    assert!(step_loop.receive().is_continue());
+    step_loop.step().unwrap();
+    assert_eq!(*seen.lock().unwrap(), [(1, 1)]);
 }
 
 #[test]
