@@ -31,9 +31,6 @@ impl Origins {
             LoadError::Text(TextError::Read { path, source }) => {
                 (self.template_at(path)?, format!("cannot be read: {source}"))
             }
-            LoadError::Text(TextError::TemplateName(path)) => {
-                (self.template_at(path)?, "must end in .jinja or .json".to_owned())
-            }
             _ => return None,
         };
         Some(self.loaded.problem(&key, message))

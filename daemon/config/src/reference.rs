@@ -133,7 +133,8 @@ pub(crate) fn samples(key: &Key) -> Vec<Value> {
         Kind::WholeChoice(values) => values.iter().map(|value| Value::from(*value as i64)).collect(),
         Kind::Fraction => vec![Value::from(0.5)],
         Kind::Choice(values) => values.iter().map(|value| Value::from(value.as_str())).collect(),
-        Kind::Path => vec![Value::from("/sample")],
+        // Templates are told by their ending.
+        Kind::Path => vec![Value::from("/sample.json")],
         Kind::Text(_) => vec![Value::from(if key.path == "global.token_source" { "none" } else { "sample" })],
         Kind::List(_) => vec![Value::Array(vec![Value::from("0:16")])],
         Kind::Tables(names) => {

@@ -1,6 +1,7 @@
 //! The rules between keys, beyond what the types hold. Also for configurations that come from no file.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
 use toml::Value;
 
@@ -22,6 +23,7 @@ pub mod messages {
     pub const LONG_ALIAS: &str = "has an alias longer than 256 bytes";
     /// The alias stands inside.
     pub const SAME_ALIAS: &str = "has an alias twice";
+    pub const NO_TEMPLATE: &str = "must end in .jinja or .json";
     pub const NOT_MULTIMODAL: &str = "is not for multimodal models; use models.adapter.lora";
 
     /// None of a key's partners is set.
@@ -44,6 +46,7 @@ impl DaemonConfig {
         self.check_cpu(&mut violations);
         self.check_ports(&mut violations);
         self.check_adapter(&mut violations);
+        self.check_templates(&mut violations);
         for (index, model) in self.models.iter().enumerate() {
             check_model_adapters(index, model, &mut violations);
         }
@@ -91,6 +94,23 @@ impl DaemonConfig {
         }
     }
 
+    /// What a file is for is told by its name.
+    fn check_templates(&self, violations: &mut Vec<Violation>) {
+        let runtime = &self.runtime;
+        let of_all = ("runtime".to_owned(), &runtime.chat_template, &runtime.jinja_explicit);
+        let of_one =
+            self.models.iter().enumerate().map(|(index, model)| {
+                (format!("models[{index}]"), &model.chat_template, &model.jinja_explicit)
+            });
+        for (table, chat_template, jinja_explicit) in std::iter::once(of_all).chain(of_one) {
+            for (name, file) in [("chat_template", chat_template), ("jinja_explicit", jinja_explicit)] {
+                if file.as_ref().is_some_and(|file| !is_template(file.as_path())) {
+                    violations.push(Violation::new(format!("{table}.{name}"), messages::NO_TEMPLATE));
+                }
+            }
+        }
+    }
+
     fn check_ports(&self, violations: &mut Vec<Violation>) {
         if self.server.mcp_port.is_some_and(|port| port.get() == self.server.port.get()) {
             violations.push(Violation::new("server.mcp_port", messages::SAME_PORT));
@@ -105,6 +125,12 @@ impl DaemonConfig {
                 .push(Violation::new("adapter", "must be the alias of an entry of models.adapter.lora"));
         }
     }
+}
+
+/// As the engine reads them.
+fn is_template(file: &Path) -> bool {
+    let ending = file.extension().and_then(|ending| ending.to_str());
+    matches!(ending, Some("jinja" | "jinja2" | "j2" | "json"))
 }
 
 fn check_model_adapters(index: usize, model: &ModelConfig, violations: &mut Vec<Violation>) {

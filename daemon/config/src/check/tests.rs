@@ -265,6 +265,14 @@ fn rules_between_keys_name_both() {
             "a.toml:4: models[1] = [[models]] is one model too many: command = \"run\" takes one",
         ),
         (
+            "[[models]]\nmodel_id = \"m\"\nchat_template = \"t.jinja\"\njinja_explicit = \"t.txt\"\n",
+            "a.toml:4: models[0].jinja_explicit = \"t.txt\" must end in .jinja or .json",
+        ),
+        (
+            "[runtime]\nchat_template = \"template\"\n[[models]]\nmodel_id = \"m\"\n",
+            "a.toml:2: runtime.chat_template = \"template\" must end in .jinja or .json",
+        ),
+        (
             "command = \"run\"\nadapter = \"a\"\n[[models]]\nmodel_id = \"m\"\n",
             "a.toml:2: adapter = \"a\" must be the alias of an entry of models.adapter.lora",
         ),
