@@ -3,6 +3,7 @@
 use anyhow::Context;
 use ostro_listen::raise_descriptors;
 use ostro_server::error::ApiError;
+use ostro_server::models::DEFAULT;
 use ostro_server::weights::name_of_path;
 use ostro_server::{ModelSource, Models, Port, Server};
 use tokio::sync::oneshot;
@@ -78,10 +79,14 @@ async fn too_few(models: &Models, wanted: Wanted) -> anyhow::Error {
     }
 }
 
-/// What clients call the models: a hub id, or the last part of a path. Paths whose last parts are alike stay whole.
+/// What clients call the models: a hub id, or the last part of a path. Paths whose last parts are alike stay whole; so
+/// does one among others that would be called `default`, which means the default model.
 fn public_names(models: &[ModelPlan]) -> Vec<String> {
     let short: Vec<&str> = models.iter().map(|model| name_of_path(&model.id).unwrap_or(&model.id)).collect();
-    let is_taken = |name: &str| short.iter().filter(|other| **other == name).count() > 1;
+    let is_taken = |name: &str| {
+        let is_reserved = name == DEFAULT && models.len() > 1;
+        is_reserved || short.iter().filter(|other| **other == name).count() > 1
+    };
     let name = |(model, name): (&ModelPlan, &&str)| match is_taken(name) {
         true => model.id.clone(),
         false => (*name).to_owned(),
@@ -151,5 +156,7 @@ mod tests {
         };
         assert_eq!(names(&["/models/a.gguf", "org/b", "./c"]), ["a", "org/b", "c"]);
         assert_eq!(names(&["/v1/a.gguf", "/v2/a.gguf", "/v2/b.gguf"]), ["/v1/a.gguf", "/v2/a.gguf", "b"]);
+        assert_eq!(names(&["/v1/a.gguf", "/v1/default.gguf"]), ["a", "/v1/default.gguf"]);
+        assert_eq!(names(&["/v1/default.gguf"]), ["default"]);
     }
 }
