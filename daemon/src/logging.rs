@@ -1,6 +1,10 @@
 //! Where log lines go: standard error, by level; the access log in its own form.
 
+mod writer;
+
 use std::io::IsTerminal;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Context;
 use ostro_server::access_log::{self, AccessLogFormat};
@@ -12,6 +16,12 @@ use tracing_subscriber::{Layer, filter, fmt};
 
 use crate::environment::{Color, Environment};
 use crate::failure::Failure;
+use writer::LogWriter;
+
+/// At the end of the program, for who reads slowly.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
+
+static WRITER: OnceLock<LogWriter> = OnceLock::new();
 
 /// How much is logged where `RUST_LOG` says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +60,19 @@ pub(crate) fn start(
     };
     let colors = environment.color == Color::Allowed && std::io::stderr().is_terminal();
     let own = filter::filter_fn(|event| event.target() != access_log::TARGET);
+    let writer = LogWriter::to(std::io::stderr()).context("cannot start")?;
+    let writer = WRITER.get_or_init(|| writer);
     let lines =
-        fmt::layer().with_writer(std::io::stderr).with_ansi(colors).with_filter(filter).with_filter(own);
-    let access = access_log::layer(access_log, std::io::stderr);
+        fmt::layer().with_writer(writer.clone()).with_ansi(colors).with_filter(filter).with_filter(own);
+    let access = access_log::layer(access_log, writer.clone());
     Ok(tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")?)
+}
+
+/// Before the program ends: what was logged is written.
+pub(crate) fn flush() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(FLUSH_TIME);
+    }
 }
 
 #[cfg(test)]

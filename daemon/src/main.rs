@@ -17,5 +17,7 @@ mod translate;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    failure::exit_code(commands::run(&args::command().get_matches()))
+    let result = commands::run(&args::command().get_matches());
+    logging::flush();
+    failure::exit_code(result)
 }

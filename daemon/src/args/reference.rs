@@ -23,6 +23,9 @@ once.
 ends the program. Answers go to standard output, all else to standard error; a reader that leaves (`| head`) ends the
 program with 0.
 
+Logs go to standard error. While nobody reads them a server goes on; beyond 8192 lines that wait, further ones are lost, and
+their number is logged.
+
 ## Environment
 
 An empty variable counts as absent.

@@ -20,6 +20,7 @@ pub(super) fn start() -> anyhow::Result<Runtime> {
     drop(inside);
     runtime.spawn(async move {
         signals.told().await;
+        crate::logging::flush();
         std::process::exit(INTERRUPTED)
     });
     Ok(runtime)

@@ -23,6 +23,20 @@ fn server_answers_and_drains_at_either_signal() {
     }
 }
 
+/// A pipe holds 64 KiB, some 200 requests.
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_request() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let server = Running::start(&home, &["serve", "-m", text(&model)]);
+    for _ in 0..500 {
+        assert_eq!(server.request("GET", "/v1/models", "").0, 200);
+    }
+    server.signal("TERM");
+    let (code, log) = server.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
 #[test]
 fn second_ctrl_c_ends_the_server_at_once() {
     let home = Home::new();
