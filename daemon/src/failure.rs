@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use ostro_config::Problems;
 
+use crate::notice::notice;
+
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The command or configuration cannot be obeyed.
@@ -41,7 +43,7 @@ impl fmt::Display for Failure {
 pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     for line in failure.to_string().lines() {
-        eprintln!("error: {line}");
+        notice(format_args!("error: {line}"));
     }
     match failure {
         Failure::Usage(_) => ExitCode::from(2),

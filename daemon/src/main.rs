@@ -10,6 +10,7 @@ mod gpu;
 mod hub;
 mod load;
 mod logging;
+mod notice;
 mod progress;
 mod refusal;
 mod translate;

@@ -9,6 +9,7 @@ use tokio::runtime::Runtime;
 use super::command::{ChatCommand, HELP, parse};
 use super::input::{CtrlC, Input, InputError, Line, ctrl_c};
 use super::{Answer, ChatError, Conversation, speed};
+use crate::notice::notice;
 
 /// Why a chat or an answer is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub(crate) fn chat(
             Line::Text(line) => line,
             Line::Interrupted if input.ctrl_c() == CtrlC::Ends => return Ok(End::Interrupted),
             Line::Interrupted => {
-                eprintln!("/exit or Ctrl-D ends");
+                notice("/exit or Ctrl-D ends");
                 continue;
             }
             Line::End => return Ok(End::Done),
@@ -47,7 +48,7 @@ pub(crate) fn chat(
                 let _ = writeln!(io::stdout(), "{HELP}");
             }
             Ok(command) => obey(conversation, command),
-            Err(message) => eprintln!("{message}"),
+            Err(message) => notice(message),
         }
     }
 }
@@ -68,14 +69,14 @@ fn say_next(runtime: &Runtime, conversation: &mut Conversation, input: &mut Inpu
     match say(runtime, conversation, text, input.interrupted()) {
         Ok((end, finished)) => {
             if finished.is_some_and(|finished| conversation.fills_context(&finished)) {
-                eprintln!("[the context is full: /clear forgets the conversation]");
+                notice("[the context is full: /clear forgets the conversation]");
             }
             end
         }
         Err(error) => {
             let full = matches!(error, ChatError::Submit(SubmitError::ContextExceeded { .. }));
             let hint = if full && earlier { "; /clear forgets the conversation" } else { "" };
-            eprintln!("error: {:#}{hint}", anyhow::Error::new(error));
+            notice(format_args!("error: {:#}{hint}", anyhow::Error::new(error)));
             End::Done
         }
     }
@@ -100,11 +101,11 @@ fn say(
     }
     match answer {
         Answer::Finished(finished) => {
-            eprintln!("[{}]", speed(&finished.usage));
+            notice(format_args!("[{}]", speed(&finished.usage)));
             Ok((End::Done, Some(finished)))
         }
         Answer::Interrupted => {
-            eprintln!("[stopped]");
+            notice("[stopped]");
             Ok((End::Interrupted, None))
         }
     }

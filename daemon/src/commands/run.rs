@@ -14,6 +14,7 @@ use crate::chat::repl::{self, End};
 use crate::chat::{ChatSettings, Conversation};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::notice::notice;
 use crate::translate::Plan;
 
 pub(super) fn run(mut plan: Plan, matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
@@ -35,11 +36,11 @@ pub(super) fn run(mut plan: Plan, matches: &ArgMatches, environment: &Environmen
         return ended(repl::say_once(&runtime, &mut conversation, text).map_err(anyhow::Error::new)?);
     }
     if !conversation.has_template() {
-        eprintln!("The model has no chat template: it continues each text, and remembers nothing.");
+        notice("The model has no chat template: it continues each text, and remembers nothing.");
     }
     let mut input = match std::io::stdin().is_terminal() {
         true => {
-            eprintln!("/help lists the commands.");
+            notice("/help lists the commands.");
             let editor = LineEditor::new(environment.state_dir.clone()).map_err(anyhow::Error::new)?;
             Input::Terminal(Box::new(editor))
         }

@@ -61,6 +61,21 @@ fn chat_answers_and_obeys() {
     assert!(ended.errors.contains("unknown command /nonsense"), "{ended:?}");
 }
 
+/// A full disk stands for all that takes no words.
+#[test]
+fn nobody_need_read_what_is_told_aside() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let code = |arguments: &[&str]| {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let ended = home.command(arguments).stderr(full).output().unwrap();
+        (ended.status.code(), ended.stdout.is_empty())
+    };
+    assert_eq!(code(&["run", "-m", text(&model), "-i", "hello", "--max-tokens", "4"]), (Some(0), false));
+    assert_eq!(code(&["run", "-m", "./none.gguf", "-i", "hello"]), (Some(1), true));
+    assert_eq!(code(&["run", "--threads", "0"]), (Some(2), true));
+}
+
 #[test]
 fn directory_with_one_gguf_is_that_model() {
     let home = Home::new();
