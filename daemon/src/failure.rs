@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// It was tried and did not work.
     Runtime(anyhow::Error),
+    /// Parts of it did not work, and each said so.
+    Told,
     /// The person stopped it, and knows.
     Interrupted,
 }
@@ -35,7 +37,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Usage(message) => formatter.write_str(message),
             Failure::Runtime(error) => write!(formatter, "{error:#}"),
-            Failure::Interrupted => Ok(()),
+            Failure::Told | Failure::Interrupted => Ok(()),
         }
     }
 }
@@ -47,7 +49,7 @@ pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
     }
     match failure {
         Failure::Usage(_) => ExitCode::from(2),
-        Failure::Runtime(_) => ExitCode::FAILURE,
+        Failure::Runtime(_) | Failure::Told => ExitCode::FAILURE,
         Failure::Interrupted => ExitCode::from(130),
     }
 }

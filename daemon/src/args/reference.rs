@@ -20,8 +20,8 @@ SIGINT end a server, with 0, after running answers had 25 s to end (`OSTRO_DRAIN
 once.
 
 `ostro run` on a terminal: Ctrl-C stops an answer, Ctrl-D ends. With `--input`, or with lines from a pipe or file, Ctrl-C
-ends the program. Answers go to standard output, all else to standard error; a reader that leaves (`| head`) ends the
-program with 0.
+ends the program, and a text that could not be answered makes it end with 1. Answers go to standard output, all else to
+standard error; a reader that leaves (`| head`) ends the program with 0.
 
 Logs go to standard error. While nobody reads them a server goes on; beyond 8192 lines that wait, further ones are lost, and
 their number is logged.

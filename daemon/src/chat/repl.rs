@@ -19,6 +19,8 @@ pub(crate) enum End {
     Interrupted,
     /// Whoever read the answers is gone (`| head`).
     NoReader,
+    /// Of texts that no person typed, one was not answered, as was told.
+    Unanswered,
 }
 
 /// Chats until the person ends it. Only input that cannot be read is an error.
@@ -27,6 +29,7 @@ pub(crate) fn chat(
     conversation: &mut Conversation,
     input: &mut Input,
 ) -> Result<End, InputError> {
+    let mut done = End::Done;
     loop {
         let line = match input.read(runtime)? {
             Line::Text(line) => line,
@@ -35,14 +38,16 @@ pub(crate) fn chat(
                 notice("/exit or Ctrl-D ends");
                 continue;
             }
-            Line::End => return Ok(End::Done),
+            Line::End => return Ok(done),
         };
         match parse(&line) {
-            Ok(ChatCommand::Exit) => return Ok(End::Done),
+            Ok(ChatCommand::Exit) => return Ok(done),
             Ok(ChatCommand::Say(text)) => match say_next(runtime, conversation, input, &text) {
                 End::Interrupted if input.ctrl_c() == CtrlC::Ends => return Ok(End::Interrupted),
                 End::NoReader => return Ok(End::NoReader),
-                End::Done | End::Interrupted => {}
+                // A person has seen it, and gone on.
+                End::Unanswered if input.ctrl_c() == CtrlC::Ends => done = End::Unanswered,
+                End::Done | End::Interrupted | End::Unanswered => {}
             },
             Ok(ChatCommand::Help) => {
                 let _ = writeln!(io::stdout(), "{HELP}");
@@ -77,7 +82,7 @@ fn say_next(runtime: &Runtime, conversation: &mut Conversation, input: &mut Inpu
             let full = matches!(error, ChatError::Submit(SubmitError::ContextExceeded { .. }));
             let hint = if full && earlier { "; /clear forgets the conversation" } else { "" };
             notice(format_args!("error: {:#}{hint}", anyhow::Error::new(error)));
-            End::Done
+            End::Unanswered
         }
     }
 }

@@ -54,5 +54,6 @@ fn ended(end: End) -> Result<(), Failure> {
     match end {
         End::Done | End::NoReader => Ok(()),
         End::Interrupted => Err(Failure::Interrupted),
+        End::Unanswered => Err(Failure::Told),
     }
 }

@@ -61,6 +61,17 @@ fn chat_answers_and_obeys() {
     assert!(ended.errors.contains("unknown command /nonsense"), "{ended:?}");
 }
 
+#[test]
+fn a_text_of_a_pipe_that_is_not_answered_is_a_failure_at_the_end() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let input = format!("{}\nhello\n", "word ".repeat(10_000));
+    let ended = home.run_with_input(&["run", "-m", text(&model), "--max-tokens", "4"], &input);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.errors.contains("error: the prompt has "), "{ended:?}");
+    assert_eq!(ended.errors.matches("; prompt").count(), 1, "the next text is answered: {ended:?}");
+}
+
 /// A full disk stands for all that takes no words.
 #[test]
 fn nobody_need_read_what_is_told_aside() {
