@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,9 +13,9 @@ pub(crate) struct ChatLog {
 }
 
 impl ChatLog {
-    /// Appends to what is there.
+    /// Appends to what is there. A new file is for its owner alone, as that of a server: it has all that was said.
     pub(crate) fn open(path: &Path) -> io::Result<ChatLog> {
-        Ok(ChatLog { file: OpenOptions::new().create(true).append(true).open(path)? })
+        Ok(ChatLog { file: OpenOptions::new().create(true).append(true).mode(0o600).open(path)? })
     }
 
     pub(super) fn record(&mut self, messages: &[Value], answer: &str) -> io::Result<()> {

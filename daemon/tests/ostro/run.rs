@@ -1,6 +1,7 @@
 //! `ostro run` on a tiny random model.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use crate::support::{Ended, Home, text};
@@ -120,10 +121,12 @@ fn file_that_is_no_model_is_a_load_error() {
 fn log_file_gets_questions_and_answers() {
     let home = Home::new();
     let said = answer(&home, &["-i", "hello", "--log", "chat.jsonl"]);
-    let line = std::fs::read_to_string(home.folder.path().join("chat.jsonl")).unwrap();
+    let path = home.folder.path().join("chat.jsonl");
+    let line = std::fs::read_to_string(&path).unwrap();
     let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
     assert_eq!(entry["messages"][0]["content"], "hello");
     assert_eq!(format!("{}\n", entry["answer"].as_str().unwrap()), said);
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
