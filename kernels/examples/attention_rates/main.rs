@@ -5,11 +5,11 @@
 //! On a shared machine only the ratios to the plain read and to the peak, taken in turn with them, mean something.
 
 mod peak;
+#[path = "../measure/turns.rs"]
+mod turns;
 
 use ostro_kernels::cpu::attention::{BatchView, HeadShape, RowPlace};
-use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache::{CacheType, KvCache, KvCacheShape};
-use ostro_kernels::cpu::memory::HugeBuffer;
 use ostro_kernels::cpu::ops::Cpu;
 use ostro_kernels::cpu::ops::attention::AttentionInput;
 use ostro_kernels::cpu::ops::rotary::RotaryStore;
@@ -17,17 +17,15 @@ use ostro_kernels::cpu::plain_read::plain_read;
 use ostro_kernels::cpu::rotary::{RotaryStyle, RotaryTable};
 use ostro_kernels::cpu::rows::Rows;
 use std::time::Instant;
+use turns::{in_turn, touched};
 
 const LAYERS: usize = 30;
 const BLOCK_SIZE: usize = 32;
 const SHAPE: HeadShape = HeadShape { query_heads: 9, kv_heads: 3, head_dim: 64, scale: 0.125 };
 
 fn main() {
-    let isa = std::env::args()
-        .nth(1)
-        .map_or_else(Isa::detect, |name| Isa::from_name(&name).unwrap_or_else(|error| panic!("{error}")));
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    for threads in [1, processors] {
+    let isa = turns::isa();
+    for threads in turns::thread_counts() {
         println!("{isa}, {threads} threads");
         let mut cpu = Cpu::new(isa, threads);
         for order in [Order::Neighbours, Order::Shuffled] {
@@ -118,9 +116,8 @@ fn random_rows(rows: usize) -> Rows {
     qkv
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+fn median(sorted: Vec<f64>) -> f64 {
+    sorted[sorted.len() / 2]
 }
 
 fn decode(cpu: &mut Cpu, (sequences, depth): (usize, usize), order: Order) {
@@ -133,22 +130,15 @@ fn decode(cpu: &mut Cpu, (sequences, depth): (usize, usize), order: Order) {
     let mut out = Rows::new(sequences, SHAPE.out_width());
     out.set_rows(sequences);
     let bytes = cache.bytes_per_block() * context.blocks.len();
-    let mut plain = HugeBuffer::<u8>::zeroed(bytes).expect("memory to read");
-    // Pages never written would all be one page of zeros.
-    plain.fill(1);
-    let (mut times, mut reads) = (Vec::new(), Vec::new());
-    for _ in 0..41 {
-        let start = Instant::now();
+    let plain = touched(bytes);
+    let mut step = |cpu: &mut Cpu| {
         for layer in 0..LAYERS {
             let input = AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache, layer };
             cpu.attention(&input, &mut out);
         }
-        times.push(start.elapsed().as_secs_f64());
-        let start = Instant::now();
-        plain_read(cpu.isa(), cpu.pool_mut(), &plain);
-        reads.push(start.elapsed().as_secs_f64());
-    }
-    let (time, read) = (median(times), median(reads));
+    };
+    let mut read = |cpu: &mut Cpu| plain_read(cpu.isa(), cpu.pool_mut(), &plain);
+    let [time, read] = in_turn(41, cpu, [&mut step, &mut read]).map(median);
     let how = if order == Order::Shuffled { "blocks shuffled" } else { "in order" };
     let rate = |time: f64| format!("{:6.0} us, {:5.1} GB/s", time * 1e6, bytes as f64 / time / 1e9);
     println!(
@@ -166,18 +156,12 @@ fn prefill(cpu: &mut Cpu, prompt: usize) {
     let qkv = random_rows(prompt);
     let mut out = Rows::new(prompt, SHAPE.out_width());
     out.set_rows(prompt);
-    let (mut times, mut peaks) = (Vec::new(), Vec::new());
-    for _ in 0..9 {
-        let start = Instant::now();
-        let input =
-            AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache: &context.cache, layer: 0 };
-        cpu.attention(&input, &mut out);
-        times.push(start.elapsed().as_secs_f64());
-        peaks.push(peak::seconds(cpu.isa(), cpu.pool_mut()));
-    }
-    let time = median(times);
+    let input = AttentionInput { qkv: &qkv, batch: &batch, shape: &SHAPE, cache: &context.cache, layer: 0 };
+    let mut attend = |cpu: &mut Cpu| cpu.attention(&input, &mut out);
+    let mut multiply_add = |cpu: &mut Cpu| peak::run(cpu.isa(), cpu.pool_mut());
+    let [time, peak] = in_turn(9, cpu, [&mut attend, &mut multiply_add]).map(median);
     let rate = (SHAPE.query_heads * prompt * prompt / 2 * SHAPE.head_dim * 4) as f64 / time;
-    let peak = peak::operations(cpu.threads()) / median(peaks);
+    let peak = peak::operations(cpu.threads()) / peak;
     println!(
         "  prompt of {prompt:4}: {:5.0} GFLOPS; multiply-adds alone {:5.0}; share {:3.0} %; {:5.1} us a token over \
          {LAYERS} layers; rotary and store {:4.1} us",

@@ -5,30 +5,29 @@
 //! `cargo run --release -p ostro-kernels --example linear_rates [ISA]`.
 //! Each is the best of several runs, taken in turn: on a shared machine the others say little.
 
-use std::time::Instant;
-
-use peak::products_peak;
-
+#[path = "../measure/matrices.rs"]
+mod matrices;
 mod peak;
+#[path = "../measure/turns.rs"]
+mod turns;
+
+use matrices::{activations, matrix};
+use peak::products_peak;
+use turns::{in_turn, touched};
 
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cpu::isa::Isa;
-use ostro_kernels::cpu::memory::HugeBuffer;
 use ostro_kernels::cpu::ops::Cpu;
 use ostro_kernels::cpu::ops::linear::{
     Activation, GatedWeights, LinearInput, LinearWeights, Norm, Split, Store,
 };
-use ostro_kernels::cpu::pack::{MatrixBytes, PackedMatrix};
+use ostro_kernels::cpu::pack::PackedMatrix;
 use ostro_kernels::cpu::plain_read::plain_read;
-use ostro_kernels::cpu::pool::Pool;
 use ostro_kernels::cpu::rows::Rows;
 
 fn main() {
-    let isa = std::env::args()
-        .nth(1)
-        .map_or_else(Isa::detect, |name| Isa::from_name(&name).unwrap_or_else(|error| panic!("{error}")));
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    for threads in [1, processors] {
+    let isa = turns::isa();
+    for threads in turns::thread_counts() {
         println!("{isa}, {threads} threads");
         let peak = products_peak(isa, threads);
         println!("  products alone: {:.0} GOPS", peak / 1e9);
@@ -40,49 +39,12 @@ fn main() {
     }
 }
 
-/// Best seconds of `a`, and those of `b` as a share of them, taken in turn.
-fn in_turn(times: usize, mut a: impl FnMut(), mut b: impl FnMut()) -> (f64, f64) {
-    let seconds = |f: &mut dyn FnMut()| {
-        let start = Instant::now();
-        f();
-        start.elapsed().as_secs_f64()
-    };
-    let mut best = (f64::MAX, f64::MAX);
-    for _ in 0..times {
-        best = (best.0.min(seconds(&mut a)), best.1.min(seconds(&mut b)));
-    }
-    (best.0, best.1 / best.0)
-}
-
-/// Memory of its own: pages never written would all be one page of zeros.
-fn touched(bytes: usize) -> HugeBuffer<u8> {
-    let mut buffer = HugeBuffer::zeroed(bytes).expect("memory");
-    buffer.fill(1);
-    buffer
-}
-
-fn random_bytes(weight_type: WeightType, elements: usize) -> Vec<u8> {
-    let bytes = weight_type.bytes_of(elements).expect("whole blocks");
-    let mut state = 1u64;
-    let next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        // No f16 or f32 made of such bytes is infinite, NaN or subnormal.
-        (state >> 56) as u8 & 0x3B | 0x08
-    };
-    std::iter::repeat_with(next).take(bytes).collect()
-}
-
-fn matrix(cpu: &mut Cpu, weight_type: WeightType, rows: usize, columns: usize) -> PackedMatrix {
-    let bytes = random_bytes(weight_type, rows * columns);
-    PackedMatrix::pack(MatrixBytes { weight_type, rows, columns, bytes: &bytes }, cpu).expect("a good matrix")
-}
-
-fn activations(rows: usize, width: usize) -> Rows {
-    let mut x = Rows::new(rows, width);
-    for i in 0..rows {
-        x.row_mut(i).iter_mut().enumerate().for_each(|(k, x)| *x = ((i * 7 + k * 13) % 29) as f32 - 14.0);
-    }
-    x
+fn best_in_turn<T, const N: usize>(
+    times: usize,
+    state: &mut T,
+    jobs: [&mut dyn FnMut(&mut T); N],
+) -> [f64; N] {
+    in_turn(times, state, jobs).map(|seconds| seconds[0])
 }
 
 /// As rows of generated tokens, or of a prompt.
@@ -103,33 +65,39 @@ fn rates_of(cpu: &mut Cpu, weight_type: WeightType, peak: f64) {
     let rows = MEGABYTES * 1_000_000 / weight_type.bytes_of(COLUMNS).expect("whole blocks") / 32 * 32;
     let large = matrix(cpu, weight_type, rows, COLUMNS);
     let same = touched(large.bytes());
-    let mut pool = Pool::new(cpu.threads());
     let isa = cpu.isa();
     let (x, mut out) = (activations(1, COLUMNS), Rows::new(1, rows));
-    let (one, share) =
-        in_turn(25, || product(cpu, (&x, false), &large, &mut out), || plain_read(isa, &mut pool, &same));
+    let [one, read] = best_in_turn(
+        25,
+        cpu,
+        [&mut |cpu| product(cpu, (&x, false), &large, &mut out), &mut |cpu| {
+            plain_read(isa, cpu.pool_mut(), &same);
+        }],
+    );
     let (x4, mut out4) = (activations(4, COLUMNS), Rows::new(4, rows));
-    let (four, _) = in_turn(15, || product(cpu, (&x4, false), &large, &mut out4), || ());
+    let [four] = best_in_turn(15, cpu, [&mut |cpu| product(cpu, (&x4, false), &large, &mut out4)]);
     const ROWS: usize = 512;
     let small = matrix(cpu, weight_type, 256, COLUMNS);
     let (x, mut out) = (activations(ROWS, COLUMNS), Rows::new(ROWS, 256));
     let mut vectors = Cpu::new(Isa::from_name("avx512").unwrap_or(isa), cpu.threads());
     let mut same_out = Rows::new(ROWS, 256);
-    let (many, by_vectors) = in_turn(
+    let [many, by_vectors] = best_in_turn(
         15,
-        || product(cpu, (&x, true), &small, &mut out),
-        || product(&mut vectors, (&x, true), &small, &mut same_out),
+        cpu,
+        [&mut |cpu| product(cpu, (&x, true), &small, &mut out), &mut |_| {
+            product(&mut vectors, (&x, true), &small, &mut same_out);
+        }],
     );
     let operations = (2 * ROWS * 256 * COLUMNS) as f64;
     println!(
         "  {:<5} {:>12.1} {:>7.0}% | {:>15.2} | {:>14.0} {:>7.0}% {:>8.2}x",
         weight_type.name(),
         large.bytes() as f64 / one / 1e9,
-        100.0 * share,
+        100.0 * read / one,
         four / one,
         operations / many / 1e9,
         100.0 * operations / many / peak,
-        by_vectors,
+        by_vectors / many,
     );
 }
 
@@ -219,8 +187,6 @@ impl SmolLm2 {
 
     fn rates(&mut self, peak: f64) {
         let same = touched(self.bytes());
-        let mut pool = Pool::new(self.cpu.threads());
-        let isa = self.cpu.isa();
         let decodes = [1, 2, 4, 8, 16, 32].map(|rows| (rows, false));
         for (rows, is_prompt) in decodes.into_iter().chain([1, 16, 64, 218, 512].map(|rows| (rows, true))) {
             let mut buffers = Buffers {
@@ -230,8 +196,13 @@ impl SmolLm2 {
                 gated: Rows::new(rows, GATED),
                 logits: Rows::new(1, 49152),
             };
-            let (time, share) =
-                in_turn(21, || self.step(&mut buffers, is_prompt), || plain_read(isa, &mut pool, &same));
+            let [time, read] = best_in_turn(
+                21,
+                self,
+                [&mut |model| model.step(&mut buffers, is_prompt), &mut |model| {
+                    plain_read(model.cpu.isa(), model.cpu.pool_mut(), &same);
+                }],
+            );
             let layers = self.layers.iter().flat_map(Layer::all).map(|m| m.rows() * m.columns());
             let operations = (2 * (layers.sum::<usize>() * rows + 49152 * HIDDEN)) as f64;
             println!(
@@ -239,7 +210,7 @@ impl SmolLm2 {
                 if is_prompt { "rows of a prompt" } else { "generated rows" },
                 time * 1e3,
                 rows as f64 / time,
-                100.0 * share,
+                100.0 * read / time,
                 operations / time / 1e9,
                 100.0 * operations / time / peak,
             );
