@@ -15,8 +15,9 @@ the best peer, bold where the target is met; there are targets for machines with
 
 Run it: `cargo build --release && target/release/ostro-e2e bench peers` (installs and builds the peers once; `--quick`
 looks, `--only ROW,ROW` repeats some rows). One model in this process: `ostro bench`; any server: `ostro bench --url`.
-Kernel rates beside a plain read: `cargo run --release -p ostro-kernels --example linear_rates` and `attention_rates`;
-scheduler and sampler: `cargo run --release -p ostro-engine --example step_overhead`; tokenizers: `tokenize_rates`.
+Kernel rates beside a plain read or copy: `cargo run --release -p ostro-kernels --example linear_rates`, `attention_rates`
+and `row_rates`; scheduler and sampler: `cargo run --release -p ostro-engine --example step_overhead`; tokenizers:
+`tokenize_rates`.
 ";
 
 pub(super) struct Section {
