@@ -68,10 +68,10 @@ fn gpu_of_a_model_is_named_as_nvml_names_it() {
     let card = card(&server, "loaded");
     assert_eq!(card["device"], json!({"type": "cuda", "name": GPU, "uuid": UUID}));
     let info = format!(
-        "ostro_model_device_info{{model_name=\"tiny.gguf\",device=\"cuda\",uuid=\"{UUID}\",name=\"{GPU}\"}} 1"
+        "ostro_model_device_info{{model_name=\"tiny\",device=\"cuda\",uuid=\"{UUID}\",name=\"{GPU}\"}} 1"
     );
     assert_eq!(lines(&server, "ostro_model_device_info"), [info]);
-    assert_eq!(lines(&server, "ostro_kv_cache_bytes{model_name=\"tiny.gguf\"}").len(), 1);
+    assert_eq!(lines(&server, "ostro_kv_cache_bytes{model_name=\"tiny\"}").len(), 1);
     let began = Instant::now();
     while lines(&server, &format!("ostro_gpu_memory_used_bytes{{uuid=\"{UUID}\",")).len() != 1 {
         assert!(began.elapsed() < Duration::from_secs(30), "{:?}", lines(&server, "ostro_gpu_"));
@@ -90,7 +90,7 @@ fn model_that_lost_its_gpu_names_it_no_more() {
     assert!(server.request("POST", "/v1/chat/completions", CHAT).0 >= 500);
     assert!(card(&server, "failed")["device"].is_null());
     assert_eq!(lines(&server, "ostro_model_device_info{"), [""; 0]);
-    assert_eq!(lines(&server, "ostro_model_loaded{"), ["ostro_model_loaded{model_name=\"tiny.gguf\"} 0.0"]);
+    assert_eq!(lines(&server, "ostro_model_loaded{"), ["ostro_model_loaded{model_name=\"tiny\"} 0.0"]);
 }
 
 #[test]
