@@ -35,6 +35,7 @@ macro_rules! resource_as {
     };
 }
 
+mod kept;
 mod object;
 mod pod;
 mod sent;
@@ -45,7 +46,7 @@ mod version;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use kube::api::DynamicObject;
 use kube::core::{DynamicResourceScope, ObjectMeta};
@@ -53,22 +54,20 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt};
 use ostro_crds::InferenceDeployment;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
-use super::build::{COMPLETE, ChildKind, FAILED, HASH_ANNOTATION, content_hash, instance_of};
-use super::comparison::{contains, first_difference, is_unchanged};
+use super::build::{COMPLETE, ChildKind, FAILED, instance_of};
 use super::ownership::left_by;
 use super::refusal::REPLICA_FAILURE;
 use super::store::Shown;
 
+pub(crate) use kept::Kept;
+use kept::{Body, uid};
 pub(crate) use object::CachedObject;
 pub(crate) use pod::{CachedPod, KeptPod, Task, made_for};
 use sent::SentMetadata;
 pub(crate) use text::Packer;
-use text::Text;
 pub(crate) use version::Version;
 
 /// One of the operator's own objects, as a watch shows it.
@@ -80,36 +79,6 @@ pub(crate) struct Cached {
     /// The object that its labels name, whoever owns it.
     instance: Option<Box<str>>,
     kept: Arc<Kept>,
-}
-
-/// What is kept of it.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    /// The uids of the InferenceDeployments that own it, each with a space behind it.
-    owners: Box<str>,
-    /// The object that it names, where nobody owns it.
-    left_by: Option<Box<str>>,
-    /// As its bytes: as a text it would take four times as much.
-    uid: Option<Uuid>,
-    pub(crate) is_going: bool,
-    /// None where little of it is kept.
-    pub(crate) version: Option<Version>,
-    body: Mutex<Body>,
-}
-
-#[derive(Debug)]
-struct Body {
-    /// What is compared or read of it.
-    text: Text,
-    checked: Option<Checked>,
-}
-
-/// Everything that the object with this hash wants is in it, so that it need not be read to know that.
-#[derive(Clone, Copy, Debug)]
-struct Checked {
-    wanted: u64,
-    /// Of the pod template that was wanted; none for kinds without one.
-    template: Option<u64>,
 }
 
 /// Several times what the largest spec leads to. A child that others have made larger is applied at every look.
@@ -149,7 +118,7 @@ impl From<DynamicObject> for Cached {
         let owners = metadata.owner_references.iter().flatten().map(|owner| format!("{} ", owner.uid));
         let owners = owners.collect::<String>();
         let left_by = left_by(&object).map(Box::from);
-        let uid = object.metadata.uid.as_deref().and_then(uuid);
+        let uid = object.metadata.uid.as_deref().and_then(uid);
         let instance = instance_of(object.labels()).map(Box::from);
         shorten(&mut object);
         let text = |object: &DynamicObject| serde_json::to_string(object).expect("it came as JSON");
@@ -194,82 +163,6 @@ impl Shown for Cached {
     }
 }
 
-impl Kept {
-    pub(crate) fn is_of(&self, owner: &InferenceDeployment) -> bool {
-        let uid = owner.meta().uid.as_deref();
-        uid.is_some_and(|uid| self.owners.split_terminator(' ').any(|owner| owner == uid))
-    }
-
-    /// It is owned, or an apply would make it so.
-    pub(crate) fn is_own(&self, owner: &InferenceDeployment) -> bool {
-        let name = owner.meta().name.as_deref();
-        self.is_of(owner) || self.left_by.as_deref().is_some_and(|left| name == Some(left))
-    }
-
-    /// None where it is not as API servers write them.
-    pub(crate) fn uid(&self) -> Option<String> {
-        self.uid.map(|uid| uid.to_string())
-    }
-
-    /// Whether an apply of `wanted` would change nothing.
-    pub(crate) fn is_as(&self, kind: ChildKind, wanted: &DynamicObject) -> bool {
-        let Some(hash) = hash_of(wanted).and_then(number) else { return false };
-        let mut body = self.body();
-        if let Some(checked) = body.checked {
-            return checked.wanted == hash;
-        }
-        let is_as = is_unchanged(wanted, &body.object());
-        if is_as {
-            let template = &wanted.data["spec"]["template"];
-            let has_template = ChildKind::WORKLOADS.contains(&kind);
-            let template = has_template.then(|| content_hash(template)).and_then(|hash| number(&hash));
-            body.checked = Some(Checked { wanted: hash, template });
-            if !is_read(kind) {
-                body.text = String::new().into();
-            }
-        }
-        is_as
-    }
-
-    /// The path of a field that is not as wanted, where it is known.
-    pub(crate) fn difference(&self, wanted: &DynamicObject) -> Option<String> {
-        let body = self.body();
-        body.checked.is_none().then(|| first_difference(wanted, &body.object()))?
-    }
-
-    /// Whether all of a pod template is in that of this workload; rather no than a wrong yes.
-    pub(crate) fn runs(&self, template: &Value) -> bool {
-        let body = self.body();
-        match body.checked {
-            Some(checked) => {
-                checked.template.is_some() && checked.template == number(&content_hash(template))
-            }
-            None => contains(&body.object().data["spec"]["template"], template),
-        }
-    }
-
-    /// As its own type.
-    pub(crate) fn typed<K: DeserializeOwned>(&self) -> Option<K> {
-        self.body().text.parse().ok()
-    }
-
-    fn body(&self) -> MutexGuard<'_, Body> {
-        self.body.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Body {
-    fn object(&self) -> DynamicObject {
-        self.text.parse().expect("it was written here")
-    }
-}
-
-/// Those that the status and the hold are made from, also when they are as wanted.
-fn is_read(kind: ChildKind) -> bool {
-    use ChildKind::{ControllerRevision, Deployment, Job, PersistentVolumeClaim, StatefulSet};
-    [ControllerRevision, PersistentVolumeClaim, Deployment, StatefulSet, Job].contains(&kind)
-}
-
 /// Leaves out what nobody asks for and no other object has: it would take most of the memory.
 fn shorten(object: &mut DynamicObject) {
     let DynamicObject { metadata, data, .. } = object;
@@ -281,21 +174,6 @@ fn shorten(object: &mut DynamicObject) {
             condition["type"].as_str().is_some_and(|kind| [REPLICA_FAILURE, COMPLETE, FAILED].contains(&kind))
         });
     }
-}
-
-/// That has this text, and no other.
-fn uuid(text: &str) -> Option<Uuid> {
-    text.parse().ok().filter(|uuid: &Uuid| uuid.to_string() == text)
-}
-
-/// Of the fields that the operator applies.
-fn hash_of(object: &DynamicObject) -> Option<&str> {
-    object.metadata.annotations.as_ref()?.get(HASH_ANNOTATION).map(String::as_str)
-}
-
-/// That a `short_hash` is the text of.
-fn number(hash: &str) -> Option<u64> {
-    u64::from_str_radix(hash, 16).ok()
 }
 
 impl Resource for Cached {

@@ -2,7 +2,7 @@ use ostro_crds::{InferenceDeploymentSpec, Reason};
 use serde_json::json;
 
 use super::*;
-use crate::inference_deployment::build::{image, startup_budget_seconds};
+use crate::inference_deployment::build::{HASH_ANNOTATION, image, startup_budget_seconds};
 use crate::inference_deployment::hold::RELEASE_ANNOTATION;
 use crate::inference_deployment::workload::Workload;
 
