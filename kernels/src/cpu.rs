@@ -18,7 +18,6 @@ pub mod pack;
 pub mod plain;
 pub mod plain_read;
 pub mod pool;
-pub mod reduce;
 pub mod rotary;
 pub mod rows;
 pub mod simd;

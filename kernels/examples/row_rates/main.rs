@@ -5,8 +5,8 @@
 //! Each is the best of several runs, taken in turn: on a shared machine the others say little. Data lies where the copy's
 //! does: in the nearest cache that has room, as between two operations of a step, but for the rows of the vocabulary.
 //!
-//! Copies bind what moves bytes. Exponentials and divisions bind the gate and log-sum-exp, which have no share of a copy;
-//! finding the largest, rounding and summing up bind digits as well, whose share shows how far that is from a copy.
+//! Copies bind what moves bytes. Exponentials and divisions bind the gate, which has no share of a copy; finding the largest,
+//! rounding and summing up bind digits as well, whose share shows how far that is from a copy.
 
 #[path = "../measure/matrices.rs"]
 mod matrices;
@@ -50,10 +50,6 @@ fn main() {
             println!("  {rows:>4}  all of a step {:>63.1}", step.iter().sum::<f64>() * 1e6);
             ops::head_norm(&mut cpu, rows);
             ops::rms_norm(&mut cpu, rows);
-        }
-        // By one thread whatever there are: the sampler's threads share sequences, not a row.
-        if threads == 1 {
-            [1, 16].into_iter().for_each(|rows| ops::reductions(&mut cpu, rows));
         }
     }
 }

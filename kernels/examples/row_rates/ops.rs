@@ -1,7 +1,5 @@
 //! The operations one by one, as the decoder calls them.
 
-use std::hint::black_box;
-
 use ostro_kernels::cpu::attention::{BatchView, HeadShape, RowPlace};
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cpu::embedding::Embeddings;
@@ -168,22 +166,4 @@ impl Kernel for Gate<'_> {
             }
         }
     }
-}
-
-/// Of the logits of each row. The sampler has its own (`step_overhead` of the engine).
-pub(crate) fn reductions(cpu: &mut Cpu, rows: usize) {
-    let logits = activations(rows, VOCABULARY);
-    let read = rows * VOCABULARY * FLOAT;
-    let argmax = Call { name: "argmax of logits", rows, read, written: 0, in_step: 0 };
-    argmax.rate(cpu, Roof::cached(read, 0), |cpu| {
-        (0..rows).for_each(|row| {
-            black_box(cpu.argmax(logits.row(row)));
-        });
-    });
-    let log_sum_exp = Call { name: "log-sum-exp of logits", ..argmax };
-    log_sum_exp.time(cpu, |cpu| {
-        (0..rows).for_each(|row| {
-            black_box(cpu.log_sum_exp(logits.row(row)));
-        });
-    });
 }

@@ -4,7 +4,6 @@ pub mod attention;
 pub mod embed;
 pub mod linear;
 pub mod norm;
-pub mod reduce;
 pub mod rotary;
 pub mod scratch;
 

@@ -29,7 +29,7 @@ pub(super) async fn write(
     if let Some(uid) = known {
         match write_over(&api, Some(uid), wanted).await {
             // The watch lags: it has gone since, or somebody has made another.
-            Err(kube::Error::Api(status)) if is_of_another(&status) => {}
+            Err(kube::Error::Api(status)) if status.code == 404 || is_of_another(&status) => {}
             written => return written.map_err(failed),
         }
     }
@@ -62,8 +62,8 @@ async fn find(
     Ok(found.metadata.uid)
 }
 
-/// Over the object of this uid and no other. Without one the object is new; what somebody makes meanwhile keeps its fields,
-/// since nothing is forced.
+/// Over the object of this uid and no other; where it has gone, a merge finds nothing (404). Without a uid the object is new;
+/// what somebody makes meanwhile keeps its fields, since nothing is forced. One with none of these fields is taken over.
 async fn write_over(
     api: &Api<DynamicObject>,
     uid: Option<String>,

@@ -94,6 +94,10 @@ impl State {
                 found_answer(&self.store(key, object))
             }
             ("patch", None) if subresource == "status" => missing(),
+            // A merge, which makes nothing.
+            ("patch", None) if resource == "controllerrevisions" && !body["metadata"]["uid"].is_null() => {
+                missing()
+            }
             ("patch", found) if is_of_another_uid(found.as_ref(), &body) => of_another_uid(found.is_some()),
             // All of its fields are somebody else's.
             ("patch", Some(_)) if is_unforced_apply(resource, query) => {
