@@ -182,7 +182,7 @@ fn files_beside_a_configuration_are_found_from_anywhere() {
     let mut child = command.current_dir(elsewhere.path()).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(b"hi\n").unwrap();
     let ended = Ended::from(child.wait_with_output().unwrap());
-    assert!(ended.code == Some(0) && ended.errors.contains("mine"), "{ended:?}");
+    assert!(ended.code == Some(1) && ended.errors.contains("mine"), "{ended:?}");
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn full_context_says_how_to_go_on() {
     let question = "a b c d e f g h ".repeat(20);
     let input = format!("{question}\n{question}\n{question}\n/clear\nhi\n");
     let ended = home.run_with_input(&["run", "-m", text(&model), "--max-tokens", "4"], &input);
-    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.errors.contains("with the answer; /clear forgets the conversation\n"), "{ended:?}");
     assert!(ended.errors.trim_end().lines().last().unwrap().contains("; prompt"), "{ended:?}");
 }
