@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use ostro_config::Problems;
 
-use crate::notice::notice;
+use crate::logging::tell;
 
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -45,7 +45,7 @@ impl fmt::Display for Failure {
 pub(crate) fn exit_code(result: Result<(), Failure>) -> ExitCode {
     let Err(failure) = result else { return ExitCode::SUCCESS };
     for line in failure.to_string().lines() {
-        notice(format_args!("error: {line}"));
+        tell(format_args!("error: {line}"));
     }
     match failure {
         Failure::Usage(_) => ExitCode::from(2),

@@ -1,7 +1,9 @@
 //! Where log lines go: standard error, by level; the access log in its own form.
 
+mod panics;
 mod writer;
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -16,6 +18,7 @@ use tracing_subscriber::{Layer, filter, fmt};
 
 use crate::environment::{Color, Environment};
 use crate::failure::Failure;
+use crate::notice::notice;
 use writer::LogWriter;
 
 /// At the end of the program, for who reads slowly.
@@ -65,10 +68,21 @@ pub(crate) fn start(
     let lines =
         fmt::layer().with_writer(writer.clone()).with_ansi(colors).with_filter(filter).with_filter(own);
     let access = access_log::layer(access_log, writer.clone());
-    Ok(tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")?)
+    tracing_subscriber::registry().with(lines).with(access).try_init().context("logging")?;
+    panics::log();
+    Ok(())
 }
 
-/// Before the program ends: what was logged is written.
+/// A line for a person, behind what was logged: by the log's thread where there is one, which may hold standard error's
+/// lock for as long as nobody reads.
+pub(crate) fn tell(line: impl Display) {
+    match WRITER.get() {
+        Some(writer) => writer.send(format!("{line}\n").into_bytes()),
+        None => notice(line),
+    }
+}
+
+/// Before the program ends: what was logged is written, unless nobody reads it.
 pub(crate) fn flush() {
     if let Some(writer) = WRITER.get() {
         writer.flush(FLUSH_TIME);

@@ -19,6 +19,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let result = commands::run(&args::command().get_matches());
+    // Where the log's queue is full, the reason of the end would be lost.
     logging::flush();
-    failure::exit_code(result)
+    let code = failure::exit_code(result);
+    logging::flush();
+    code
 }

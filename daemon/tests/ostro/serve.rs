@@ -37,6 +37,31 @@ fn a_log_that_nobody_reads_holds_up_no_request() {
     assert_eq!(code, Some(0), "{log}");
 }
 
+/// Nor does it hold up an end that has a reason to tell.
+#[test]
+fn a_server_that_fails_ends_although_nobody_reads_why() {
+    let home = Home::new();
+    home.write("a.gguf", "not a model");
+    let (_unread, mut full) = std::io::pipe().unwrap();
+    full.write_all(&[b'.'; 64 << 10]).unwrap();
+    let mut command = home.command(&["serve", "-m", "a.gguf", "--host", "127.0.0.1", "--port", "0"]);
+    let mut child = command.stderr(full).spawn().unwrap();
+    let began = Instant::now();
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if began.elapsed() < Duration::from_secs(60) => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
+            None => {
+                child.kill().unwrap();
+                panic!("it waits for a reader");
+            }
+        }
+    };
+    assert_eq!(status.code(), Some(1));
+}
+
 #[test]
 fn second_ctrl_c_ends_the_server_at_once() {
     let home = Home::new();
