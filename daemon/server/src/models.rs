@@ -19,7 +19,7 @@ use crate::validate::SamplingDefaults;
 pub use defaults::{DefaultsError, read as read_sampling_defaults};
 pub use source::{LoadFailure, Loaded, ModelSource, Progress};
 
-/// The name that always means the default model.
+/// The name that always means the default model, also where another one is called so.
 pub const DEFAULT: &str = "default";
 
 /// Cheap to clone. Holds at least one model.
@@ -102,15 +102,11 @@ impl Models {
     /// There is no such model.
     pub fn resolve(&self, name: Option<&str>) -> Result<&Arc<Model>, ApiError> {
         let default = &self.ledger.models[self.ledger.default];
-        let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(default) };
-        match self.ledger.models.iter().find(|model| model.is_called(name)) {
-            Some(model) => Ok(model),
-            None if name == DEFAULT => Ok(default),
-            None => {
-                let ids: Vec<&str> = self.iter().map(|model| model.id.as_ref()).collect();
-                Err(ApiError::unknown_model(name, &ids.join(", ")))
-            }
-        }
+        let Some(name) = name.filter(|name| !name.is_empty() && *name != DEFAULT) else { return Ok(default) };
+        self.ledger.models.iter().find(|model| model.is_called(name)).ok_or_else(|| {
+            let ids: Vec<&str> = self.iter().map(|model| model.id.as_ref()).collect();
+            ApiError::unknown_model(name, &ids.join(", "))
+        })
     }
 
     /// Waits until every model is loaded.

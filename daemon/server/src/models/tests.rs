@@ -29,6 +29,15 @@ fn a_name_means_an_id_an_alias_or_the_default() {
     assert_eq!(error.to_string(), "the model \"c\" does not exist; available: b, org/a");
 }
 
+#[test]
+fn default_means_the_default_model_whatever_others_are_called() {
+    let sources = vec![failing("default"), failing("b").alias("bee"), failing("c")];
+    let models = Models::load(sources, Some("bee")).unwrap();
+    assert_eq!(models.resolve(Some(DEFAULT)).unwrap().id.as_ref(), "b");
+    let aliased = Models::load(vec![failing("a"), failing("b").alias("default")], None).unwrap();
+    assert_eq!(aliased.resolve(Some(DEFAULT)).unwrap().id.as_ref(), "a");
+}
+
 #[tokio::test]
 async fn a_failed_load_shows_its_reason() {
     let models = Models::load(vec![failing("a"), ModelSource::new("b", |_| panic!("defect"))], None).unwrap();
