@@ -67,14 +67,7 @@ impl Origins {
 
     /// The key whose template the engine takes, and its file.
     fn template(&self) -> Option<(String, &Path)> {
-        let (model, runtime) = (self.loaded.config.models.get(self.index)?, &self.loaded.config.runtime);
-        let keys = [
-            (self.of_model("jinja_explicit"), &model.jinja_explicit),
-            ("runtime.jinja_explicit".to_owned(), &runtime.jinja_explicit),
-            (self.of_model("chat_template"), &model.chat_template),
-            ("runtime.chat_template".to_owned(), &runtime.chat_template),
-        ];
-        keys.into_iter().find_map(|(key, file)| Some((key, file.as_ref()?.as_path())))
+        self.loaded.config.template(self.index)
     }
 
     fn of_model(&self, key: &str) -> String {

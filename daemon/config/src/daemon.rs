@@ -4,6 +4,8 @@
 //! other names (`x-alias`), partners (`x-requires`: one of them must be set, `x-conflicts`: none may be) and the
 //! one command it belongs to (`x-command`). `keys` reads them; nothing repeats them.
 
+use std::path::Path;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +45,21 @@ pub struct DaemonConfig {
     pub sandbox: SandboxConfig,
     /// The models to load, at least one.
     pub models: Vec<ModelConfig>,
+}
+
+impl DaemonConfig {
+    /// The key whose chat template the model of this index has, and its file; `None` where the model's own is taken.
+    pub fn template(&self, index: usize) -> Option<(String, &Path)> {
+        let (model, runtime) = (self.models.get(index)?, &self.runtime);
+        let of_model = |name| format!("models[{index}].{name}");
+        let keys = [
+            (of_model("jinja_explicit"), &model.jinja_explicit),
+            ("runtime.jinja_explicit".to_owned(), &runtime.jinja_explicit),
+            (of_model("chat_template"), &model.chat_template),
+            ("runtime.chat_template".to_owned(), &runtime.chat_template),
+        ];
+        keys.into_iter().find_map(|(key, file)| Some((key, file.as_ref()?.as_path())))
+    }
 }
 
 /// The command a configuration file is for.

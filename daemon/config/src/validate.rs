@@ -94,19 +94,12 @@ impl DaemonConfig {
         }
     }
 
-    /// What a file is for is told by its name.
+    /// What a file is for is told by its name, where a model reads it.
     fn check_templates(&self, violations: &mut Vec<Violation>) {
-        let runtime = &self.runtime;
-        let of_all = ("runtime".to_owned(), &runtime.chat_template, &runtime.jinja_explicit);
-        let of_one =
-            self.models.iter().enumerate().map(|(index, model)| {
-                (format!("models[{index}]"), &model.chat_template, &model.jinja_explicit)
-            });
-        for (table, chat_template, jinja_explicit) in std::iter::once(of_all).chain(of_one) {
-            for (name, file) in [("chat_template", chat_template), ("jinja_explicit", jinja_explicit)] {
-                if file.as_ref().is_some_and(|file| !is_template(file.as_path())) {
-                    violations.push(Violation::new(format!("{table}.{name}"), messages::NO_TEMPLATE));
-                }
+        let mut told = BTreeSet::new();
+        for (key, file) in (0..self.models.len()).filter_map(|index| self.template(index)) {
+            if !is_template(file) && told.insert(key.clone()) {
+                violations.push(Violation::new(key, messages::NO_TEMPLATE));
             }
         }
     }
@@ -127,7 +120,7 @@ impl DaemonConfig {
     }
 }
 
-/// As the engine reads them.
+/// As the engine reads them; a test of the daemon holds both together.
 fn is_template(file: &Path) -> bool {
     let ending = file.extension().and_then(|ending| ending.to_str());
     matches!(ending, Some("jinja" | "jinja2" | "j2" | "json"))

@@ -1,5 +1,8 @@
 //! Files in, options of engine and server out.
 
+use ostro_engine::text::{TextError, TextModel};
+use ostro_engine::tiny::{TinyFamily, TinyModel};
+
 use super::*;
 
 fn plan_of(text: &str) -> Plan {
@@ -52,4 +55,23 @@ fn only_models_that_are_told_to_run_on_the_cpu_do_without_a_required_gpu() {
     }
     let own = "[[models]]\nmodel_id = \"m\"\ndevice.cpu = false\n";
     assert_eq!(devices(own, DeviceChoice::Gpu), [DeviceChoice::Gpu]);
+}
+
+/// The rule stands in the configuration, which knows no engine, and in the engine.
+#[test]
+fn names_of_chat_templates_are_refused_by_both_or_by_none() {
+    let folder = tempfile::tempdir().unwrap();
+    TinyModel::new(TinyFamily::Llama).write_directory(folder.path()).unwrap();
+    let names =
+        ["a.jinja", "a.jinja2", "a.j2", "a.json", "a.b.json", "a.txt", "a.JSON", "a.jinja.b", "jinja", ".j2"];
+    for name in names {
+        let file = folder.path().join(name);
+        // A text of Jinja and of JSON.
+        std::fs::write(&file, "\"hi\"").unwrap();
+        let text = format!("[[models]]\nmodel_id = \"m\"\nchat_template = {name:?}\n");
+        let refused = Loaded::from_toml("a.toml", &text).is_err();
+        let overrides = TextOverrides { chat_template: Some(file), ..TextOverrides::default() };
+        let read = TextModel::from_dir(folder.path(), &overrides);
+        assert_eq!(refused, matches!(read, Err(TextError::TemplateName(_))), "{name}");
+    }
 }

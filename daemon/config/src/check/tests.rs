@@ -283,6 +283,21 @@ fn rules_between_keys_name_both() {
 }
 
 #[test]
+fn only_templates_that_a_model_reads_need_their_name() {
+    let models = |first: &str, second: &str| {
+        let all = "[runtime]\nchat_template = \"all.txt\"\n";
+        format!("{all}[[models]]\nmodel_id = \"m\"\n{first}[[models]]\nmodel_id = \"n\"\n{second}")
+    };
+    let (own, explicit) = ("chat_template = \"own.jinja\"\n", "jinja_explicit = \"own.j2\"\n");
+    assert!(Loaded::from_toml("a.toml", &models(own, explicit)).is_ok());
+    let unread = format!("{explicit}chat_template = \"own.txt\"\n");
+    assert!(Loaded::from_toml("a.toml", &models(own, &unread)).is_ok());
+    let told = "a.toml:2: runtime.chat_template = \"all.txt\" must end in .jinja or .json";
+    check(&models(own, ""), &[told]);
+    check(&models("", ""), &[told]);
+}
+
+#[test]
 fn agent_stands_for_the_tools_it_enables() {
     let text = format!("[runtime]\nagent = true\ncode_exec_timeout = 5\nshell_path = \"/bin/sh\"\n{MODEL}");
     assert!(Loaded::from_toml("a.toml", &text).is_ok());
