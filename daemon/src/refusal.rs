@@ -31,6 +31,9 @@ impl Origins {
             LoadError::Text(TextError::Read { path, source }) => {
                 (self.template_at(path)?, format!("cannot be read: {source}"))
             }
+            LoadError::Text(TextError::NotAFile(path)) => {
+                (self.template_at(path)?, "is not a regular file".to_owned())
+            }
             _ => return None,
         };
         Some(self.loaded.problem(&key, message))
@@ -172,6 +175,11 @@ mod tests {
             "",
             LoadError::Text(unread("/etc/own.jinja")),
             Some("a.toml:6: models[1].jinja_explicit = \"own.jinja\" cannot be read: entity not found"),
+        );
+        check(
+            "",
+            LoadError::Text(TextError::NotAFile("/etc/own.jinja".into())),
+            Some("a.toml:6: models[1].jinja_explicit = \"own.jinja\" is not a regular file"),
         );
         check("", LoadError::Text(unread("/model/tokenizer.json")), None);
     }
