@@ -2,6 +2,8 @@
 //!
 //! DeepSeek's distilled models have `<｜User｜>` so, GGUF files of its coder `<|EOT|>`, tuned models often the ChatML
 //! pair. What users write must not become one. `<think>` or `<tool_call>` are none: templates look for them in messages.
+//! Names do not tell which tokens between bars are marks: all of them are text in messages, `<|fim_prefix|>` and the like
+//! too. Who wants these writes prompts by `/v1/completions`.
 
 use crate::request::TokenId;
 use crate::text::tokenize::Tokenizer;
