@@ -92,7 +92,12 @@ pub(crate) struct Case {
 /// What a case multiplies.
 struct Factors {
     table: Vec<u8>,
-    matrix: Vec<u8>,
+    /// Different ones, so that a swap shows.
+    gate: Vec<u8>,
+    up: Vec<u8>,
+    /// Of half as many outputs.
+    short: Vec<u8>,
+    /// Of all three, in the order gate, short, up.
     bias: Vec<f32>,
     /// Of a gated product's rows, f16.
     down: Vec<u8>,
@@ -103,19 +108,27 @@ impl Factors {
         let mut random = Random(columns as u64 * 31 + outputs as u64);
         Factors {
             table: weights(WeightType::F32, rows * columns, &mut random),
-            matrix: weights(weight_type, outputs * columns, &mut random),
-            bias: (0..2 * outputs).map(|_| random.float()).collect(),
+            gate: weights(weight_type, outputs * columns, &mut random),
+            up: weights(weight_type, outputs * columns, &mut random),
+            short: weights(weight_type, outputs / 2 * columns, &mut random),
+            bias: (0..sums_width(outputs)).map(|_| random.float()).collect(),
             down: weights(WeightType::F16, outputs * columns, &mut random),
         }
     }
 }
 
+/// Of gate, short and up side by side.
+const fn sums_width(outputs: usize) -> usize {
+    2 * outputs + outputs / 2
+}
+
 /// What the device made of them.
 struct Found {
-    /// The matrix' products, and once more, with a bias each.
+    /// Products of gate, short and up, with a bias each.
     sums: CudaRows,
     /// The rows themselves and the products of `down` with the gated ones.
     hidden: CudaRows,
+    /// Products of gate, as a head.
     logits: CudaRows,
     best: Vec<u32>,
 }
@@ -123,16 +136,17 @@ struct Found {
 fn run(case: &Case, factors: &Factors, cuda: &mut Cuda) -> Found {
     let &Case { weight_type, outputs, columns, rows, is_prompt } = case;
     let embedding = cuda.load_table(WeightType::F32, [rows, columns], &factors.table).unwrap();
-    let [matrix, other] =
-        [(); 2].map(|()| cuda.load_matrix(weight_type, [outputs, columns], &factors.matrix).unwrap());
+    let mut load = |rows, bytes: &[u8]| cuda.load_matrix(weight_type, [rows, columns], bytes).unwrap();
+    let (gate, up) = (load(outputs, &factors.gate), load(outputs, &factors.up));
+    let short = load(outputs / 2, &factors.short);
     let down = cuda.load_matrix(WeightType::F16, [columns, outputs], &factors.down).unwrap();
-    let head = cuda.load_table(weight_type, [outputs, columns], &factors.matrix).unwrap();
-    assert!(Cuda::is_pair(&matrix, &other));
+    let head = cuda.load_table(weight_type, [outputs, columns], &factors.gate).unwrap();
+    assert!(Cuda::is_pair(&gate, &up));
     let ones = cuda.load_vector(&vec![1.0; columns]).unwrap();
     let bias = cuda.load_vector(&factors.bias).unwrap();
     cuda.reserve(&limits()).unwrap();
     let hidden = cuda.allocate_rows(ROWS_MAX, columns, RowsUse::Residual).unwrap();
-    let sums = cuda.allocate_rows(ROWS_MAX, outputs * 2, RowsUse::Sums).unwrap();
+    let sums = cuda.allocate_rows(ROWS_MAX, sums_width(outputs), RowsUse::Sums).unwrap();
     let logits = cuda.allocate_rows(ROWS_MAX, outputs, RowsUse::Sums).unwrap();
     let gated = cuda.allocate_rows(ROWS_MAX, outputs, RowsUse::Factors).unwrap();
 
@@ -144,8 +158,8 @@ fn run(case: &Case, factors: &Factors, cuda: &mut Cuda) -> Found {
     assert_eq!(cuda.begin(&view).unwrap(), Work::Queue);
     cuda.embed(&embedding, &hidden);
     let input = NormInput { x: &hidden, weight: &ones, eps: EPS as f32 };
-    cuda.linear(&input, &Linear { parts: &[&matrix, &other], bias: Some(&bias) }, &sums);
-    cuda.gated_linear(&input, [&matrix, &other], Activation::Silu, &gated);
+    cuda.linear(&input, &Linear { parts: &[&gate, &short, &up], bias: Some(&bias) }, &sums);
+    cuda.gated_linear(&input, [&gate, &up], Activation::Silu, &gated);
     cuda.logits(&input, &head, &logits);
     cuda.linear_add(&gated, &Linear { parts: &[&down], bias: None }, &hidden);
     assert_eq!(cuda.end(), Ended::UnderWay);
@@ -153,33 +167,34 @@ fn run(case: &Case, factors: &Factors, cuda: &mut Cuda) -> Found {
     Found { sums, hidden, logits, best }
 }
 
-/// Rows of a table, normalised, times a matrix; each row's sums, by the kernels of products, of gated products and of
+/// Rows of a table, normalised, times matrices; each row's sums, by the kernels of products, of gated products and of
 /// logits.
 pub(crate) fn check(case: &Case, cuda: &mut Cuda, worst: f64) {
     let &Case { weight_type, outputs, columns, rows, is_prompt } = case;
     let factors = Factors::new(case);
     let found = run(case, &factors, cuda);
     let table = dequantised(WeightType::F16, &half_rounded(&factors.table), rows * columns);
-    let w = dequantised(weight_type, &factors.matrix, outputs * columns);
+    let [gate, short, up] = [(&factors.gate, outputs), (&factors.short, outputs / 2), (&factors.up, outputs)]
+        .map(|(bytes, rows)| dequantised(weight_type, bytes, rows * columns));
     let down = dequantised(WeightType::F16, &factors.down, outputs * columns);
     for row in 0..rows {
         let x = &table[row * columns..][..columns];
-        let products = multiplied(&w, &normalised(x));
+        let [gate, short, up] = [&gate, &short, &up].map(|w| multiplied(w, &normalised(x)));
         let name = format!("{weight_type} {outputs}x{columns}, row {row} of {rows}, prompt {is_prompt}");
 
-        let both = products.iter().chain(&products).zip(&factors.bias);
-        let both: Vec<f64> = both.map(|(sum, bias)| sum + f64::from(*bias)).collect();
-        let error = distance(&read(cuda, &found.sums, row), &both);
+        let sums = gate.iter().chain(&short).chain(&up).zip(&factors.bias);
+        let sums: Vec<f64> = sums.map(|(sum, bias)| sum + f64::from(*bias)).collect();
+        let error = distance(&read(cuda, &found.sums, row), &sums);
         assert!(error < worst, "{name}: {error}");
 
-        let gated: Vec<f64> = products.iter().map(|v| v / (1.0 + (-v).exp()) * v).collect();
+        let gated: Vec<f64> = gate.iter().zip(&up).map(|(v, up)| v / (1.0 + (-v).exp()) * up).collect();
         let added: Vec<f32> =
             read(cuda, &found.hidden, row).iter().zip(x).map(|(after, before)| after - before).collect();
         let error = distance(&added, &multiplied(&down, &gated));
         assert!(error < 4.0 * worst, "{name}: gated {error}");
 
         let logits = read(cuda, &found.logits, row);
-        assert!(distance(&logits, &products) < 2e-5, "{name}: logits {}", distance(&logits, &products));
+        assert!(distance(&logits, &gate) < 2e-5, "{name}: logits {}", distance(&logits, &gate));
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         assert_eq!(found.best[row] as usize, logits.iter().position(|v| *v == largest).unwrap(), "{name}");
     }
