@@ -6,46 +6,56 @@ use std::sync::OnceLock;
 
 use ostro_kernels::cuda::{Cuda, gpus};
 
+/// What tests print that have no GPU because of it.
+pub(crate) const NO_COMPILER: &str = "skipped: there is no g++ to build the emulated GPU with";
+
 pub(crate) fn is_real() -> bool {
     std::env::var_os("OSTRO_REAL_GPU").is_some()
 }
 
-/// `None`, with a reason printed, where there is neither a GPU nor an emulated one.
+/// `None`, with a reason printed, where there is neither a GPU nor a compiler for an emulated one.
+///
+/// # Panics
+/// The emulator does not compile or load, or is not found.
 pub(crate) fn cuda() -> Option<Cuda> {
-    static EMULATOR: OnceLock<Result<(), String>> = OnceLock::new();
-    if !is_real()
-        && let Err(reason) = EMULATOR.get_or_init(load_emulator)
-    {
-        println!("skipped: no emulated GPU, {reason}");
+    static IS_LOADED: OnceLock<bool> = OnceLock::new();
+    if !is_real() && !IS_LOADED.get_or_init(load_emulator) {
+        println!("{NO_COMPILER}");
         return None;
     }
     match gpus() {
         Ok(gpus) => Some(Cuda::new(gpus.usable.into_iter().next().unwrap()).unwrap()),
         Err(reason) => {
+            assert!(is_real(), "the emulated GPU is not found: {reason}");
             println!("skipped: {reason}");
             None
         }
     }
 }
 
-fn load_emulator() -> Result<(), String> {
-    let library = build_emulator(&[])?.join("libcuda.so.1");
+/// Whether there is a compiler for it.
+fn load_emulator() -> bool {
+    let Some(folder) = build_emulator(&[]) else { return false };
     // SAFETY: our own library; its initialisers do nothing.
-    let library = unsafe { libloading::Library::new(library) }.map_err(|error| error.to_string())?;
+    let library = unsafe { libloading::Library::new(folder.join("libcuda.so.1")) }.unwrap();
     std::mem::forget(library);
-    Ok(())
+    true
 }
 
-/// The folder that it is in; `--test` runs its own tests too.
-pub(crate) fn build_emulator(flags: &[&str]) -> Result<PathBuf, String> {
+/// The folder that it is in, `None` where there is no compiler; `--test` runs its own tests too.
+///
+/// # Panics
+/// It does not compile, or its tests fail.
+pub(crate) fn build_emulator(flags: &[&str]) -> Option<PathBuf> {
+    if Command::new("g++").arg("--version").output().is_err() {
+        return None;
+    }
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("cuda/emulator/build.sh");
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
-    let built =
-        Command::new("sh").arg(script).arg(&out).args(flags).output().map_err(|error| error.to_string())?;
-    match built.status.success() {
-        true => Ok(out),
-        false => Err(String::from_utf8_lossy(&[built.stdout, built.stderr].concat()).into_owned()),
-    }
+    let built = Command::new("sh").arg(script).arg(&out).args(flags).output().unwrap();
+    let printed = [built.stdout, built.stderr].concat();
+    assert!(built.status.success(), "the emulated GPU: {}", String::from_utf8_lossy(&printed));
+    Some(out)
 }
 
 /// Runs one of these tests in a process of its own, whose emulated GPU is a Hopper, and gives what it printed. `order`

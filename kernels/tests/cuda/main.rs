@@ -8,7 +8,7 @@ mod products;
 
 use std::sync::Mutex;
 
-use gpu::{build_emulator, cuda, is_emulated_hopper, is_real, run_on_hopper};
+use gpu::{NO_COMPILER, build_emulator, cuda, is_emulated_hopper, is_real, run_on_hopper};
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cuda::{Cuda, matrix_bytes};
 use products::{Case, Random, check, limits, weights};
@@ -79,9 +79,8 @@ fn prompt_products_of_an_emulated_hopper_are_near_too() {
 #[test]
 fn emulator_passes_its_own_tests() {
     let _turn = TURN.lock();
-    // Without a compiler there is no emulator, and all these tests say so.
-    if build_emulator(&[]).is_ok() {
-        build_emulator(&["--test"]).unwrap();
+    if build_emulator(&["--test"]).is_none() {
+        println!("{NO_COMPILER}");
     }
 }
 
