@@ -1,5 +1,5 @@
 // Barriers in shared memory (PTX ISA, "mbarrier"): a phase ends when all arrivals have come and all bytes that were
-// announced are there; then the next begins. A thread that waits is taken from the scheduler until then.
+// announced are there; then the next begins. A thread that waits is taken from the scheduler until then and looks again.
 #include <cstring>
 #include <vector>
 
@@ -49,7 +49,7 @@ Barrier load(const unsigned long long* from) {
 
 void store(unsigned long long* to, const Barrier& barrier) { memcpy(to, &barrier, sizeof barrier); }
 
-// Whoever waited for the phase goes on; gives the first of them.
+// Whoever waited for the phase may look again; gives the first of them.
 Fibre* resume_waiters(const unsigned long long* barrier, unsigned parity) {
   Fibre* first = nullptr;
   size_t kept = 0;
@@ -115,7 +115,7 @@ void arrive(unsigned long long* at, unsigned expected_bytes) {
   barrier.missing--;
   barrier.bytes += expected_bytes;
   Fibre* waiter = end_phase_if_due(at, barrier);
-  // Who waited goes on at once, or in adverse order after this thread: what this one does too late shows.
+  // Who waited looks again at once, or in adverse order after this thread: what this one does too late shows.
   if (waiter && !adverse) give_way(waiter);
 }
 
@@ -126,9 +126,11 @@ void complete_bytes(unsigned long long* at, unsigned bytes) {
 }
 
 void wait_for_barrier(unsigned long long* at, unsigned parity) {
-  if (load(at).phase != parity) return;
-  waiters.push_back({current, at, parity});
-  park(Parking::Barrier);
+  // A GPU polls: who looks again after two phases have ended has missed the first, and waits on.
+  while (load(at).phase == parity) {
+    waiters.push_back({current, at, parity});
+    park(Parking::Barrier);
+  }
 }
 
 void forget_barriers() {

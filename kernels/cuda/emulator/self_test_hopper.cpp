@@ -18,7 +18,7 @@ struct alignas(64) TensorMap { unsigned char bytes[128]; };
 enum HopperRule : int {
   RIGHT, NO_WAIT_FOR_COPY, EARLY_RELEASE, READ_BEFORE_WAIT, NO_COMMIT, NO_FENCE, PLAIN_DESCRIPTOR, NOT_PUBLISHED,
   NOT_INITIALISED, INITIALISED_TWICE, TOO_MANY_ARRIVALS, TOO_FEW_ARRIVALS, NO_WAIT_FOR_PRODUCT, HALF_A_WARPGROUP,
-  DIFFERENT_PRODUCTS, MISALIGNED_BOX, MISALIGNED_FACTOR,
+  DIFFERENT_PRODUCTS, MISALIGNED_BOX, MISALIGNED_FACTOR, MISSED_PHASE,
 };
 struct HopperArgs {
   TensorMap left, right;
@@ -182,6 +182,13 @@ void use_barrier() {
 
 void copy_by_no_map() { launch_hopper("self_test_barrier", {{}, {}, 0, 0, 0, 0, RIGHT, 0, 0, 8192}, 32, 8200); }
 
+// In reverse order the others wait already, and have not looked again when the second phase ends.
+template <int rule>
+void end_phases() {
+  setenv("OSTRO_FAKE_CUDA_ORDER", "reverse", 1);
+  launch_hopper("self_test_phases", {{}, {}, 0, 0, 0, 0, rule, 0, 0, 0}, 32, 0);
+}
+
 void leave_copy_under_way() {
   setenv("OSTRO_FAKE_CUDA_ORDER", "reverse", 1);
   use_barrier<NO_WAIT_FOR_COPY>();
@@ -190,6 +197,9 @@ void leave_copy_under_way() {
 void test_broken() {
   auto ends_well = run_in_child(use_barrier<RIGHT>);
   check(ends_well.first == 0, "a barrier that is used right: %s", ends_well.second.c_str());
+  ends_well = run_in_child(end_phases<RIGHT>);
+  check(ends_well.first == 0, "a phase that is waited for: %s", ends_well.second.c_str());
+  test_abort("phases", end_phases<MISSED_PHASE>, "31 threads wait at mbarriers");
   test_abort("bytes", use_barrier<RIGHT, 16>, "32 threads wait at mbarriers");
   test_abort("arrivals", use_barrier<TOO_FEW_ARRIVALS>, "32 threads wait at mbarriers");
   test_abort("arrivals", use_barrier<TOO_MANY_ARRIVALS>, "more arrivals than its 2");

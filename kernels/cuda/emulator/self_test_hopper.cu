@@ -6,7 +6,7 @@
 enum HopperRule : int {
   RIGHT, NO_WAIT_FOR_COPY, EARLY_RELEASE, READ_BEFORE_WAIT, NO_COMMIT, NO_FENCE, PLAIN_DESCRIPTOR, NOT_PUBLISHED,
   NOT_INITIALISED, INITIALISED_TWICE, TOO_MANY_ARRIVALS, TOO_FEW_ARRIVALS, NO_WAIT_FOR_PRODUCT,
-  HALF_A_WARPGROUP, DIFFERENT_PRODUCTS, MISALIGNED_BOX, MISALIGNED_FACTOR,
+  HALF_A_WARPGROUP, DIFFERENT_PRODUCTS, MISALIGNED_BOX, MISALIGNED_FACTOR, MISSED_PHASE,
 };
 
 struct HopperArgs {
@@ -57,6 +57,22 @@ extern "C" __global__ void __launch_bounds__(32) self_test_barrier(const __grid_
   }
   __syncthreads();
   if (a.rule != NO_WAIT_FOR_COPY) barrier_wait(barrier, 0);
+}
+
+// Ends a phase that 31 threads wait for, or that and the next, which brings back the parity of the first.
+extern "C" __global__ void __launch_bounds__(32) self_test_phases(const __grid_constant__ HopperArgs a) {
+  __shared__ unsigned long long barrier;
+  if (threadIdx.x == 0) {
+    barrier_init(&barrier, 1);
+    barriers_ready();
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    barrier_arrive(&barrier);
+    if (a.rule == MISSED_PHASE) barrier_arrive(&barrier);
+  } else {
+    barrier_wait(&barrier, 0);
+  }
 }
 
 template <int WIDTH>
