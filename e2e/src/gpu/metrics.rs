@@ -11,12 +11,13 @@ use super::packed::Packed;
 use super::smi::{Gpu, Smi};
 use super::table::Done;
 use crate::daemon::Daemon;
-use crate::exposition::{samples, sum};
+use crate::exposition::{samples, total};
 use crate::process::output_within;
 
 const MIB: f64 = 1024.0 * 1024.0;
 /// Others may use the GPUs meanwhile.
 const TRIES: usize = 3;
+const PAUSE: Duration = Duration::from_secs(1);
 /// More than the model's weights, so that it shows in what is used.
 const FLAGS: [&str; 2] = ["--pa-memory-mb", "64"];
 
@@ -50,12 +51,16 @@ pub(super) fn check(packed: &Packed, smi: &Smi<'_>) -> Result<Done> {
     output_within(write.args(["llama", "q8_0"]).arg(&model), smi.limit)?;
     let mut program = Command::new(packed.program("ostro"));
     program.env("OSTRO_REQUIRE_GPU", "1");
+    let idle = smi.gpus()?;
     let daemon = Daemon::launch(program, &model, &FLAGS, smi.limit)?;
     await_gpus(&daemon, smi.limit)?;
-    let compared = || compare(&smi.gpus()?, &daemon.metrics()?, &smi.gpus()?);
+    let compared = || compare(&idle, &smi.gpus()?, &daemon.metrics()?, &smi.gpus()?);
     let mut result = compared();
     for _ in 1..TRIES {
-        result = result.or_else(|_| compared());
+        result = result.or_else(|_| {
+            std::thread::sleep(PAUSE);
+            compared()
+        });
     }
     Ok(Done::Passed(result?))
 }
@@ -70,8 +75,8 @@ fn await_gpus(daemon: &Daemon, limit: Duration) -> Result<()> {
     Ok(())
 }
 
-/// Metrics that were read between two answers of nvidia-smi.
-fn compare(before: &[Gpu], metrics: &str, after: &[Gpu]) -> Result<String> {
+/// Metrics that were read between two answers of nvidia-smi; `idle` is its answer before the model was loaded.
+fn compare(idle: &[Gpu], before: &[Gpu], metrics: &str, after: &[Gpu]) -> Result<String> {
     let theirs: BTreeSet<&str> = before.iter().map(|gpu| gpu.uuid.as_str()).collect();
     let gpus: Vec<_> = samples(metrics, PAIRS[0].metric).collect();
     let ours: BTreeSet<&str> = gpus.iter().map(|sample| sample.label("uuid")).collect();
@@ -84,7 +89,7 @@ fn compare(before: &[Gpu], metrics: &str, after: &[Gpu]) -> Result<String> {
             told.push(pair.compare(before, metrics, after)?);
         }
     }
-    told.push(placed(metrics, &theirs)?);
+    told.push(placed(idle, metrics, &theirs)?);
     Ok(told.join("; "))
 }
 
@@ -107,17 +112,29 @@ impl Pair {
     }
 }
 
-/// The model is on one of these GPUs, whose memory holds it.
-fn placed(metrics: &str, gpus: &BTreeSet<&str>) -> Result<String> {
+/// The model is on one of these GPUs, of whose memory it has taken what it needs.
+fn placed(idle: &[Gpu], metrics: &str, gpus: &BTreeSet<&str>) -> Result<String> {
     let info = samples(metrics, "ostro_model_device_info").next().context("no ostro_model_device_info")?;
     let uuid = info.label("uuid");
     ensure!(info.label("device") == "cuda", "the model runs on {}", info.label("device"));
     ensure!(gpus.contains(uuid), "the model runs on {uuid:?}, which nvidia-smi does not have");
-    let needed = sum(metrics, "ostro_kv_cache_bytes") + sum(metrics, "ostro_model_weight_bytes");
+    let needed = bytes(metrics, "ostro_kv_cache_bytes")? + bytes(metrics, "ostro_model_weight_bytes")?;
     let used = samples(metrics, PAIRS[1].metric).find(|sample| sample.label("uuid") == uuid);
-    let used = used.context("the memory in use is not told")?.value;
-    ensure!(needed > 0.0 && needed <= used, "the model takes {needed} bytes, of {uuid} {used} are in use");
+    let used = used.with_context(|| format!("no {} of {uuid}", PAIRS[1].metric))?.value;
+    let idle = idle.iter().find(|gpu| gpu.uuid == uuid).and_then(PAIRS[1].read);
+    let idle = idle.with_context(|| format!("nvidia-smi did not tell the memory of {uuid} in use before"))?;
+    let taken = used - idle;
+    ensure!(needed <= taken + PAIRS[1].slack, "the model takes {needed} bytes, of {uuid} {taken} were taken");
     Ok(format!("the model is on {uuid}"))
+}
+
+/// Of all label sets; none is an error, and so is nothing.
+fn bytes(metrics: &str, name: &str) -> Result<f64> {
+    let mut found = samples(metrics, name).peekable();
+    found.peek().with_context(|| format!("no {name}"))?;
+    let bytes = total(found);
+    ensure!(bytes > 0.0, "{name} is {bytes}");
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -143,13 +160,13 @@ ostro_model_weight_bytes{model_name="tiny.gguf"} 100000.0
                         ostro_gpu_temperature_celsius 27; the model is on GPU-1";
         // The memory changed meanwhile, and the temperature is told in other moments.
         let (before, after) = (gpu(500.0, Some(25.0)), gpu(600.0, Some(26.0)));
-        assert_eq!(compare(&[before], METRICS, &[after]).unwrap(), expected);
+        assert_eq!(compare(&[gpu(450.0, None)], &[before], METRICS, &[after]).unwrap(), expected);
     }
 
     #[test]
     fn what_differs_is_named() {
         let fails = |metrics: &str, gpus: &[Gpu], words: &str| {
-            let error = compare(gpus, metrics, gpus).unwrap_err().to_string();
+            let error = compare(&[gpu(500.0, None)], gpus, metrics, gpus).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         };
         let same = [gpu(600.0, Some(27.0))];
@@ -164,5 +181,22 @@ ostro_model_weight_bytes{model_name="tiny.gguf"} 100000.0
         fails(&change("\"cuda\"", "\"cpu\""), &same, "the model runs on cpu");
         fails(&change("\"cuda\",uuid=\"GPU-1\"", "\"cuda\",uuid=\"GPU-2\""), &same, "runs on \"GPU-2\"");
         fails(&change("67108864", "967108864"), &same, "the model takes 967208864 bytes");
+        fails(&change("ostro_kv_cache_bytes", "x"), &same, "no ostro_kv_cache_bytes");
+        fails(&change("ostro_model_weight_bytes", "x"), &same, "no ostro_model_weight_bytes");
+        fails(&change("100000.0", "0.0"), &same, "ostro_model_weight_bytes is 0");
+    }
+
+    #[test]
+    fn memory_that_was_in_use_before_holds_no_model() {
+        let same = [gpu(600.0, Some(27.0))];
+        let unknown = Gpu { used_mib: None, ..gpu(0.0, None) };
+        for (idle, words) in [
+            (vec![gpu(580.0, None)], "the model takes 67208864 bytes, of GPU-1 21025920 were taken"),
+            (vec![unknown], "did not tell the memory of GPU-1 in use before"),
+            (vec![], "did not tell the memory of GPU-1 in use before"),
+        ] {
+            let error = compare(&idle, &same, METRICS, &same).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

@@ -18,8 +18,11 @@ struct Line {
 }
 
 const TESTS: &str = "echo 'test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured'";
-/// A line as `nvidia-smi` has it for its query.
-const SMI: &str = "case $1 in -L) echo 'GPU 0: H200' ;; *) echo 'GPU-1, 143771, 600, 27' ;; esac";
+/// A line as `nvidia-smi` has it for its query; more memory is in use once `ostro serve` runs.
+const SMI: &str = r#"
+used=500
+[ ! -e "${0%/*}/bin/ostro.port" ] || used=600
+case $1 in -L) echo 'GPU 0: H200' ;; *) echo "GPU-1, 143771, $used, 27" ;; esac"#;
 /// `serve` leaves its port to the test, which answers in its place.
 const OSTRO: &str = r#"
 case $1 in
@@ -32,6 +35,7 @@ ostro_gpu_memory_used_bytes{uuid="GPU-1",gpu="0",name="H200"} 629145600
 ostro_gpu_temperature_celsius{uuid="GPU-1",gpu="0",name="H200"} 27
 ostro_model_device_info{model_name="tiny.gguf",device="cuda",uuid="GPU-1",name="H200"} 1
 ostro_kv_cache_bytes{model_name="tiny.gguf"} 67108864
+ostro_model_weight_bytes{model_name="tiny.gguf"} 100000
 "#;
 const BENCH: &str = r#"echo '{"model": {"instruction_set": "H200, compute capability 9.0"},
     "prefill": [{"prompt_tokens": 512, "tokens_per_second": 9000.0}], "decode": []}'"#;
@@ -175,6 +179,8 @@ fn metrics_that_differ_from_nvidia_smi_fail() {
         ("} 27", "} 72", "ostro_gpu_temperature_celsius of GPU-1 is 72, by nvidia-smi 27"),
         ("GPU-1", "GPU-2", "nvidia-smi has {\"GPU-1\"}, the metrics have {\"GPU-2\"}"),
         ("cuda", "cpu", "the model runs on cpu"),
+        ("ostro_model_weight_bytes", "x", "no ostro_model_weight_bytes"),
+        ("} 67108864", "} 967108864", "the model takes 967208864 bytes, of GPU-1 104857600 were taken"),
     ] {
         let (rows, error) = rows_beside(&packed(), &METRICS.replace(from, to), &["--shapes", ""]);
         assert!(rows[5].starts_with("| metrics beside nvidia-smi | **failed**: "), "{}", rows[5]);
