@@ -1,7 +1,8 @@
 //! Gauges and totals of one engine: copied out by its thread when a step starts and after it, read by anyone at any time.
 //!
 //! The copy is made under a lock held for some 50 ns, so a reader sees all of one moment. While a step computes, gauges and
-//! what planning counts (prefix lookups and hits, preemptions) are those of the step under way; tokens and ends are of whole steps.
+//! what planning counts (prefix lookups and hits, preemptions) are those of the step under way, tokens and ends those of
+//! whole steps.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,5 +1,6 @@
 // Barriers in shared memory (PTX ISA, "mbarrier"): a phase ends when all arrivals have come and all bytes that were
-// announced are there; then the next begins. A thread that waits is taken from the scheduler until then and looks again.
+// announced are there; then the next begins. A thread that waits is taken from the scheduler until then, and looks
+// again.
 #include <cstring>
 #include <vector>
 

@@ -75,6 +75,7 @@ fn gpu_of_a_model_is_named_as_nvml_names_it() {
     let began = Instant::now();
     while lines(&server, &format!("ostro_gpu_memory_used_bytes{{uuid=\"{UUID}\",")).len() != 1 {
         assert!(began.elapsed() < Duration::from_secs(30), "{:?}", lines(&server, "ostro_gpu_"));
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

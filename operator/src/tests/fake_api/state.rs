@@ -85,47 +85,10 @@ impl State {
                 }
                 missing()
             }
-            // It heeds no uid here.
-            ("patch", Some(object)) if subresource == "status" && is_of_another_version(&object, &body) => {
-                failure(StatusCode::CONFLICT, "Conflict")
-            }
-            ("patch", Some(mut object)) if subresource == "status" => {
-                object["status"] = body["status"].clone();
-                found_answer(&self.store(key, object))
-            }
-            ("patch", None) if subresource == "status" => missing(),
-            // A merge, which makes nothing.
-            ("patch", None) if resource == "controllerrevisions" && !body["metadata"]["uid"].is_null() => {
-                missing()
-            }
-            ("patch", found) if is_of_another_uid(found.as_ref(), &body) => of_another_uid(found.is_some()),
-            // All of its fields are somebody else's.
-            ("patch", Some(_)) if is_unforced_apply(resource, query) => {
-                failure(StatusCode::CONFLICT, "Conflict")
-            }
-            ("patch", None) => {
-                self.demand(&call, "create");
-                self.demand_of_owners(&call, None, &body);
-                found_answer(&self.store(key, body))
-            }
+            ("patch", found) => self.patch(&call, query, key, (found, body)),
             ("create", None) => found_answer(&self.store(key, body)),
             ("create", Some(_)) => failure(StatusCode::CONFLICT, "AlreadyExists"),
-            // It compares bytes, and those of an apply are its own.
-            ("patch", Some(_)) if resource == "controllerrevisions" && !body["data"].is_null() => {
-                failure(StatusCode::UNPROCESSABLE_ENTITY, "data: field is immutable")
-            }
-            ("patch", Some(mut before)) if resource == "controllerrevisions" => {
-                for (name, value) in body["metadata"].as_object_mut().unwrap() {
-                    before["metadata"][name] = value.take();
-                }
-                before["revision"] = body["revision"].clone();
-                found_answer(&self.store(key, before))
-            }
-            ("update" | "patch", Some(before)) => {
-                self.demand_of_owners(&call, Some(&before), &body);
-                let is_same = is_same_but_for_versions(&before, &body);
-                found_answer(&if is_same { before } else { self.store(key, body) })
-            }
+            ("update", Some(before)) => self.replace(&call, key, (before, body)),
             // Somebody else has to take it away first.
             ("delete", Some(mut object)) if object["metadata"]["finalizers"].is_array() => {
                 object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
@@ -138,6 +101,60 @@ impl State {
             }
             _ => missing(),
         }
+    }
+
+    fn patch(
+        &mut self,
+        call: &ApiCall,
+        query: &str,
+        key: [String; 4],
+        (found, mut body): (Option<Value>, Value),
+    ) -> Response<Answer> {
+        let (resource, subresource) = call.resource.split_once('/').unwrap_or((&call.resource, ""));
+        match found {
+            // It heeds no uid here.
+            Some(object) if subresource == "status" && is_of_another_version(&object, &body) => {
+                failure(StatusCode::CONFLICT, "Conflict")
+            }
+            Some(mut object) if subresource == "status" => {
+                object["status"] = body["status"].clone();
+                found_answer(&self.store(key, object))
+            }
+            None if subresource == "status" => missing(),
+            // A merge, which makes nothing.
+            None if resource == "controllerrevisions" && !body["metadata"]["uid"].is_null() => missing(),
+            found if is_of_another_uid(found.as_ref(), &body) => of_another_uid(found.is_some()),
+            // All of its fields are somebody else's.
+            Some(_) if is_unforced_apply(resource, query) => failure(StatusCode::CONFLICT, "Conflict"),
+            None => {
+                self.demand(call, "create");
+                self.demand_of_owners(call, None, &body);
+                found_answer(&self.store(key, body))
+            }
+            // It compares bytes, and those of an apply are its own.
+            Some(_) if resource == "controllerrevisions" && !body["data"].is_null() => {
+                failure(StatusCode::UNPROCESSABLE_ENTITY, "data: field is immutable")
+            }
+            Some(mut before) if resource == "controllerrevisions" => {
+                for (name, value) in body["metadata"].as_object_mut().unwrap() {
+                    before["metadata"][name] = value.take();
+                }
+                before["revision"] = body["revision"].clone();
+                found_answer(&self.store(key, before))
+            }
+            Some(before) => self.replace(call, key, (before, body)),
+        }
+    }
+
+    fn replace(
+        &mut self,
+        call: &ApiCall,
+        key: [String; 4],
+        (before, body): (Value, Value),
+    ) -> Response<Answer> {
+        self.demand_of_owners(call, Some(&before), &body);
+        let is_same = is_same_but_for_versions(&before, &body);
+        found_answer(&if is_same { before } else { self.store(key, body) })
     }
 
     fn discover(&self, path: &str) -> Response<Answer> {
