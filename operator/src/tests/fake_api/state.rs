@@ -56,7 +56,7 @@ impl State {
         }
         self.demand(&call, call.verb);
         self.namespaces.insert(call.namespace.clone());
-        let (resource, subresource) = call.resource.split_once('/').unwrap_or((&call.resource, ""));
+        let resource = call.resource.split('/').next().unwrap_or_default();
         let name = call.name.clone().or_else(|| body["metadata"]["name"].as_str().map(str::to_owned));
         let namespace = call.namespace.clone().unwrap_or_default();
         let key = [call.group.clone(), resource.to_owned(), namespace, name.unwrap_or_default()];
