@@ -143,10 +143,11 @@ async fn an_event_has_the_beginning_and_the_end_of_a_long_message() {
     let _operator = Operator::start(&api, Scope::Cluster);
     put(&api, json!({ "runtime": { "é".repeat(900): 1 } }));
     await_within(SOON, "the reason", || told(&api, "Ready") == "False InvalidConfig").await;
-    let events = || api.all("events.k8s.io", "events");
-    await_within(SOON, "the event", || !events().is_empty()).await;
-    let (notes, message) = (events(), message(&api));
-    let note = notes[0]["note"].as_str().unwrap();
+    let event =
+        || api.all("events.k8s.io", "events").into_iter().find(|event| event["reason"] == "InvalidConfig");
+    await_within(SOON, "the event", || event().is_some()).await;
+    let (event, message) = (event().unwrap(), message(&api));
+    let note = event["note"].as_str().unwrap();
     assert!(message.len() > 1024 && note.len() <= 1024, "{} of {message}", note.len());
     assert!(note.starts_with(&message[..7]) && note.ends_with(&message[message.len() - 7..]), "{note}");
 }
