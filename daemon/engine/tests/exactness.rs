@@ -222,12 +222,6 @@ fn check_at_depth(path: &Path, vocab_size: u32, settings: &[(&str, Setting)]) {
 }
 
 #[test]
-fn smollm2_rows_keep_their_bits_at_depth() {
-    let Some(path) = SMOLLM2.path() else { return };
-    check_at_depth(&path, 49_152, &[("prefix hits at depth", sharing(crowd()))]);
-}
-
-#[test]
 fn tiny_llama_rows_keep_their_bits_at_depth() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
