@@ -3,12 +3,14 @@
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used)]
 
+mod emulator;
 mod gpu;
 mod products;
 
 use std::sync::Mutex;
 
-use gpu::{NO_COMPILER, build_emulator, cuda, is_emulated_hopper, is_real, run_on_hopper};
+use emulator::{NO_COMPILER, is_real, run_on_hopper};
+use gpu::{build_emulator, cuda, is_emulated_hopper};
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cuda::{Cuda, matrix_bytes};
 use products::{Case, Random, check, limits, weights};
