@@ -26,8 +26,6 @@ use super::head;
 use crate::admission::Admission;
 use crate::options::ServerOptions;
 
-/// Time for a connection to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Of a request's head.
 const HEAD_BYTES_MAX: usize = 64 << 10;
 const HEADERS_MAX: usize = 100;
@@ -110,7 +108,8 @@ fn builder() -> Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
+        // It would run between requests too, and end kept connections before `Limits::idle`, which ends half heads as well.
+        .header_read_timeout(None)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
     builder

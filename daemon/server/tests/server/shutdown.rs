@@ -242,9 +242,9 @@ async fn a_connection_without_a_request_is_closed_and_one_with_an_answer_is_not(
     let running = start_with(&server, ServerOptions { idle_timeout, ..ServerOptions::default() }).await;
     server.gate.allow(2);
     let mut answering = send(running.address, &request(3)).await;
-    // Nothing; the beginning of an HTTP/2 preface; a whole one, with settings, and no request after it.
+    // Nothing; half a head; the beginning of an HTTP/2 preface; a whole one, with settings, and no request after it.
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    for bytes in [&b""[..], &preface[..9], preface] {
+    for bytes in [&b""[..], b"GET /hea", &preface[..9], preface] {
         let socket = send(running.address, bytes).await;
         let closed = tokio::time::timeout(Duration::from_secs(20), read_all(socket)).await;
         assert!(closed.is_ok(), "still open after {bytes:?}");
@@ -254,6 +254,24 @@ async fn a_connection_without_a_request_is_closed_and_one_with_an_answer_is_not(
     answering.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
     assert!(read_all(answering).await.contains("[DONE]"));
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+}
+
+/// Proxies keep connections for a minute and more, and lose the request of one that closes under it.
+#[tokio::test]
+async fn a_kept_connection_is_there_until_the_idle_timeout() {
+    let server = Fixture::new().await;
+    let running = start(&server, Duration::from_secs(1)).await;
+    let mut kept = send(running.address, HEALTH).await;
+    read_answer(&mut kept).await;
+    tokio::time::pause();
+    tokio::time::advance(ServerOptions::default().idle_timeout - Duration::from_secs(5)).await;
+    tokio::time::resume();
+    // Once another one is answered, timers that are due have run.
+    read_answer(&mut send(running.address, HEALTH).await).await;
+    kept.write_all(HEALTH).await.unwrap();
+    read_answer(&mut kept).await;
     running.stop.send(()).unwrap();
     running.ended.await.unwrap();
 }
