@@ -16,6 +16,10 @@ use crate::work::Work;
 
 /// No vocabulary has texts where a token covers more bytes on average.
 const TOKEN_BYTES_MAX: usize = 256;
+/// Nor is there a long text that has as many by chance: usual are 3 to 6, up to 10 in scripts of three bytes a letter.
+const LONG_TEXT_TOKEN_BYTES_MAX: usize = 16;
+/// Up to here a text may be anything. Where it is one word to the tokeniser, it takes a gigabyte.
+pub(crate) const ANY_TEXT_BYTES_MAX: usize = 4 << 20;
 
 /// Tokens to continue, and their text when the answer is to begin with it.
 #[derive(Clone, Debug, PartialEq)]
@@ -38,7 +42,7 @@ pub(crate) async fn chat(
     let said = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
     may_fit(engine, said, "messages")?;
     let bytes = messages.iter().chain(variables.values()).map(text_bytes).sum();
-    let (text, bytes_max) = (engine.text().clone(), text_bytes_max(engine));
+    let (text, bytes_max) = (engine.text().clone(), text_bytes_max(engine.info().context_len));
     let work = move || {
         let conversation = Conversation { messages: &messages, variables: &variables, bytes_max };
         encode_chat(&text, conversation, GenerationPrompt::Add)
@@ -157,10 +161,10 @@ pub(crate) fn check_vocabulary(
 /// # Errors
 /// The text has more bytes than the context's tokens can cover; the error names `param`.
 pub(crate) fn may_fit(engine: &Engine, bytes: usize, param: &'static str) -> Result<(), ApiError> {
-    if bytes <= text_bytes_max(engine) {
+    let context = engine.info().context_len;
+    if bytes <= text_bytes_max(context) {
         return Ok(());
     }
-    let context = engine.info().context_len;
     let message = format!("the text has {bytes} bytes, far more than the context of {context} tokens holds");
     Err(ApiError::ContextLength { param, message })
 }
@@ -177,9 +181,12 @@ fn fits(engine: &Engine, tokens: &[TokenId], param: &'static str) -> Result<(), 
     Err(ApiError::ContextLength { param, message })
 }
 
-/// Bytes that the tokens of a context can cover.
-fn text_bytes_max(engine: &Engine) -> usize {
-    (engine.info().context_len as usize).saturating_mul(TOKEN_BYTES_MAX)
+/// Bytes that the tokens of a context can cover. Of a long context, those of any text that is one: tokenising may take some
+/// 256 times as much memory, 4 KiB a token then, less than most models' cache holds for it.
+fn text_bytes_max(context_len: u32) -> usize {
+    let tokens = context_len as usize;
+    let long = tokens.saturating_mul(LONG_TEXT_TOKEN_BYTES_MAX).max(ANY_TEXT_BYTES_MAX);
+    tokens.saturating_mul(TOKEN_BYTES_MAX).min(long)
 }
 
 /// Of all texts in a value, which a template may write.
@@ -189,5 +196,19 @@ fn text_bytes(value: &Value) -> usize {
         Value::Array(items) => items.iter().map(text_bytes).sum(),
         Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + text_bytes(value)).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_long_contexts_are_bounded_by_what_they_may_take() {
+        for (context_len, bytes) in
+            [(2048, 512 << 10), (16 << 10, 4 << 20), (128 << 10, 4 << 20), (1 << 20, 16 << 20)]
+        {
+            assert_eq!(text_bytes_max(context_len), bytes, "{context_len}");
+        }
     }
 }

@@ -11,12 +11,9 @@ use super::track::Tracked;
 use crate::error::ApiError;
 use crate::openai::error::ErrorEnvelope;
 use crate::openai::tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
-use crate::prompt::{self, Conversation, GenerationPrompt};
+use crate::prompt::{self, ANY_TEXT_BYTES_MAX, Conversation, GenerationPrompt};
 use crate::validate;
 use crate::work::Work;
-
-/// Seconds of work, and a gigabyte of memory, where a text is one word to the tokeniser.
-const TOKENIZE_BYTES_MAX: usize = 4 << 20;
 
 /// Turn a text or a conversation into token ids
 #[utoipa::path(
@@ -34,8 +31,8 @@ pub(super) async fn tokenize(
     body: JsonBody,
 ) -> Result<Json<TokenizeResponse>, ApiError> {
     let bytes = body.len();
-    if bytes > TOKENIZE_BYTES_MAX {
-        return Err(ApiError::BodyTooLarge { limit: TOKENIZE_BYTES_MAX });
+    if bytes > ANY_TEXT_BYTES_MAX {
+        return Err(ApiError::BodyTooLarge { limit: ANY_TEXT_BYTES_MAX });
     }
     let (request, _memory): (TokenizeRequest, _) = body.read(|body| validate::read(body)).await?;
     let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
@@ -70,7 +67,7 @@ fn tokens_of(text: &TextModel, request: TokenizeRequest) -> Result<Vec<u32>, Api
                 false => GenerationPrompt::Omit,
             };
             let variables = &Map::new();
-            let conversation = Conversation { messages: &messages, variables, bytes_max: TOKENIZE_BYTES_MAX };
+            let conversation = Conversation { messages: &messages, variables, bytes_max: ANY_TEXT_BYTES_MAX };
             let mut tokens = prompt::encode_chat(text, conversation, head)?;
             if request.add_special_tokens == Some(true) {
                 // What the tokeniser puts before a text; templates write theirs themselves.
