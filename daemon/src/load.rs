@@ -8,7 +8,7 @@ use ostro_engine::{DeviceChoice, Engine, EngineOptions, LoadError, ModelInfo};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
 use ostro_server::weights::{
-    HubMode, HubOptions, ModelReference, WeightsError, is_of_hub, looks_like_path, resolve_model,
+    HubMode, HubOptions, ModelLocation, ModelReference, WeightsError, is_of_hub, resolve_model,
 };
 
 use crate::gpu;
@@ -83,9 +83,13 @@ pub(crate) fn find(
 }
 
 pub(crate) fn reference(plan: &ModelPlan) -> ModelReference {
-    let ModelPlan { id, folder, revision, file, .. } = plan;
-    let model = meant(id, folder.as_deref());
-    ModelReference { model, quantized_file: file.clone(), revision: revision.clone() }
+    let ModelPlan { revision, file, .. } = plan;
+    ModelReference { model: location(plan), quantized_file: file.clone(), revision: revision.clone() }
+}
+
+/// Also of its weights, its need of caches and its public name.
+pub(crate) fn location(plan: &ModelPlan) -> ModelLocation {
+    ModelLocation::of(&plan.id, plan.folder.as_deref())
 }
 
 fn not_loaded(id: &str, error: LoadError, origins: &Origins) -> ModelError {
@@ -113,15 +117,6 @@ fn tell(model: &str, info: &ModelInfo) {
     );
 }
 
-/// A model's name in a file means a path from the file's folder, or a hub id that is nothing there.
-fn meant(id: &str, folder: Option<&Path>) -> String {
-    let Some(path) = folder.map(|folder| folder.join(id)) else { return id.to_owned() };
-    match looks_like_path(id) || path.exists() {
-        true => path.to_string_lossy().into_owned(),
-        false => id.to_owned(),
-    }
-}
-
 fn check_format(format: Option<WeightFormat>, path: &Path) -> Result<(), ModelError> {
     let (found, wanted) = match (format, path.is_dir()) {
         (Some(WeightFormat::Plain), false) => ("a file", "plain, which is a directory"),
@@ -129,22 +124,4 @@ fn check_format(format: Option<WeightFormat>, path: &Path) -> Result<(), ModelEr
         _ => return Ok(()),
     };
     Err(ModelError::Format { path: path.to_owned(), found, wanted })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_in_a_file_are_paths_from_its_folder_or_hub_ids() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(folder.path().join("owner/here")).unwrap();
-        let from_folder = |path: &str| folder.path().join(path).to_str().unwrap().to_owned();
-        for path in ["owner/here", "a.gguf", "./a", "../a", "a/b/c"] {
-            assert_eq!(meant(path, Some(folder.path())), from_folder(path), "{path}");
-        }
-        assert_eq!(meant("/a/b", Some(folder.path())), "/a/b");
-        assert_eq!(meant("owner/name", Some(folder.path())), "owner/name");
-        assert_eq!(meant("a.gguf", None), "a.gguf");
-    }
 }

@@ -19,25 +19,30 @@ mod repository;
 mod select;
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::WeightsError;
-pub use names::{looks_like_path, name_of_path};
+pub use names::{ModelLocation, name_of_path};
 pub use prune::{Need, Pulse, Removal, Unneeded, What, finish_removals, unneeded};
 
 pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const DEFAULT_REVISION: &str = "main";
 
 /// Which model is meant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelReference {
-    /// A file, a directory, or `owner/name` on the hub.
-    pub model: String,
+    pub model: ModelLocation,
     /// The GGUF file of a directory or repository that has several.
     pub quantized_file: Option<String>,
     /// Branch, tag or commit on the hub; absent is `main`.
     pub revision: Option<String>,
+}
+
+impl From<ModelLocation> for ModelReference {
+    fn from(model: ModelLocation) -> Self {
+        ModelReference { model, quantized_file: None, revision: None }
+    }
 }
 
 /// How the hub is reached.
@@ -125,28 +130,26 @@ pub struct ResolvedModel {
 
 /// Whether the hub is asked for this one.
 pub fn is_of_hub(reference: &ModelReference, options: &HubOptions) -> bool {
-    let is_path = || looks_like_path(&reference.model) || Path::new(&reference.model).exists();
-    options.mode == HubMode::Online && !is_path()
+    options.mode == HubMode::Online && matches!(reference.model, ModelLocation::Hub(_))
 }
 
-/// Finds the model and downloads what is missing. What exists as a path is taken as one.
+/// Finds the model and downloads what is missing.
 pub fn resolve_model(
     reference: &ModelReference,
     options: &HubOptions,
     progress: &dyn Fn(DownloadProgress),
 ) -> Result<ResolvedModel, WeightsError> {
-    let file = reference.quantized_file.as_deref();
-    let path = Path::new(&reference.model);
-    if path.exists() {
-        return Ok(ResolvedModel { path: local::model_in(path, file)?, commit: None });
+    match &reference.model {
+        ModelLocation::Path(path) if path.exists() => {
+            let path = local::model_in(path, reference.quantized_file.as_deref())?;
+            Ok(ResolvedModel { path, commit: None })
+        }
+        ModelLocation::Path(path) => Err(WeightsError::LocalNotFound(path.clone())),
+        ModelLocation::Hub(id) => {
+            names::check_repository_id(id)?;
+            repository::resolve(id, reference, (options, progress))
+        }
     }
-    if looks_like_path(&reference.model) {
-        return Err(WeightsError::LocalNotFound(path.to_owned()));
-    }
-    if !names::is_repository_id(&reference.model) {
-        return Err(WeightsError::InvalidId(reference.model.clone()));
-    }
-    repository::resolve(reference, options, progress)
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use anyhow::{Context, anyhow};
 use clap::ArgMatches;
 use ostro_engine::text::TextOverrides;
 use ostro_server::weights::{
-    HubOptions, ModelReference, Need, Pulse, Removal, Unneeded, WeightsError, What, finish_removals, unneeded,
+    HubOptions, ModelLocation, ModelReference, Need, Pulse, Removal, Unneeded, WeightsError, What,
+    finish_removals, unneeded,
 };
 
 use super::{beside, document, load, print, start_logging, supported};
@@ -68,8 +69,7 @@ fn models(plan: &Plan, environment: &Environment) -> Result<Vec<(ModelReference,
         all.push((reference(model), hub(model.hub_cache.clone())?));
         let TextOverrides { tokenizer, chat_template, jinja_explicit } = &model.engine.text;
         for path in [tokenizer, chat_template, jinja_explicit].into_iter().flatten() {
-            let file = ModelReference { model: path.display().to_string(), ..Default::default() };
-            all.push((file, hub(None)?));
+            all.push((ModelLocation::Path(path.clone()).into(), hub(None)?));
         }
     }
     Ok(all)

@@ -4,7 +4,7 @@ use anyhow::Context;
 use ostro_listen::raise_descriptors;
 use ostro_server::error::ApiError;
 use ostro_server::models::DEFAULT;
-use ostro_server::weights::name_of_path;
+use ostro_server::weights::{ModelLocation, name_of_path};
 use ostro_server::{ModelSource, Models, Port, Server};
 use tokio::sync::oneshot;
 
@@ -12,7 +12,7 @@ use super::stop::Stop;
 use crate::environment::{Environment, Wanted};
 use crate::failure::Failure;
 use crate::hub::hub_options;
-use crate::load::{load, with_later};
+use crate::load::{load, location, with_later};
 use crate::translate::{ModelPlan, Plan};
 
 /// Descriptors that are kept for what are no connections of clients: weights, logs, downloads, the runtime.
@@ -82,7 +82,7 @@ async fn too_few(models: &Models, wanted: Wanted) -> anyhow::Error {
 /// What clients call the models: a hub id, or the last part of a path. Paths whose last parts are alike stay whole; so
 /// does one among others that would be called `default`, which means the default model.
 fn public_names(models: &[ModelPlan]) -> Vec<String> {
-    let short: Vec<&str> = models.iter().map(|model| name_of_path(&model.id).unwrap_or(&model.id)).collect();
+    let short: Vec<&str> = models.iter().map(short_name).collect();
     let is_taken = |name: &str| {
         let is_reserved = name == DEFAULT && models.len() > 1;
         is_reserved || short.iter().filter(|other| **other == name).count() > 1
@@ -92,6 +92,13 @@ fn public_names(models: &[ModelPlan]) -> Vec<String> {
         false => (*name).to_owned(),
     };
     models.iter().zip(&short).map(name).collect()
+}
+
+fn short_name(model: &ModelPlan) -> &str {
+    match location(model) {
+        ModelLocation::Path(_) => name_of_path(&model.id).unwrap_or(&model.id),
+        ModelLocation::Hub(_) => &model.id,
+    }
 }
 
 /// No more of them than the process may have open: without a descriptor left, nobody is answered.
@@ -149,14 +156,18 @@ mod tests {
 
     #[test]
     fn models_are_called_by_id_or_by_the_end_of_their_path() {
-        let names = |ids: &[&str]| {
+        let names_in = |file: &str, ids: &[&str]| {
             let models: String = ids.iter().map(|id| format!("[[models]]\nmodel_id = {id:?}\n")).collect();
-            let loaded = ostro_config::Loaded::from_toml("a.toml", &models).unwrap();
+            let loaded = ostro_config::Loaded::from_toml(file, &models).unwrap();
             public_names(&plan(loaded, None, DeviceChoice::Auto).models)
         };
+        let names = |ids: &[&str]| names_in("a.toml", ids);
         assert_eq!(names(&["/models/a.gguf", "org/b", "./c"]), ["a", "org/b", "c"]);
         assert_eq!(names(&["/v1/a.gguf", "/v2/a.gguf", "/v2/b.gguf"]), ["/v1/a.gguf", "/v2/a.gguf", "b"]);
         assert_eq!(names(&["/v1/a.gguf", "/v1/default.gguf"]), ["a", "/v1/default.gguf"]);
         assert_eq!(names(&["/v1/default.gguf"]), ["default"]);
+        // A folder of the directory that tests work in, and a hub id to a file elsewhere.
+        assert_eq!(names(&["src/commands"]), ["commands"]);
+        assert_eq!(names_in("/elsewhere/a.toml", &["src/commands"]), ["src/commands"]);
     }
 }

@@ -1,9 +1,32 @@
 //! Names from users and from the hub, checked before they become paths.
 
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
+
+use super::WeightsError;
+
+/// Where a model is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelLocation {
+    /// A file or a directory.
+    Path(PathBuf),
+    /// Of the hub: `owner/name`.
+    Hub(String),
+}
+
+impl ModelLocation {
+    /// A model's name means a path from `folder`, or from the working directory where there is none; or a hub id, that is
+    /// nothing there.
+    pub fn of(name: &str, folder: Option<&Path>) -> Self {
+        let path = folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name));
+        match looks_like_path(name) || path.exists() {
+            true => ModelLocation::Path(path),
+            false => ModelLocation::Hub(name.to_owned()),
+        }
+    }
+}
 
 /// Written like a path, so that a mistyped path is not looked for on the hub.
-pub fn looks_like_path(model: &str) -> bool {
+fn looks_like_path(model: &str) -> bool {
     let path = Path::new(model);
     path.is_absolute()
         || model.starts_with(['.', '~'])
@@ -13,18 +36,20 @@ pub fn looks_like_path(model: &str) -> bool {
         || path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
-/// What people call a model that is given as a path: the last part, a file's without `.gguf`. Hub ids have none.
-pub fn name_of_path(model: &str) -> Option<&str> {
-    let path = Path::new(model);
-    if !looks_like_path(model) && !path.exists() {
-        return None;
-    }
-    let name = path.file_name()?.to_str()?;
+/// What people call a model that is given as a path: the last part, a file's without `.gguf`.
+pub fn name_of_path(path: &str) -> Option<&str> {
+    let name = Path::new(path).file_name()?.to_str()?;
     let stem = name.len().checked_sub(".gguf".len()).and_then(|end| name.split_at_checked(end));
     match stem {
         Some((stem, ending)) if !stem.is_empty() && ending.eq_ignore_ascii_case(".gguf") => Some(stem),
         _ => Some(name),
     }
+}
+
+/// # Errors
+/// It is no id.
+pub(super) fn check_repository_id(id: &str) -> Result<(), WeightsError> {
+    if is_repository_id(id) { Ok(()) } else { Err(WeightsError::InvalidId(id.to_owned())) }
 }
 
 /// `name` or `owner/name` in the hub's alphabet.
@@ -66,10 +91,28 @@ mod tests {
             ("../b.GGUF", Some("b")),
             ("./models/qwen3/", Some("qwen3")),
             ("/.gguf", Some(".gguf")),
+            ("models/qwen3", Some("qwen3")),
             ("/", None),
-            ("org/no-such-folder", None),
         ] {
             assert_eq!(name_of_path(path), name, "{path}");
+        }
+    }
+
+    #[test]
+    fn names_are_paths_from_their_folder_or_hub_ids() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("owner/here")).unwrap();
+        let of = |name: &str| ModelLocation::of(name, Some(folder.path()));
+        for path in ["owner/here", "a.gguf", "./a", "../a", "a/b/c"] {
+            assert_eq!(of(path), ModelLocation::Path(folder.path().join(path)), "{path}");
+        }
+        assert_eq!(of("/a/b"), ModelLocation::Path("/a/b".into()));
+        // The second is a folder of the directory that tests work in.
+        for id in ["owner/name", "src/weights"] {
+            assert_eq!(of(id), ModelLocation::Hub(id.into()));
+        }
+        for path in ["a.gguf", "src/weights"] {
+            assert_eq!(ModelLocation::of(path, None), ModelLocation::Path(path.into()));
         }
     }
 

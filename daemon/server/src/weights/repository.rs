@@ -11,25 +11,26 @@ use super::{
     DEFAULT_REVISION, DownloadProgress, HubMode, HubOptions, ModelReference, ResolvedModel, WeightsError,
 };
 
+/// `id` is that of the reference.
 pub(super) fn resolve(
+    id: &str,
     reference: &ModelReference,
-    options: &HubOptions,
-    progress: &dyn Fn(DownloadProgress),
+    (options, progress): (&HubOptions, &dyn Fn(DownloadProgress)),
 ) -> Result<ResolvedModel, WeightsError> {
-    let cache = RepositoryCache::new(options.cache_folder(), &reference.model);
-    let repository = Repository::new(reference, cache);
+    let cache = RepositoryCache::new(options.cache_folder(), id);
+    let repository = Repository::new(id, reference, cache);
     if options.mode == HubMode::Offline {
         return repository.cached();
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| WeightsError::io(&options.cache_folder(), error))?;
     let patience = if repository.cached().is_ok() { patience::CACHED } else { patience::NEEDED };
-    let hub = Hub::new(&reference.model, options, &patience)?;
+    let hub = Hub::new(id, options, &patience)?;
     match runtime.block_on(repository.download(&hub, options, progress)) {
         Err(error) if error.is_of_the_hub() => match repository.cached() {
             Ok(cached) => {
                 let why = &error as &dyn std::error::Error;
-                tracing::warn!(model = reference.model, why, "the cached model is used");
+                tracing::warn!(model = id, why, "the cached model is used");
                 Ok(cached)
             }
             Err(_) => Err(error),
@@ -39,13 +40,14 @@ pub(super) fn resolve(
 }
 
 pub(super) struct Repository<'a> {
+    id: &'a str,
     reference: &'a ModelReference,
     cache: RepositoryCache,
 }
 
 impl<'a> Repository<'a> {
-    pub(super) fn new(reference: &'a ModelReference, cache: RepositoryCache) -> Self {
-        Repository { reference, cache }
+    pub(super) fn new(id: &'a str, reference: &'a ModelReference, cache: RepositoryCache) -> Self {
+        Repository { id, reference, cache }
     }
 
     fn revision(&self) -> &str {
@@ -67,9 +69,9 @@ impl<'a> Repository<'a> {
 
     /// With the shards of the selection, and its commit.
     fn cached_selection(&self) -> Result<(Selection, Vec<String>, String), WeightsError> {
-        let model = &self.reference.model;
+        let model = self.id;
         let missing = |what: &str| WeightsError::NotCached {
-            model: model.clone(),
+            model: model.to_owned(),
             what: what.to_owned(),
             cache: self.cache.root().to_owned(),
         };
@@ -93,7 +95,7 @@ impl<'a> Repository<'a> {
         options: &HubOptions,
         progress: &dyn Fn(DownloadProgress),
     ) -> Result<ResolvedModel, WeightsError> {
-        let model = &self.reference.model;
+        let model = self.id;
         let (commit, names) = hub.listing(self.revision()).await?;
         let _lock = self.cache.lock_for_download();
         let selection = select(model, &names, self.reference.quantized_file.as_deref())?;
@@ -110,7 +112,7 @@ impl<'a> Repository<'a> {
         }
         let path = self.cache.snapshot(commit).join(INDEX);
         let index = std::fs::read(&path).map_err(|error| WeightsError::io(&path, error))?;
-        shards(&self.reference.model, &index)
+        shards(self.id, &index)
     }
 
     fn resolved(&self, selection: &Selection, commit: String) -> ResolvedModel {

@@ -4,6 +4,7 @@ mod prune;
 use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 use tempfile::{TempDir, tempdir};
@@ -36,7 +37,7 @@ fn options(server: &HubServer, home: &TempDir) -> HubOptions {
 }
 
 fn reference(model: &str) -> ModelReference {
-    ModelReference { model: model.to_owned(), ..Default::default() }
+    ModelLocation::of(model, None).into()
 }
 
 fn resolve(model: &str, options: &HubOptions) -> Result<ResolvedModel, WeightsError> {
@@ -308,4 +309,14 @@ fn what_is_on_this_machine_is_not_asked_of_the_hub() {
     assert_eq!(resolve_model(&named, &options, &|_| {}).unwrap().path, home.path().join("b.gguf"));
     assert!(matches!(resolve(&here("c.gguf"), &options), Err(WeightsError::LocalNotFound(_))));
     assert!(matches!(resolve("no such", &options), Err(WeightsError::InvalidId(_))));
+}
+
+#[test]
+fn a_hub_id_is_not_looked_for_in_the_working_directory() {
+    let home = tempdir().unwrap();
+    let options = HubOptions { mode: HubMode::Offline, ..HubOptions::new(home.path()) };
+    // A folder of the directory that tests work in.
+    let id = ModelReference::from(ModelLocation::Hub("src/weights".into()));
+    let resolved = resolve_model(&id, &options, &|_| {});
+    assert!(matches!(resolved, Err(WeightsError::NotCached { .. })), "{resolved:?}");
 }

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use super::super::cache::RepositoryCache;
-use super::super::names::is_repository_id;
+use super::super::names::check_repository_id;
 use super::super::repository::Repository;
-use super::super::{HubOptions, ModelReference, WeightsError, looks_like_path};
+use super::super::{HubOptions, ModelLocation, ModelReference, WeightsError};
 use super::{files_below, names_in};
 
 /// As many as Linux follows.
@@ -28,25 +28,31 @@ pub struct Need {
 
 impl Need {
     /// # Errors
-    /// The model is given by a path, and nothing is there: what it needs cannot be known.
+    /// The model is given by a path, and nothing is there, or by what is no id: what it needs cannot be known.
     pub fn of(reference: &ModelReference, options: &HubOptions) -> Result<Need, WeightsError> {
-        let (id, local) = (&reference.model, Path::new(&reference.model));
-        let is_of_hub = !looks_like_path(id) && !local.exists() && is_repository_id(id);
-        if !is_of_hub && !local.exists() {
-            return Err(WeightsError::LocalNotFound(local.to_owned()));
+        match &reference.model {
+            ModelLocation::Path(path) if path.exists() => {
+                let paths = files_of(path, reference.quantized_file.as_deref());
+                let trails = paths.iter().flat_map(|path| trail(path)).collect();
+                Ok(Need { folder: None, paths, trails, is_partial: false })
+            }
+            ModelLocation::Path(path) => Err(WeightsError::LocalNotFound(path.clone())),
+            ModelLocation::Hub(id) => {
+                check_repository_id(id)?;
+                Ok(Need::of_hub(id, reference, options.cache_folder()))
+            }
         }
-        let cache = options.cache_folder();
+    }
+
+    fn of_hub(id: &str, reference: &ModelReference, cache: PathBuf) -> Need {
         let cache = cache.canonicalize().unwrap_or(cache);
-        let paths = match is_of_hub {
-            true => Repository::new(reference, RepositoryCache::new(cache.clone(), id)).cached_files(),
-            false => Ok(files_of(local, reference.quantized_file.as_deref())),
-        };
+        let paths = Repository::new(id, reference, RepositoryCache::new(cache.clone(), id)).cached_files();
         let is_partial = paths.is_err();
         let paths = paths.unwrap_or_default();
-        let folder = is_of_hub.then(|| (cache, RepositoryCache::folder_of(id)));
-        let all = folder.as_ref().filter(|_| is_partial).map(|(cache, name)| everything(cache.join(name)));
-        let trails = paths.iter().chain(all.iter().flatten()).flat_map(|path| trail(path)).collect();
-        Ok(Need { folder, paths, trails, is_partial })
+        let name = RepositoryCache::folder_of(id);
+        let all = if is_partial { everything(cache.join(&name)) } else { Vec::new() };
+        let trails = paths.iter().chain(&all).flat_map(|path| trail(path)).collect();
+        Need { folder: Some((cache, name)), paths, trails, is_partial }
     }
 
     /// Two ids of the hub can have one folder; both are meant then.

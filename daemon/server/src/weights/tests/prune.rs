@@ -6,8 +6,8 @@ use tempfile::{TempDir, tempdir};
 
 use super::hub_server::COMMIT;
 use crate::weights::{
-    HubMode, HubOptions, ModelReference, Need, Pulse, Removal, Unneeded, What, finish_removals,
-    resolve_model, unneeded,
+    HubMode, HubOptions, ModelLocation, ModelReference, Need, Pulse, Removal, Unneeded, What,
+    finish_removals, resolve_model, unneeded,
 };
 
 const OLD_COMMIT: &str = "89abcdef0123456789abcdef0123456789abcdef";
@@ -89,7 +89,7 @@ impl Cache {
 
 fn model(id: &str, file: Option<&str>) -> ModelReference {
     let quantized_file = file.map(str::to_owned);
-    ModelReference { model: id.to_owned(), quantized_file, ..ModelReference::default() }
+    ModelReference { quantized_file, ..ModelLocation::of(id, None).into() }
 }
 
 #[test]
@@ -275,6 +275,15 @@ fn what_a_needed_model_reaches_by_links_stays() {
     fs::rename(cache.path("models--o--m/blobs/b"), cache.path("models--o--m/blobs/c")).unwrap();
     cache.link("models--o--m/blobs/b", "c");
     assert_eq!(cache.remove_around(&model("o/m", None)), [true; 0]);
+}
+
+/// Its id is also a folder of the directory that tests work in.
+#[test]
+fn a_model_of_the_hub_is_kept_whatever_the_working_directory_has() {
+    let cache = Cache::new();
+    cache.add("models--src--weights", (COMMIT, "a.gguf", "a"), "needed");
+    let needed = ModelReference::from(ModelLocation::Hub("src/weights".into()));
+    assert_eq!(cache.remove_around(&needed), [true; 0]);
 }
 
 #[test]
