@@ -31,6 +31,8 @@ pub enum ApiError {
     BodyTooLarge { limit: usize },
     #[error("the request body did not arrive in time")]
     BodyTimeout,
+    #[error("the bodies of other requests take the memory that there is for them; retry in 1 s")]
+    BodyMemory,
     #[error("the server has as many requests as it can queue; retry in {} s", retry_after.as_secs())]
     Busy { retry_after: Duration },
     #[error("the model {model:?} is still loading ({progress}); retry in {} s", retry_after.as_secs())]

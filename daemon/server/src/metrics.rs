@@ -84,7 +84,7 @@ pub struct RouteLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct RejectionLabels {
     pub model_name: String,
-    /// `queue_full`, `loading`, `shutting_down` or `load_failed`.
+    /// `queue_full`, `body_memory`, `loading`, `shutting_down` or `load_failed`.
     pub reason: &'static str,
 }
 

@@ -17,6 +17,13 @@ use crate::work::Work;
 /// Bodies take memory in pieces of this many bytes.
 pub(super) const MEMORY_UNIT: usize = 1024;
 
+/// Of a body of which more is to come. Whoever keeps its memory for longer must send something.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// Larger bodies leave some memory to those up to here, so that a few that stall do not keep all others out.
+const SMALL_BYTES_MAX: usize = 16 << 10;
+/// Of all memory for bodies, one part in this many.
+const SMALL_PART: usize = 8;
+
 /// For a body that is still arriving when the server shuts down.
 const LATE_BODY_TIME: Duration = Duration::from_secs(2);
 
@@ -76,30 +83,37 @@ impl FromRequest<App> for JsonBody {
 async fn collect(mut body: Limited<Body>, app: &App) -> Result<JsonBody, ApiError> {
     let limit = app.options.body_bytes_max;
     let mut bytes = BytesMut::new();
-    let mut memory = take_memory(app, 0)?;
-    while let Some(frame) = body.frame().await {
+    let mut memory = take_memory(app, 0, 0)?;
+    loop {
+        let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
+        let Some(frame) = frame.map_err(|_| ApiError::BodyTimeout)? else { break };
         let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
             true => ApiError::BodyTooLarge { limit },
             false => ApiError::malformed(format!("the body could not be read: {error}")),
         })?;
         let Ok(data) = frame.into_data() else { continue };
-        bytes.reserve(data.len());
-        let more = units(bytes.capacity(), app).saturating_sub(memory.num_permits());
-        memory.merge(take_memory(app, more)?);
         bytes.extend_from_slice(&data);
+        let (all, left) = share(&bytes, app);
+        let more = all.saturating_sub(memory.num_permits());
+        memory.merge(take_memory(app, more, left)?);
     }
     Ok(JsonBody { bytes: bytes.freeze(), memory })
 }
 
-/// One body alone is never refused.
-fn units(bytes: usize, app: &App) -> usize {
-    bytes.div_ceil(MEMORY_UNIT).min(app.options.body_memory_max / MEMORY_UNIT)
+/// Units that a body takes, and how many it leaves to small ones. One body alone is never refused.
+fn share(bytes: &BytesMut, app: &App) -> (usize, usize) {
+    let all = app.options.body_memory_max / MEMORY_UNIT;
+    let left = if bytes.len() <= SMALL_BYTES_MAX { 0 } else { all / SMALL_PART };
+    (bytes.capacity().div_ceil(MEMORY_UNIT).min(all - left), left)
 }
 
 /// A share of the memory for bodies.
-fn take_memory(app: &App, units: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+fn take_memory(app: &App, units: usize, left: usize) -> Result<OwnedSemaphorePermit, ApiError> {
+    if units > 0 && app.body_memory.available_permits() < units + left {
+        return Err(ApiError::BodyMemory);
+    }
     let taken = app.body_memory.clone().try_acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
-    taken.map_err(|_| ApiError::Busy { retry_after: Duration::from_secs(1) })
+    taken.map_err(|_| ApiError::BodyMemory)
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {

@@ -28,7 +28,7 @@ impl ApiError {
             ApiError::TransferCoding => StatusCode::NOT_IMPLEMENTED,
             ApiError::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             ApiError::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            ApiError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
+            ApiError::BodyMemory | ApiError::Busy { .. } => StatusCode::TOO_MANY_REQUESTS,
             ApiError::Loading { .. } | ApiError::LoadFailed { .. } | ApiError::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -49,7 +49,7 @@ impl ApiError {
             ApiError::TransferCoding => (INVALID, Some("unsupported_transfer_coding")),
             ApiError::BodyTooLarge { .. } => (INVALID, Some("request_too_large")),
             ApiError::BodyTimeout => (INVALID, Some("request_timeout")),
-            ApiError::Busy { .. } => ("rate_limit_error", Some("rate_limit_exceeded")),
+            ApiError::BodyMemory | ApiError::Busy { .. } => ("rate_limit_error", Some("rate_limit_exceeded")),
             ApiError::Loading { .. } => (SERVER, Some("model_loading")),
             ApiError::LoadFailed { .. } => (SERVER, Some("model_load_failed")),
             ApiError::ShuttingDown => (SERVER, Some("shutting_down")),
@@ -67,6 +67,7 @@ impl ApiError {
 
     fn rejection(&self) -> Option<Rejection> {
         match self {
+            ApiError::BodyMemory => Some(Rejection("body_memory")),
             ApiError::Busy { .. } => Some(Rejection("queue_full")),
             ApiError::Loading { .. } => Some(Rejection("loading")),
             ApiError::LoadFailed { .. } => Some(Rejection("load_failed")),
@@ -78,8 +79,8 @@ impl ApiError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             ApiError::Busy { retry_after } | ApiError::Loading { retry_after, .. } => Some(*retry_after),
-            // Another replica, or this one after its restart.
-            ApiError::ShuttingDown => Some(Duration::from_secs(1)),
+            // Bodies come and go; another replica serves, or this one after its restart.
+            ApiError::BodyMemory | ApiError::ShuttingDown => Some(Duration::from_secs(1)),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // clippy.toml allows it in tests; these are their helpers
 #![allow(unreachable_pub)] // a program of its own
 
+mod bodies;
 mod chat;
 mod clients;
 mod completions;

@@ -1,0 +1,76 @@
+//! Bodies of requests while they arrive: the memory they share, the time they have.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use ostro_server::RouterOptions;
+use serde_json::json;
+use tower::ServiceExt;
+
+use crate::fixture::{Fixture, post};
+
+#[tokio::test]
+async fn bodies_share_a_bounded_memory() {
+    let options = RouterOptions { body_bytes_max: 2048, body_memory_max: 2048, ..RouterOptions::default() };
+    let server = Fixture::with(options, 8).await;
+    let (mut sender, body) = futures::channel::mpsc::channel::<Result<String, std::io::Error>>(1);
+    let first = tokio::spawn(server.router.clone().oneshot(post("/v1/completions", Body::from_stream(body))));
+    // Nothing has come yet, so nothing is held.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+        assert_eq!(server.post("/v1/completions", &json!({"prompt": []})).await.status, 400);
+    }
+    sender.try_send(Ok(" ".repeat(1500))).unwrap();
+    let refused = loop {
+        tokio::task::yield_now().await;
+        let answer = server.post("/v1/completions", &json!({"prompt": []})).await;
+        if answer.status != 400 {
+            break answer;
+        }
+    };
+    assert_eq!((refused.status.as_u16(), refused.header("retry-after")), (429, Some("1")));
+    sender.try_send(Ok("{}".into())).unwrap();
+    drop(sender);
+    assert_eq!(first.await.unwrap().unwrap().status(), 400);
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": []})).await.status, 400);
+}
+
+#[tokio::test]
+async fn large_bodies_leave_memory_to_small_ones() {
+    let server = Fixture::with(RouterOptions { body_memory_max: 64 << 10, ..Default::default() }, 8).await;
+    let stalled = |length| {
+        let (mut sender, body) = futures::channel::mpsc::channel::<Result<String, std::io::Error>>(1);
+        sender.try_send(Ok(" ".repeat(length))).unwrap();
+        let post = post("/v1/completions", Body::from_stream(body));
+        (sender, tokio::spawn(server.router.clone().oneshot(post)))
+    };
+    let first = stalled(60_000);
+    while server.post("/v1/completions", &json!({"prompt": " ".repeat(20_000)})).await.status != 429 {
+        tokio::task::yield_now().await;
+    }
+    let second = stalled(20_000).1.await.unwrap().unwrap();
+    assert_eq!((second.status().as_u16(), &second.headers()["retry-after"]), (429, &"1".parse().unwrap()));
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": []})).await.status, 400);
+    let metrics = server.get("/metrics").await.text;
+    assert!(metrics.contains("reason=\"body_memory\"") && !metrics.contains("queue_full"), "{metrics}");
+    drop(first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_never_ends_times_out() {
+    let server = Fixture::new().await;
+    for (between_s, end_s) in [(1000, 15), (10, 120)] {
+        let began = tokio::time::Instant::now();
+        let next = move |()| async move {
+            tokio::time::sleep(Duration::from_secs(between_s)).await;
+            Some((Ok::<_, std::io::Error>(" "), ()))
+        };
+        let endless = Body::from_stream(futures::stream::unfold((), next));
+        let answer = server.call(post("/v1/chat/completions", endless)).await;
+        assert_eq!(
+            (answer.status.as_u16(), &answer.json()["error"]["code"]),
+            (408, &json!("request_timeout"))
+        );
+        assert_eq!(began.elapsed().as_secs(), end_s);
+    }
+}
