@@ -147,6 +147,12 @@ impl Engine {
         sent.map(|()| stream).map_err(|_| SubmitError::Unavailable("its thread has ended".to_owned()))
     }
 
+    /// Whether so many sequences would be queued now. Others may come first: `submit` decides.
+    pub fn has_room(&self, sequences: usize) -> bool {
+        let Shared { live, live_max, .. } = &*self.shared;
+        live.load(Ordering::Acquire).saturating_add(sequences) <= *live_max
+    }
+
     pub fn info(&self) -> &ModelInfo {
         &self.shared.info
     }

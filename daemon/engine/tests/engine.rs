@@ -223,7 +223,9 @@ fn what_cannot_run_is_refused_at_once() {
 fn full_queue_refuses_and_recovers() {
     let (open, before) = gate();
     let engine = engine_with(SchedulerOptions { max_seqs: 2, waiting_max: 3, ..options() }, before);
+    assert!(engine.has_room(5) && !engine.has_room(6));
     let mut streams: Vec<_> = (0..5).map(|i| engine.submit(greedy(&prompt(i, 9), 5)).unwrap()).collect();
+    assert!(engine.has_room(0) && !engine.has_room(1));
     assert_eq!(engine.submit(greedy(&prompt(9, 9), 5)).unwrap_err(), SubmitError::QueueFull { live: 5 });
     drop(open);
     drop(read(streams.pop().unwrap()));

@@ -1,7 +1,8 @@
 //! Decides over a request before any costly work: is there room for it?
 //!
-//! Two bounds: requests being templated and tokenised here, and sequences waiting in the engine, which is the
-//! hard one (`EngineOptions::schedule.waiting_max`). Pure counting: no clock, no queue of its own.
+//! Two bounds: requests being templated and tokenised here, and sequences waiting in the engine, whose room is looked at
+//! before that; the hard one is its own, when they are submitted (`EngineOptions::schedule.waiting_max`). Pure counting: no
+//! clock, no queue of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use crate::admission::{Admission, Load, Permit};
+use crate::admission::{Admission, Load, Permit, busy};
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::models::{LoadedModel, Model, Models};
@@ -48,13 +48,22 @@ pub(crate) struct AppState {
 pub(crate) type App = Arc<AppState>;
 
 impl AppState {
-    /// The model that a request names, once it is loaded, and a place to prepare the request in.
-    async fn enter(&self, name: Option<&str>, tracked: &Tracked) -> Result<(LoadedModel, Permit), ApiError> {
+    /// The model that a request names, once it is loaded, and a place to prepare the request in, where the model has room
+    /// for so many sequences.
+    async fn enter(
+        &self,
+        name: Option<&str>,
+        sequences: usize,
+        tracked: &Tracked,
+    ) -> Result<(LoadedModel, Permit), ApiError> {
         let model = self.resolve(name, tracked)?;
         let loaded = model.ready(self.options.load_wait).await?;
         let stats = loaded.engine.stats();
         let load = Load { running: stats.sequences_running, waiting: stats.sequences_waiting };
         let permit = self.admission.try_enter(load)?;
+        if !loaded.engine.has_room(sequences) {
+            return Err(busy(load));
+        }
         Ok((loaded, permit))
     }
 

@@ -37,7 +37,7 @@ pub(super) async fn chat(
 ) -> Result<Response, ApiError> {
     let (chat, memory) = body.read(validate::chat).await?;
     let generation = &chat.generation;
-    let (model, permit) = app.enter(generation.model.as_deref(), &tracked).await?;
+    let (model, permit) = app.enter(generation.model.as_deref(), generation.n, &tracked).await?;
     drop(memory); // the model may have been waited for, and the answer can be long
     let prompt = prompt::chat(&model.engine, chat.messages, chat.template_variables).await?;
     let observer = app.metrics.latencies.of(&model.id);

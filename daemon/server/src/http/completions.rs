@@ -35,7 +35,8 @@ pub(super) async fn completions(
 ) -> Result<Response, ApiError> {
     let (completion, memory) = body.read(validate::completion).await?;
     let generation = &completion.generation;
-    let (model, permit) = app.enter(generation.model.as_deref(), &tracked).await?;
+    let sequences = completion.prompts.len() * generation.n;
+    let (model, permit) = app.enter(generation.model.as_deref(), sequences, &tracked).await?;
     drop(memory); // the model may have been waited for, and the answer can be long
     let mut prompts = Vec::with_capacity(completion.prompts.len());
     for prompt in completion.prompts {

@@ -35,7 +35,7 @@ pub(super) async fn tokenize(
         return Err(ApiError::BodyTooLarge { limit: ANY_TEXT_BYTES_MAX });
     }
     let (request, _memory): (TokenizeRequest, _) = body.read(|body| validate::read(body)).await?;
-    let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
+    let (model, _permit) = app.enter(request.model.as_deref(), 0, &tracked).await?;
     let text = model.engine.text().clone();
     let return_strings = request.return_token_strs.unwrap_or(false);
     let has_template = request.messages.is_some();
@@ -96,7 +96,7 @@ pub(super) async fn detokenize(
     body: JsonBody,
 ) -> Result<Json<DetokenizeResponse>, ApiError> {
     let (request, _memory): (DetokenizeRequest, _) = body.read(|body| validate::read(body)).await?;
-    let (model, _permit) = app.enter(request.model.as_deref(), &tracked).await?;
+    let (model, _permit) = app.enter(request.model.as_deref(), 0, &tracked).await?;
     let tokens = request.tokens.0;
     prompt::check_vocabulary(&model.engine, "tokens", tokens.iter().copied())?;
     let text = model.engine.text().clone();

@@ -248,6 +248,23 @@ async fn a_full_queue_is_429_with_a_time_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_full_queue_refuses_before_the_prompt_is_looked_at() {
+    let server = Fixture::with(RouterOptions::default(), 1).await;
+    // Of 17 places, with the gate closed.
+    let router = server.router.clone();
+    let full = tokio::spawn(router.oneshot(post("/v1/completions", r#"{"prompt":"y","n":16}"#)));
+    while server.engine.has_room(2) {
+        tokio::task::yield_now().await;
+    }
+    // One sequence fits, two do not, whatever the template says.
+    assert_eq!(server.chat(json!({"messages": "raise"})).await.status, 400);
+    assert_eq!(server.chat(json!({"messages": "raise", "n": 2})).await.status, 429);
+    assert_eq!(server.post("/v1/completions", &json!({"prompt": [[1], [999]]})).await.status, 429);
+    server.gate.open();
+    assert_eq!(full.await.unwrap().unwrap().status(), 200);
+}
+
+#[tokio::test]
 async fn a_loading_model_is_waited_for_and_then_503() {
     let (release, released) = std::sync::mpsc::channel::<Result<Loaded, String>>();
     let source = ModelSource::new("slow", move |_| released.recv().unwrap().map_err(Into::into));
