@@ -57,7 +57,11 @@ impl AppState {
         tracked: &Tracked,
     ) -> Result<(LoadedModel, Permit), ApiError> {
         let model = self.resolve(name, tracked)?;
-        let loaded = model.ready(self.options.load_wait).await?;
+        let loaded = tokio::select! {
+            biased;
+            loaded = model.ready(self.options.load_wait) => loaded?,
+            () = self.admission.leaving() => return Err(ApiError::ShuttingDown),
+        };
         let stats = loaded.engine.stats();
         let load = Load { running: stats.sequences_running, waiting: stats.sequences_waiting };
         let permit = self.admission.try_enter(load)?;

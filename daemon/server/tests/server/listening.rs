@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ostro_server::{Server, ServerOptions};
+use ostro_server::{Models, Server, ServerOptions};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -22,8 +22,12 @@ pub async fn start(server: &Fixture, grace: Duration) -> Running {
 }
 
 pub async fn start_with(server: &Fixture, options: ServerOptions) -> Running {
+    start_models(server.models.clone(), options).await
+}
+
+pub async fn start_models(models: Models, options: ServerOptions) -> Running {
     let options = ServerOptions { host: "127.0.0.1".into(), port: 0, ..options };
-    let listening = Server::bind(options, server.models.clone()).await.unwrap();
+    let listening = Server::bind(options, models).await.unwrap();
     let address = listening.address();
     let (stop, stopped) = oneshot::channel();
     let ended = tokio::spawn(listening.run(async {

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use ostro_server::{ModelSource, Models, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::fixture::Fixture;
-use crate::listening::{HEALTH, read_all, read_answer, request, send, start};
+use crate::listening::{HEALTH, read_all, read_answer, request, send, start, start_models};
 
 #[tokio::test]
 async fn running_answers_finish_and_new_connections_are_refused() {
@@ -53,6 +54,26 @@ async fn half_a_request_does_not_hold_up_the_end() {
     assert!(read_all(later).await.starts_with("HTTP/1.1 200"));
     running.stop.send(()).unwrap();
     tokio::time::timeout(grace / 3, running.ended).await.expect("it ends without the grace period").unwrap();
+}
+
+#[tokio::test]
+async fn requests_for_a_loading_model_do_not_hold_up_the_end() {
+    let (release, released) = std::sync::mpsc::channel::<()>();
+    let source = ModelSource::new("slow", move |_| {
+        let _ = released.recv();
+        Err("let go".into())
+    });
+    let grace = Duration::from_secs(60);
+    let options = ServerOptions { grace, ..ServerOptions::default() };
+    let running = start_models(Models::load(vec![source], None).unwrap(), options).await;
+    let waiting = send(running.address, &request(3)).await;
+    // It has arrived once a later request is answered.
+    read_answer(&mut send(running.address, HEALTH).await).await;
+    running.stop.send(()).unwrap();
+    tokio::time::timeout(grace / 3, running.ended).await.expect("it ends without the grace period").unwrap();
+    let answer = read_all(waiting).await;
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("shutting_down"), "{answer}");
+    drop(release);
 }
 
 #[tokio::test]
