@@ -83,6 +83,14 @@ impl Admission {
         *self.gate.phase.borrow() >= Phase::Leaving
     }
 
+    /// What a request is told of an error: once no further ones are let in, engines fail because they were stopped.
+    pub fn explain(&self, error: ApiError) -> ApiError {
+        match error {
+            ApiError::Engine(_) if *self.gate.phase.borrow() == Phase::Closed => ApiError::ShuttingDown,
+            error => error,
+        }
+    }
+
     /// Ready once the server shuts down.
     pub async fn leaving(&self) {
         // The sender lives in `self`.
@@ -125,8 +133,11 @@ mod tests {
         let admission = Admission::new(2);
         admission.leave();
         assert!(admission.try_enter(Load::default()).is_ok());
+        let failure = ApiError::Engine("it was stopped".into());
+        assert_eq!(admission.explain(failure.clone()), failure);
         admission.close();
         assert_eq!(admission.try_enter(Load::default()).unwrap_err(), ApiError::ShuttingDown);
+        assert_eq!(admission.explain(failure), ApiError::ShuttingDown);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use ostro_engine::sample::SamplerError;
 use ostro_engine::text::{Special, StopStrings, TextModel};
 use ostro_engine::{Engine, SubmitError, TokenStream};
 
-use crate::admission::{Load, Permit, busy};
+use crate::admission::{Admission, Load, Permit, busy};
 use crate::choice::{ChoiceRules, ChoiceText, Piece};
 use crate::error::ApiError;
 use crate::metrics::Observer;
@@ -24,6 +24,7 @@ const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 pub(crate) struct Answer {
     pub prompts: Vec<PreparedPrompt>,
     choices: Vec<Choice>,
+    admission: Admission,
     observer: Observer,
     arrived: Instant,
     usage: Usage,
@@ -43,6 +44,7 @@ struct Choice {
 pub(crate) struct Order<'a> {
     pub model: &'a LoadedModel,
     pub generation: &'a ValidGeneration,
+    pub admission: &'a Admission,
     pub observer: Observer,
     pub arrived: Instant,
 }
@@ -57,7 +59,7 @@ impl Answer {
         prompts: Vec<PreparedPrompt>,
         permit: Permit,
     ) -> Result<Answer, ApiError> {
-        let Order { model, generation, observer, arrived } = order;
+        let Order { model, generation, admission, observer, arrived } = order;
         let engine = &model.engine;
         prompt::check_vocabulary(engine, "logit_bias", generation.logit_bias().map(|(token, _)| token))?;
         prompt::check_vocabulary(engine, "stop_token_ids", generation.stop.token_ids.iter().copied())?;
@@ -68,7 +70,8 @@ impl Answer {
             for _ in 0..generation.n {
                 let sampling = generation.sampling(choices.len(), &model.defaults);
                 let sampling = Sampling { dry: dry.clone(), ..sampling };
-                let stream = submit(engine, generation, sampling, prompt)?;
+                let stream = submit(engine, generation, sampling, prompt);
+                let stream = stream.map_err(|error| admission.explain(error))?;
                 let text = ChoiceText::new(rules.clone());
                 choices.push(Choice { text, stream: Some(stream), last_token: None });
             }
@@ -77,7 +80,8 @@ impl Answer {
         // A prompt counts once, however many choices continue it.
         let prompt_tokens = prompts.iter().map(|prompt| prompt.tokens.len() as u64).sum();
         let usage = Usage::new(prompt_tokens, 0, 0);
-        Ok(Answer { prompts, choices, observer, arrived, usage, next: 0 })
+        let admission = admission.clone();
+        Ok(Answer { prompts, choices, admission, observer, arrived, usage, next: 0 })
     }
 
     pub(crate) fn choices(&self) -> usize {
@@ -111,7 +115,8 @@ impl Answer {
             let index = (self.next + offset) % count;
             if let Poll::Ready(piece) = self.poll_choice(index, context) {
                 self.next = (index + 1) % count;
-                return Poll::Ready(Some(piece.map(|piece| (index, piece))));
+                let piece = piece.map(|piece| (index, piece));
+                return Poll::Ready(Some(piece.map_err(|error| self.admission.explain(error))));
             }
         }
         match self.choices.iter().all(|choice| choice.stream.is_none()) {

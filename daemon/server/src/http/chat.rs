@@ -41,7 +41,8 @@ pub(super) async fn chat(
     drop(memory); // the model may have been waited for, and the answer can be long
     let prompt = prompt::chat(&model.engine, chat.messages, chat.template_variables).await?;
     let observer = app.metrics.latencies.of(&model.id);
-    let order = Order { model: &model, generation, observer, arrived: tracked.started() };
+    let (admission, arrived) = (&app.admission, tracked.started());
+    let order = Order { model: &model, generation, admission, observer, arrived };
     let answer = Answer::submit(order, vec![prompt], permit)?;
     let delivery = generation.delivery;
     let form = ChatForm {

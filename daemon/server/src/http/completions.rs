@@ -43,7 +43,8 @@ pub(super) async fn completions(
         prompts.push(prompt::completion(&model.engine, prompt, completion.echo).await?);
     }
     let observer = app.metrics.latencies.of(&model.id);
-    let order = Order { model: &model, generation, observer, arrived: tracked.started() };
+    let (admission, arrived) = (&app.admission, tracked.started());
+    let order = Order { model: &model, generation, admission, observer, arrived };
     let answer = Answer::submit(order, prompts, permit)?;
     let delivery = generation.delivery;
     let form = CompletionForm {

@@ -99,7 +99,10 @@ impl<F: Form> Delivering<F> {
                     Some((json(&self.form.event(index, piece, &self.answer)), Phase::Answer))
                 }
                 Some(Err(error)) => {
-                    tracing::error!(%error, "a stream broke");
+                    match error {
+                        ApiError::ShuttingDown => tracing::info!("a stream was cancelled"),
+                        _ => tracing::error!(%error, "a stream broke"),
+                    }
                     self.tracked.set_failed();
                     Some((json(&error.envelope()), Phase::Done))
                 }

@@ -30,15 +30,20 @@ async fn running_answers_finish_and_new_connections_are_refused() {
 
 #[tokio::test]
 async fn after_the_grace_period_answers_are_cancelled() {
-    let server = Fixture::with(Default::default(), 8).await;
-    let running = start(&server, Duration::ZERO).await;
-    server.gate.allow(3);
-    let mut socket = send(running.address, &request(1500)).await;
-    socket.read_exact(&mut [0; 64]).await.unwrap();
-    running.stop.send(()).unwrap();
-    server.step_until(running.ended).await.unwrap();
-    let rest = read_all(socket).await;
-    assert!(rest.contains("data: {\"error\":") && rest.contains("data: [DONE]"), "{rest}");
+    for (stream, status, end) in [("true", 200, "data: [DONE]"), ("null", 503, "\r\nretry-after: 1\r\n")] {
+        let server = Fixture::with(Default::default(), 8).await;
+        let running = start(&server, Duration::ZERO).await;
+        server.gate.allow(3);
+        let request = String::from_utf8(request(1500)).unwrap();
+        let request = request.replace("\"stream\":true", &format!("\"stream\":{stream}"));
+        let socket = send(running.address, request.as_bytes()).await;
+        server.until(|stats| stats.steps_total == 3).await;
+        running.stop.send(()).unwrap();
+        server.step_until(running.ended).await.unwrap();
+        let answer = read_all(socket).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.contains(end), "{answer}");
+        assert!(answer.contains("{\"error\":") && answer.contains("\"code\":\"shutting_down\""), "{answer}");
+    }
 }
 
 #[tokio::test]
