@@ -35,14 +35,16 @@ const HTTP2_STREAMS_MAX: u32 = 256;
 /// While the server shuts down: for a client that keeps its connection to send one more request. Were it closed under
 /// it, the request could be on its way.
 const LAST_REQUEST_TIME: Duration = Duration::from_secs(3);
-/// After that: for the rest of a request's head.
+/// Of a connection that is told to end, for the rest of a first request's head.
 const LATE_HEAD_TIME: Duration = Duration::from_secs(1);
+/// Of one that speaks HTTP/2, which says that it goes, and hears that this was heard.
+const LATE_HTTP2_TIME: Duration = Duration::from_secs(3);
 
 /// What a connection may take.
 pub(super) struct Limits {
     /// Among the connections.
     place: OwnedSemaphorePermit,
-    /// Without a request.
+    /// Without a request; then, for bytes of an answer that nobody takes.
     idle: Duration,
     last_request: Duration,
 }
@@ -72,16 +74,13 @@ pub(super) fn spawn(
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = activity.idle(limits.idle) => return tracing::debug!("an idle connection was closed"),
-            () = last_request(&admission, &activity, limits.last_request) => {
+            () = no_more_requests(&admission, &activity, &limits) => {
+                // Not dropped: hyper gives up an answer's body when it has taken its last bytes, not written them.
                 connection.as_mut().graceful_shutdown();
                 activity.touch();
-                // HTTP/2 says that it goes, hears that this was heard, and may have bytes left that a slow reader waits for.
-                let late = if activity.is_http2() { LAST_REQUEST_TIME } else { LATE_HEAD_TIME };
                 tokio::select! {
                     ended = connection => ended,
-                    // Half a request must not hold up the end.
-                    () = activity.idle(late) => Ok(()),
+                    () = activity.idle(|requests| requests.late(&limits)) => Ok(()),
                 }
             }
         };
@@ -92,6 +91,14 @@ pub(super) fn spawn(
     });
 }
 
+/// Ready when nobody is to be waited for that may send a request.
+async fn no_more_requests(admission: &Admission, activity: &Activity, limits: &Limits) {
+    tokio::select! {
+        () = activity.idle(|_| limits.idle) => tracing::debug!("an idle connection is closed"),
+        () = last_request(admission, activity, limits.last_request) => {}
+    }
+}
+
 /// Ready when the server shuts down and no further request is to be waited for.
 async fn last_request(admission: &Admission, activity: &Activity, patience: Duration) {
     admission.leaving().await;
@@ -99,7 +106,7 @@ async fn last_request(admission: &Admission, activity: &Activity, patience: Dura
     tokio::select! {
         // It has words for going, which lose no request.
         () = activity.http2() => {}
-        () = activity.idle(patience) => {}
+        () = activity.idle(|_| patience) => {}
     }
 }
 
@@ -167,19 +174,20 @@ struct Requests {
     running: usize,
     /// When the last one began or ended.
     changed: Instant,
-    is_http2: bool,
+    /// Of the last one.
+    version: Option<Version>,
 }
 
 impl Activity {
     fn new() -> Activity {
-        let requests = Requests { running: 0, changed: Instant::now(), is_http2: false };
+        let requests = Requests { running: 0, changed: Instant::now(), version: None };
         Activity(Arc::new(watch::Sender::new(requests)))
     }
 
     fn begin(&self, version: Version) -> Running {
         self.0.send_modify(|requests| {
             requests.count(1);
-            requests.is_http2 = version == Version::HTTP_2;
+            requests.version = Some(version);
         });
         Running(self.clone())
     }
@@ -190,21 +198,21 @@ impl Activity {
     }
 
     fn is_http2(&self) -> bool {
-        self.0.borrow().is_http2
+        self.0.borrow().is_http2()
     }
 
     /// Ready once a request shows that the connection speaks HTTP/2.
     async fn http2(&self) {
         // The sender lives in `self`.
-        let _ = self.0.subscribe().wait_for(|requests| requests.is_http2).await;
+        let _ = self.0.subscribe().wait_for(Requests::is_http2).await;
     }
 
-    /// Ready when no request ran for `timeout`.
-    async fn idle(&self, timeout: Duration) {
+    /// Ready when no request ran for as long as `timeout` says.
+    async fn idle(&self, timeout: impl Fn(&Requests) -> Duration) {
         loop {
             let requests = *self.0.borrow();
             let since = if requests.running > 0 { Instant::now() } else { requests.changed };
-            let until = since + timeout;
+            let until = since + timeout(&requests);
             if until <= Instant::now() {
                 return;
             }
@@ -217,6 +225,20 @@ impl Requests {
     fn count(&mut self, change: isize) {
         self.running = self.running.saturating_add_signed(change);
         self.changed = Instant::now();
+    }
+
+    fn is_http2(&self) -> bool {
+        self.version == Some(Version::HTTP_2)
+    }
+
+    /// How long a connection that is told to end may take when no request runs.
+    fn late(&self, limits: &Limits) -> Duration {
+        match self.version {
+            None => LATE_HEAD_TIME,
+            Some(Version::HTTP_2) => LATE_HTTP2_TIME,
+            // It reads nothing any more, and ends by itself once all is written.
+            Some(_) => limits.idle,
+        }
     }
 }
 
@@ -243,7 +265,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(200)).await;
             drop(running);
         };
-        tokio::join!(activity.idle(timeout), ends);
+        tokio::join!(activity.idle(|_| timeout), ends);
         assert_eq!(began.elapsed().as_secs(), 260);
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ostro_server::{ModelSource, Models, ServerOptions};
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -108,6 +109,30 @@ async fn kept_connections_without_a_request_do_not_hold_up_the_end() {
     running.stop.send(()).unwrap();
     tokio::time::timeout(grace / 3, running.ended).await.expect("it ends without the grace period").unwrap();
     assert_eq!(read_all(kept).await, "");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_not_cut() {
+    let server = Fixture::new().await;
+    let running = start(&server, Duration::from_secs(60)).await;
+    // The answer is far more than sockets hold: some eight bytes a token.
+    let body = json!({"prompt": " a".repeat(600_000), "return_token_strs": true}).to_string();
+    let length = body.len();
+    let request = format!("POST /tokenize HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}");
+    let mut socket = send(running.address, request.as_bytes()).await;
+    socket.read_exact(&mut [0; 12]).await.unwrap();
+    running.stop.send(()).unwrap();
+    while TcpStream::connect(running.address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::pause();
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::resume();
+    let rest = read_all(socket).await;
+    assert!(rest.ends_with('}'), "cut after {} bytes", rest.len());
+    running.ended.await.unwrap();
 }
 
 #[tokio::test]
