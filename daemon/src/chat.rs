@@ -108,7 +108,7 @@ impl Conversation {
     }
 
     /// Writes the answer to `text` as it comes, until it ends or `interrupt` is ready. A question that cannot be
-    /// answered is forgotten.
+    /// answered is forgotten; an answer that cannot be logged is part of the conversation.
     pub(crate) async fn answer(
         &mut self,
         text: &str,
@@ -122,10 +122,11 @@ impl Conversation {
             self.messages.pop();
             return result;
         }
+        let asked = self.messages.len();
+        self.messages.push(json!({ "role": "assistant", "content": &written }));
         if let Some(log) = &mut self.log {
-            log.record(&self.messages, &written).map_err(ChatError::Log)?;
+            log.record(&self.messages[..asked], &written).map_err(ChatError::Log)?;
         }
-        self.messages.push(json!({ "role": "assistant", "content": written }));
         result
     }
 

@@ -130,6 +130,20 @@ fn log_file_gets_questions_and_answers() {
 }
 
 #[test]
+fn answers_that_cannot_be_logged_are_part_of_the_conversation() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let template = "{% for message in messages %}{% if message.role != ['user', 'assistant'][loop.index0 % 2] %}\
+        {{ raise_exception('two questions in a row') }}{% endif %}{{ message.content }}{% endfor %}";
+    home.write("turns.jinja", template);
+    let arguments =
+        ["run", "-m", text(&model), "-c", "turns.jinja", "--max-tokens", "4", "--log", "/dev/full"];
+    let ended = home.run_with_input(&arguments, "hello\nagain\n");
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.errors.matches("error: cannot write the log").count(), 2, "{ended:?}");
+}
+
+#[test]
 fn refused_lengths_are_named_as_they_were_written() {
     let home = Home::new();
     home.tiny_model();
