@@ -102,10 +102,11 @@ pub(crate) fn plan(loaded: Loaded, isa: Option<Isa>, device: DeviceChoice) -> Pl
 fn effort(effort: ReasoningEffort) -> &'static str {
     match effort {
         ReasoningEffort::None => "none",
+        ReasoningEffort::Minimal => "minimal",
         ReasoningEffort::Low => "low",
         ReasoningEffort::Medium => "medium",
         ReasoningEffort::High => "high",
-        ReasoningEffort::Max => "max",
+        ReasoningEffort::Xhigh | ReasoningEffort::Max => "max",
     }
 }
 

@@ -25,7 +25,7 @@ pub struct DaemonConfig {
     #[serde(skip_serializing_if = "Option::is_none", alias = "enable_thinking")]
     #[schemars(extend("x-flag" = "--thinking", "x-alias" = "enable_thinking", "x-command" = "run"))]
     pub thinking: Option<bool>,
-    /// How much a model that can think does so.
+    /// How much a model that can think does so; `xhigh` is `max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-flag" = "--reasoning-effort", "x-command" = "run"))]
     pub reasoning_effort: Option<ReasoningEffort>,
@@ -77,8 +77,10 @@ pub enum Command {
 #[schemars(inline)]
 pub enum ReasoningEffort {
     None,
+    Minimal,
     Low,
     Medium,
     High,
+    Xhigh,
     Max,
 }

@@ -44,6 +44,15 @@ fn keys_reach_their_option() {
 }
 
 #[test]
+fn effort_has_one_word_for_each_degree() {
+    for (written, handed) in [("none", "none"), ("minimal", "minimal"), ("xhigh", "max"), ("max", "max")] {
+        let text =
+            format!("command = \"run\"\nreasoning_effort = {written:?}\n[[models]]\nmodel_id = \"m\"\n");
+        assert_eq!(plan_of(&text).chat.reasoning_effort, Some(handed));
+    }
+}
+
+#[test]
 fn only_models_that_are_told_to_run_on_the_cpu_do_without_a_required_gpu() {
     let text = "[[models]]\nmodel_id = \"m\"\ndevice.cpu = true\n[[models]]\nmodel_id = \"n\"\n";
     let devices = |text: &str, device| {

@@ -21,14 +21,14 @@ pub struct ChatFields {
     pub top_logprobs: Option<u64>,
     /// For templates of models that can think before they answer.
     pub enable_thinking: Option<bool>,
-    /// Handed to templates that know it; `none` also turns thinking off.
+    /// Handed to templates that know it, `xhigh` as `max`; `none` also turns thinking off.
     pub reasoning_effort: Option<ReasoningEffort>,
     /// Further variables for the chat template.
     #[schema(value_type = Option<Object>)]
     pub chat_template_kwargs: Option<DistinctMap>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ReasoningEffort {
     None,
@@ -37,6 +37,21 @@ pub enum ReasoningEffort {
     Medium,
     High,
     Xhigh,
+    Max,
+}
+
+impl ReasoningEffort {
+    /// As `ostro run` hands it to templates too.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReasoningEffort::None => "none",
+            ReasoningEffort::Minimal => "minimal",
+            ReasoningEffort::Low => "low",
+            ReasoningEffort::Medium => "medium",
+            ReasoningEffort::High => "high",
+            ReasoningEffort::Xhigh | ReasoningEffort::Max => "max",
+        }
+    }
 }
 
 #[derive(Debug, Serialize, ToSchema)]

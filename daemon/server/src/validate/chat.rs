@@ -75,8 +75,7 @@ fn template_variables(chat: &ChatFields) -> Result<Map<String, Value>, ApiError>
         }
     }
     if let Some(effort) = chat.reasoning_effort {
-        let name = serde_json::to_value(effort).unwrap_or_default();
-        set(&mut variables, "reasoning_effort", name)?;
+        set(&mut variables, "reasoning_effort", effort.name().into())?;
         if effort == ReasoningEffort::None {
             set(&mut variables, "enable_thinking", false.into())?;
         }

@@ -162,6 +162,10 @@ fn thinking_reaches_the_template_once() {
     assert_eq!(variables(&with("enable_thinking", "false"))["enable_thinking"], false);
     let effort = variables(&with("reasoning_effort", "\"none\""));
     assert_eq!((&effort["reasoning_effort"], &effort["enable_thinking"]), (&"none".into(), &false.into()));
+    for (written, handed) in [("minimal", "minimal"), ("xhigh", "max"), ("max", "max")] {
+        let effort = variables(&with("reasoning_effort", &format!("{written:?}")));
+        assert_eq!(effort["reasoning_effort"], handed);
+    }
     let (at, _) = param(&with("reasoning_effort", "\"none\",\"enable_thinking\":true"));
     assert_eq!(at.as_deref(), Some("enable_thinking"));
     let (at, _) = param(&with("chat_template_kwargs", "{\"messages\":[]}"));
