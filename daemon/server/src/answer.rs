@@ -16,9 +16,12 @@ use crate::metrics::Observer;
 use crate::models::LoadedModel;
 use crate::openai::usage::Usage;
 use crate::prompt::{self, PreparedPrompt};
-use crate::validate::ValidGeneration;
+use crate::validate::{Logprobs, ValidGeneration};
 
 const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
+/// Log probabilities in one answer, all of which may be kept until its end: 40 to 160 MiB, and some hundred MiB more as the
+/// JSON of an answer that is not streamed. A choice with 20 likeliest tokens may fill a context of 128k.
+const LOGPROBS_MAX: u64 = 1 << 22;
 
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -63,6 +66,7 @@ impl Answer {
         let engine = &model.engine;
         prompt::check_vocabulary(engine, "logit_bias", generation.logit_bias().map(|(token, _)| token))?;
         prompt::check_vocabulary(engine, "stop_token_ids", generation.stop.token_ids.iter().copied())?;
+        check_logprobs(engine, generation, &prompts)?;
         let rules = rules(engine.text(), generation);
         let dry = dry(engine.text(), generation)?;
         let mut choices = Vec::with_capacity(prompts.len() * generation.n);
@@ -193,7 +197,7 @@ fn submit(
         prompt: prompt.tokens.clone(),
         sampling,
         stop: request.stop.clone(),
-        logprobs: request.logprobs,
+        logprobs: request.logprobs.map(|logprobs| logprobs.top),
         cache_salt: request.cache_salt,
     };
     engine.submit(generation).map_err(|error| match error {
@@ -213,6 +217,29 @@ fn submit(
         SubmitError::Sampling(_) => ApiError::malformed(error.to_string()),
         error => ApiError::Engine(error.to_string()),
     })
+}
+
+/// # Errors
+/// The answer may have more log probabilities than are kept.
+fn check_logprobs(
+    engine: &Engine,
+    generation: &ValidGeneration,
+    prompts: &[PreparedPrompt],
+) -> Result<(), ApiError> {
+    let Some(Logprobs { top, param }) = generation.logprobs else { return Ok(()) };
+    let (context, max_tokens) = (u64::from(engine.info().context_len), u64::from(generation.stop.max_tokens));
+    let tokens_max =
+        |prompt: &PreparedPrompt| context.saturating_sub(prompt.tokens.len() as u64).min(max_tokens);
+    let tokens = generation.n as u64 * prompts.iter().map(tokens_max).sum::<u64>();
+    let logprobs = tokens * (u64::from(top) + 1);
+    if logprobs <= LOGPROBS_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "up to {tokens} tokens in all choices, each with its log probability and those of {top} likeliest tokens, are \
+         {logprobs} log probabilities; at most {LOGPROBS_MAX} are kept: set max_tokens, or ask for fewer"
+    );
+    Err(ApiError::invalid(param, message))
 }
 
 fn rules(text: &Arc<TextModel>, generation: &ValidGeneration) -> ChoiceRules {

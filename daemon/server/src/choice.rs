@@ -9,7 +9,7 @@ use ostro_engine::request::{FinishReason as EngineReason, Token, TokenId};
 use ostro_engine::text::{Detokenizer, SpecialTokens, StopStrings, StopText, TextModel};
 
 use crate::openai::chat::FinishReason;
-use crate::openai::logprobs::{TokenLogprob, TopLogprob};
+use crate::openai::logprobs::ScoredToken;
 
 /// What all choices of a request share.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(crate) struct ChoiceRules {
 pub(crate) struct Piece {
     pub text: String,
     pub token_ids: Vec<TokenId>,
-    pub logprobs: Vec<TokenLogprob>,
+    pub logprobs: Vec<ScoredToken>,
     pub finish: Option<FinishReason>,
 }
 
@@ -49,13 +49,15 @@ pub(crate) struct ChoiceText {
     stop: StopText,
     held: Piece,
     tokens: u32,
+    /// Of the texts of these tokens.
+    characters: usize,
 }
 
 impl ChoiceText {
     pub(crate) fn new(rules: ChoiceRules) -> ChoiceText {
         let detokenizer = Detokenizer::new(rules.text.clone(), SpecialTokens::Skip);
         let stop = StopText::new(rules.stop_strings.clone());
-        ChoiceText { rules, detokenizer, stop, held: Piece::default(), tokens: 0 }
+        ChoiceText { rules, detokenizer, stop, held: Piece::default(), tokens: 0, characters: 0 }
     }
 
     pub(crate) fn tokens(&self) -> u32 {
@@ -68,10 +70,10 @@ impl ChoiceText {
         if self.rules.return_token_ids {
             self.held.token_ids.push(token.id);
         }
-        if let Some(logprobs) = &token.logprobs {
-            let top = logprobs.top.iter().map(|&(id, logprob)| self.top(id, logprob)).collect();
-            let TopLogprob { token, bytes, logprob } = self.top(token.id, logprobs.logprob);
-            self.held.logprobs.push(TokenLogprob { token, logprob, bytes, top_logprobs: top });
+        if let Some(logprobs) = token.logprobs {
+            self.held.logprobs.push(ScoredToken { id: token.id, logprobs, text_offset: self.characters });
+            let text = String::from_utf8_lossy(self.rules.text.token_bytes(token.id));
+            self.characters += text.chars().count();
         }
         if self.rules.end_tokens.binary_search(&token.id).is_ok() {
             return None;
@@ -104,12 +106,5 @@ impl ChoiceText {
             EngineReason::Length => FinishReason::Length,
         });
         piece
-    }
-
-    fn top(&self, id: TokenId, logprob: f32) -> TopLogprob {
-        let bytes = self.rules.text.token_bytes(id).to_vec();
-        // JSON has no infinity; OpenAI shows what cannot happen as -9999.
-        let logprob = if logprob.is_finite() { logprob } else { -9999.0 };
-        TopLogprob { token: String::from_utf8_lossy(&bytes).into_owned(), logprob, bytes }
     }
 }

@@ -13,7 +13,7 @@ mod unsupported;
 
 pub use chat::{ChatRequest, ValidChat, chat};
 pub use completion::{CompletionRequest, ValidCompletion, completion};
-pub use generation::{Delivery, GREEDY_BELOW, SamplingDefaults, ValidGeneration};
+pub use generation::{Delivery, GREEDY_BELOW, Logprobs, SamplingDefaults, ValidGeneration};
 pub use json::read;
 pub use messages::{messages, text_of};
 

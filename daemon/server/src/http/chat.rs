@@ -1,7 +1,10 @@
 //! `POST /v1/chat/completions`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
+use ostro_engine::text::TextModel;
 
 use super::body::JsonBody;
 use super::stream::{Delivering, Form, Head};
@@ -14,7 +17,7 @@ use crate::openai::chat::{
     AssistantMessage, ChatChoice, ChatChunk, ChatChunkChoice, ChatCompletion, Delta, FinishReason,
 };
 use crate::openai::error::ErrorEnvelope;
-use crate::openai::logprobs::{ChatLogprobs, TokenLogprob};
+use crate::openai::logprobs::{ChatLogprobs, ScoredToken, ScoredTokens};
 use crate::openai::usage::Usage;
 use crate::{prompt, validate};
 
@@ -48,7 +51,7 @@ pub(super) async fn chat(
     let form = ChatForm {
         head: Head::new("chatcmpl", &model.id, delivery),
         begun: vec![false; answer.choices()],
-        logprobs: generation.logprobs.is_some(),
+        logprobs: generation.logprobs.map(|_| model.engine.text().clone()),
     };
     Delivering { answer, form, delivery, keep_alive: app.options.keep_alive, tracked }.reply().await
 }
@@ -57,12 +60,13 @@ struct ChatForm {
     head: Head,
     /// Choices whose first event was sent.
     begun: Vec<bool>,
-    logprobs: bool,
+    /// What tells the texts of tokens, where log probabilities are asked for.
+    logprobs: Option<Arc<TextModel>>,
 }
 
 impl ChatForm {
-    fn logprobs(&self, content: Vec<TokenLogprob>) -> Option<ChatLogprobs> {
-        self.logprobs.then_some(ChatLogprobs { content })
+    fn logprobs(&self, tokens: Vec<ScoredToken>) -> Option<ChatLogprobs> {
+        self.logprobs.clone().map(|text| ChatLogprobs { content: ScoredTokens { text, tokens } })
     }
 
     fn token_ids(&self, token_ids: Vec<u32>) -> Option<Vec<u32>> {

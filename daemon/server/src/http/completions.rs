@@ -1,7 +1,10 @@
 //! `POST /v1/completions`.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
+use ostro_engine::text::TextModel;
 
 use super::body::JsonBody;
 use super::stream::{Delivering, Form, Head};
@@ -12,7 +15,7 @@ use crate::choice::Piece;
 use crate::error::ApiError;
 use crate::openai::completion::{Completion, CompletionChoice};
 use crate::openai::error::ErrorEnvelope;
-use crate::openai::logprobs::{CompletionLogprobs, TokenLogprob, TopByText, completion_token_text};
+use crate::openai::logprobs::{CompletionLogprobs, ScoredTokens};
 use crate::openai::usage::Usage;
 use crate::{prompt, validate};
 
@@ -50,8 +53,7 @@ pub(super) async fn completions(
     let form = CompletionForm {
         head: Head::new("cmpl", &model.id, delivery),
         begun: vec![false; answer.choices()],
-        logprobs: generation.logprobs.is_some(),
-        characters: vec![0; answer.choices()],
+        logprobs: generation.logprobs.map(|_| model.engine.text().clone()),
     };
     Delivering { answer, form, delivery, keep_alive: app.options.keep_alive, tracked }.reply().await
 }
@@ -60,9 +62,8 @@ struct CompletionForm {
     head: Head,
     /// Choices whose first event was sent.
     begun: Vec<bool>,
-    logprobs: bool,
-    /// Of the tokens of each choice so far, for `text_offset`.
-    characters: Vec<usize>,
+    /// What tells the texts of tokens, where log probabilities are asked for.
+    logprobs: Option<Arc<TextModel>>,
 }
 
 impl CompletionForm {
@@ -77,30 +78,14 @@ impl CompletionForm {
         CompletionChoice {
             index,
             text,
-            logprobs: self.logprobs.then(|| self.logprobs_of(index, piece.logprobs)),
+            logprobs: self
+                .logprobs
+                .clone()
+                .map(|text| CompletionLogprobs(ScoredTokens { text, tokens: piece.logprobs })),
             finish_reason: piece.finish,
             prompt_token_ids: (ids && first).then(|| prompt.tokens.clone()),
             token_ids: ids.then_some(piece.token_ids),
         }
-    }
-
-    fn logprobs_of(&mut self, index: usize, tokens: Vec<TokenLogprob>) -> CompletionLogprobs {
-        let mut logprobs = CompletionLogprobs::default();
-        for token in tokens {
-            let mut top: Vec<(String, f32)> = Vec::with_capacity(token.top_logprobs.len());
-            for candidate in &token.top_logprobs {
-                let text = completion_token_text(&candidate.bytes);
-                if top.iter().all(|(other, _)| *other != text) {
-                    top.push((text, candidate.logprob));
-                }
-            }
-            logprobs.tokens.push(completion_token_text(&token.bytes));
-            logprobs.token_logprobs.push(Some(token.logprob));
-            logprobs.top_logprobs.push(TopByText(top));
-            logprobs.text_offset.push(self.characters[index]);
-            self.characters[index] += token.token.chars().count();
-        }
-        logprobs
     }
 
     fn completion(&self, choices: Vec<CompletionChoice>, usage: Option<Option<Usage>>) -> Completion {

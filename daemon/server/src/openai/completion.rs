@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::chat::FinishReason;
-use super::logprobs::CompletionLogprobs;
+use super::logprobs::{CompletionLogprobs, CompletionLogprobsSchema};
 use super::usage::Usage;
 
 /// Tokens that all prompts of a request may hold together.
@@ -164,6 +164,7 @@ pub struct Completion {
 pub struct CompletionChoice {
     pub index: usize,
     pub text: String,
+    #[schema(value_type = Option<CompletionLogprobsSchema>)]
     pub logprobs: Option<CompletionLogprobs>,
     pub finish_reason: Option<FinishReason>,
     /// With `return_token_ids`, in the first chunk of a choice.

@@ -1,11 +1,35 @@
 //! Log probabilities: the chat form and the older form of completions.
+//!
+//! Both look texts up while they are written: until then a likely token is eight bytes, where its text and bytes take a
+//! hundred.
 
-use serde::ser::{Serialize, SerializeMap, Serializer};
+use std::sync::Arc;
+
+use ostro_engine::request::{TokenId, TokenLogprobs};
+use ostro_engine::text::TextModel;
+use serde::ser::{Serialize, SerializeMap, SerializeStruct, Serializer};
 use utoipa::ToSchema;
 
-#[derive(Clone, Debug, Default, serde::Serialize, ToSchema)]
+/// A token of an answer as the engine gave it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScoredToken {
+    pub id: TokenId,
+    pub logprobs: TokenLogprobs,
+    /// Characters of the answer before it.
+    pub text_offset: usize,
+}
+
+/// Scored tokens and what tells their texts.
+#[derive(Clone, Debug)]
+pub struct ScoredTokens {
+    pub text: Arc<TextModel>,
+    pub tokens: Vec<ScoredToken>,
+}
+
+#[derive(Clone, Debug, serde::Serialize, ToSchema)]
 pub struct ChatLogprobs {
-    pub content: Vec<TokenLogprob>,
+    #[schema(value_type = Vec<TokenLogprob>)]
+    pub content: ScoredTokens,
 }
 
 #[derive(Clone, Debug, PartialEq, serde::Serialize, ToSchema)]
@@ -26,21 +50,89 @@ pub struct TopLogprob {
     pub bytes: Vec<u8>,
 }
 
+impl Serialize for ScoredTokens {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.tokens.iter().map(|token| self.spelled(token)))
+    }
+}
+
+impl ScoredTokens {
+    fn spelled(&self, token: &ScoredToken) -> TokenLogprob {
+        let likely = |id, logprob| {
+            let bytes = self.text.token_bytes(id).to_vec();
+            TopLogprob { token: String::from_utf8_lossy(&bytes).into_owned(), logprob: shown(logprob), bytes }
+        };
+        let TopLogprob { token: text, bytes, logprob } = likely(token.id, token.logprobs.logprob);
+        let top_logprobs = token.logprobs.top.iter().map(|&(id, logprob)| likely(id, logprob)).collect();
+        TokenLogprob { token: text, logprob, bytes, top_logprobs }
+    }
+
+    fn completion_text(&self, id: TokenId) -> String {
+        completion_token_text(self.text.token_bytes(id))
+    }
+
+    fn top_by_text(&self, token: &ScoredToken) -> TopByText {
+        let mut top: Vec<(String, f32)> = Vec::with_capacity(token.logprobs.top.len());
+        for &(id, logprob) in &token.logprobs.top {
+            let text = self.completion_text(id);
+            if top.iter().all(|(other, _)| *other != text) {
+                top.push((text, shown(logprob)));
+            }
+        }
+        TopByText(top)
+    }
+}
+
+/// JSON has no infinity; OpenAI shows what cannot happen as -9999.
+fn shown(logprob: f32) -> f32 {
+    if logprob.is_finite() { logprob } else { -9999.0 }
+}
+
+/// The form of completions, see [`CompletionLogprobsSchema`].
+#[derive(Clone, Debug)]
+pub struct CompletionLogprobs(pub ScoredTokens);
+
 /// Parallel arrays, one entry a token.
-#[derive(Clone, Debug, Default, serde::Serialize, ToSchema)]
-pub struct CompletionLogprobs {
-    pub tokens: Vec<String>,
+#[derive(ToSchema)]
+#[schema(as = CompletionLogprobs)]
+#[allow(dead_code)] // read by the derive only
+pub struct CompletionLogprobsSchema {
+    tokens: Vec<String>,
     /// `None` for the first prompt token under `echo`.
-    pub token_logprobs: Vec<Option<f32>>,
-    #[schema(value_type = Vec<std::collections::HashMap<String, f32>>)]
-    pub top_logprobs: Vec<TopByText>,
+    token_logprobs: Vec<Option<f32>>,
+    top_logprobs: Vec<std::collections::HashMap<String, f32>>,
     /// Where each token begins in the text, in characters.
-    pub text_offset: Vec<usize>,
+    text_offset: Vec<usize>,
+}
+
+impl Serialize for CompletionLogprobs {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let scored = &self.0;
+        let tokens = || scored.tokens.iter();
+        let mut arrays = serializer.serialize_struct("CompletionLogprobs", 4)?;
+        arrays.serialize_field("tokens", &Each(|| tokens().map(|token| scored.completion_text(token.id))))?;
+        arrays.serialize_field(
+            "token_logprobs",
+            &Each(|| tokens().map(|token| shown(token.logprobs.logprob))),
+        )?;
+        arrays.serialize_field("top_logprobs", &Each(|| tokens().map(|token| scored.top_by_text(token))))?;
+        arrays.serialize_field("text_offset", &Each(|| tokens().map(|token| token.text_offset)))?;
+        arrays.end()
+    }
+}
+
+/// An array whose items are made one by one.
+struct Each<F>(F);
+
+impl<I: Iterator<Item: Serialize>, F: Fn() -> I> Serialize for Each<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
 }
 
 /// A map from token text to log probability that keeps its order. Equal texts appear once, the likeliest.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TopByText(pub Vec<(String, f32)>);
+#[derive(Clone, Debug, PartialEq)]
+struct TopByText(Vec<(String, f32)>);
 
 impl Serialize for TopByText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -53,7 +145,7 @@ impl Serialize for TopByText {
 }
 
 /// How the older form writes a token that is not UTF-8 on its own: `bytes:\xe2\x80`.
-pub fn completion_token_text(bytes: &[u8]) -> String {
+fn completion_token_text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
         Err(_) => bytes.iter().fold("bytes:".to_owned(), |text, byte| text + &format!("\\x{byte:02x}")),

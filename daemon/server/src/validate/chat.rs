@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::generation::{ValidGeneration, generation};
+use super::generation::{Logprobs, ValidGeneration, generation};
 use super::{fields, json, messages};
 use crate::error::ApiError;
 use crate::openai::chat::{ChatFields, ReasoningEffort};
@@ -54,7 +54,7 @@ fn valid(request: ChatRequest) -> Result<ValidChat, ApiError> {
     Ok(ValidChat { messages: messages(chat.messages)?, template_variables, generation })
 }
 
-fn logprobs(chat: &ChatFields) -> Result<Option<u8>, ApiError> {
+fn logprobs(chat: &ChatFields) -> Result<Option<Logprobs>, ApiError> {
     match (chat.logprobs.unwrap_or(false), chat.top_logprobs) {
         (_, Some(top)) if top > TOP_LOGPROBS_MAX => Err(ApiError::invalid(
             "top_logprobs",
@@ -62,7 +62,8 @@ fn logprobs(chat: &ChatFields) -> Result<Option<u8>, ApiError> {
         )),
         (false, Some(1..)) => Err(ApiError::invalid("top_logprobs", "top_logprobs needs logprobs = true")),
         (false, _) => Ok(None),
-        (true, top) => Ok(Some(top.unwrap_or(0) as u8)),
+        (true, None) => Ok(Some(Logprobs { top: 0, param: "logprobs" })),
+        (true, Some(top)) => Ok(Some(Logprobs { top: top as u8, param: "top_logprobs" })),
     }
 }
 

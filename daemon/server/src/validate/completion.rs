@@ -1,6 +1,6 @@
 //! `/v1/completions`: the whole request.
 
-use super::generation::{ValidGeneration, generation};
+use super::generation::{Logprobs, ValidGeneration, generation};
 use super::{fields, json};
 use crate::error::ApiError;
 use crate::openai::completion::{CompletionFields, Prompt};
@@ -86,12 +86,12 @@ fn prompts(completion: CompletionFields) -> Result<Vec<Prompt>, ApiError> {
     Ok(prompts)
 }
 
-fn logprobs(completion: &CompletionFields) -> Result<Option<u8>, ApiError> {
+fn logprobs(completion: &CompletionFields) -> Result<Option<Logprobs>, ApiError> {
     match completion.logprobs {
         Some(logprobs) if logprobs > LOGPROBS_MAX => {
             Err(ApiError::invalid("logprobs", format!("logprobs = {logprobs} is not in 0..={LOGPROBS_MAX}")))
         }
-        logprobs => Ok(logprobs.map(|logprobs| logprobs as u8)),
+        logprobs => Ok(logprobs.map(|logprobs| Logprobs { top: logprobs as u8, param: "logprobs" })),
     }
 }
 

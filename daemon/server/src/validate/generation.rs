@@ -39,9 +39,17 @@ pub struct ValidGeneration {
     pub stop_strings: Vec<String>,
     pub delivery: Delivery,
     pub cache_salt: u64,
-    /// `Some(n)`: log probabilities, also of the `n` likeliest tokens.
-    pub logprobs: Option<u8>,
+    pub logprobs: Option<Logprobs>,
     fields: GenerationFields,
+}
+
+/// The log probabilities that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logprobs {
+    /// Of this many likeliest tokens beside the one that was drawn.
+    pub top: u8,
+    /// The field that asks.
+    pub param: &'static str,
 }
 
 /// How the answer is sent.

@@ -143,6 +143,33 @@ async fn logprobs_come_with_text_and_bytes() {
 }
 
 #[tokio::test]
+async fn more_logprobs_than_are_kept_are_refused() {
+    let server = Fixture::new().await;
+    for (path, asks, param) in [
+        (
+            "/v1/chat/completions",
+            json!({"messages": "Hi", "logprobs": true, "top_logprobs": 20}),
+            "top_logprobs",
+        ),
+        ("/v1/completions", json!({"prompt": "y", "logprobs": 20}), "logprobs"),
+    ] {
+        let send = async |n: u64, max_tokens: u64| {
+            let mut body = asks.clone();
+            body["n"] = json!(n);
+            body["max_tokens"] = json!(max_tokens);
+            server.post(path, &body).await
+        };
+        let refused = send(128, 4096).await;
+        assert_eq!(refused.status, 400, "{path}");
+        assert_eq!(refused.json()["error"]["param"], param);
+        for (n, max_tokens) in [(1, 4096), (128, 4)] {
+            let answer = send(n, max_tokens).await;
+            assert_eq!(answer.status, 200, "{path} {n} {max_tokens}: {}", answer.text);
+        }
+    }
+}
+
+#[tokio::test]
 async fn n_choices_are_told_apart_by_index() {
     let server = Fixture::new().await;
     let body = server.chat(json!({"n": 3})).await.json();
