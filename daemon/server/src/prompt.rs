@@ -73,8 +73,14 @@ pub(crate) async fn completion(
         }
         Prompt::Tokens(tokens) => {
             check_vocabulary(engine, "prompt", tokens.iter().copied())?;
-            let echoed = echo.then(|| text.decode(&tokens, SpecialTokens::Skip));
-            (tokens, echoed)
+            // Before they are read: a body holds far more of them than a context.
+            fits(engine, &tokens, "prompt")?;
+            let bytes = if echo { size_of_val(tokens.as_slice()) } else { 0 };
+            let work = move || {
+                let echoed = echo.then(|| text.decode(&tokens, SpecialTokens::Skip));
+                Ok((tokens, echoed))
+            };
+            Work::Prompt.run(bytes, work).await?
         }
     };
     if tokens.is_empty() {
