@@ -71,8 +71,8 @@ impl Answer {
         let dry = dry(engine.text(), generation)?;
         let mut choices = Vec::with_capacity(prompts.len() * generation.n);
         for prompt in &prompts {
-            for _ in 0..generation.n {
-                let sampling = generation.sampling(choices.len(), &model.defaults);
+            for index in 0..generation.n {
+                let sampling = generation.sampling(index, &model.defaults);
                 let sampling = Sampling { dry: dry.clone(), ..sampling };
                 let stream = submit(engine, generation, sampling, prompt);
                 let stream = stream.map_err(|error| admission.explain(error))?;

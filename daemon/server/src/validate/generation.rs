@@ -85,7 +85,7 @@ pub(super) fn generation(fields: GenerationFields) -> Result<ValidGeneration, Ap
 }
 
 impl ValidGeneration {
-    /// How tokens are chosen for choice `index`, under the model's defaults.
+    /// How tokens are chosen for choice `index` of a prompt, under the model's defaults.
     ///
     /// DRY is not here: its breakers are texts that only the model's tokeniser can read.
     pub fn sampling(&self, index: usize, defaults: &SamplingDefaults) -> Sampling {
@@ -109,7 +109,7 @@ impl ValidGeneration {
             frequency_penalty: fields.frequency_penalty.unwrap_or(0.0) as f32,
             dry: None,
             logit_bias: self.logit_bias().collect(),
-            // Choices of one request differ, and the first is the one that n = 1 gives.
+            // Choices of one prompt differ, and the first is the one that n = 1 gives.
             seed: fields
                 .seed
                 .map(|seed| seed as u64)

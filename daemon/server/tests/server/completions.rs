@@ -44,6 +44,17 @@ async fn a_prompt_may_be_texts_or_tokens() {
 }
 
 #[tokio::test]
+async fn a_seed_says_the_same_wherever_a_prompt_stands() {
+    let server = Fixture::new().await;
+    let fields = json!({"prompt": ["b", "b"], "n": 2, "seed": 7, "temperature": 2, "max_tokens": 8,
+        "return_token_ids": true});
+    let body = complete(&server, fields).await;
+    let ids: Vec<&Value> = (0..4).map(|index| &body["choices"][index]["token_ids"]).collect();
+    assert_eq!(ids[..2], ids[2..]);
+    assert_ne!(ids[0], ids[1]);
+}
+
+#[tokio::test]
 async fn echo_begins_with_the_prompt() {
     let server = Fixture::new().await;
     for prompt in [json!("é w"), json!([0xc3, 0xa9, 32, 119])] {
