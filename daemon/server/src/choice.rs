@@ -49,7 +49,7 @@ pub(crate) struct ChoiceText {
     stop: StopText,
     held: Piece,
     tokens: u32,
-    /// Of the texts of these tokens.
+    /// That these tokens have completed.
     characters: usize,
 }
 
@@ -72,13 +72,12 @@ impl ChoiceText {
         }
         if let Some(logprobs) = token.logprobs {
             self.held.logprobs.push(ScoredToken { id: token.id, logprobs, text_offset: self.characters });
-            let text = String::from_utf8_lossy(self.rules.text.token_bytes(token.id));
-            self.characters += text.chars().count();
         }
         if self.rules.end_tokens.binary_search(&token.id).is_ok() {
             return None;
         }
         let text = self.detokenizer.push(token.id);
+        self.characters += text.chars().count();
         if self.tokens < self.rules.min_tokens {
             self.held.text.push_str(&text);
         } else {

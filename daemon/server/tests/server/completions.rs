@@ -94,9 +94,16 @@ async fn logprobs_have_the_old_shape() {
     let logprobs = &body["choices"][0]["logprobs"];
     assert_eq!(logprobs["tokens"], json!(["m", "bytes:\\xc3", "bytes:\\xa9", "n"]));
     assert_eq!(logprobs["token_logprobs"].as_array().unwrap().len(), 4);
-    assert_eq!(logprobs["text_offset"][0], 0);
+    // é is begun by one token and completed by the next.
+    assert_eq!(logprobs["text_offset"], json!([0, 1, 1, 2]));
     let top = logprobs["top_logprobs"][0].as_object().unwrap();
     assert_eq!((top.len(), top.keys().next().unwrap().as_str()), (2, "m"));
+    let fields = json!({"prompt": "y", "logprobs": 0, "max_tokens": 3, "ignore_eos": true});
+    let body = complete(&server, fields).await;
+    assert_eq!(body["choices"][0]["text"], "za");
+    let logprobs = &body["choices"][0]["logprobs"];
+    assert_eq!(logprobs["tokens"], json!(["z", "<|end|>", "a"]));
+    assert_eq!(logprobs["text_offset"], json!([0, 1, 1]), "what is not in the text moves nothing");
 }
 
 #[tokio::test]
