@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use self::environment::{OutputTooLong, RaisedByTemplate};
 use self::tool_arguments::ArgumentsForm;
-use self::watched::{Failure, Watched};
+use self::watched::{Failure, Size, Watched};
 
 pub const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Prompt text of a million tokens is about 4 MiB.
@@ -29,6 +29,9 @@ pub const INSTRUCTIONS_MAX: u64 = 20_000_000;
 /// Lists that are joined lazily cost time, but no instructions.
 pub const TIME_MAX: Duration = Duration::from_secs(10);
 const RECURSION_MAX: usize = 120;
+/// Of a small conversation, what a template copies that adds message after message to one text: well below a second.
+/// Larger ones may take minutes by that, without many instructions.
+const SMALL_COPIES_BYTES_MAX: usize = 256 << 20;
 
 const DEFAULT: &str = "default";
 const TOOL_USE: &str = "tool_use";
@@ -134,11 +137,21 @@ impl ChatTemplate {
     fn render_as_is(&self, prompt: &ChatPrompt<'_>) -> Result<String, TemplateError> {
         let names: &[&str] = if prompt.tools.is_empty() { &[DEFAULT] } else { &[TOOL_USE, DEFAULT] };
         let variables = environment::variables(&self.tokens, prompt);
-        let rendered = self.environment.run(move |environment| render(environment, names, variables));
+        let rendered =
+            self.environment.run(size(prompt), move |environment| render(environment, names, variables));
         rendered.unwrap_or_else(|failure| match failure {
             Failure::Late => Err(TemplateError::TooSlow),
             Failure::Broken => Err(TemplateError::Broken),
         })
+    }
+}
+
+fn size(prompt: &ChatPrompt<'_>) -> Size {
+    let values = prompt.messages.iter().chain(prompt.tools).chain(prompt.arguments.values());
+    let bytes: usize = values.map(json::text_bytes).sum();
+    match prompt.messages.len().saturating_mul(bytes) <= SMALL_COPIES_BYTES_MAX {
+        true => Size::Small,
+        false => Size::Large,
     }
 }
 

@@ -29,6 +29,16 @@ pub(super) fn value(json: &Json) -> Value {
     }
 }
 
+/// Of all texts in a value.
+pub(super) fn text_bytes(json: &Json) -> usize {
+    match json {
+        Json::String(text) => text.len(),
+        Json::Array(items) => items.iter().map(text_bytes).sum(),
+        Json::Object(map) => map.iter().map(|(key, item)| key.len() + text_bytes(item)).sum(),
+        Json::Null | Json::Bool(_) | Json::Number(_) => 0,
+    }
+}
+
 /// The filter: `tojson(indent=none, ensure_ascii=false, separators=none, sort_keys=false)`. Unlike
 /// Jinja's own it does not escape for HTML.
 pub(super) fn to_json(value: &Value, indent: Option<Value>, options: Kwargs) -> Result<String, Error> {

@@ -168,6 +168,28 @@ fn lists_that_are_joined_lazily_take_no_longer_than_allowed() {
     assert_eq!(render(&template, "20"), Err(TemplateError::TooSlow));
 }
 
+/// Each would be copied as often as there are messages by `ns.text = ns.text + message.content`.
+#[test]
+fn conversations_of_many_bytes_and_messages_are_large() {
+    for (messages, content_bytes, expected) in [
+        (1, 32 << 20, Size::Small),
+        (400, 1000, Size::Small),
+        (2000, 20, Size::Small),
+        (16_384, 0, Size::Large),
+        (64, 1 << 20, Size::Large),
+    ] {
+        let message = json!({ "role": "user", "content": "x".repeat(content_bytes) });
+        let prompt = ChatPrompt {
+            messages: &vec![message; messages],
+            tools: &[],
+            add_generation_prompt: true,
+            arguments: &Map::new(),
+            now: UNIX_EPOCH,
+        };
+        assert_eq!(size(&prompt), expected, "{messages} messages of {content_bytes} bytes");
+    }
+}
+
 #[test]
 fn deep_recursion_fits_the_stack_of_its_thread() {
     let source = "{% macro m(n) %}{% if n %}{{ m(n - 1) }}{% endif %}{% endmacro %}{{ m(100000) }}";

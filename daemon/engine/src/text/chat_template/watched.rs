@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What a thread that drives connections has.
 const STACK_BYTES: usize = 2 << 20;
-/// Works that took too long and still run; beyond, none is started.
+/// Works of one size that took too long and still run; beyond, none of it is started.
 const LATE_MAX: usize = 2;
 
 /// Something to work with.
@@ -17,7 +17,14 @@ const LATE_MAX: usize = 2;
 pub(super) struct Watched<T> {
     of: Arc<T>,
     time_max: Duration,
-    late: Arc<AtomicUsize>,
+    late: Arc<[AtomicUsize; 2]>,
+}
+
+/// Of a work. What is late keeps only its like from being started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Size {
+    Small,
+    Large,
 }
 
 #[derive(Debug, PartialEq)]
@@ -44,12 +51,13 @@ impl<T: Send + Sync + 'static> Watched<T> {
 
     pub(super) fn run<R: Send + 'static>(
         &self,
+        size: Size,
         work: impl FnOnce(&T) -> R + Send + 'static,
     ) -> Result<R, Failure> {
-        if self.late.load(Ordering::Relaxed) >= LATE_MAX {
+        if self.late[size as usize].load(Ordering::Relaxed) >= LATE_MAX {
             return Err(Failure::Late);
         }
-        let result = self.start(work).map_err(|error| {
+        let result = self.start(size, work).map_err(|error| {
             tracing::error!(%error, "no thread for a chat template");
             Failure::Broken
         })?;
@@ -58,7 +66,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
             Ok(None) | Err(RecvTimeoutError::Disconnected) => Err(Failure::Broken),
             Err(RecvTimeoutError::Timeout) => {
                 // Before `result` is dropped, by which the thread knows that it is late.
-                self.late.fetch_add(1, Ordering::Relaxed);
+                self.late[size as usize].fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(seconds = self.time_max.as_secs_f32(), "a chat template does not end");
                 Err(Failure::Late)
             }
@@ -69,6 +77,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     /// is a panic.
     fn start<R: Send + 'static>(
         &self,
+        size: Size,
         work: impl FnOnce(&T) -> R + Send + 'static,
     ) -> io::Result<mpsc::Receiver<Option<R>>> {
         let (of, late, (done, result)) = (self.of.clone(), self.late.clone(), mpsc::sync_channel(0));
@@ -76,7 +85,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
         thread.spawn(move || {
             let worked = catch_unwind(AssertUnwindSafe(|| work(&of)));
             if done.send(worked.ok()).is_err() {
-                late.fetch_sub(1, Ordering::Relaxed);
+                late[size as usize].fetch_sub(1, Ordering::Relaxed);
             }
         })?;
         Ok(result)
@@ -92,20 +101,21 @@ mod tests {
     #[test]
     fn late_work_is_left_and_counts_until_it_ends() {
         let mut watched = Watched::new(1, Duration::from_secs(60));
-        assert_eq!(watched.run(|x| x + 1), Ok(2));
+        assert_eq!(watched.run(Size::Large, |x| x + 1), Ok(2));
         watched.set_time_max(Duration::from_millis(1));
         let ends: Vec<_> = (0..LATE_MAX)
             .map(|_| {
                 let (end, ended) = mpsc::channel::<()>();
-                assert_eq!(watched.run(move |_| ended.recv().is_ok()), Err(Failure::Late));
+                assert_eq!(watched.run(Size::Large, move |_| ended.recv().is_ok()), Err(Failure::Late));
                 end
             })
             .collect();
         watched.set_time_max(Duration::from_secs(60));
-        assert_eq!(watched.run(|x| *x), Err(Failure::Late));
+        assert_eq!(watched.run(Size::Large, |x| *x), Err(Failure::Late));
+        assert_eq!(watched.run(Size::Small, |x| *x), Ok(1), "its like alone is not started");
         drop(ends);
         let start = Instant::now();
-        while watched.run(|x| *x) != Ok(1) {
+        while watched.run(Size::Large, |x| *x) != Ok(1) {
             assert!(start.elapsed() < Duration::from_secs(60), "late work has ended");
             std::thread::yield_now();
         }
@@ -114,6 +124,6 @@ mod tests {
     #[test]
     fn a_panic_is_no_lateness() {
         let watched = Watched::new((), Duration::from_secs(60));
-        assert_eq!(watched.run(|()| -> () { panic!("odd") }), Err(Failure::Broken));
+        assert_eq!(watched.run(Size::Small, |()| -> () { panic!("odd") }), Err(Failure::Broken));
     }
 }
