@@ -69,6 +69,7 @@ fn load_on<B: Backend + 'static>(
         (text.join().unwrap_or_else(|panic| resume_unwind(panic)), weights)
     });
     let (text, weights) = (text?, weights?);
+    warn_of_tokens_beyond(spec.vocab, &text);
 
     tell(LoadStage::Cache, about.bytes, about.bytes);
     let weight_bytes = weights.bytes(&backend);
@@ -116,6 +117,14 @@ fn load_text(files: &ModelFiles, options: &EngineOptions) -> Result<TextModel, L
             Ok(TextModel::from_gguf(&vocabulary, &options.text)?)
         }
         ModelFiles::Safetensors(directory) => Ok(TextModel::from_dir(directory.path(), &options.text)?),
+    }
+}
+
+/// Some tokenisers list tokens that nothing was trained for; texts that have them are refused one by one.
+fn warn_of_tokens_beyond(vocab_size: usize, text: &TextModel) {
+    let tokens = text.vocab_size();
+    if tokens > vocab_size {
+        tracing::warn!(tokens, vocab_size, "prompts with tokens that the model does not have are refused");
     }
 }
 

@@ -208,6 +208,8 @@ fn submit(
         SubmitError::ContextExceeded { .. } => {
             ApiError::ContextLength { param: prompt.param, message: error.to_string() }
         }
+        // Also of a text: a tokeniser may have more tokens than the model.
+        SubmitError::UnknownToken { .. } => ApiError::invalid(prompt.param, error.to_string()),
         SubmitError::MinTokens { .. } => {
             ApiError::ContextLength { param: "min_tokens", message: error.to_string() }
         }

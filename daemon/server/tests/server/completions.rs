@@ -55,6 +55,17 @@ async fn a_seed_says_the_same_wherever_a_prompt_stands() {
 }
 
 #[tokio::test]
+async fn a_text_whose_tokens_the_model_does_not_have_is_refused() {
+    let server = Fixture::new().await;
+    for (path, param) in [("/v1/completions", "prompt"), ("/v1/chat/completions", "messages")] {
+        let mut body = json!({"max_tokens": 1});
+        body[param] = json!("what??");
+        let answer = server.post(path, &body).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["error"]["param"]), (400, &json!(param)));
+    }
+}
+
+#[tokio::test]
 async fn echo_begins_with_the_prompt() {
     let server = Fixture::new().await;
     for prompt in [json!("é w"), json!([0xc3, 0xa9, 32, 119])] {

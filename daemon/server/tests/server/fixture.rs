@@ -81,7 +81,8 @@ fn after(token: u32) -> u32 {
     }
 }
 
-/// Every byte is a token, `!!` is one (a vocabulary has at least one merge), and `<|end|>` ends an answer.
+/// Every byte is a token, `!!` is one (a vocabulary has at least one merge), and `<|end|>` ends an answer. The model has no
+/// token `??`.
 pub fn text() -> Arc<TextModel> {
     // GPT-2 writes bytes that do not print as characters from U+0100 on.
     let prints = |byte: u32| matches!(byte, 33..=126 | 161..=172 | 174..=255);
@@ -89,14 +90,14 @@ pub fn text() -> Arc<TextModel> {
     let mut spelled = |byte: u32| if prints(byte) { byte } else { hidden.next().unwrap() };
     let mut tokens: Vec<String> =
         (0..256).map(|byte| char::from_u32(spelled(byte)).unwrap().to_string()).collect();
-    tokens.extend(["<|end|>".to_owned(), "!!".to_owned()]);
-    let token_types = (0..VOCABULARY).map(|id| if id == END { 3 } else { 1 }).collect();
+    tokens.extend(["<|end|>", "!!", "??"].map(str::to_owned));
+    let token_types = (0..=VOCABULARY).map(|id| if id == END { 3 } else { 1 }).collect();
     let vocabulary = GgufVocabulary {
         model: "gpt2".into(),
         pre: Some("gpt-2".into()),
         tokens,
         token_types,
-        merges: vec!["! !".into()],
+        merges: vec!["! !".into(), "? ?".into()],
         eos: Some(END),
         chat_template: Some(TEMPLATE.into()),
         ..GgufVocabulary::default()
