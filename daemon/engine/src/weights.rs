@@ -5,7 +5,6 @@
 //! Nothing here knows what a tensor is for; `model::roles` does.
 
 pub mod config;
-pub mod generation_config;
 pub mod gguf;
 mod mapped_file;
 pub mod safetensors;
@@ -17,7 +16,6 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 pub use config::{Config, ConfigError};
-pub use generation_config::GenerationConfig;
 pub use gguf::{GgufError, GgufFile};
 pub use mapped_file::MapError;
 pub use ostro_kernels::cpu::block::WeightType;

@@ -190,6 +190,17 @@ fn weight_that_is_not_a_number_is_refused() {
 }
 
 #[test]
+fn generation_settings_of_other_programs_stop_no_model() {
+    let folder = tempfile::tempdir().unwrap();
+    TinyModel::new(TinyFamily::Llama).write_directory(folder.path()).unwrap();
+    let settings =
+        r#"{"top_k": -1, "temperature": 0.5, "bos_token_id": -1, "pad_token_id": 50.0, "eos_token_id": 2}"#;
+    fs::write(folder.path().join("generation_config.json"), settings).unwrap();
+    let engine = load(options(folder.path())).unwrap();
+    assert_eq!(engine.text().eos_ids(), [2]);
+}
+
+#[test]
 fn absent_file_is_named() {
     let error = load(options(Path::new("/nowhere/model.gguf"))).unwrap_err();
     assert_eq!(error.to_string(), "cannot read /nowhere/model.gguf");

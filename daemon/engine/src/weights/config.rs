@@ -76,16 +76,6 @@ impl Config {
         self.typed(key, "a list of strings", |value| value.as_array()?.iter().map(Value::as_str).collect())
     }
 
-    /// One token id or a list of them; empty when absent.
-    pub fn token_ids(&self, key: &str) -> Result<Vec<u32>, ConfigError> {
-        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-        let ids = self.typed(key, "a token id or a list of token ids", |value| match value {
-            Value::Array(ids) => ids.iter().map(id).collect(),
-            one => id(one).map(|id| vec![id]),
-        })?;
-        Ok(ids.unwrap_or_default())
-    }
-
     /// An error that says what this key's value should be.
     pub fn value_error(&self, key: &str, expected: &'static str) -> ConfigError {
         let value = self.entries.get(key).unwrap_or(&Value::Null);

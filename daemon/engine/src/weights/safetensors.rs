@@ -17,7 +17,6 @@ pub use error::{HeaderError, SafetensorsError};
 pub use header::{Header, TensorEntry};
 
 use super::config::Config;
-use super::generation_config::GenerationConfig;
 use super::mapped_file::MappedFile;
 use super::{TensorView, WeightType};
 
@@ -29,7 +28,6 @@ const INDEX_FILE: &str = "model.safetensors.index.json";
 pub struct SafetensorsDir {
     path: PathBuf,
     config: Config,
-    generation_config: GenerationConfig,
     shards: Vec<Shard>,
     /// Name → index into `shards`.
     tensors: BTreeMap<String, usize>,
@@ -42,20 +40,14 @@ struct Shard {
 }
 
 impl SafetensorsDir {
-    /// Reads config.json, generation_config.json when present, and the header of every shard.
+    /// Reads config.json and the header of every shard.
     pub fn open(path: &Path) -> Result<Self, SafetensorsError> {
         let config = Config::open(&path.join("config.json"))?;
-        let generation_config = GenerationConfig::open(&path.join("generation_config.json"))?;
         if let Some(method) = config.quantisation_method() {
             return Err(SafetensorsError::Quantised(method));
         }
-        let mut directory = SafetensorsDir {
-            path: path.into(),
-            config,
-            generation_config,
-            shards: Vec::new(),
-            tensors: BTreeMap::new(),
-        };
+        let mut directory =
+            SafetensorsDir { path: path.into(), config, shards: Vec::new(), tensors: BTreeMap::new() };
         directory.open_shards()?;
         Ok(directory)
     }
@@ -66,10 +58,6 @@ impl SafetensorsDir {
 
     pub fn config(&self) -> &Config {
         &self.config
-    }
-
-    pub fn generation_config(&self) -> &GenerationConfig {
-        &self.generation_config
     }
 
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
