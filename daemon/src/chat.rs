@@ -146,6 +146,7 @@ impl Conversation {
             cache_salt: 0,
         })?;
         let mut detokenizer = Detokenizer::new(Arc::clone(self.engine.text()), SpecialTokens::Skip);
+        let end_tokens = self.engine.text().eos_ids();
         let mut interrupt = std::pin::pin!(interrupt);
         let answer = loop {
             let event = tokio::select! {
@@ -154,6 +155,8 @@ impl Conversation {
                 event = stream.next() => event,
             };
             match event {
+                // It may be an ordinary token, with a text; only the `Finished` that follows ends the answer.
+                Some(TokenEvent::Token(token)) if end_tokens.contains(&token.id) => {}
                 Some(TokenEvent::Token(token)) => write_piece(output, written, &detokenizer.push(token.id))?,
                 Some(TokenEvent::Finished(finished)) => break Answer::Finished(finished),
                 Some(TokenEvent::Failed(reason)) => return Err(ChatError::Engine(reason)),

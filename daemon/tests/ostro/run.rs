@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
+use ostro_engine::tiny::{TinyFamily, TinyModel};
+
 use crate::support::{Ended, Home, text};
 
 fn answer(home: &Home, arguments: &[&str]) -> String {
@@ -105,6 +107,18 @@ fn directory_with_one_gguf_is_that_model() {
         let ended = home.run(&[&["run", "-i", "hello", "--max-tokens", "2"], model].concat());
         assert_eq!(ended.code, Some(0), "{ended:?}");
     }
+}
+
+#[test]
+fn token_that_ends_an_answer_is_not_part_of_it() {
+    let home = Home::new();
+    let model = home.folder.path().join("model");
+    TinyModel::new(TinyFamily::Llama).write_directory(&model).unwrap();
+    // All that are not special, whose texts would be shown.
+    let ends: Vec<u32> = (3..320).collect();
+    home.write("model/generation_config.json", &serde_json::json!({"eos_token_id": ends}).to_string());
+    let ended = home.run(&["run", "-m", text(&model), "-i", "hello", "--seed", "1", "--max-tokens", "8"]);
+    assert_eq!((ended.code, ended.output.as_str()), (Some(0), "\n"), "{ended:?}");
 }
 
 #[test]
