@@ -47,7 +47,7 @@ pub enum OpenError {
 }
 
 impl ModelFiles {
-    /// Opens a GGUF file, a directory with config.json and safetensors, or a directory with one GGUF file.
+    /// Opens a GGUF file, a directory with config.json and safetensors, or else a directory with one GGUF file.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let about =
             std::fs::metadata(path).map_err(|source| OpenError::Path { path: path.into(), source })?;
@@ -91,11 +91,16 @@ fn open_gguf(path: &Path) -> Result<ModelFiles, OpenError> {
     Ok(ModelFiles::Gguf(file))
 }
 
+fn open_safetensors(path: &Path) -> Result<ModelFiles, OpenError> {
+    let directory =
+        SafetensorsDir::open(path).map_err(|source| OpenError::Safetensors { path: path.into(), source })?;
+    Ok(ModelFiles::Safetensors(directory))
+}
+
 fn open_directory(path: &Path) -> Result<ModelFiles, OpenError> {
-    if path.join("config.json").exists() {
-        let directory = SafetensorsDir::open(path)
-            .map_err(|source| OpenError::Safetensors { path: path.into(), source })?;
-        return Ok(ModelFiles::Safetensors(directory));
+    let has_config = path.join("config.json").exists();
+    if has_config && SafetensorsDir::has_weights(path) {
+        return open_safetensors(path);
     }
     let read_error = |source| OpenError::Path { path: path.into(), source };
     let mut gguf_files = Vec::new();
@@ -106,6 +111,7 @@ fn open_directory(path: &Path) -> Result<ModelFiles, OpenError> {
         }
     }
     match gguf_files.as_slice() {
+        [] if has_config => open_safetensors(path),
         [] => Err(OpenError::NoModel(path.into())),
         [file] => open_gguf(file),
         many => Err(OpenError::ManyGgufFiles { path: path.into(), count: many.len() }),

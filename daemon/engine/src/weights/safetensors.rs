@@ -40,6 +40,11 @@ struct Shard {
 }
 
 impl SafetensorsDir {
+    /// Whether it has what is opened first. config.json alone says nothing: it often lies beside GGUF files.
+    pub(super) fn has_weights(path: &Path) -> bool {
+        [SINGLE_FILE, INDEX_FILE].iter().any(|file| path.join(file).exists())
+    }
+
     /// Reads config.json and the header of every shard.
     pub fn open(path: &Path) -> Result<Self, SafetensorsError> {
         let config = Config::open(&path.join("config.json"))?;

@@ -23,6 +23,11 @@ fn a_file_a_directory_and_a_directory_of_one_file_open() {
     assert!(matches!(ModelFiles::open(&holder.join("tiny.gguf")), Ok(ModelFiles::Gguf(_))));
     assert!(matches!(ModelFiles::open(&holder), Ok(ModelFiles::Gguf(_))));
     assert!(matches!(ModelFiles::open(&directory), Ok(ModelFiles::Safetensors(_))));
+    // As in repositories that give the original's settings along.
+    fs::copy(directory.join("config.json"), holder.join("config.json")).unwrap();
+    assert!(matches!(ModelFiles::open(&holder), Ok(ModelFiles::Gguf(_))));
+    fs::copy(holder.join("tiny.gguf"), directory.join("tiny.gguf")).unwrap();
+    assert!(matches!(ModelFiles::open(&directory), Ok(ModelFiles::Safetensors(_))));
     fs::copy(holder.join("tiny.gguf"), holder.join("other.gguf")).unwrap();
     check_refused(&holder, "holds 2 .gguf files");
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use super::WeightsError;
 use super::names::is_inside;
-use super::select::{CONFIG, select};
+use super::select::{Selection, select};
 
-/// The model of a path: the file itself, the named or only GGUF file of a directory, or the directory.
+/// The model of a path: the file itself, the named or only GGUF file of a directory, or the directory. What a directory holds
+/// is told as of a repository on the hub.
 pub(super) fn model_in(path: &Path, file: Option<&str>) -> Result<PathBuf, WeightsError> {
     if !path.is_dir() {
         return Ok(path.to_owned());
@@ -15,11 +16,10 @@ pub(super) fn model_in(path: &Path, file: Option<&str>) -> Result<PathBuf, Weigh
     if let Some(file) = file.filter(|file| is_inside(file) && path.join(file).is_file()) {
         return Ok(path.join(file));
     }
-    if file.is_none() && path.join(CONFIG).is_file() {
-        return Ok(path.to_owned());
+    match select(&path.display().to_string(), &files_of(path)?, file)? {
+        Selection::Gguf(file) => Ok(path.join(file)),
+        Selection::Directory(_) => Ok(path.to_owned()),
     }
-    let selection = select(&path.display().to_string(), &files_of(path)?, file)?;
-    Ok(path.join(&selection.files()[0]))
 }
 
 fn files_of(folder: &Path) -> Result<Vec<String>, WeightsError> {
@@ -32,4 +32,23 @@ fn files_of(folder: &Path) -> Result<Vec<String>, WeightsError> {
         }
     }
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_without_safetensors_belong_to_the_only_gguf_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let add = |name: &str| fs::write(path.join(name), "{}").unwrap();
+        add("config.json");
+        assert!(matches!(model_in(path, None), Err(WeightsError::NoWeights { .. })));
+        add("m.gguf");
+        assert_eq!(model_in(path, None).unwrap(), path.join("m.gguf"));
+        add("model.safetensors");
+        assert_eq!(model_in(path, None).unwrap(), path);
+        assert_eq!(model_in(path, Some("m.gguf")).unwrap(), path.join("m.gguf"));
+    }
 }

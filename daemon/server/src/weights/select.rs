@@ -9,7 +9,7 @@ use super::names::is_inside;
 
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
-pub(super) const CONFIG: &str = "config.json";
+const CONFIG: &str = "config.json";
 /// Taken along where they exist.
 const BESIDE: [&str; 6] = [
     "generation_config.json",
