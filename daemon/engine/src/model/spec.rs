@@ -150,15 +150,20 @@ impl RotaryScaling {
         }
     }
 
+    /// Of `Factors`, also before they are read.
+    pub fn check_factor_count(count: usize, dims: usize) -> Result<(), SpecError> {
+        require("the number of rotary factors", count, count == dims / 2, || {
+            format!("{}, one for each pair of rotary dimensions", dims / 2)
+        })
+    }
+
     fn check(&self, dims: usize) -> Result<(), SpecError> {
         match self {
             RotaryScaling::None => Ok(()),
             RotaryScaling::Linear { factor } => positive("the rotary scaling factor", *factor),
             RotaryScaling::Llama3(scaling) => scaling.check(),
             RotaryScaling::Factors(factors) => {
-                require("the number of rotary factors", factors.len(), factors.len() == dims / 2, || {
-                    format!("{}, one for each pair of rotary dimensions", dims / 2)
-                })?;
+                RotaryScaling::check_factor_count(factors.len(), dims)?;
                 factors.iter().try_for_each(|&factor| positive("a rotary factor", f64::from(factor)))
             }
         }

@@ -3,8 +3,8 @@
 use super::names::{GGUF, ROPE_FREQS};
 use super::{FamilyError, unsupported};
 use crate::model::spec::{Activation, DecoderSpec, Rotary, RotaryScaling, RotaryStyle};
-use crate::weights::GgufFile;
 use crate::weights::gguf::{Metadata, MetadataError};
+use crate::weights::{GgufFile, TensorView, WeightType};
 
 /// The keys `ARCHITECTURE.name` of one file.
 struct Settings<'a> {
@@ -88,15 +88,16 @@ impl Settings<'_> {
     }
 
     fn rotary(&self, file: &GgufFile, head_dim: usize) -> Result<Rotary, FamilyError> {
+        let dims = self.optional("rope.dimension_count")?.unwrap_or(head_dim);
         Ok(Rotary {
             theta: self.float("rope.freq_base")?.unwrap_or(10_000.0),
-            dims: self.optional("rope.dimension_count")?.unwrap_or(head_dim),
+            dims,
             style: RotaryStyle::Halves,
-            scaling: self.rotary_scaling(file)?,
+            scaling: self.rotary_scaling(file, dims)?,
         })
     }
 
-    fn rotary_scaling(&self, file: &GgufFile) -> Result<RotaryScaling, FamilyError> {
+    fn rotary_scaling(&self, file: &GgufFile, dims: usize) -> Result<RotaryScaling, FamilyError> {
         let factor = match self.float("rope.scaling.factor")? {
             Some(factor) => Some(factor),
             // The key's name in older files.
@@ -112,7 +113,7 @@ impl Settings<'_> {
         };
         let Some(factors) = file.tensor(ROPE_FREQS) else { return Ok(scaling) };
         match scaling {
-            RotaryScaling::None => Ok(RotaryScaling::Factors(factors.to_f32())),
+            RotaryScaling::None => rotary_factors(&factors, dims),
             _ => Err(unsupported(format!("linear rotary scaling beside {ROPE_FREQS}"))),
         }
     }
@@ -147,6 +148,15 @@ impl Settings<'_> {
         }
         Ok(())
     }
+}
+
+/// Files have them in F32 only, and so many values of a smaller type would be larger than the file.
+fn rotary_factors(factors: &TensorView<'_>, dims: usize) -> Result<RotaryScaling, FamilyError> {
+    if factors.dtype != WeightType::F32 {
+        return Err(unsupported(format!("{ROPE_FREQS} of type {}", factors.dtype)));
+    }
+    RotaryScaling::check_factor_count(factors.elements(), dims)?;
+    Ok(RotaryScaling::Factors(factors.to_f32()))
 }
 
 /// The rows of the embedding; the tokenizer may know fewer tokens (padding), never more.

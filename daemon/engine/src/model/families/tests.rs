@@ -308,6 +308,13 @@ fn tensors_that_do_not_fit_the_metadata_are_refused() {
     llama.check_refused(rope, "the number of rotary factors is 1");
     llama.check_refused(
         |_, tensors| {
+            let (name, dtype) = ("rope_freqs.weight".into(), WeightType::Q8_0);
+            tensors.push(TensorData { name, dtype, shape: vec![64], bytes: vec![0; 68] });
+        },
+        "rope_freqs.weight of type Q8_0 is not supported",
+    );
+    llama.check_refused(
+        |_, tensors| {
             let norm = tensors.iter_mut().find(|one| one.name == "output_norm.weight").unwrap();
             (norm.dtype, norm.bytes) = (WeightType::Q8_0, vec![0; 68]);
         },
