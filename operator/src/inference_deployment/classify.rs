@@ -22,6 +22,10 @@ pub(crate) use nodes::{ended_at, ended_quietly, has_ended, with_end};
 pub(crate) use pulling::with_lacking_secret;
 pub(crate) use stuck::Stuck;
 
+/// What to do about a volume that others have.
+const ONE_HOLDER: &str = "one node, or one pod, has this volume at a time: where replicas share it, set \
+     spec.rollout.strategy Recreate, or spec.cache.volume.perReplica, or its accessMode ReadWriteMany";
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cause {
     pub(crate) reason: Reason,

@@ -3,7 +3,7 @@
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, PodCondition};
 use ostro_crds::Reason;
 
-use super::{Cause, Signals, cause, claim_name};
+use super::{Cause, ONE_HOLDER, Signals, cause, claim_name};
 use crate::inference_deployment::build::is_gpu;
 
 /// What the scheduler has said of a pod, once it has.
@@ -19,10 +19,12 @@ pub(super) fn unschedulable(pod: &Pod, signals: &Signals<'_>) -> Option<Cause> {
         let hint = "whoever gave the pod schedulingGates has to take them away";
         return cause(Reason::Unschedulable, format!("{message}; {hint}"));
     }
+    // A pod has it, of whatever claim it is bound to.
+    if message.contains("ReadWriteOncePod") {
+        return cause(Reason::Unschedulable, format!("{}; {ONE_HOLDER}", message.trim_end_matches('.')));
+    }
     if message.contains("PersistentVolumeClaim") || message.contains("persistentvolumeclaim") {
-        let name = claim_name(pod);
-        let claim = signals.claims.iter().find(|claim| claim.metadata.name.as_deref() == name);
-        return cause(Reason::PvcUnbound, claim_hint(claim, &message));
+        return cause(Reason::PvcUnbound, claim_hint(unbound(pod, signals), &message));
     }
     let hint = gpu_hint(&message, signals);
     cause(
@@ -46,6 +48,14 @@ fn gpu_hint(message: &str, signals: &Signals<'_>) -> String {
     format!(
         "No node has enough {gpu} left: does its device plugin run there, and do other pods hold it? {rollout}"
     )
+}
+
+/// The claim of the pod's cache, where that has no volume; else it is another's that the scheduler speaks of.
+fn unbound<'a>(pod: &Pod, signals: &Signals<'a>) -> Option<&'a PersistentVolumeClaim> {
+    let name = claim_name(pod);
+    let claim = signals.claims.iter().find(|claim| claim.metadata.name.as_deref() == name)?;
+    let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+    (phase != Some("Bound")).then_some(claim)
 }
 
 fn claim_hint(claim: Option<&PersistentVolumeClaim>, message: &str) -> String {

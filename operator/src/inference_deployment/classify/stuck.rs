@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use ostro_crds::Reason;
 
 use super::scheduling::condition;
-use super::{Cause, cause, names_secret, nodes};
+use super::{Cause, ONE_HOLDER, cause, names_secret, nodes};
 use crate::inference_deployment::events;
 
 /// Most pods start sooner.
@@ -71,7 +71,13 @@ impl<'a> Stuck<'a> {
         let complains = |event: &Event| of_reason(reason(event)).is_some();
         let counts = own.filter(|event| complains(event) || is_progress(event));
         let times = counts.filter_map(|event| Some((events::time(event)?.as_second(), event)));
-        times.max_by_key(|(second, event)| (*second, complains(event))).map(|(_, event)| event)
+        let times: Vec<_> = times.collect();
+        let (_, latest) = times.iter().max_by_key(|(second, event)| (*second, complains(event)))?;
+        // Who has the volume is told once; then the kubelet complains again and again that it waits for it.
+        let begun = times.iter().filter(|(_, event)| is_progress(event)).map(|(second, _)| *second).max();
+        let held = times.iter().find(|(second, event)| is_held(event) && Some(*second) >= begun);
+        let is_of_volume = of_reason(reason(latest)) == Some(Reason::VolumeFailed);
+        held.filter(|_| is_of_volume).map(|(_, event)| *event).or(Some(latest))
     }
 
     /// Nobody who should take it says anything.
@@ -163,19 +169,26 @@ fn of_reason(reason: &str) -> Option<Reason> {
     }
 }
 
+/// Another node has the volume.
+fn is_held(event: &Event) -> bool {
+    event.note.as_deref().is_some_and(|note| note.contains("Multi-Attach"))
+}
+
 fn of_event(event: &Event) -> Option<Cause> {
     let note = event.note.as_deref().unwrap_or_default().trim().trim_end_matches('.');
     let (of, hint) = match of_reason(reason(event))? {
         Reason::VolumeFailed if names_secret(note) => {
-            (Reason::SecretMissing, "; see spec.volumes and spec.podTemplatePatch")
+            (Reason::SecretMissing, "see spec.volumes and spec.podTemplatePatch")
         }
+        Reason::VolumeFailed if is_held(event) => (Reason::VolumeFailed, ONE_HOLDER),
         Reason::VolumeFailed => {
-            (Reason::VolumeFailed, "; see spec.cache, spec.volumes and spec.podTemplatePatch")
+            (Reason::VolumeFailed, "see spec.cache, spec.volumes and spec.podTemplatePatch")
         }
-        Reason::Unschedulable => (Reason::Unschedulable, "; see spec.podTemplatePatch"),
+        Reason::Unschedulable => (Reason::Unschedulable, "see spec.podTemplatePatch"),
         other => (other, ""),
     };
-    cause(of, format!("{}: {note}{hint}", reason(event)))
+    let told = format!("{}: {note}", reason(event));
+    cause(of, if hint.is_empty() { told } else { format!("{told}; {hint}") })
 }
 
 #[cfg(test)]

@@ -260,11 +260,14 @@ fn the_claim_that_a_pod_waits_for_is_named() {
         let spec = json!({ "storageClassName": class });
         serde_json::from_value(json!({ "metadata": { "name": name }, "spec": spec })).unwrap()
     };
-    let claims =
-        [claim("cache-m-0", json!("fast")), claim("cache-m-1", json!("nope")), claim("m-cache", Value::Null)];
+    let mut bound = claim("bound", json!("fast"));
+    bound.status = serde_json::from_value(json!({ "phase": "Bound" })).unwrap();
+    let claims = [claim("cache-m-1", json!("nope")), claim("m-cache", Value::Null), bound];
     let cases = [
         (Some("cache-m-1"), "the claim cache-m-1 is not bound: does the storage class \"nope\" exist"),
         (Some("m-cache"), "the claim m-cache is not bound: the cluster has no default storage class"),
+        // Then it is another of the pod's claims that is not.
+        (Some("bound"), UNBOUND),
         (Some("somebodys"), UNBOUND),
         (None, UNBOUND),
     ];
@@ -274,6 +277,14 @@ fn the_claim_that_a_pod_waits_for_is_named() {
         assert_eq!(cause.reason, Reason::PvcUnbound, "{name:?}");
         assert!(cause.message.starts_with(words), "{name:?}: {}", cause.message);
     }
+}
+
+#[test]
+fn a_claim_that_another_pod_has_is_told_as_that() {
+    let words = "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and \
+                 ReadWriteOncePod access mode";
+    let status = json!({ "conditions": [{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": format!("{words}.") }] });
+    check(status, Reason::Unschedulable, &format!("{words}; {ONE_HOLDER}"));
 }
 
 #[test]

@@ -99,6 +99,22 @@ fn the_latest_complaint_counts_until_the_kubelet_gets_on() {
     has(&[claim], Reason::Unschedulable, "\"t\" not found; see spec.podTemplatePatch");
 }
 
+/// By the controller that attaches volumes, once; later the kubelet says only that it waits.
+#[test]
+fn a_volume_that_another_node_has_is_told_until_it_is_attached() {
+    let pod = pod(json!({}), json!({}));
+    let held = "Multi-Attach error for volume \"v\" Volume is already used by pod(s) m-1";
+    let held = event(1, "Warning", "FailedAttachVolume", held);
+    let waits =
+        event(9, "Warning", "FailedMount", "Unable to attach or mount volumes: context deadline exceeded");
+    let told = |events: &[Event]| Stuck::find(&[&pod], after(60))[0].cause(events).map(|cause| cause.message);
+    let message = told(&[held.clone(), waits.clone()]).unwrap();
+    assert!(message.contains("used by pod(s) m-1; ") && message.ends_with(ONE_HOLDER), "{message}");
+    let attached = event(5, "Normal", "SuccessfulAttachVolume", "attached");
+    let message = told(&[held, attached, waits]).unwrap();
+    assert!(message.contains("deadline exceeded; see spec.cache"), "{message}");
+}
+
 #[test]
 fn nobody_who_takes_a_pod_is_told_after_a_while() {
     let told = |spec: Value, status: Value, seconds| {
