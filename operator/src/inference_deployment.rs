@@ -4,6 +4,7 @@ pub(crate) mod apply;
 pub(crate) mod build;
 pub(crate) mod cached;
 pub(crate) mod children;
+pub(crate) mod claim_size;
 pub(crate) mod classify;
 pub(crate) mod comparison;
 pub(crate) mod controller;

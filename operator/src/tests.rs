@@ -1,6 +1,7 @@
 //! The whole operator against an API server in memory, on a clock that jumps to the next thing that happens.
 
 mod caches;
+mod claims;
 mod configs;
 mod fake_api;
 mod held;

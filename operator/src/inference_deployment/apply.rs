@@ -194,7 +194,8 @@ async fn apply_one(
         return Ok(Step::Written);
     }
     let known = live.as_ref().filter(|live| live.is_of(owner)).and_then(|live| live.uid());
-    let written = write(client, (owner, known), wanted).await?;
+    let grown = live.as_ref().and_then(|live| live.grown(wanted));
+    let written = write(client, (owner, known), grown.as_ref().unwrap_or(wanted)).await?;
     if live.is_some() && contests.note(claim, shown, written) {
         return contested(live.as_ref());
     }

@@ -6,6 +6,7 @@ use ostro_crds::thousandths;
 use serde_json::{Map, Value};
 
 use super::build::HASH_ANNOTATION;
+use super::claim_size::as_large;
 
 /// The operator's own fields are as it wrote them last, and it would write the same again.
 pub(crate) fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool {
@@ -16,6 +17,7 @@ pub(crate) fn is_unchanged(wanted: &DynamicObject, live: &DynamicObject) -> bool
 pub(crate) fn first_difference(wanted: &DynamicObject, live: &DynamicObject) -> Option<String> {
     let metadata = |object: &DynamicObject| serde_json::to_value(&object.metadata).unwrap_or_default();
     let how = How { lists: Lists::Named, texts: Texts::Plain };
+    let wanted = &*as_large(wanted, live);
     let path = difference(&live.data, &wanted.data, how).or_else(|| {
         let path = difference(&metadata(live), &metadata(wanted), how);
         path.map(|path| format!(".metadata{path}"))

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::text::Text;
 use super::version::Version;
-use crate::inference_deployment::build::{ChildKind, HASH_ANNOTATION, content_hash};
+use crate::inference_deployment::build::{ChildKind, HASH_ANNOTATION, Prepared, content_hash};
+use crate::inference_deployment::claim_size::as_large;
 use crate::inference_deployment::comparison::{contains, first_difference, is_unchanged};
 
 #[derive(Debug)]
@@ -84,6 +85,13 @@ impl Kept {
     pub(crate) fn difference(&self, wanted: &DynamicObject) -> Option<String> {
         let body = self.body();
         body.checked.is_none().then(|| first_difference(wanted, &body.object()))?
+    }
+
+    /// What is applied of a claim, which others may have made larger.
+    pub(crate) fn grown(&self, Prepared { object, kind }: &Prepared) -> Option<Prepared> {
+        let is_claim = *kind == ChildKind::PersistentVolumeClaim;
+        let live = is_claim.then(|| self.typed::<DynamicObject>())??;
+        Some(Prepared { object: as_large(object, &live).into_owned(), kind: *kind })
     }
 
     /// Whether all of a pod template is in that of this workload; rather no than a wrong yes.

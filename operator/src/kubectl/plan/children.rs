@@ -12,6 +12,7 @@ use super::super::explained::explained;
 use super::{Change, What, intended};
 use crate::inference_deployment::apply::{ApplyError, MANAGER};
 use crate::inference_deployment::build::{ChildKind, HASH_ANNOTATION, Prepared, TEMPLATE_HASH_ANNOTATION};
+use crate::inference_deployment::claim_size::as_large;
 use crate::inference_deployment::comparison::{is_unchanged, overlay};
 use crate::inference_deployment::ownership::is_own;
 use crate::readable::list_readable;
@@ -40,6 +41,7 @@ pub(super) async fn plan_child(
         Some(live) if !is_own(live, owner) => bail!(ApplyError::Foreign { kind, name }),
         Some(live) if is_unchanged(&wanted.object, live) => What::Unchanged,
         Some(live) => {
+            let wanted = &Prepared { object: as_large(&wanted.object, live).into_owned(), kind };
             let after = match dry_run(&api, wanted, notes).await? {
                 Some(after) => after,
                 None => serde_json::from_value(overlay(&json!(live), &json!(wanted.object)))?,

@@ -1,0 +1,50 @@
+//! Claims of caches, which nobody makes smaller, and which stay until their pods have gone.
+
+use super::*;
+
+const SOON: Duration = Duration::from_secs(20);
+const CLAIM: (&str, &str, &str) = ("", "persistentvolumeclaims", "m-cache");
+
+fn claim(api: &FakeApi) -> Option<Value> {
+    api.get(CLAIM.0, CLAIM.1, CLAIM.2)
+}
+
+fn size(api: &FakeApi) -> Value {
+    claim(api).unwrap()["spec"]["resources"]["requests"]["storage"].clone()
+}
+
+fn put_sized(api: &FakeApi, size: &str) {
+    put(api, json!({ "cache": { "volume": { "size": size } } }));
+}
+
+/// All is made, and nothing more is written.
+async fn start(api: &FakeApi) -> Operator {
+    let operator = Operator::start(api, Scope::Cluster);
+    put_sized(api, "1Gi");
+    await_within(SOON, "the claim", || claim(api).is_some()).await;
+    tokio::time::sleep(SOON).await;
+    operator
+}
+
+/// The API server makes none smaller.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_others_made_larger_stays_so() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let mut grown = claim(&api).unwrap();
+    grown["spec"]["resources"]["requests"]["storage"] = "2Gi".into();
+    grown["status"] = json!({ "phase": "Bound", "capacity": { "storage": "1Gi" } });
+    api.put(CLAIM.0, CLAIM.1, grown);
+    let writes = api.writes();
+    tokio::time::sleep(SOON).await;
+    assert_eq!((api.writes(), size(&api)), (writes, json!("2Gi")));
+    // Other fields are put back, and by the same apply.
+    let mut changed = claim(&api).unwrap();
+    changed["metadata"]["labels"]["app.kubernetes.io/instance"] = "other".into();
+    api.put(CLAIM.0, CLAIM.1, changed);
+    let is_back = || claim(&api).unwrap()["metadata"]["labels"]["app.kubernetes.io/instance"] == "m";
+    await_within(SOON, "the label", is_back).await;
+    assert_eq!(size(&api), "2Gi");
+    put_sized(&api, "3Gi");
+    await_within(SOON, "what the spec asks for", || size(&api) == "3Gi").await;
+}
