@@ -1,5 +1,5 @@
 //! Jobs on an object's cache. Their pods read the configuration of the object's pods, with the same rights, and have the
-//! same cache. They ask for no GPU, and never get ready: nobody sends them requests.
+//! same cache. They ask for no GPU nor its runtime, and never get ready: nobody sends them requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -70,13 +70,17 @@ pub(super) fn build(names: &Names, rendering: &Rendering, purpose: Purpose) -> O
     let spec = pod.spec.take()?;
     let container = spec.containers.iter().find(|container| container.name == CONTAINER)?.clone();
     let affinity = affinity(names, spec.affinity);
-    let tolerations = tolerations(spec.tolerations, &container);
+    let devices = devices(&container);
+    // A runtime for devices is on nodes that have them only; others, such as a sandbox, are for all pods.
+    let runtime_class_name = spec.runtime_class_name.filter(|_| devices.is_empty());
+    let tolerations = tolerations(spec.tolerations, devices);
     let init = spec.init_containers.map(|all| all.into_iter().map(without_devices).collect());
     let spec = PodSpec {
         containers: vec![worker(container, &rendering.config, purpose)?],
         init_containers: init,
         affinity: Some(affinity),
         tolerations: Some(tolerations),
+        runtime_class_name,
         restart_policy: Some(restart_policy.to_owned()),
         termination_grace_period_seconds: Some(END_SECONDS),
         topology_spread_constraints: None,
@@ -154,14 +158,17 @@ fn listen(config: &str) -> Option<String> {
     Some(SocketAddr::new(host, u16::try_from(server.port.get()).ok()?).to_string())
 }
 
-/// Nodes with devices are often kept for those who ask for them, by taints that the API server has such pods tolerate.
-fn tolerations(given: Option<Vec<Toleration>>, container: &Container) -> Vec<Toleration> {
-    let mut tolerations = given.unwrap_or_default();
+/// That a container asks for.
+fn devices(container: &Container) -> BTreeSet<String> {
     let lists = container.resources.iter().flat_map(|resources| [&resources.limits, &resources.requests]);
-    let devices: BTreeSet<&String> =
-        lists.flatten().flat_map(BTreeMap::keys).filter(|name| is_device(name)).collect();
+    lists.flatten().flat_map(BTreeMap::keys).filter(|name| is_device(name)).cloned().collect()
+}
+
+/// Nodes with devices are often kept for those who ask for them, by taints that the API server has such pods tolerate.
+fn tolerations(given: Option<Vec<Toleration>>, devices: BTreeSet<String>) -> Vec<Toleration> {
+    let mut tolerations = given.unwrap_or_default();
     tolerations.extend(devices.into_iter().map(|device| Toleration {
-        key: Some(device.clone()),
+        key: Some(device),
         operator: Some("Exists".to_owned()),
         ..Toleration::default()
     }));

@@ -105,6 +105,19 @@ fn the_job_has_the_account_that_it_names_and_what_a_patch_gives_pods() {
     assert_eq!(template["spec"]["initContainers"][0]["resources"]["limits"], json!({ "cpu": "1" }));
 }
 
+/// Else they might be on nodes that lack it, since nothing leads them to those with devices.
+#[test]
+fn the_job_has_no_runtime_of_devices() {
+    let runtime = |resources: Value| {
+        let owner = object("m", json!({ "runtimeClassName": "r", "resources": resources }));
+        let prefetch = Prefetch::before(&owner, None, &kept(&owner)).unwrap();
+        let job = prefetch.prepared.last().unwrap();
+        job.object.data["spec"]["template"]["spec"].get("runtimeClassName").cloned()
+    };
+    assert_eq!(runtime(json!({ "limits": { "nvidia.com/gpu": "1" } })), None);
+    assert_eq!(runtime(json!({ "limits": { "memory": "1Gi" } })), Some(json!("r")));
+}
+
 #[test]
 fn only_other_models_or_another_place_are_waited_for() {
     let owner = object("m", json!({}));
