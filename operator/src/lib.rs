@@ -5,6 +5,7 @@
 mod api_calls;
 mod args;
 mod backoff;
+mod call_limit;
 mod client;
 mod contests;
 mod discovery;

@@ -1,6 +1,7 @@
 //! The client beside a server of its own.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io::Write;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,8 +18,11 @@ use jiff::Timestamp;
 use ostro_exposition::Exposition;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use super::*;
+use crate::call_limit::LIMIT;
+use crate::in_words::in_words;
 
 const ANSWER_BYTES: usize = 4 << 20;
 const PODS: &str = "/api/v1/pods";
@@ -35,6 +39,15 @@ async fn serve(route: MethodRouter) -> Config {
 async fn answer(route: MethodRouter, metrics: &Metrics) -> Response<Body> {
     let client = client(serve(route).await, metrics).unwrap();
     client.send(Request::get(PODS).body(Body::empty()).unwrap()).await.unwrap()
+}
+
+fn get_of(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+/// An answer that begins, and does not end.
+async fn endless() -> Answer {
+    Answer::from_stream(futures::stream::pending::<Result<Vec<u8>, Infallible>>())
 }
 
 /// Lines of the log.
@@ -182,4 +195,48 @@ async fn a_credential_plugin_that_is_slow_holds_up_nothing_else() {
     };
     assert_eq!(answer.into_body().collect_bytes().await.unwrap(), "Bearer t");
     assert!(ticks > 5, "{ticks}");
+}
+
+#[tokio::test]
+async fn a_call_without_an_answer_is_given_up() {
+    let asked = Arc::new(Notify::new());
+    let told = asked.clone();
+    let silent = get(move || async move {
+        told.notify_one();
+        pending::<()>().await;
+    });
+    let client = client(serve(silent).await, &Metrics::new()).unwrap();
+    let call = tokio::spawn(async move { client.send(get_of(PODS)).await.unwrap_err() });
+    asked.notified().await;
+    // From here on nothing but time passes.
+    tokio::time::pause();
+    let error = in_words(&call.await.unwrap());
+    assert!(error.ends_with("the API server has not answered within 75 s"), "{error}");
+}
+
+#[tokio::test]
+async fn a_call_whose_answer_does_not_end_is_given_up_and_a_watch_goes_on() {
+    let client = client(serve(get(endless)).await, &Metrics::new()).unwrap();
+    let list = client.send(get_of(PODS)).await.unwrap();
+    let watch = client.send(get_of(&format!("{PODS}?watch=true"))).await.unwrap();
+    tokio::time::pause();
+    let error = in_words(&list.into_body().collect_bytes().await.unwrap_err());
+    assert!(error.ends_with("the API server has not answered within 75 s"), "{error}");
+    let events = watch.into_body().collect_bytes();
+    assert!(tokio::time::timeout(LIMIT * 2, events).await.is_err());
+}
+
+/// By the kernel's list of connections: the timer of one that is idle is that of its next probe.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn connections_are_asked_whether_somebody_is_there() {
+    let config = serve(get(endless)).await;
+    let server = format!("0100007F:{:04X}", config.cluster_url.port_u16().unwrap());
+    let client = client(config, &Metrics::new()).unwrap();
+    let _watch = client.send(get_of(&format!("{PODS}?watch=true"))).await.unwrap();
+    let connections = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    let fields = connections.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let ours: Vec<_> =
+        fields.filter(|fields| fields[2] == server).map(|fields| fields[5].to_owned()).collect();
+    assert!(ours.len() == 1 && ours[0].starts_with("02:"), "{ours:?}");
 }
