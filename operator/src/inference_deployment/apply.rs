@@ -26,7 +26,7 @@ pub(crate) enum ApplyError {
     Read { kind: ChildKind, name: String, source: kube::Error },
     #[error("{kind:?} {name} exists and is not this object's: rename one of them")]
     Foreign { kind: ChildKind, name: String },
-    #[error("{kind:?} {name} is being deleted: it is made anew once its finalizers let it go")]
+    #[error("{kind:?} {name} is being deleted: it is made anew once {}", let_go(*kind))]
     Going { kind: ChildKind, name: String },
     /// It goes by itself.
     #[error("{kind:?} {name} is of a deleted object of this name, and is made anew once it has gone")]
@@ -63,6 +63,13 @@ impl ApplyError {
     }
 }
 
+fn let_go(kind: ChildKind) -> &'static str {
+    match kind {
+        ChildKind::PersistentVolumeClaim => "the pods that use it have gone, as with spec.replicas 0",
+        _ => "its finalizers let it go",
+    }
+}
+
 fn at(path: Option<&String>) -> String {
     path.map(|path| format!(" ({path})")).unwrap_or_default()
 }
@@ -73,8 +80,8 @@ pub(crate) struct Applied {
     pub(crate) written: usize,
     /// What makes the pods is not shown yet as it was written.
     pub(crate) is_workload_behind: bool,
-    /// The first child that somebody keeps changing.
-    pub(crate) contested: Option<ApplyError>,
+    /// Why the first child is not as wanted that stays as it is: somebody keeps changing it, or it goes.
+    pub(crate) left: Option<ApplyError>,
     pub(crate) deleted: usize,
     /// Kinds whose API is not to be had.
     pub(crate) lacking: Vec<(ChildKind, Lack)>,
@@ -104,9 +111,12 @@ impl Applied {
             }
             Err(error @ ApplyError::Predecessors { .. }) => return Err(error),
             Err(error) if ChildKind::OPTIONAL.contains(&kind) => self.note_monitor(kind, error),
-            // The others are no worse for it.
-            Err(error @ ApplyError::Contested { .. }) => {
-                self.contested = self.contested.take().or(Some(error));
+            // The others are no worse for it; and what keeps a claim may be pods that they are to end.
+            Err(
+                error @ (ApplyError::Contested { .. }
+                | ApplyError::Going { kind: ChildKind::PersistentVolumeClaim, .. }),
+            ) => {
+                self.left = self.left.take().or(Some(error));
             }
             Err(error) => return Err(error),
         }
@@ -174,12 +184,17 @@ async fn apply_one(
         let path = live.and_then(|live| live.difference(object));
         Err(ApplyError::Contested { kind, name: name.clone(), path })
     };
+    let is_going = live.as_ref().is_some_and(|live| live.is_going && live.is_of(owner));
+    let is_same = live.as_ref().is_some_and(|live| live.is_as(kind, object));
     // A claim serves until its last pod has gone, and a Job that goes has a successor of another name.
-    let is_waited_for = ![ChildKind::PersistentVolumeClaim, ChildKind::Job].contains(&kind);
-    if is_waited_for && live.as_ref().is_some_and(|live| live.is_going && live.is_of(owner)) {
+    let is_waited_for = match kind {
+        ChildKind::PersistentVolumeClaim => !is_same,
+        _ => kind != ChildKind::Job,
+    };
+    if is_going && is_waited_for {
         return Err(ApplyError::Going { kind, name });
     }
-    if live.as_ref().is_some_and(|live| live.is_as(kind, object)) {
+    if is_same {
         return if contests.is_unsettled(child) { contested(None) } else { Ok(Step::Same) };
     }
     let claim = (child(), object.annotations().get(HASH_ANNOTATION).cloned().unwrap_or_default());

@@ -20,8 +20,8 @@ use crate::in_words::in_words;
 use crate::traces::TARGET;
 
 /// What to do of a claim that the API server lets nobody change.
-const FIXED_CLAIM: &str =
-    "take the change of spec.cache.volume back, or delete the claim with what it holds: it is made anew";
+const FIXED_CLAIM: &str = "take the change of spec.cache.volume back, or delete the claim with what it holds, and then the \
+     object's pods, which keep it: it is made anew";
 
 /// In which the garbage collector takes what a deleted object left: pods that end keep their claims.
 const COLLECTION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
@@ -111,7 +111,7 @@ pub(super) async fn carry_out(
     match applying.instrument(tracing::info_span!(target: TARGET, "apply", objects = prepared.len())).await {
         Ok(mut applied) => {
             count_writes(context, &applied);
-            if let Some(error) = applied.contested.take() {
+            if let Some(error) = applied.left.take() {
                 return failed(error, held);
             }
             let monitored = monitored(owner, &applied);

@@ -48,3 +48,28 @@ async fn a_claim_that_others_made_larger_stays_so() {
     put_sized(&api, "3Gi");
     await_within(SOON, "what the spec asks for", || size(&api) == "3Gi").await;
 }
+
+/// For which it has to go, and goes with its pods.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_goes_keeps_the_object_from_nothing_else() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    let mut going = claim(&api).unwrap();
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    api.put(CLAIM.0, CLAIM.1, going);
+    tokio::time::sleep(SOON).await;
+    assert_ne!(told(&api, "Ready"), "False ApplyFailed", "it serves until then");
+    let volume = json!({ "size": "1Gi", "accessMode": "ReadWriteMany" });
+    put(&api, json!({ "cache": { "volume": volume }, "replicas": 0 }));
+    let replicas = || api.get("apps", "deployments", "m").unwrap()["spec"]["replicas"].clone();
+    await_within(SOON, "no replicas", || replicas() == 0).await;
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
+    let message = condition(&api, "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("m-cache is being deleted: it is made anew once the pods"), "{message}");
+    let modes = || claim(&api).unwrap()["spec"]["accessModes"].clone();
+    assert_eq!(modes(), json!(["ReadWriteOnce"]));
+    api.remove(CLAIM.0, CLAIM.1, CLAIM.2);
+    await_within(SOON, "the claim", || claim(&api).is_some()).await;
+    assert_eq!(modes(), json!(["ReadWriteMany"]));
+    await_within(SOON, "no reason", || told(&api, "Ready") != "False ApplyFailed").await;
+}
