@@ -1,5 +1,5 @@
-//! Configurations of before. Pods of before read theirs again when their containers start again, so these stay for as
-//! long as a rollout may still need them.
+//! Configurations and the account of before. Pods of before read theirs again when their containers start again, and none
+//! takes the place of one that goes without its account; so these stay for as long as a rollout may still need them.
 
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::ResourceExt;
@@ -19,33 +19,36 @@ pub(super) fn spare(
     prepared: &[Prepared],
     orphans: &mut Vec<(ChildKind, String)>,
 ) {
-    let is_config = |(kind, _): &(ChildKind, String)| *kind == ChildKind::ConfigMap;
-    if !orphans.iter().any(is_config) {
+    if !orphans.iter().any(|(kind, _)| [ChildKind::ConfigMap, ChildKind::ServiceAccount].contains(kind)) {
         return;
     }
     let current = prepared.iter().find(|one| one.kind == ChildKind::ConfigMap);
     let current = current.map(|one| one.object.name_any());
     let workload = Workload::find(children, owner, None);
-    let is_over = workload.is_some_and(|workload| {
-        workload.is_ready() && read_by(&workload.spec.template) == current.as_deref()
-    });
+    let ready = workload.as_ref().filter(|workload| workload.is_ready()).map(|ready| &ready.spec.template);
+    let is_over = ready.is_some_and(|template| read_by(template) == current.as_deref());
+    // Until all pods are of a template that names another one.
+    let needs_account = |name: &str| ready.is_none_or(|template| account_of(template) == Some(name));
     let pods = [children.pods_of(owner), children.pods_of_job(owner, Purpose::Prefetch)].concat();
     let prefix = config_prefix(&Names::of(owner));
     let mut unread = 0;
-    orphans.retain(|orphan| {
-        if !is_config(orphan) {
-            return true;
+    orphans.retain(|(kind, name)| match kind {
+        ChildKind::ServiceAccount => !needs_account(name),
+        ChildKind::ConfigMap if is_read(name, &pods) => false,
+        ChildKind::ConfigMap => {
+            unread += 1;
+            is_over || unread > UNREAD_MAX || !name.starts_with(&prefix)
         }
-        if is_read(&orphan.1, &pods) {
-            return false;
-        }
-        unread += 1;
-        is_over || unread > UNREAD_MAX || !orphan.1.starts_with(&prefix)
+        _ => true,
     });
 }
 
 fn read_by(template: &PodTemplateSpec) -> Option<&str> {
     config_map_of(template.spec.as_ref()?)
+}
+
+fn account_of(template: &PodTemplateSpec) -> Option<&str> {
+    template.spec.as_ref()?.service_account_name.as_deref()
 }
 
 fn is_read(config: &str, pods: &[Pod]) -> bool {

@@ -1,4 +1,4 @@
-//! Configurations of before, which stay for pods of before.
+//! Configurations and the account of before, which stay for pods of before.
 
 use super::*;
 
@@ -58,4 +58,21 @@ async fn a_rollout_that_does_not_end_keeps_some_of_before() {
     }
     make_ready(&api);
     await_within(SOON, "those of before to go", || configs(&api).len() == 1).await;
+}
+
+/// Without which the controller makes no pod of before in the place of one that was evicted.
+#[tokio::test(start_paused = true)]
+async fn the_account_of_before_stays_until_all_pods_have_another() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    put(&api, json!({ "serviceAccountName": "other" }));
+    let named = || {
+        let deployment = api.get("apps", "deployments", "m").unwrap();
+        deployment["spec"]["template"]["spec"]["serviceAccountName"].clone()
+    };
+    await_within(SOON, "another account", || named() == "other").await;
+    tokio::time::sleep(SOON).await;
+    assert!(api.get("", "serviceaccounts", "m").is_some());
+    make_ready(&api);
+    await_within(SOON, "that of before to go", || api.get("", "serviceaccounts", "m").is_none()).await;
 }
