@@ -20,6 +20,7 @@ pub(crate) use containers::is_sidecar;
 pub(crate) use models::{failed_model, or_of_model};
 pub(crate) use nodes::{ended_at, ended_quietly, has_ended, with_end};
 pub(crate) use pulling::with_lacking_secret;
+pub(crate) use readiness::is_unheard;
 pub(crate) use stuck::Stuck;
 
 /// What to do about a volume that others have.

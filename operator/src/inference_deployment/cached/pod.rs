@@ -1,5 +1,5 @@
 //! What the cache keeps of an object's pod: its status, the daemon's port and configuration, the cache's claim, and who
-//! has yet to take it.
+//! has yet to take it, or tells nothing of it any more.
 //! Of other pods it keeps that they are there.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::text::{Packer, Text};
 use crate::inference_deployment::build::{
     CACHE_VOLUME, CONFIG_VOLUME, CONTAINER, Purpose, TEMPLATE_HASH_ANNOTATION, instance_of, job_prefix,
 };
-use crate::inference_deployment::classify::{ended_at, has_ended, is_sidecar};
+use crate::inference_deployment::classify::{ended_at, has_ended, is_sidecar, is_unheard};
 use crate::inference_deployment::store::Shown;
 
 const TEMPLATE_HASH: &str = "pod-template-hash";
@@ -98,7 +98,6 @@ impl KeptPod {
             annotations.retain(|key, _| key == TEMPLATE_HASH_ANNOTATION);
             annotations
         });
-        let is_taken = pod.status.as_ref().is_some_and(|status| status.start_time.is_some());
         let rest = Pod {
             metadata: ObjectMeta {
                 name,
@@ -108,7 +107,7 @@ impl KeptPod {
                 annotations: annotations.filter(|annotations| !annotations.is_empty()),
                 ..ObjectMeta::default()
             },
-            spec: pod.spec.map(|pod| spec(pod, is_taken)),
+            spec: pod.spec.map(|of| spec(of, pod.status.as_ref())),
             status: pod.status.map(status),
         };
         let text = serde_json::to_string(&rest).expect("it came as JSON").into();
@@ -182,9 +181,10 @@ fn first<T>(items: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
     items.into_iter().take(ITEMS_MAX)
 }
 
-/// Its node, scheduler and all of its claims only until a kubelet has taken the pod.
-fn spec(spec: PodSpec, is_taken: bool) -> PodSpec {
-    let node_name = spec.node_name.filter(|_| !is_taken);
+/// Its node, scheduler and all of its claims only until a kubelet has taken the pod; its node again when that is silent.
+fn spec(spec: PodSpec, status: Option<&PodStatus>) -> PodSpec {
+    let is_taken = status.is_some_and(|status| status.start_time.is_some());
+    let node_name = spec.node_name.filter(|_| !is_taken || status.is_some_and(is_unheard));
     let scheduler_name = spec.scheduler_name.filter(|_| !is_taken && node_name.is_none());
     let daemons = spec.containers.into_iter().filter(|container| container.name == CONTAINER);
     let containers = daemons.map(daemon);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Pod, PodCondition};
+use k8s_openapi::api::core::v1::{Pod, PodCondition, PodStatus};
 use kube::ResourceExt;
 use ostro_crds::Reason;
 
@@ -17,7 +17,7 @@ const GATED: &str = "ReadinessGatesNotReady";
 
 /// Why the pod is not ready.
 pub(super) fn withheld(pod: &Pod, now: Timestamp) -> Option<Cause> {
-    let ready = unready(pod)?;
+    let ready = unready(pod.status.as_ref()?)?;
     let name = pod.name_any();
     if !is_gated(ready) {
         let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()).unwrap_or_default();
@@ -35,13 +35,18 @@ pub(super) fn withheld(pod: &Pod, now: Timestamp) -> Option<Cause> {
 
 /// When a gate will have been shut for long.
 pub(super) fn due(pods: &[&Pod], now: Timestamp) -> Option<Duration> {
-    let gated = pods.iter().filter_map(|pod| unready(pod)).filter(|ready| is_gated(ready));
+    let statuses = pods.iter().filter_map(|pod| pod.status.as_ref());
+    let gated = statuses.filter_map(unready).filter(|ready| is_gated(ready));
     gated.filter_map(|ready| left(ready, now)).min()
 }
 
+/// Whether the node of such a pod is not heard of.
+pub(crate) fn is_unheard(status: &PodStatus) -> bool {
+    unready(status).is_some_and(|ready| !is_gated(ready))
+}
+
 /// The condition.
-fn unready(pod: &Pod) -> Option<&PodCondition> {
-    let status = pod.status.as_ref()?;
+fn unready(status: &PodStatus) -> Option<&PodCondition> {
     let containers = status.container_statuses.as_deref().filter(|all| !all.is_empty())?;
     let mut conditions = status.conditions.iter().flatten();
     let ready = conditions.find(|condition| condition.type_ == "Ready")?;
@@ -64,7 +69,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::inference_deployment::cached::CachedPod;
+    use crate::inference_deployment::store::Shown;
 
+    /// With what the cache keeps of it.
     fn pod(is_ready: bool, reason: Value) -> Pod {
         let condition = json!({
             "type": "Ready", "status": "False", "reason": reason, "message": "gate \"a.b/c\" does not exist",
@@ -72,10 +80,15 @@ mod tests {
         });
         let container =
             json!({ "name": "ostro", "image": "i", "imageID": "", "ready": is_ready, "restartCount": 0 });
-        let status = json!({ "conditions": [condition], "containerStatuses": [container] });
+        let status = json!({
+            "conditions": [condition], "containerStatuses": [container], "startTime": "2026-01-01T00:00:00Z",
+        });
         let spec = json!({ "nodeName": "n-1", "containers": [] });
-        serde_json::from_value(json!({ "metadata": { "name": "m-1" }, "spec": spec, "status": status }))
-            .unwrap()
+        let owner = json!({ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": "m", "uid": "s", "controller": true });
+        let labels = json!({ "app.kubernetes.io/instance": "m" });
+        let metadata = json!({ "name": "m-1", "labels": labels, "ownerReferences": [owner] });
+        let pod = json!({ "metadata": metadata, "spec": spec, "status": status });
+        serde_json::from_value::<CachedPod>(pod).unwrap().kept().pod()
     }
 
     fn after(seconds: u8) -> Timestamp {
