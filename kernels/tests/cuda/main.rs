@@ -12,8 +12,8 @@ use std::sync::Mutex;
 use emulator::{NO_COMPILER, is_real, run_on_hopper};
 use gpu::{build_emulator, cuda, is_emulated_hopper};
 use ostro_kernels::cpu::block::WeightType;
-use ostro_kernels::cuda::{Cuda, matrix_bytes};
-use products::{Case, Random, check, limits, weights};
+use ostro_kernels::cuda::{Work, matrix_bytes};
+use products::{Case, Random, begun_again, check, limits, weights};
 
 /// One device, used by one test at a time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -23,22 +23,11 @@ fn products_are_those_of_the_dequantised_weights() {
     let _turn = TURN.lock();
     for weight_type in WeightType::ALL {
         let Some(mut cuda) = cuda() else { return };
-        // f32 weights are rounded to f16.
-        let worst = if weight_type == WeightType::F32 { 1e-3 } else { 2e-5 };
         let columns = if weight_type.block_elements() == 256 { 512 } else { 288 };
         for (rows, outputs) in [(1, 200), (9, 48), (70, 64)] {
-            let case = Case { weight_type, outputs, columns, rows, is_prompt: false };
-            match weight_type {
-                WeightType::F32 => check_f32(&case, &mut cuda),
-                _ => check(&case, &mut cuda, worst),
-            }
+            check(&Case { weight_type, outputs, columns, rows, is_prompt: false }, &mut cuda, 2e-5);
         }
     }
-}
-
-/// As `check`, whose logits bound is that of exact weights, on weights that are exact.
-fn check_f32(case: &Case, cuda: &mut Cuda) {
-    check(&Case { weight_type: WeightType::F16, ..*case }, cuda, 2e-5);
 }
 
 /// On Hopper prompt rows have products of their own, of one half an activation and weight.
@@ -74,6 +63,16 @@ fn prompt_products_of_an_emulated_hopper_are_near_too() {
         for kernel in ["wide_128", "wide_256", "wide_gated", "unpack_rows"] {
             assert!(printed.contains(kernel), "{kernel} was not launched, {order}");
         }
+    }
+}
+
+/// What is recorded of a head reads rows, of which there must be some.
+#[test]
+fn steps_without_sampled_rows_are_not_recorded() {
+    let _turn = TURN.lock();
+    for (rows, sampled, again) in [(20, 20, Work::Replayed), (20, 0, Work::Queue), (1, 0, Work::Queue)] {
+        let Some(mut cuda) = cuda() else { return };
+        assert_eq!(begun_again(&mut cuda, rows, sampled), again, "{rows} rows, {sampled} sampled");
     }
 }
 

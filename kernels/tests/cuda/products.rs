@@ -44,15 +44,18 @@ fn blocks(weight_type: WeightType, elements: usize, random: &mut Random) -> Vec<
     bytes
 }
 
+fn floats(elements: usize, random: &mut Random) -> impl Iterator<Item = f32> {
+    (0..elements).map(|_| 0.05 * random.float())
+}
+
+/// Those of F32 are exact in f16, as which a device keeps them.
 pub(crate) fn weights(weight_type: WeightType, elements: usize, random: &mut Random) -> Vec<u8> {
-    let floats = |random: &mut Random| (0..elements).map(|_| 0.05 * random.float()).collect::<Vec<f32>>();
+    let halves = |random| floats(elements, random).map(half::f16::from_f32);
     match weight_type {
-        WeightType::F32 => floats(random).into_iter().flat_map(f32::to_le_bytes).collect(),
-        WeightType::F16 => {
-            floats(random).into_iter().flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect()
-        }
+        WeightType::F32 => halves(random).flat_map(|v| v.to_f32().to_le_bytes()).collect(),
+        WeightType::F16 => halves(random).flat_map(half::f16::to_le_bytes).collect(),
         WeightType::BF16 => {
-            floats(random).into_iter().flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect()
+            floats(elements, random).flat_map(|v| half::bf16::from_f32(v).to_le_bytes()).collect()
         }
         _ => blocks(weight_type, elements, random),
     }
@@ -107,7 +110,7 @@ impl Factors {
     fn new(&Case { weight_type, outputs, columns, rows, .. }: &Case) -> Self {
         let mut random = Random(columns as u64 * 31 + outputs as u64);
         Factors {
-            table: weights(WeightType::F32, rows * columns, &mut random),
+            table: floats(rows * columns, &mut random).flat_map(f32::to_le_bytes).collect(),
             gate: weights(weight_type, outputs * columns, &mut random),
             up: weights(weight_type, outputs * columns, &mut random),
             short: weights(weight_type, outputs / 2 * columns, &mut random),
@@ -165,6 +168,35 @@ fn run(case: &Case, factors: &Factors, cuda: &mut Cuda) -> Found {
     assert_eq!(cuda.end(), Ended::UnderWay);
     let best = cuda.finish().unwrap().to_vec();
     Found { sums, hidden, logits, best }
+}
+
+/// What becomes of a step of `count` generated rows whose last ones are sampled, the second time that it is begun.
+pub(crate) fn begun_again(cuda: &mut Cuda, count: u32, sampled: u32) -> Work {
+    const SHAPE: [usize; 2] = [64, 64];
+    let mut random = Random(7);
+    let bytes = weights(WeightType::F16, SHAPE[0] * SHAPE[1], &mut random);
+    let table = cuda.load_table(WeightType::F16, SHAPE, &bytes).unwrap();
+    let ones = cuda.load_vector(&[1.0; SHAPE[1]]).unwrap();
+    cuda.reserve(&limits()).unwrap();
+    let hidden = cuda.allocate_rows(ROWS_MAX, SHAPE[1], RowsUse::Residual).unwrap();
+    let logits = cuda.allocate_rows(ROWS_MAX, SHAPE[0], RowsUse::Sums).unwrap();
+    let tokens: Vec<u32> = (0..count).collect();
+    let places: Vec<RowPlace> =
+        tokens.iter().map(|&position| RowPlace { sequence: 0, position, is_prompt: false }).collect();
+    let blocks: Vec<u32> = (0..512 / 16).collect();
+    let sampled = &tokens[(count - sampled) as usize..];
+    let view = StepView { tokens: &tokens, places: &places, block_tables: &[&blocks], sampled };
+    assert_eq!(cuda.begin(&view).unwrap(), Work::Queue);
+    cuda.embed(&table, &hidden);
+    cuda.logits(&NormInput { x: &hidden, weight: &ones, eps: EPS as f32 }, &table, &logits);
+    assert_eq!(cuda.end(), Ended::UnderWay);
+    assert_eq!(cuda.finish().unwrap().len(), sampled.len());
+    let work = cuda.begin(&view).unwrap();
+    if work == Work::Queue {
+        assert_eq!(cuda.end(), Ended::UnderWay);
+    }
+    cuda.finish().unwrap();
+    work
 }
 
 /// Rows of a table, normalised, times matrices; each row's sums, by the kernels of products, of gated products and of

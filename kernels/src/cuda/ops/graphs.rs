@@ -62,8 +62,8 @@ impl Cuda {
         let parts = (longest as usize / attention::PART + 1).next_power_of_two();
         let rows = view.tokens.len();
         state.current = Current { addresses, counts, grid_rows: rows, parts, recording: None };
-        // Every prompt row is in a tile.
-        match is_small && counts.tiles == 0 {
+        // Every prompt row is in a tile. What is recorded of the head takes it that some row is sampled.
+        match is_small && counts.tiles == 0 && counts.sampled > 0 {
             true => self.replay_or_record(Bucket { rows: bucket_rows(rows), parts }),
             false => Ok(Work::Queue),
         }
