@@ -49,7 +49,6 @@ fn main() {
             ];
             println!("  {rows:>4}  all of a step {:>63.1}", step.iter().sum::<f64>() * 1e6);
             ops::head_norm(&mut cpu, rows);
-            ops::rms_norm(&mut cpu, rows);
         }
     }
 }

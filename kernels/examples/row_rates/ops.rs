@@ -116,16 +116,6 @@ pub(crate) fn head_norm(cpu: &mut Cpu, rows: usize) {
     call.rate(cpu, Roof::cached(read, written), |cpu| cpu.head_norm(&mut qkv, &SHAPE, &norm));
 }
 
-/// Apart from a product, which no decoder calls.
-pub(crate) fn rms_norm(cpu: &mut Cpu, rows: usize) {
-    let (x, mut out) = (activations(rows, HIDDEN), Rows::new(rows, HIDDEN));
-    let weight = vec![1.0; HIDDEN];
-    let written = rows * HIDDEN * FLOAT;
-    let read = written + HIDDEN * FLOAT;
-    let call = Call { name: "norm of rows, apart", rows, read, written, in_step: 0 };
-    call.rate(cpu, Roof::cached(read, written), |cpu| cpu.rms_norm(&x, &weight, 1e-5, &mut out));
-}
-
 /// silu(gate) * up. In a product it meets its input in the nearest cache: a row stands for all.
 pub(crate) fn gate(cpu: &mut Cpu, rows: usize) -> f64 {
     let x = activations(2, GATED);

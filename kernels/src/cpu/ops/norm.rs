@@ -1,8 +1,8 @@
-//! Normalisation of whole rows, and of the heads inside rows of queries and keys.
+//! Normalisation of the heads inside rows of queries and keys. That of whole rows is a part of the product after it.
 
 use super::Cpu;
 use crate::cpu::attention::HeadShape;
-use crate::cpu::norm::{rms_norm_row, rms_norm_row_in_place};
+use crate::cpu::norm::rms_norm_row_in_place;
 use crate::cpu::rows::{Rows, SharedRows};
 use crate::cpu::simd::{Kernel, Simd16};
 use std::ops::Range;
@@ -17,22 +17,6 @@ pub struct HeadNorm<'a> {
 }
 
 impl Cpu {
-    /// RMSNorm of every row of `x` into `out`, which gets as many rows. Panics when widths differ.
-    pub fn rms_norm(&mut self, x: &Rows, weight: &[f32], eps: f32, out: &mut Rows) {
-        assert_eq!(x.width(), out.width(), "width of the normalised rows");
-        assert_eq!(x.width(), weight.len(), "width of the norm's weight");
-        out.set_rows(x.rows());
-        let target = out.shared();
-        let isa = self.isa;
-        let rows = x.rows();
-        let run = |range| isa.run(NormRows { x, weight, eps, target, range });
-        if rows <= ROWS_ALONE {
-            run(0..rows);
-        } else {
-            self.pool.run(&|team| run(team.share(rows)));
-        }
-    }
-
     /// RMSNorm of each query and key head of every row, in place. Panics when widths differ.
     pub fn head_norm(&mut self, qkv: &mut Rows, shape: &HeadShape, norm: &HeadNorm<'_>) {
         shape.check();
@@ -53,29 +37,6 @@ impl Cpu {
 
 /// Rows that one thread does alone: waking others would take longer.
 const ROWS_ALONE: usize = 2;
-
-struct NormRows<'a> {
-    x: &'a Rows,
-    weight: &'a [f32],
-    eps: f32,
-    target: SharedRows,
-    range: Range<usize>,
-}
-
-impl Kernel for NormRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<S: Simd16>(self) {
-        for row in self.range {
-            // SAFETY: the target has the rows and width of `x`; ranges of threads are disjoint.
-            unsafe {
-                let out = self.target.slice_mut(row);
-                rms_norm_row::<S>(self.x.row(row), self.weight, self.eps, out);
-            }
-        }
-    }
-}
 
 struct NormHeads<'a> {
     shape: &'a HeadShape,
@@ -127,18 +88,6 @@ mod tests {
             for ((x, w), got) in x.iter().zip(weight).zip(got) {
                 assert!((f64::from(x * w) * scale - f64::from(*got)).abs() < 1e-5);
             }
-        }
-    }
-
-    #[test]
-    fn every_row_is_normalised_whatever_the_threads() {
-        let weight: Vec<f32> = (0..40).map(|i| 1.0 + i as f32 / 40.0).collect();
-        for (threads, count) in [(1, 1), (2, 2), (2, 7), (3, 7)] {
-            let x = rows(count, 40);
-            let mut out = Rows::new(10, 40);
-            Cpu::new(Isa::detect(), threads).rms_norm(&x, &weight, 1e-6, &mut out);
-            assert_eq!(out.rows(), count);
-            (0..count).for_each(|row| check(x.row(row), &weight, out.row(row)));
         }
     }
 

@@ -4,7 +4,9 @@ use crate::cpu::block::tests::Random;
 use crate::cpu::digits::LARGEST;
 use crate::cpu::embedding::Embeddings;
 use crate::cpu::isa::Isa;
+use crate::cpu::norm::rms_norm_row;
 use crate::cpu::pack::MatrixBytes;
+use crate::cpu::simd::{Kernel, Simd16};
 
 mod wide;
 
@@ -221,6 +223,23 @@ fn stacked_parts_are_each_part_alone() {
     }
 }
 
+/// Normalised with an epsilon of 1e-5, apart from a product.
+fn normed_rows(isa: Isa, x: &Rows, weight: &[f32]) -> Rows {
+    struct Norms<'a>(&'a Rows, &'a [f32], Rows);
+    impl Kernel for Norms<'_> {
+        type Output = Rows;
+        #[inline(always)]
+        unsafe fn run<S: Simd16>(mut self) -> Rows {
+            for row in 0..self.0.rows() {
+                // SAFETY: all are as wide as `x`; `Isa::run` checks the instruction set.
+                unsafe { rms_norm_row::<S>(self.0.row(row), self.1, 1e-5, self.2.row_mut(row)) };
+            }
+            self.2
+        }
+    }
+    isa.run(Norms(x, weight, Rows::new(x.rows(), x.width())))
+}
+
 #[test]
 fn norm_bias_and_residual_are_those_done_apart() {
     for (weight_type, rows) in [(WeightType::Q4_1, 1), (WeightType::Q4_1, 7), (WeightType::BF16, 2)] {
@@ -230,8 +249,7 @@ fn norm_bias_and_residual_are_those_done_apart() {
         let bias: Vec<f32> = random_rows(1, 70, 44).row(0).to_vec();
         let residual = random_rows(rows, 70, 45);
         let mut cpu = Cpu::new(Isa::detect(), 2);
-        let mut normed = Rows::new(rows, 288);
-        cpu.rms_norm(&x, &weight, 1e-5, &mut normed);
+        let normed = normed_rows(Isa::detect(), &x, &weight);
         let plain = product(&mut cpu, &normed, &[&matrix]);
         let mut got = first_rows(&residual, rows);
         let input = LinearInput { x: &x, norm: Some(Norm { weight: &weight, eps: 1e-5 }), split: None };

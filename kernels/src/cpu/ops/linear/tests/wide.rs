@@ -280,8 +280,7 @@ fn norm_bias_residual_and_gates_are_those_done_apart() {
     let input = LinearInput { x: &x, norm: Some(Norm { weight: &weight, eps: 1e-5 }), split };
     for unit in Isa::with_matrix_unit() {
         let mut cpu = Cpu::new(unit, 2);
-        let mut normed = Rows::new(count, 256);
-        cpu.rms_norm(&x, &weight, 1e-5, &mut normed);
+        let normed = normed_rows(unit, &x, &weight);
         let plain = wide_product(&mut cpu, &normed, &[&first, &second]);
         let mut out = first_rows(&residual, count);
         let weights = LinearWeights { parts: &[&first, &second], bias: Some(&bias) };
