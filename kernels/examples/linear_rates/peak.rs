@@ -8,6 +8,7 @@ use ostro_kernels::cpu::pool::Pool;
 use ostro_kernels::cpu::simd::{Kernel, Simd16};
 
 const DOTS: usize = 1_000_000;
+const SUMS: usize = 12;
 /// Some processors take wide products up at half their rate first.
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
 
@@ -19,14 +20,16 @@ impl Kernel for Dots {
 
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) -> i32 {
-        // SAFETY: no pointers; the instruction set is the caller's promise.
+        // Each sum has weights of its own: of alike ones the compiler makes one product.
+        let weights = black_box([[1u8; 64]; SUMS]);
+        // SAFETY: 64 bytes are read where they are; the instruction set is the caller's promise.
         unsafe {
-            let mut sums = [S::zero_i(); 12];
+            let weights = weights.each_ref().map(|bytes| S::load_i(bytes.as_ptr()));
+            let mut sums = [S::zero_i(); SUMS];
             // As many as registers hold.
-            let sums = if S::REGISTERS >= 32 { &mut sums[..] } else { &mut sums[..4] };
-            let w = S::splat_i(black_box(0x0102_0304));
+            let sums = if S::REGISTERS >= 32 { &mut sums[..] } else { &mut sums[..3] };
             for i in 0..(DOTS / sums.len()) as i32 {
-                for sum in &mut *sums {
+                for (sum, w) in sums.iter_mut().zip(weights) {
                     *sum = if S::HAS_DOTS { S::dot_narrow(*sum, w, i) } else { S::gather(*sum, w, i) };
                 }
             }
