@@ -33,7 +33,7 @@ impl Owned {
     }
 
     /// Sends SIGTERM and waits for the end; `None` if there is none within `limit`.
-    pub(crate) fn terminate(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+    pub fn terminate(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         self.signal("TERM")?;
         let start = Instant::now();
         while start.elapsed() < limit {

@@ -80,8 +80,8 @@ fn applies(cluster: &Cluster) -> u64 {
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
 }
 
-/// Nobody writes for a minute, once nothing was written for a moment.
-fn check_idle(cluster: &Cluster) {
+/// Nobody writes for so long, once nothing was written for a moment.
+fn check_idle(cluster: &Cluster, seconds: u64) {
     let writes = || Writes::parse(&cluster.kubectl(&["get", "--raw", "/metrics"]));
     let mut before = writes();
     await_until("writes to end", || {
@@ -90,7 +90,7 @@ fn check_idle(cluster: &Cluster) {
         before = now;
         before.since(&last).total() == 0
     });
-    std::thread::sleep(Duration::from_secs(60));
+    std::thread::sleep(Duration::from_secs(seconds));
     assert_eq!(writes().since(&before).describe(), "");
 }
 
@@ -144,7 +144,7 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let of_new = applies(&cluster) - before;
     // Four children beside the revision, which is not applied, and the status as it changed; `m` was reconciled too.
     assert!((5..=12).contains(&of_new), "{of_new} writes");
-    check_idle(&cluster);
+    check_idle(&cluster, 60);
 
     cluster.kubectl(&["delete", "infd/m", "infd/n", "--namespace", "shop", "--cascade=foreground"]);
     for name in ["m", "n"] {
@@ -198,14 +198,14 @@ fn a_new_operator_restarts_no_pods_until_it_is_told_to() {
     cluster.apply(&manifest("m", &json!({ "models": [{ "modelId": "a/b" }] })));
     await_ready(&cluster, "m", "1/1");
     let before = deployed(&cluster);
-    operator.kill();
+    operator.stop();
 
     let operator = start_with(&cluster, "second", SECOND_IMAGE);
     await_pending(&cluster, "would change spec.containers[ostro].image. ");
     assert_eq!(deployed(&cluster), before);
     await_ready(&cluster, "m", "1/1");
     assert_eq!(get(&cluster, "infd/m")["status"]["image"], FIRST_IMAGE);
-    operator.kill();
+    operator.stop();
 
     // As one from before there were revisions.
     let all = ["--namespace", "shop", "--all"];
@@ -299,12 +299,12 @@ fn replicas_keep_caches_of_their_own() {
     let before = applies(&cluster);
     cluster.kubectl(&["annotate", "infd/m", "look=again", "--namespace", "shop"]);
     std::thread::sleep(Duration::from_secs(3));
-    operator.kill();
+    operator.stop();
     let _operator = start(&cluster, "second");
     await_leader(&cluster, "second");
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(applies(&cluster), before);
-    check_idle(&cluster);
+    check_idle(&cluster, 20);
 
     cluster.apply(&with_volume(false));
     await_until("a Deployment", || {

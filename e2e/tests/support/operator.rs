@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use ostro_e2e::process::{Owned, free_port};
 
@@ -32,6 +33,12 @@ impl Operator {
     /// Of loopback, for probes and metrics.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// So that the next one leads at once: it gives up its lease.
+    pub fn stop(mut self) {
+        let ended = self.process.terminate(Duration::from_secs(20)).unwrap();
+        assert!(ended.is_some(), "the operator does not end");
     }
 
     pub fn kill(mut self) {
