@@ -2,8 +2,10 @@
 //! with them.
 #![forbid(unsafe_code)]
 
+mod any;
 mod descriptors;
 mod seldom;
 
+pub use any::without_ipv6;
 pub use descriptors::raise_descriptors;
 pub use seldom::Seldom;

@@ -33,8 +33,8 @@ pub(crate) struct RunArgs {
     /// The daemon's image, where an object names none
     #[arg(long, env = "OSTRO_IMAGE", default_value = DEFAULT_IMAGE, value_parser = image)]
     pub(crate) image: String,
-    /// Address of /healthz, /readyz and /metrics
-    #[arg(long, env = "OSTRO_LISTEN", default_value = "0.0.0.0:8080")]
+    /// Address of /healthz, /readyz and /metrics; [::] stands for all, of IPv4 too
+    #[arg(long, env = "OSTRO_LISTEN", default_value = "[::]:8080")]
     pub(crate) listen: SocketAddr,
     /// A file with the filter of logs, such as info or ostro_operator=debug; its changes count within seconds
     /// [default: RUST_LOG]

@@ -2,6 +2,7 @@
 
 mod port;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use ostro_exposition::Exposition;
+use ostro_listen::without_ipv6;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
@@ -45,9 +47,20 @@ struct Page {
 
 /// Serves until the process ends.
 pub(crate) async fn serve(address: SocketAddr, health: Health) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener = listen(address).await.with_context(|| format!("cannot listen on {address}"))?;
     let displaced = health.metrics.displaced.clone();
     match port::serve(listener, routes(health), (Limits::default(), displaced)).await {}
+}
+
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let refused = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(refused) => refused,
+    };
+    match without_ipv6(address, &refused) {
+        Some(address) => TcpListener::bind(address).await,
+        None => Err(refused),
+    }
 }
 
 fn routes(health: Health) -> Router {

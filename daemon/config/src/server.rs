@@ -9,7 +9,7 @@ use crate::bounded::{Bounded, Text};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
-    /// Address to listen on.
+    /// Address to listen on; `::` stands for all, of IPv6 and of IPv4.
     #[schemars(extend("x-flag" = "--host", "x-command" = "serve"))]
     pub host: Host,
     /// TCP port to listen on; 0 takes a free one.
