@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::failure::Failure;
+
 /// What the environment says, read once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Environment {
@@ -9,8 +11,8 @@ pub(crate) struct Environment {
     pub(crate) instruction_set: Option<String>,
     /// `OSTRO_DRAIN_SECONDS`: how long running answers may go on after SIGTERM.
     pub(crate) drain_seconds: Option<String>,
-    /// `OSTRO_ALL_MODELS`: which models a server cannot do without.
-    pub(crate) wanted: Wanted,
+    /// `OSTRO_ALL_MODELS`: whether a server can do without some of its models.
+    pub(crate) all_models: Option<String>,
     /// `OSTRO_REQUIRE_GPU`: whether a model may run on the CPU that was not told to.
     pub(crate) require_gpu: Option<String>,
     /// `HF_HOME`, else `huggingface` in the user's cache folder, else in the one for temporary files.
@@ -38,14 +40,6 @@ pub(crate) enum Offline {
     Yes,
 }
 
-/// Of a server's models, once none loads any more.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    #[default]
-    Any,
-    All,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Color {
     #[default]
@@ -64,10 +58,7 @@ impl Environment {
         Environment {
             instruction_set: text("OSTRO_CPU"),
             drain_seconds: text("OSTRO_DRAIN_SECONDS"),
-            wanted: match text("OSTRO_ALL_MODELS").is_some_and(|value| is_true(&value)) {
-                true => Wanted::All,
-                false => Wanted::Any,
-            },
+            all_models: text("OSTRO_ALL_MODELS"),
             require_gpu: text("OSTRO_REQUIRE_GPU"),
             hf_home: path("HF_HOME").unwrap_or_else(|| cache.join("huggingface")),
             hf_cache: path("HF_HUB_CACHE"),
@@ -100,8 +91,16 @@ fn is_true(value: &str) -> bool {
     switch(value) == Some(true)
 }
 
+/// What one of our own variables says; not set is off.
+pub(crate) fn is_on(variable: &str, value: Option<&str>) -> Result<bool, Failure> {
+    let Some(value) = value else { return Ok(false) };
+    switch(value).ok_or_else(|| {
+        Failure::Usage(format!("{variable} = {value:?}: must be 1, on, yes or true, or 0, off, no or false"))
+    })
+}
+
 /// `None`: it says neither.
-pub(crate) fn switch(value: &str) -> Option<bool> {
+fn switch(value: &str) -> Option<bool> {
     match value.to_ascii_uppercase().as_str() {
         "1" | "ON" | "YES" | "TRUE" => Some(true),
         "0" | "OFF" | "NO" | "FALSE" => Some(false),
@@ -122,7 +121,8 @@ pub(crate) const VARIABLES: [(&str, &str); 14] = [
     ),
     (
         "OSTRO_ALL_MODELS",
-        "`1`, `on`, `yes` or `true`: end, once all others are loaded, where a model cannot be",
+        "`1`, `on`, `yes` or `true`: end, once all others are loaded, where a model cannot be; `0`, `off`, `no` or \
+         `false`, as without it: serve the others",
     ),
     (
         "OSTRO_REQUIRE_GPU",

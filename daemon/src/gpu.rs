@@ -4,19 +4,15 @@
 use ostro_engine::DeviceChoice;
 use ostro_engine::device::{NoGpu, gpus};
 
-use crate::environment::switch;
+use crate::environment::is_on;
 use crate::failure::Failure;
 use crate::translate::ModelPlan;
 
 /// Of models that are not told to run on the CPU; `required` is the variable's value.
 pub(crate) fn device(required: Option<&str>) -> Result<DeviceChoice, Failure> {
-    let Some(value) = required else { return Ok(DeviceChoice::Auto) };
-    match switch(value) {
-        Some(true) => Ok(DeviceChoice::Gpu),
-        Some(false) => Ok(DeviceChoice::Auto),
-        None => Err(Failure::Usage(format!(
-            "OSTRO_REQUIRE_GPU = {value:?}: must be 1, on, yes or true, or 0, off, no or false"
-        ))),
+    match is_on("OSTRO_REQUIRE_GPU", required)? {
+        true => Ok(DeviceChoice::Gpu),
+        false => Ok(DeviceChoice::Auto),
     }
 }
 

@@ -10,6 +10,7 @@ mod size;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache;
@@ -19,14 +20,14 @@ use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, BackendError};
 use crate::device;
 use crate::engine::{EngineParts, LoadError};
-use crate::info::{CacheInfo, LoadProgress, LoadStage, ModelInfo};
+use crate::info::{CacheInfo, DeviceKind, LoadProgress, LoadStage};
 use crate::model::decoder::{Decoder, DecoderWeights};
 use crate::model::families::read_spec;
 use crate::model::roles::DecoderTensors;
 use crate::options::{CacheType, EngineOptions};
 use crate::text::{GgufVocabulary, TextModel};
 use crate::weights::ModelFiles;
-use about::About;
+use about::{About, Placed};
 use choices::{check, context_len, limits, schedule, step_tokens};
 use size::Sizing;
 
@@ -72,8 +73,8 @@ fn load_on<B: Backend + 'static>(
     warn_of_tokens_beyond(spec.vocab, &text);
 
     tell(LoadStage::Cache, about.bytes, about.bytes);
-    let weight_bytes = weights.bytes(&backend);
-    let step_weight_bytes = weights.step_bytes(&backend);
+    let placed = Placed::read(&backend, &weights);
+    let weight_bytes = placed.weight_bytes;
     let sizing = Sizing { backend: &backend, spec: &spec, tensors: &tensors, weight_bytes, limits, later };
     let (shape, limits) = sizing.fit(options, &memory)?;
     drop(tensors);
@@ -84,26 +85,32 @@ fn load_on<B: Backend + 'static>(
         blocks: shape.blocks as u32,
         bytes: shape.blocks as u64 * backend.block_bytes(&shape),
     };
-    let (threads, instruction_set) = (backend.threads(), backend.instruction_set());
-    let device = backend.device();
-    let nominal_bytes_per_second = backend.nominal_bytes_per_second();
     let sources_apart = backend.has_sources_apart();
-    let about = about.into_info(&spec, context_len, cache);
-    let info = ModelInfo {
-        weight_bytes,
-        step_weight_bytes,
-        threads,
-        instruction_set,
-        device,
-        nominal_bytes_per_second,
-        ..about
-    };
+    let step_limit = step_limit(placed.device.kind);
+    let info = about.into_info(placed, &spec, (context_len, cache));
     // Before memory is reserved, which would keep pages that the load has touched.
     give_free_heap_back();
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;
     tell(LoadStage::Ready, 0, 0);
     let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart));
-    Ok(EngineParts { model: Box::new(model), text: Arc::new(text), info, schedule, isa: isa(options) })
+    Ok(EngineParts {
+        model: Box::new(model),
+        text: Arc::new(text),
+        info,
+        schedule,
+        isa: isa(options),
+        step_limit,
+    })
+}
+
+/// Far above what a step takes, of the largest model on the least device.
+fn step_limit(device: DeviceKind) -> Duration {
+    let minutes = match device {
+        // Processors may be shares of one, and weights on a disk.
+        DeviceKind::Cpu => 60,
+        DeviceKind::Cuda => 5,
+    };
+    Duration::from_secs(minutes * 60)
 }
 
 fn isa(options: &EngineOptions) -> Isa {

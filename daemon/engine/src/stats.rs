@@ -5,6 +5,7 @@
 //! whole steps.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -78,37 +79,67 @@ pub enum EngineHealth {
     Running,
     /// It was told to stop.
     Stopped,
-    /// It accepts nothing any more; the text says why.
+    /// It accepts nothing, and will do so no more but where a step that stood still ends after all; the text says why.
     Failed(String),
 }
 
 /// Where the engine's thread leaves its stats for others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct StatsBoard {
-    stats: Mutex<EngineStats>,
+    posted: Mutex<Posted>,
+    /// A step that takes longer stands still.
+    step_limit: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Posted {
+    stats: EngineStats,
+    /// When the thread was last heard of; nothing while it waits for work.
+    heard: Option<Instant>,
 }
 
 impl StatsBoard {
+    pub(crate) fn new(step_limit: Duration) -> Self {
+        StatsBoard { posted: Mutex::default(), step_limit }
+    }
+
     /// Called by the engine's thread only; keeps the health.
     pub(crate) fn publish(&self, stats: &EngineStats) {
-        let mut board = self.lock();
-        let health = std::mem::take(&mut board.health);
-        *board = EngineStats { health, ..stats.clone() };
+        let mut posted = self.lock();
+        let health = std::mem::take(&mut posted.stats.health);
+        *posted = Posted { stats: EngineStats { health, ..stats.clone() }, heard: Some(Instant::now()) };
+    }
+
+    /// The thread waits for work, for however long.
+    pub(crate) fn rest(&self) {
+        self.lock().heard = None;
     }
 
     pub(crate) fn set_health(&self, health: EngineHealth) {
-        self.lock().health = health;
+        self.lock().stats.health = health;
     }
 
     pub(crate) fn health(&self) -> EngineHealth {
-        self.lock().health.clone()
+        self.health_of(&self.lock())
     }
 
     pub(crate) fn read(&self) -> EngineStats {
-        self.lock().clone()
+        let posted = self.lock();
+        EngineStats { health: self.health_of(&posted), ..posted.stats.clone() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, EngineStats> {
-        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Failed too while a step stands still: its thread cannot say so.
+    fn health_of(&self, posted: &Posted) -> EngineHealth {
+        let silence = posted.heard.map(|heard| heard.elapsed());
+        match (&posted.stats.health, silence) {
+            (EngineHealth::Running, Some(silence)) if silence > self.step_limit => {
+                EngineHealth::Failed(format!("a step has not ended for {} s", silence.as_secs()))
+            }
+            (health, _) => health.clone(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Posted> {
+        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

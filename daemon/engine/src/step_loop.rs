@@ -125,6 +125,7 @@ impl StepLoop {
         if self.scheduler.is_idle() {
             // Books the last delivery, which may be followed by nothing for long.
             self.publish();
+            self.inbox.board.rest();
             let received = self.inbox.commands.recv();
             self.clock.skip();
             match received {

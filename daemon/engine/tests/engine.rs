@@ -7,6 +7,7 @@ mod common;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use common::*;
 use ostro_engine::request::{FinishReason, Sampling, StopRules, TokenId};
@@ -364,6 +365,26 @@ fn panic_fails_everyone_and_is_reported() {
     let stats = wait_for(&engine, "reported", |stats| stats.health != EngineHealth::Running);
     assert!(matches!(&stats.health, EngineHealth::Failed(reason) if reason.contains("a broken kernel")));
     assert!(matches!(engine.submit(greedy(&[1], 5)), Err(SubmitError::Unavailable(_))));
+}
+
+#[test]
+fn a_step_that_stands_still_is_told_until_it_ends() {
+    let (open, before) = gate();
+    let limit = Duration::from_millis(50);
+    let engine = engine_within(limit, options(), before);
+    std::thread::sleep(2 * limit);
+    wait_for(&engine, "waiting for work", |stats| stats.health == EngineHealth::Running);
+
+    let stream = engine.submit(greedy(&prompt(1, 9), 5)).unwrap();
+    let stats = wait_for(&engine, "reported", |stats| stats.health != EngineHealth::Running);
+    assert!(
+        matches!(&stats.health, EngineHealth::Failed(reason) if reason.starts_with("a step has not ended"))
+    );
+    assert!(matches!(engine.submit(greedy(&[1], 5)), Err(SubmitError::Unavailable(_))));
+
+    drop(open);
+    assert_eq!(read(stream).ids(), expected(&prompt(1, 9), 5));
+    wait_for(&engine, "well again", |stats| stats.health == EngineHealth::Running);
 }
 
 #[test]

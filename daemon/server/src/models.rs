@@ -151,7 +151,16 @@ impl Models {
         (loaded, first)
     }
 
-    /// Ends every engine; what runs on them fails.
+    /// `shutdown`, but for an engine that stands still: the process can end without it.
+    pub async fn shutdown_within(&self, limit: Duration) {
+        let models = self.clone();
+        let ended = tokio::task::spawn_blocking(move || models.shutdown());
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            tracing::error!(limit_s = limit.as_secs_f64(), "an engine's step does not end; left as it is");
+        }
+    }
+
+    /// Ends every engine, after its step; what runs on them fails.
     pub fn shutdown(&self) {
         for model in self.iter() {
             if let State::Loaded(loaded) = &*model.state.borrow() {

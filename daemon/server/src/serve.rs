@@ -5,13 +5,13 @@ mod head;
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use ostro_listen::Seldom;
+use ostro_listen::{Seldom, without_ipv6};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,8 @@ use crate::http::{App, RouterError, router};
 use crate::models::Models;
 use crate::options::ServerOptions;
 
+/// When the grace period is over: for engines' threads to finish their step.
+const STEP_TIME: Duration = Duration::from_secs(5);
 /// After running answers were cancelled: for their last bytes to leave.
 const CANCEL_TIME: Duration = Duration::from_secs(2);
 /// For the payload log's last lines to be written.
@@ -69,7 +71,13 @@ impl Port {
     /// It cannot be opened: it is taken, or the host is not of this machine.
     pub async fn open(host: &str, port: u16) -> Result<Port, ServeError> {
         let failed = |source| ServeError::Bind { host: host.to_owned(), port, source };
-        let listener = TcpListener::bind((host, port)).await.map_err(failed)?;
+        let mut listener = TcpListener::bind((host, port)).await;
+        if let (Err(refused), Ok(ip)) = (&listener, host.parse::<IpAddr>())
+            && let Some(any) = without_ipv6(SocketAddr::from((ip, port)), refused)
+        {
+            listener = TcpListener::bind(any).await;
+        }
+        let listener = listener.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Port { listener, address })
     }
@@ -128,9 +136,7 @@ impl Server {
                 grace_s = options.grace.as_secs_f64(),
                 "the grace period is over, cancelling answers"
             );
-            // Waits for the engines' threads, which finish their step first.
-            let engines = app.models.clone();
-            let _ = tokio::task::spawn_blocking(move || engines.shutdown()).await;
+            app.models.shutdown_within(STEP_TIME).await;
             let _ = tokio::time::timeout(CANCEL_TIME, connections.wait()).await;
         }
         if let Some(log) = app.payload_log.clone() {

@@ -1,5 +1,7 @@
 //! `ostro serve`: opens the port, loads the models behind it, and drains when it is told to stop.
 
+use std::time::Duration;
+
 use anyhow::Context;
 use ostro_listen::raise_descriptors;
 use ostro_server::error::ApiError;
@@ -9,7 +11,7 @@ use ostro_server::{ModelSource, Models, Port, Server};
 use tokio::sync::oneshot;
 
 use super::stop::Stop;
-use crate::environment::{Environment, Wanted};
+use crate::environment::{Environment, is_on};
 use crate::failure::Failure;
 use crate::hub::hub_options;
 use crate::load::{load, location, with_later};
@@ -17,6 +19,15 @@ use crate::translate::{ModelPlan, Plan};
 
 /// Descriptors that are kept for what are no connections of clients: weights, logs, downloads, the runtime.
 const FILES: u64 = 128;
+/// For engines' threads to end, which are idle once all is answered.
+const STEP_TIME: Duration = Duration::from_secs(5);
+
+/// Of a server's models, once none loads any more.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Any,
+    All,
+}
 
 pub(super) fn run(plan: Plan, environment: &Environment) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
@@ -27,6 +38,10 @@ pub(super) fn run(plan: Plan, environment: &Environment) -> Result<(), Failure> 
 }
 
 async fn serve(mut plan: Plan, environment: &Environment) -> Result<(), Failure> {
+    let wanted = match is_on("OSTRO_ALL_MODELS", environment.all_models.as_deref())? {
+        true => Wanted::All,
+        false => Wanted::Any,
+    };
     let names = public_names(&plan.models);
     let hub = |model: &ModelPlan| hub_options(environment, &plan.token_source, model.hub_cache.clone());
     let planned: Vec<_> =
@@ -51,13 +66,15 @@ async fn serve(mut plan: Plan, environment: &Environment) -> Result<(), Failure>
     let shutdown = async {
         tokio::select! {
             _ = stopped => {}
-            error = too_few(&models, environment.wanted) => failed = Some(error),
+            error = too_few(&models, wanted) => failed = Some(error),
         }
     };
     tokio::select! {
         () = server.run(shutdown) => {}
         () = stopped_twice => return Err(Failure::Interrupted),
     }
+    // Dropped, they would wait for an engine that stands still.
+    models.shutdown_within(STEP_TIME).await;
     match failed {
         Some(error) => Err(Failure::Runtime(error)),
         None => Ok(()),

@@ -209,6 +209,12 @@ fn a_server_that_wants_all_models_ends_without_one() {
     assert_eq!(output.status.code(), Some(1), "{errors}");
     let last = errors.lines().last().unwrap();
     assert!(last.starts_with("error: ") && last.contains("b.gguf"), "{errors}");
+
+    let mut command = home.command(&["from-config", "-f", "a.toml"]);
+    let output = command.env("OSTRO_ALL_MODELS", "ture").output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{errors}");
+    assert!(errors.contains("OSTRO_ALL_MODELS = \"ture\": must be 1, on"), "{errors}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Sender, SyncSender, sync_channel};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{io, sync::Mutex};
 
 use ostro_kernels::cpu::isa::Isa;
@@ -37,6 +37,8 @@ pub struct EngineParts {
     pub schedule: SchedulerOptions,
     /// For what the processor computes beside the model: sampling.
     pub isa: Isa,
+    /// The engine counts as failed while a step takes longer: its device or its threads stand still.
+    pub step_limit: Duration,
 }
 
 /// Why an engine did not start.
@@ -116,14 +118,14 @@ pub(super) fn serve(
 }
 
 fn assemble(parts: EngineParts) -> Result<(Ready, StepLoop), LoadError> {
-    let EngineParts { model, text, mut info, mut schedule, isa } = parts;
+    let EngineParts { model, text, mut info, mut schedule, isa, step_limit } = parts;
     let live_max = schedule.max_seqs.saturating_add(schedule.waiting_max);
     // Live sequences are counted where they are submitted; the scheduler need not refuse any.
     schedule.waiting_max = live_max;
     let scheduler = Scheduler::new(schedule)?;
     info.context_len = scheduler.sequence_tokens_max() as u32;
     let (commands, receiver) = sync_channel(live_max.saturating_add(1));
-    let (board, abandoned) = (Arc::<StatsBoard>::default(), Arc::<AtomicU64>::default());
+    let (board, abandoned) = (Arc::new(StatsBoard::new(step_limit)), Arc::<AtomicU64>::default());
     let inbox = Inbox { commands: receiver, abandoned: abandoned.clone(), board: board.clone() };
     let step_loop = StepLoop::new(model, scheduler, isa, inbox);
     Ok((Ready { info, text, commands, board, abandoned, live_max }, step_loop))

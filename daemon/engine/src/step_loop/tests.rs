@@ -90,7 +90,11 @@ fn step_loop(clock: &Arc<Clock>) -> (SyncSender<Command>, StepLoop) {
         sources_apart: false,
     };
     let (commands, receiver) = sync_channel(4);
-    let inbox = Inbox { commands: receiver, abandoned: Arc::default(), board: Arc::default() };
+    let inbox = Inbox {
+        commands: receiver,
+        abandoned: Arc::default(),
+        board: Arc::new(StatsBoard::new(Duration::from_secs(60))),
+    };
     let (start, reader) = (Instant::now(), clock.clone());
     let read = move || {
         let now = start + Duration::from_secs(reader.seconds.load(Ordering::Acquire));

@@ -158,6 +158,7 @@ pub fn parts(options: SchedulerOptions, model: impl Model + 'static) -> Result<E
         info: info(&options),
         schedule: options,
         isa: Isa::detect(),
+        step_limit: Duration::from_secs(60),
     })
 }
 
@@ -170,9 +171,18 @@ pub fn engine_with(
     options: SchedulerOptions,
     before: impl FnMut(&StepPlan) -> Result<(), ForwardError> + Send + 'static,
 ) -> Engine {
+    engine_within(Duration::from_secs(60), options, before)
+}
+
+/// Of steps that are to take no longer.
+pub fn engine_within(
+    step_limit: Duration,
+    options: SchedulerOptions,
+    before: impl FnMut(&StepPlan) -> Result<(), ForwardError> + Send + 'static,
+) -> Engine {
     let build = move |_: &dyn Fn(_)| {
         let fake = Fake { before: Box::new(before), ..Fake::new(&options) };
-        parts(options, fake)
+        Ok(EngineParts { step_limit, ..parts(options, fake)? })
     };
     Engine::start(build, &|_| ()).unwrap()
 }

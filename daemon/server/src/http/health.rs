@@ -1,4 +1,5 @@
-//! `GET /health`: the process is alive and answers, and no engine has ended by a fault, which a new process would mend.
+//! `GET /health`: the process is alive and answers, and no engine has ended by a fault or stands still, which a new process
+//! would mend.
 //! `GET /ready`: every model is loaded. Which one is not is told by
 //! `/v1/models`.
 
@@ -13,14 +14,14 @@ use crate::openai::models::ModelStatus;
 
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Health {
-    /// `ok`, or `failed` when an engine has ended by a fault.
+    /// `ok`, or `failed` when an engine has ended by a fault or stands still.
     status: &'static str,
 }
 
 /// Ask whether the server is alive
 #[utoipa::path(get, path = "/health", tag = "Operation", responses(
     (status = 200, description = "The server answers", body = Health),
-    (status = 503, description = "An engine has ended by a fault, such as a lost GPU", body = Health),
+    (status = 503, description = "An engine has ended by a fault, such as a lost GPU, or stands still", body = Health),
 ))]
 pub(super) async fn health(State(app): State<App>) -> (StatusCode, Json<Health>) {
     match app.models.iter().any(|model| model.is_broken()) {

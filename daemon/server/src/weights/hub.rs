@@ -1,7 +1,9 @@
 //! The hub over HTTP, as one repository's files are asked of it; what is wrong with an answer comes back as an error that a
 //! person can act on. Writes nothing.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hf_hub::{HFClient, HFError, split_id};
@@ -18,6 +20,7 @@ use super::{HubOptions, HubToken, WeightsError};
 /// look for one in the environment.
 const NO_TOKEN: &str = "\n";
 const REDIRECTS_MAX: usize = 5;
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 
 /// The hub as one repository's files are asked of it.
 pub(super) struct Hub<'a> {
@@ -204,8 +207,18 @@ impl<'a> Hub<'a> {
     }
 }
 
+/// A text of a line, of a file that may be a device, whose end never comes.
+fn read_short(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(TOKEN_BYTES_MAX + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > TOKEN_BYTES_MAX {
+        true => Err(io::Error::other(format!("it is longer than {TOKEN_BYTES_MAX} bytes"))),
+        false => Ok(text),
+    }
+}
+
 fn read_token(options: &HubOptions) -> Result<Option<String>, WeightsError> {
-    let read = |path: PathBuf| match std::fs::read_to_string(&path) {
+    let read = |path: PathBuf| match read_short(&path) {
         Ok(token) => Ok(Some(token)),
         Err(source) => Err(WeightsError::Token { path, source }),
     };

@@ -224,8 +224,10 @@ fn the_token_is_sent_from_where_it_is_kept_and_only_to_the_hub() {
     };
     assert!(resolve("o/m", &options).is_ok());
     assert_eq!(server.tokens_at_storage(), 0);
-    options.token = HubToken::File(other.path().join("nothing"));
-    assert!(matches!(resolve("o/m", &options), Err(WeightsError::Token { .. })));
+    for unread in [other.path().join("nothing"), "/dev/zero".into()] {
+        options.token = HubToken::File(unread);
+        assert!(matches!(resolve("o/m", &options), Err(WeightsError::Token { .. })));
+    }
     assert!(!format!("{:?}", HubToken::Literal("right".into())).contains("right"));
 }
 

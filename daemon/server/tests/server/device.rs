@@ -1,5 +1,7 @@
 //! What a model runs on, in the metrics and the list of models: while it can answer, and no longer.
 
+use std::time::Duration;
+
 use ostro_engine::schedule::StepPlan;
 use ostro_engine::{
     DeviceInfo, DeviceKind, Engine, EngineHealth, EngineParts, ForwardError, Isa, Logits, Model,
@@ -28,7 +30,15 @@ async fn on_a_gpu() -> Fixture {
         let mut info = info(&schedule);
         info.device =
             DeviceInfo { kind: DeviceKind::Cuda, name: "NVIDIA H200".into(), uuid: Some(UUID.into()) };
-        Ok(EngineParts { model: Box::new(Lost), text: text(), info, schedule, isa: Isa::detect() })
+        let step_limit = Duration::from_secs(60);
+        Ok(EngineParts {
+            model: Box::new(Lost),
+            text: text(),
+            info,
+            schedule,
+            isa: Isa::detect(),
+            step_limit,
+        })
     };
     let engine = Engine::start(build, &|_| ()).unwrap();
     let loaded = Loaded::from(engine.clone());

@@ -153,7 +153,8 @@ pub fn engine(gate: &Gate, waiting_max: usize) -> Engine {
     let (gate, schedule) = (gate.clone(), schedule(waiting_max));
     let build = move |_: &dyn Fn(_)| {
         let model = Box::new(Chain { gate, logits: Vec::new() });
-        Ok(EngineParts { model, text: text(), info: info(&schedule), schedule, isa: Isa::detect() })
+        let (info, step_limit) = (info(&schedule), Duration::from_secs(60));
+        Ok(EngineParts { model, text: text(), info, schedule, isa: Isa::detect(), step_limit })
     };
     Engine::start(build, &|_| ()).unwrap()
 }

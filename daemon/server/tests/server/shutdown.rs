@@ -48,6 +48,17 @@ async fn after_the_grace_period_answers_are_cancelled() {
 }
 
 #[tokio::test]
+async fn a_step_that_stands_still_holds_no_process_back() {
+    let server = Fixture::with(Default::default(), 8).await;
+    let running = start(&server, Duration::ZERO).await;
+    server.gate.allow(3);
+    let mut socket = send(running.address, &request(1500)).await;
+    socket.read_exact(&mut [0; 64]).await.unwrap();
+    running.stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(30), running.ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn half_a_request_does_not_hold_up_the_end() {
     let server = Fixture::new().await;
     let grace = Duration::from_secs(60);
