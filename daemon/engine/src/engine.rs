@@ -150,7 +150,8 @@ impl Engine {
     /// Whether so many sequences would be queued now. Others may come first: `submit` decides.
     pub fn has_room(&self, sequences: usize) -> bool {
         let Shared { live, live_max, .. } = &*self.shared;
-        live.load(Ordering::Acquire).saturating_add(sequences) <= *live_max
+        // Who is refused is among the live ones for a moment.
+        sequences == 0 || live.load(Ordering::Acquire).saturating_add(sequences) <= *live_max
     }
 
     pub fn info(&self) -> &ModelInfo {

@@ -86,7 +86,7 @@ fn load_on<B: Backend + 'static>(
         bytes: shape.blocks as u64 * backend.block_bytes(&shape),
     };
     let sources_apart = backend.has_sources_apart();
-    let step_limit = step_limit(placed.device.kind);
+    let step_limit = step_limit(placed.device.kind) * step.all.div_ceil(backend.step_tokens().all) as u32;
     let info = about.into_info(placed, &spec, (context_len, cache));
     // Before memory is reserved, which would keep pages that the load has touched.
     give_free_heap_back();
@@ -103,7 +103,7 @@ fn load_on<B: Backend + 'static>(
     })
 }
 
-/// Far above what a step takes, of the largest model on the least device.
+/// Far above what a step of as many rows as suit the device takes, of the largest model on the least device.
 fn step_limit(device: DeviceKind) -> Duration {
     let minutes = match device {
         // Processors may be shares of one, and weights on a disk.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::error::ApiError;
@@ -89,6 +91,13 @@ impl Admission {
             ApiError::Engine(_) if *self.gate.phase.borrow() == Phase::Closed => ApiError::ShuttingDown,
             error => error,
         }
+    }
+
+    /// Ready once no further requests are let in, and answers that still run are cancelled.
+    pub fn closed(&self) -> BoxFuture<'static, ()> {
+        let mut phase = self.gate.phase.subscribe();
+        // Its sender goes with the last of those who could ask.
+        async move { drop(phase.wait_for(|phase| *phase == Phase::Closed).await) }.boxed()
     }
 
     /// Ready once the server shuts down.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use futures::future::BoxFuture;
 use ostro_engine::request::{Dry, Generation, Sampling, TokenEvent, Usage as EngineUsage};
 use ostro_engine::sample::SamplerError;
 use ostro_engine::text::{Special, StopStrings, TextModel};
@@ -20,14 +21,15 @@ use crate::validate::{Logprobs, ValidGeneration};
 
 const DRY_BREAKERS: [&str; 4] = ["\n", ":", "\"", "*"];
 /// Log probabilities in one answer, all of which may be kept until its end: 40 to 160 MiB, and some hundred MiB more as the
-/// JSON of an answer that is not streamed. A choice with 20 likeliest tokens may fill a context of 128k.
+/// JSON of an answer that is not streamed. A single choice may fill its context with them.
 const LOGPROBS_MAX: u64 = 1 << 22;
 
-#[derive(Debug)]
 pub(crate) struct Answer {
     pub prompts: Vec<PreparedPrompt>,
     choices: Vec<Choice>,
     admission: Admission,
+    /// When it is cancelled, whatever its engine does; `None` once it is.
+    closed: Option<BoxFuture<'static, ()>>,
     observer: Observer,
     arrived: Instant,
     usage: Usage,
@@ -84,8 +86,8 @@ impl Answer {
         // A prompt counts once, however many choices continue it.
         let prompt_tokens = prompts.iter().map(|prompt| prompt.tokens.len() as u64).sum();
         let usage = Usage::new(prompt_tokens, 0, 0);
-        let admission = admission.clone();
-        Ok(Answer { prompts, choices, admission, observer, arrived, usage, next: 0 })
+        let (admission, closed) = (admission.clone(), Some(admission.closed()));
+        Ok(Answer { prompts, choices, admission, closed, observer, arrived, usage, next: 0 })
     }
 
     pub(crate) fn choices(&self) -> usize {
@@ -105,7 +107,7 @@ impl Answer {
     /// The next piece of any choice, and `None` after all have ended.
     ///
     /// # Errors
-    /// The engine failed; the answer is of no further use.
+    /// The engine failed, or the server ends; the answer is of no further use.
     pub(crate) async fn next(&mut self) -> Option<Result<(usize, Piece), ApiError>> {
         std::future::poll_fn(|context| self.poll_next(context)).await
     }
@@ -123,10 +125,14 @@ impl Answer {
                 return Poll::Ready(Some(piece.map_err(|error| self.admission.explain(error))));
             }
         }
-        match self.choices.iter().all(|choice| choice.stream.is_none()) {
-            true => Poll::Ready(None),
-            false => Poll::Pending,
+        if self.choices.iter().all(|choice| choice.stream.is_none()) {
+            return Poll::Ready(None);
         }
+        if self.closed.as_mut().is_some_and(|closed| closed.as_mut().poll(context).is_ready()) {
+            self.closed = None;
+            return Poll::Ready(Some(Err(ApiError::ShuttingDown)));
+        }
+        Poll::Pending
     }
 
     /// Ready with a piece that has something in it.
@@ -234,7 +240,8 @@ fn check_logprobs(
         |prompt: &PreparedPrompt| context.saturating_sub(prompt.tokens.len() as u64).min(max_tokens);
     let tokens = generation.n as u64 * prompts.iter().map(tokens_max).sum::<u64>();
     let logprobs = tokens * (u64::from(top) + 1);
-    if logprobs <= LOGPROBS_MAX {
+    let is_single = generation.n == 1 && prompts.len() == 1;
+    if is_single || logprobs <= LOGPROBS_MAX {
         return Ok(());
     }
     let message = format!(

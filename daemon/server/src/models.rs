@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ostro_engine::{Engine, EngineHealth};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use crate::error::{ApiError, bounded};
 use crate::openai::models::{ModelCard, ModelStatus};
@@ -153,9 +153,20 @@ impl Models {
 
     /// `shutdown`, but for an engine that stands still: the process can end without it.
     pub async fn shutdown_within(&self, limit: Duration) {
-        let models = self.clone();
-        let ended = tokio::task::spawn_blocking(move || models.shutdown());
-        if tokio::time::timeout(limit, ended).await.is_err() {
+        let mut running = Vec::new();
+        for LoadedModel { engine, .. } in self.iter().filter_map(|model| model.loaded()) {
+            let (done, ended) = oneshot::channel();
+            // No task of the runtime, which waits for such at its own end.
+            let started = std::thread::Builder::new().spawn(move || {
+                engine.shutdown();
+                let _ = done.send(());
+            });
+            match started {
+                Ok(_) => running.push(ended),
+                Err(error) => tracing::error!(%error, "no thread to end an engine"),
+            }
+        }
+        if tokio::time::timeout(limit, futures::future::join_all(running)).await.is_err() {
             tracing::error!(limit_s = limit.as_secs_f64(), "an engine's step does not end; left as it is");
         }
     }

@@ -21,10 +21,10 @@ use crate::http::{App, RouterError, router};
 use crate::models::Models;
 use crate::options::ServerOptions;
 
-/// When the grace period is over: for engines' threads to finish their step.
-const STEP_TIME: Duration = Duration::from_secs(5);
 /// After running answers were cancelled: for their last bytes to leave.
 const CANCEL_TIME: Duration = Duration::from_secs(2);
+/// After that: for engines' threads to finish their step.
+const STEP_TIME: Duration = Duration::from_secs(2);
 /// For the payload log's last lines to be written.
 const FLUSH_TIME: Duration = Duration::from_secs(5);
 /// Before the next try, when no connection could be accepted (usually: too many open files).
@@ -136,8 +136,8 @@ impl Server {
                 grace_s = options.grace.as_secs_f64(),
                 "the grace period is over, cancelling answers"
             );
-            app.models.shutdown_within(STEP_TIME).await;
             let _ = tokio::time::timeout(CANCEL_TIME, connections.wait()).await;
+            app.models.shutdown_within(STEP_TIME).await;
         }
         if let Some(log) = app.payload_log.clone() {
             let _ = tokio::task::spawn_blocking(move || log.flush(FLUSH_TIME)).await;

@@ -20,7 +20,7 @@ use crate::translate::{ModelPlan, Plan};
 /// Descriptors that are kept for what are no connections of clients: weights, logs, downloads, the runtime.
 const FILES: u64 = 128;
 /// For engines' threads to end, which are idle once all is answered.
-const STEP_TIME: Duration = Duration::from_secs(5);
+const STEP_TIME: Duration = Duration::from_secs(2);
 
 /// Of a server's models, once none loads any more.
 #[derive(Clone, Copy)]

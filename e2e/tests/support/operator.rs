@@ -37,7 +37,7 @@ impl Operator {
 
     /// So that the next one leads at once: it gives up its lease.
     pub fn stop(mut self) {
-        let ended = self.process.terminate(Duration::from_secs(20)).unwrap();
+        let ended = self.process.terminate(Duration::from_secs(30)).unwrap();
         assert!(ended.is_some(), "the operator does not end");
     }
 

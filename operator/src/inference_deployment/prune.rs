@@ -9,7 +9,7 @@ use ostro_crds::{InferenceDeployment, Reason};
 
 use super::Context;
 use super::build::{
-    ChildKind, Kept, Prepared, Purpose, TEMPLATE_HASH_ANNOTATION, job_prefix, prune_job, template_hash,
+    ChildKind, Kept, Names, Prepared, Purpose, TEMPLATE_HASH_ANNOTATION, job_prefix, prune_job, template_hash,
 };
 use super::live::{Awaited, Live};
 use super::status::Finding;
@@ -18,9 +18,15 @@ use super::workload::Workload;
 /// Beyond its grace.
 const LOST: SignedDuration = SignedDuration::from_secs(60);
 
-/// The Job, where it is there already or its time has come: all pods are of the template that is kept.
+/// The Job, where it is there already or its time has come: all pods are of the template that is kept. None for a claim
+/// that goes: a pod keeps it, one that has ended too.
 pub(super) fn due(context: &Context, owner: &InferenceDeployment, kept: &Kept) -> Option<Prepared> {
     let job = prune_job(owner, kept)?;
+    let mut claims = context.children.of_kind(ChildKind::PersistentVolumeClaim, owner).into_iter();
+    let own = Names::of(owner).claim();
+    if claims.any(|(name, claim)| name == own && claim.is_going) {
+        return None;
+    }
     let is_there = context.children.job_of(owner, &job.object.name_any()).is_some();
     (is_there || is_rolled_out(context, owner, kept)).then_some(job)
 }

@@ -84,6 +84,23 @@ async fn a_cache_is_pruned_once_after_each_rollout() {
     assert!(job(&api).is_none() && told(&api, "CachePruned").is_empty());
 }
 
+/// The pods of a Job that has ended keep the claim.
+#[tokio::test(start_paused = true)]
+async fn a_job_goes_with_its_claim() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    roll_out(&api, spec("a/b", true)).await;
+    end(&api, "Complete");
+    await_within(SOON, "its end", || told(&api, "CachePruned") == "True CachePruned").await;
+    let claim = api.get("", "persistentvolumeclaims", "m-cache").unwrap();
+    let mut going = claim.clone();
+    going["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    api.put("", "persistentvolumeclaims", going);
+    await_within(SOON, "no Job", || job(&api).is_none()).await;
+    api.remove("", "persistentvolumeclaims", "m-cache");
+    await_within(SOON, "a Job for the next claim", || job(&api).is_some()).await;
+}
+
 /// What pods of before do not need, others may.
 #[tokio::test(start_paused = true)]
 async fn others_start_when_a_prune_of_before_has_ended() {

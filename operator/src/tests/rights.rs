@@ -72,7 +72,11 @@ async fn work(api: &FakeApi, scope: Scope) -> Operator {
         .await;
     put(api, json!({ "monitoring": { "kind": "PodMonitor" }, "serviceAccountName": "mine" }));
     await_within(LONG, "the other", || api.get("monitoring.coreos.com", "podmonitors", "m").is_some()).await;
-    await_within(LONG, "no account", || api.get("", "serviceaccounts", "m").is_none()).await;
+    await_within(LONG, "no account", || {
+        make_ready(api);
+        api.get("", "serviceaccounts", "m").is_none()
+    })
+    .await;
     put(api, json!({ "cache": { "volume": { "size": "1Gi", "perReplica": true } } }));
     await_within(LONG, "the other workload", || api.get("apps", "deployments", "m").is_none()).await;
     let other = json!([{ "modelId": "c/d" }]);
@@ -81,10 +85,9 @@ async fn work(api: &FakeApi, scope: Scope) -> Operator {
     for kind in kinds() {
         leave_behind(api, kind);
     }
-    await_within(LONG, "pruning", || {
-        kinds().all(|kind| is_left(api, kind) == (kind == ChildKind::PersistentVolumeClaim))
-    })
-    .await;
+    // Accounts stay until pods are ready.
+    let kept = [ChildKind::PersistentVolumeClaim, ChildKind::ServiceAccount];
+    await_within(LONG, "pruning", || kinds().all(|kind| is_left(api, kind) == kept.contains(&kind))).await;
     tell_twice(api, &operator).await;
     disown(api, (ChildKind::Service, api.get("", "services", "m").unwrap()));
     tokio::time::sleep(LONG).await;

@@ -85,8 +85,11 @@ async fn collect(mut body: Limited<Body>, app: &App) -> Result<JsonBody, ApiErro
     let mut bytes = BytesMut::new();
     let mut memory = take_memory(app, 0, 0)?;
     loop {
-        let frame = tokio::time::timeout(SILENCE_MAX, body.frame()).await;
-        let Some(frame) = frame.map_err(|_| ApiError::BodyTimeout)? else { break };
+        let frame = match memory.num_permits() {
+            0 => body.frame().await,
+            _ => tokio::time::timeout(SILENCE_MAX, body.frame()).await.map_err(|_| ApiError::BodyTimeout)?,
+        };
+        let Some(frame) = frame else { break };
         let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
             true => ApiError::BodyTooLarge { limit },
             false => ApiError::malformed(format!("the body could not be read: {error}")),

@@ -61,7 +61,7 @@ async fn without_any_loaded_model_the_defaults_failure_is_told() {
 #[tokio::test(start_paused = true)]
 async fn a_wait_for_a_loading_model_is_bounded_and_told() {
     let (release, released) = mpsc::channel::<()>();
-    let (reported, wait_reported) = tokio::sync::oneshot::channel();
+    let (reported, wait_reported) = oneshot::channel();
     let source = ModelSource::new("a", move |report| {
         report(Progress { stage: "download".into(), done: 1, total: 4 });
         reported.send(()).unwrap();

@@ -44,7 +44,7 @@ const LATE_HTTP2_TIME: Duration = Duration::from_secs(3);
 pub(super) struct Limits {
     /// Among the connections.
     place: OwnedSemaphorePermit,
-    /// Without a request; then, for bytes of an answer that nobody takes.
+    /// Without a request; then, in HTTP/1, for bytes of an answer that are not taken.
     idle: Duration,
     last_request: Duration,
 }

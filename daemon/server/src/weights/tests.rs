@@ -306,6 +306,7 @@ fn what_is_on_this_machine_is_not_asked_of_the_hub() {
     fs::write(here("b.gguf"), "b").unwrap();
     assert!(matches!(resolve(&here(""), &options), Err(WeightsError::AmbiguousFile { .. })));
     fs::write(here("config.json"), "{}").unwrap();
+    fs::write(here("model.safetensors"), "").unwrap();
     assert_eq!(resolve(&here(""), &options).unwrap().path, home.path().join(""));
     let named = ModelReference { quantized_file: Some("b.gguf".into()), ..reference(&here("")) };
     assert_eq!(resolve_model(&named, &options, &|_| {}).unwrap().path, home.path().join("b.gguf"));

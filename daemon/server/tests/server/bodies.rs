@@ -59,13 +59,13 @@ async fn large_bodies_leave_memory_to_small_ones() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_never_ends_times_out() {
     let server = Fixture::new().await;
-    for (between_s, end_s) in [(1000, 15), (10, 120)] {
+    for (first_s, between_s, end_s) in [(0, 1000, 15), (10, 10, 120), (1000, 1000, 120)] {
         let began = tokio::time::Instant::now();
-        let next = move |()| async move {
-            tokio::time::sleep(Duration::from_secs(between_s)).await;
-            Some((Ok::<_, std::io::Error>(" "), ()))
+        let next = move |after_s| async move {
+            tokio::time::sleep(Duration::from_secs(after_s)).await;
+            Some((Ok::<_, std::io::Error>(" "), between_s))
         };
-        let endless = Body::from_stream(futures::stream::unfold((), next));
+        let endless = Body::from_stream(futures::stream::unfold(first_s, next));
         let answer = server.call(post("/v1/chat/completions", endless)).await;
         assert_eq!(
             (answer.status.as_u16(), &answer.json()["error"]["code"]),

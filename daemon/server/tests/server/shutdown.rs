@@ -56,6 +56,8 @@ async fn a_step_that_stands_still_holds_no_process_back() {
     socket.read_exact(&mut [0; 64]).await.unwrap();
     running.stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(30), running.ended).await.unwrap().unwrap();
+    let rest = read_all(socket).await;
+    assert!(rest.contains("\"code\":\"shutting_down\"") && rest.contains("data: [DONE]"), "{rest}");
 }
 
 #[tokio::test]

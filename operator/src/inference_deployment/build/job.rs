@@ -1,5 +1,5 @@
 //! Jobs on an object's cache. Their pods read the configuration of the object's pods, with the same rights, and have the
-//! same cache. They ask for no GPU nor its runtime, and never get ready: nobody sends them requests.
+//! same cache. They ask for no GPU, downloads neither for its runtime, and never get ready: nobody sends them requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -71,8 +71,7 @@ pub(super) fn build(names: &Names, rendering: &Rendering, purpose: Purpose) -> O
     let container = spec.containers.iter().find(|container| container.name == CONTAINER)?.clone();
     let affinity = affinity(names, spec.affinity);
     let devices = devices(&container);
-    // A runtime for devices is on nodes that have them only; others, such as a sandbox, are for all pods.
-    let runtime_class_name = spec.runtime_class_name.filter(|_| devices.is_empty());
+    let runtime_class_name = spec.runtime_class_name.filter(|class| !is_left_out(class, purpose));
     let tolerations = tolerations(spec.tolerations, devices);
     let init = spec.init_containers.map(|all| all.into_iter().map(without_devices).collect());
     let spec = PodSpec {
@@ -156,6 +155,12 @@ fn listen(config: &str) -> Option<String> {
     let server = Loaded::from_toml(FILE, config).ok()?.config.server;
     let host = server.host.as_str().parse::<IpAddr>().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     Some(SocketAddr::new(host, u16::try_from(server.port.get()).ok()?).to_string())
+}
+
+/// NVIDIA's runtime is on nodes with its GPUs only, and a download may come to another. Who prunes is where pods were; a
+/// Job with another template would prune once more, without a rollout.
+fn is_left_out(runtime_class: &str, purpose: Purpose) -> bool {
+    purpose == Purpose::Prefetch && runtime_class.starts_with("nvidia")
 }
 
 /// That a container asks for.

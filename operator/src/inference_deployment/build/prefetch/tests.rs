@@ -105,17 +105,17 @@ fn the_job_has_the_account_that_it_names_and_what_a_patch_gives_pods() {
     assert_eq!(template["spec"]["initContainers"][0]["resources"]["limits"], json!({ "cpu": "1" }));
 }
 
-/// Else they might be on nodes that lack it, since nothing leads them to those with devices.
+/// Else it might be on a node that lacks it, since nothing leads it to those with GPUs. A sandbox is for all pods.
 #[test]
-fn the_job_has_no_runtime_of_devices() {
-    let runtime = |resources: Value| {
-        let owner = object("m", json!({ "runtimeClassName": "r", "resources": resources }));
+fn the_job_has_no_runtime_of_gpus() {
+    let runtime = |class: &str| {
+        let owner = object("m", json!({ "runtimeClassName": class }));
         let prefetch = Prefetch::before(&owner, None, &kept(&owner)).unwrap();
         let job = prefetch.prepared.last().unwrap();
         job.object.data["spec"]["template"]["spec"].get("runtimeClassName").cloned()
     };
-    assert_eq!(runtime(json!({ "limits": { "nvidia.com/gpu": "1" } })), None);
-    assert_eq!(runtime(json!({ "limits": { "memory": "1Gi" } })), Some(json!("r")));
+    assert_eq!(runtime("nvidia"), None);
+    assert_eq!(runtime("gvisor"), Some(json!("gvisor")));
 }
 
 #[test]
