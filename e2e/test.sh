@@ -21,6 +21,7 @@ else
   echo "skipped: NEON, whose standard library rustup cannot fetch" >&2
 fi
 cargo test --workspace "${cuda[@]}" --no-run # also builds the programs
+./e2e/avx512.sh
 "$CARGO_TARGET_DIR/debug/ostro-e2e" model fetch all
 if command -v go >/dev/null; then
   "$CARGO_TARGET_DIR/debug/ostro-e2e" cluster build >/dev/null # once, in about 20 minutes

@@ -188,6 +188,18 @@ fn check_bits_on(case: &Case, isas: &[Isa]) {
     }
 }
 
+/// Of little work, so that they take little time under emulation too.
+#[test]
+fn short_sequences_have_the_same_bits_on_every_path() {
+    for (heads, cache_type) in
+        [((2, 1, 64), CacheType::F16), ((1, 1, 24), CacheType::Bf16), ((1, 1, 16), CacheType::F32)]
+    {
+        let case = Case::new(heads, 16, cache_type, &[66, 3]);
+        check_bits(&case);
+        check_bits_on(&Case { has_prompts: true, ..case }, &Isa::with_matrix_unit());
+    }
+}
+
 #[test]
 fn every_path_gives_the_same_bits() {
     let lengths = [1, 63, 66, 257, 130];
