@@ -121,14 +121,12 @@ fn check_real(model: RealModel, vocab_size: u32, longest: usize) {
     let Some(path) = model.path() else { return };
     let mut settings = vec![
         ("batch of 16", crowd()),
-        ("batch of 16, one thread", Setting { threads: 1, ..crowd() }),
         ("prefix hits", sharing(crowd())),
         ("preemption", Setting { cache_tokens: 512, ..crowd() }),
         ("chunks of 37", chunks(37)),
     ];
-    if let Ok(avx2) = Isa::from_name("avx2") {
-        settings.push(("AVX2", Setting { isa: avx2, ..crowd() }));
-    }
+    let avx2 = Isa::from_name("avx2").ok().filter(|&avx2| avx2 != Isa::detect());
+    settings.extend(avx2.map(|isa| ("AVX2", Setting { isa, ..crowd() })));
     check(&path, &prompts(longest, vocab_size), &settings);
     assert!(check_drafts(&path, vocab_size, &[Isa::detect()]) > 0);
 }
