@@ -18,5 +18,6 @@ pub mod model;
 pub mod process;
 pub mod python;
 pub mod quickstart;
+pub mod skipped;
 mod stories15m;
 pub mod writes;

@@ -137,7 +137,7 @@ fn sorted(text: &str) -> Vec<Value> {
 fn kustomize_makes_the_same_objects_and_puts_others_images_in() {
     let kubectl = ostro_e2e::cache::root().unwrap().join("cluster/bin/kubectl");
     if !kubectl.is_file() {
-        eprintln!("skipped: kubectl is not built: run `ostro-e2e cluster build`");
+        ostro_e2e::skipped::tell("kubectl is not built: run `ostro-e2e cluster build`");
         return;
     }
     let kustomize = |folder: &Path| {

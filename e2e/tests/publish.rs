@@ -7,8 +7,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
-use ostro_e2e::cluster;
 use ostro_e2e::process::{Owned, free_port};
+use ostro_e2e::{cluster, skipped};
 use serde_json::{Value, json};
 use support::await_until;
 use support::helm::{Helm, documents, only, reference, template};
@@ -27,7 +27,7 @@ impl Registry {
     /// `None`, with a printed reason, where crane and cosign are not built.
     fn start() -> Option<Registry> {
         if !cluster::is_signing_built().unwrap() {
-            eprintln!("skipped: crane and cosign are not built: run `ostro-e2e cluster build`");
+            skipped::tell("crane and cosign are not built: run `ostro-e2e cluster build`");
             return None;
         }
         let bin = cluster::ensure_signing().unwrap();

@@ -3,3 +3,6 @@
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+#[cfg(test)]
+#[path = "../../e2e/src/skipped.rs"]
+mod skipped;

@@ -4,6 +4,9 @@
 //! Read from `models/vocabularies/templates` in Ostro's cache folder, where `ostro-e2e model fetch vocabularies` puts them;
 //! skipped where they are not there.
 
+#[path = "../../../e2e/src/skipped.rs"]
+mod skipped;
+
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -21,7 +24,7 @@ fn folder() -> Option<PathBuf> {
     let folder = cache?.join("ostro/models/vocabularies/templates");
     let found = folder.is_dir();
     if !found {
-        println!("skipped: {} is not there", folder.display());
+        skipped::tell(format_args!("{} is not there", folder.display()));
     }
     Some(folder).filter(|_| found)
 }

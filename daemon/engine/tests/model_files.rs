@@ -1,6 +1,9 @@
 //! Model files against an independent reader (candle), and the real models of the tests' cache.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../../../e2e/src/skipped.rs"]
+mod skipped;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -21,7 +24,7 @@ fn cached(model: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    println!("skipped: {} is not there", path.display());
+    skipped::tell(format_args!("{} is not there", path.display()));
     None
 }
 

@@ -4,7 +4,11 @@
 //! Read from `models/vocabularies` in Ostro's cache folder, where `ostro-e2e model fetch vocabularies` puts them; skipped
 //! where they are not there.
 
+#[path = "../../../e2e/src/skipped.rs"]
+mod skipped;
+
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
@@ -19,7 +23,7 @@ fn folder() -> Option<PathBuf> {
     let folder = cache?.join("ostro/models/vocabularies");
     let found = folder.is_dir();
     if !found {
-        println!("skipped: {} is not there", folder.display());
+        skipped::tell(format_args!("{} is not there", folder.display()));
     }
     Some(folder).filter(|_| found)
 }
@@ -131,5 +135,17 @@ fn special_tokens_in_a_text_count_only_when_asked() -> Result<()> {
     assert_eq!(model.encode("Hello", Special::Keep)?, [15043]);
     let model = load(&folder.join("ggml-vocab-bert-bge.gguf"))?;
     assert_eq!(model.encode("Hello world", Special::Add)?, [101, 7592, 2088, 102]);
+    Ok(())
+}
+
+/// By the tests above, where nothing was fetched.
+#[test]
+fn what_is_missing_is_told_though_tests_pass() -> Result<()> {
+    let empty = tempfile::tempdir()?;
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["--exact", "golden_tokenisations_are_reproduced"]).env("XDG_CACHE_HOME", empty.path());
+    let ended = command.env_remove("RUST_TEST_NOCAPTURE").output()?;
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    ensure!(ended.status.success() && told.contains("skipped: ") && told.contains(" is not there"), "{told}");
     Ok(())
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use crate::skipped;
 use crate::support::running::{CHAT, Running};
 use crate::support::{Ended, Home};
 
@@ -80,7 +81,7 @@ fn driver() -> Option<&'static Path> {
         let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/cuda/emulator/build.sh");
         let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cuda-emulator");
         if Command::new("g++").arg("--version").output().is_err() {
-            println!("skipped: there is no g++ to build the emulated driver with");
+            skipped::tell("there is no g++ to build the emulated driver with");
             return None;
         }
         let built = Command::new("sh").arg(build).arg(&out).output().unwrap();
@@ -93,7 +94,7 @@ fn driver() -> Option<&'static Path> {
 #[test]
 fn machine_without_a_driver_runs_models_on_the_cpu() {
     if Path::new("/proc/driver/nvidia/version").exists() {
-        println!("skipped: this machine has a driver");
+        skipped::tell("this machine has a driver");
         return;
     }
     let home = Home::new();

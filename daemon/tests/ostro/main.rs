@@ -10,4 +10,6 @@ mod prune;
 mod pull;
 mod run;
 mod serve;
+#[path = "../../../e2e/src/skipped.rs"]
+mod skipped;
 mod support;

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use ostro_engine::tiny::{TinyFamily, TinyModel};
 
+use crate::skipped;
 use crate::support::{Ended, Home, text};
 
 fn answer(home: &Home, arguments: &[&str]) -> String {
@@ -283,7 +284,7 @@ fn interrupt_ends_a_piped_chat() {
 fn lines_typed_ahead_are_all_answered() {
     let home = Home::new();
     if home.command_of("script", &["--version"]).stdout(Stdio::null()).status().is_err() {
-        eprintln!("skipped: there is no `script` to make a terminal");
+        skipped::tell("there is no `script` to make a terminal");
         return;
     }
     let model = home.tiny_model();

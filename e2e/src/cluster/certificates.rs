@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn certificates_hold_before_another_program() {
         if Command::new("openssl").arg("version").output().is_err() {
-            eprintln!("skipped: openssl is not installed");
+            crate::skipped::tell("openssl is not installed");
             return;
         }
         let folder = tempfile::TempDir::new().unwrap();

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::make::{CERTIFICATES, image_of};
 use super::{Architecture, Image, programs};
+use crate::skipped;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// Targets, and the programs that they hold.
@@ -124,7 +125,7 @@ fn copied(stages: &Stages, target: &str, folder: &Path) -> Tree {
 #[test]
 fn files_are_the_same() {
     if !Path::new(CERTIFICATES).is_file() {
-        eprintln!("skipped: {CERTIFICATES} is not there; install ca-certificates");
+        skipped::tell(format_args!("{CERTIFICATES} is not there; install ca-certificates"));
         return;
     }
     let (stages, laid_out) = (stages(), TempDir::new().unwrap());

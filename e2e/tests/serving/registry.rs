@@ -3,8 +3,8 @@
 use std::process::{Command, Stdio};
 
 use ostro_e2e::cluster::{self, REGISTRY};
-use ostro_e2e::daemon;
 use ostro_e2e::process::Owned;
+use ostro_e2e::{daemon, skipped};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ const KEY_PASSWORD: (&str, &str) = ("COSIGN_PASSWORD", "of the key");
 /// `spec` is that of a model that nodes have.
 pub(crate) fn check(cluster: &Cluster, mut spec: Value) {
     if !cluster::is_pulling_built().unwrap() {
-        eprintln!("skipped: registry, crane and cosign are not built: run `ostro-e2e cluster build`");
+        skipped::tell("registry, crane and cosign are not built: run `ostro-e2e cluster build`");
         return;
     }
     let publisher = Publisher::start(cluster);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use ostro_e2e::cluster;
+use ostro_e2e::{cluster, skipped};
 use serde_json::Value;
 
 pub const CHARTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts");
@@ -21,7 +21,7 @@ impl Helm {
     pub fn find() -> Option<Helm> {
         let program = cluster::helm().unwrap();
         if program.is_none() {
-            eprintln!("skipped: Helm is not built: run `ostro-e2e cluster build`");
+            skipped::tell("Helm is not built: run `ostro-e2e cluster build`");
         }
         Some(Helm { program: program? })
     }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ostro_e2e::{cache, cluster};
+use ostro_e2e::{cache, cluster, skipped};
 
 /// A cluster of its own, which goes when the test ends.
 pub struct Cluster {
@@ -53,7 +53,7 @@ impl Cluster {
 
     fn unless(reason: Option<String>, name: &'static str) -> Option<Cluster> {
         if let Some(reason) = reason {
-            eprintln!("skipped: {reason}");
+            skipped::tell(reason);
             return None;
         }
         let cluster = Cluster { name };

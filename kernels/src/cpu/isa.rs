@@ -50,7 +50,9 @@ impl Isa {
         let mut found = vec![Self::EMULATED_AMX];
         found.extend(Self::supported().into_iter().filter(|isa| isa.has_matrix_unit()));
         if found.len() == 1 {
-            eprintln!("skipped: AMX itself, which this processor or system lacks; the emulation is tested");
+            static TOLD: std::sync::Once = std::sync::Once::new();
+            const REASON: &str = "AMX itself, which this processor or system lacks; the emulation is tested";
+            TOLD.call_once(|| crate::skipped::tell(REASON));
         }
         found
     }

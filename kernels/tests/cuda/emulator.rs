@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What tests print that have no GPU because of it.
-pub(crate) const NO_COMPILER: &str = "skipped: there is no g++ to build the emulated GPU with";
+/// Why tests have no GPU then.
+pub(crate) const NO_COMPILER: &str = "there is no g++ to build the emulated GPU with";
 
 /// Whether tests are to take the machine's own GPU.
 pub(crate) fn is_real() -> bool {

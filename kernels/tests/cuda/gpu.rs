@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use ostro_kernels::cuda::{Cuda, gpus};
 
 use crate::emulator::{self, NO_COMPILER, is_real};
+use crate::skipped;
 
 /// `None`, with a reason printed, where there is neither a GPU nor a compiler for an emulated one.
 ///
@@ -14,14 +15,14 @@ use crate::emulator::{self, NO_COMPILER, is_real};
 pub(crate) fn cuda() -> Option<Cuda> {
     static IS_LOADED: OnceLock<bool> = OnceLock::new();
     if !is_real() && !IS_LOADED.get_or_init(|| emulator::load(&sources())) {
-        println!("{NO_COMPILER}");
+        skipped::tell(NO_COMPILER);
         return None;
     }
     match gpus() {
         Ok(gpus) => Some(Cuda::new(gpus.usable.into_iter().next().unwrap()).unwrap()),
         Err(reason) => {
             assert!(is_real(), "the emulated GPU is not found: {reason}");
-            println!("skipped: {reason}");
+            skipped::tell(reason);
             None
         }
     }

@@ -12,6 +12,8 @@ mod emulator;
 pub(crate) use emulator::run_on_hopper;
 use emulator::{NO_COMPILER, is_real};
 
+use crate::models::skipped;
+
 /// Whether there is a GPU, real or emulated; if not, says why.
 ///
 /// # Panics
@@ -20,14 +22,14 @@ pub fn gpu() -> bool {
     static FOUND: OnceLock<bool> = OnceLock::new();
     *FOUND.get_or_init(|| {
         if !is_real() && !emulator::load(&sources()) {
-            println!("{NO_COMPILER}");
+            skipped::tell(NO_COMPILER);
             return false;
         }
         match device::gpus() {
             Ok(_) => true,
             Err(reason) => {
                 assert!(is_real(), "the emulated GPU is not found: {reason}");
-                println!("skipped: {reason}");
+                skipped::tell(reason);
                 false
             }
         }

@@ -2,6 +2,9 @@
 //! `ostro-e2e model fetch NAME` puts them.
 #![allow(dead_code, unreachable_pub)]
 
+#[path = "../../../../e2e/src/skipped.rs"]
+pub mod skipped;
+
 use std::env;
 use std::path::PathBuf;
 
@@ -30,11 +33,11 @@ impl RealModel {
         let path = cache.join("ostro/models").join(self.name).join(self.file);
         let found = if self.file.is_empty() { path.join("config.json") } else { path.clone() };
         if !found.exists() {
-            println!(
-                "skipped: {} is not there; get it by `ostro-e2e model fetch {}`",
+            skipped::tell(format_args!(
+                "{} is not there; get it by `ostro-e2e model fetch {}`",
                 path.display(),
                 self.name
-            );
+            ));
             return None;
         }
         Some(path)

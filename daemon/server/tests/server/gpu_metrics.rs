@@ -10,6 +10,7 @@ use ostro_server::RouterOptions;
 use tempfile::TempDir;
 
 use crate::fixture::Fixture;
+use crate::skipped;
 
 /// What the library's GPUs answer; the second has no power reading.
 const LINES: [&str; 9] = [
@@ -44,7 +45,7 @@ impl Nvml {
             .output();
         match output {
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                println!("skipped: there is no `cc` to build a library with");
+                skipped::tell("there is no `cc` to build a library with");
                 None
             }
             output => {

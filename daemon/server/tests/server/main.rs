@@ -15,3 +15,5 @@ mod gpu_metrics;
 mod listening;
 mod operation;
 mod shutdown;
+#[path = "../../../../e2e/src/skipped.rs"]
+mod skipped;

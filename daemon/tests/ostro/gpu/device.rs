@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::{GPU, Machine, PLACED};
+use crate::skipped;
 use crate::support::running::{CHAT, Running};
 
 /// Of the emulated driver's first GPU.
@@ -26,7 +27,7 @@ impl Machine {
             .args([&folder.join("libnvidia-ml.so.1"), &source])
             .output();
         let Ok(built) = built else {
-            println!("skipped: there is no `cc` to build a library with");
+            skipped::tell("there is no `cc` to build a library with");
             return None;
         };
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));

@@ -36,7 +36,7 @@ fn model_that_needs_a_gpu_is_not_left_to_the_cpu() {
 #[test]
 fn machine_without_a_driver_runs_no_model_that_needs_a_gpu() {
     if Path::new("/proc/driver/nvidia/version").exists() {
-        println!("skipped: this machine has a driver");
+        skipped::tell("this machine has a driver");
         return;
     }
     let home = Home::new();
