@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use crate::exposition::samples;
+use crate::http;
 use crate::process::{self, Owned};
 
 /// A running daemon.
@@ -84,7 +85,7 @@ impl Daemon {
 
     /// All metrics, in Prometheus' text form.
     pub(crate) fn metrics(&self) -> Result<String> {
-        Ok(ureq::get(format!("{}/metrics", self.base())).call()?.body_mut().read_to_string()?)
+        Ok(http::get(&format!("{}/metrics", self.base())).call()?.body_mut().read_to_string()?)
     }
 
     /// The value of a metric, summed over its label sets.
@@ -113,7 +114,7 @@ impl Daemon {
     }
 
     fn models(&self) -> Result<Vec<Value>> {
-        let list: Value = ureq::get(format!("{}/v1/models", self.base())).call()?.body_mut().read_json()?;
+        let list: Value = http::get(&format!("{}/v1/models", self.base())).call()?.body_mut().read_json()?;
         Ok(list["data"].as_array().cloned().unwrap_or_default())
     }
 

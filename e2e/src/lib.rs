@@ -11,6 +11,7 @@ mod debian;
 mod download;
 mod exposition;
 pub mod gpu;
+pub mod http;
 pub mod hub;
 pub mod image;
 mod llama_bench;

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{cache, model};
+use crate::{cache, http, model};
 
 /// Loading takes a second; this is for a machine under heavy load.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
@@ -74,7 +74,7 @@ fn state() -> Result<Option<(u32, u16)>> {
 fn running() -> Result<Option<String>> {
     let Some((_, port)) = state()? else { return Ok(None) };
     let base = format!("http://127.0.0.1:{port}");
-    Ok(ureq::get(format!("{base}/health")).call().is_ok().then_some(base))
+    Ok(http::get(&format!("{base}/health")).call().is_ok().then_some(base))
 }
 
 fn stop() -> Result<()> {
@@ -135,7 +135,7 @@ fn await_loaded(base: &str, child: &mut Child) -> Result<()> {
 }
 
 fn models(base: &str) -> Result<Vec<Value>> {
-    let list: Value = ureq::get(format!("{base}/v1/models")).call()?.body_mut().read_json()?;
+    let list: Value = http::get(&format!("{base}/v1/models")).call()?.body_mut().read_json()?;
     Ok(list["data"].as_array().cloned().unwrap_or_default())
 }
 
@@ -151,7 +151,7 @@ fn ask(base: &str, model: &str, prompt: &str) -> Result<()> {
         "model": model, "stream": true, "temperature": 0, "max_tokens": 128,
         "messages": [{"role": "user", "content": prompt}],
     });
-    let mut response = ureq::post(format!("{base}/v1/chat/completions")).send_json(&request)?;
+    let mut response = http::post(&format!("{base}/v1/chat/completions")).send_json(&request)?;
     let mut answered = false;
     for line in BufReader::new(response.body_mut().as_reader()).lines() {
         let line = line?;

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ostro_e2e::{daemon::Daemon, model};
+use ostro_e2e::{daemon::Daemon, http, model};
 use serde_json::{Value, json};
 
 const CLIENTS: u64 = 64;
@@ -87,7 +87,7 @@ fn await_idle(daemon: &Daemon) {
 fn fill_cache(daemon: &Daemon, model: &str) {
     let tokens = daemon.metric("ostro_kv_blocks").unwrap() as usize * BLOCK_TOKENS;
     let body = json!({ "model": model, "max_tokens": 1, "prompt": "river ".repeat(tokens - BLOCK_TOKENS) });
-    let mut response = ureq::post(format!("{}/v1/completions", daemon.base())).send_json(&body).unwrap();
+    let mut response = http::post(&format!("{}/v1/completions", daemon.base())).send_json(&body).unwrap();
     let answer: Value = response.body_mut().read_json().unwrap();
     let written = answer["usage"]["prompt_tokens"].as_u64().unwrap() as usize;
     assert!(written + 2 * BLOCK_TOKENS > tokens, "{written} of {tokens}");
@@ -122,7 +122,8 @@ fn sigterm_lets_a_running_stream_finish() {
         "model": daemon.model_id().unwrap(), "stream": true, "max_tokens": 200, "ignore_eos": true,
         "messages": [{"role": "user", "content": "Count."}],
     });
-    let mut response = ureq::post(format!("{}/v1/chat/completions", daemon.base())).send_json(&body).unwrap();
+    let mut response =
+        http::post(&format!("{}/v1/chat/completions", daemon.base())).send_json(&body).unwrap();
     let mut reader = response.body_mut().as_reader();
     let mut first = [0; 16];
     reader.read_exact(&mut first).unwrap();

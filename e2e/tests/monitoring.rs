@@ -6,7 +6,7 @@ mod support;
 
 use std::io::Write;
 
-use ostro_e2e::{daemon::Daemon, model};
+use ostro_e2e::{daemon::Daemon, http, model};
 use serde_json::{Value, json};
 use support::Cluster;
 use support::chart::{install_api, release, start_operator};
@@ -76,7 +76,7 @@ fn addresses(cluster: &Cluster, application: &str, port: u16) -> Vec<(String, u1
 /// One answer, so that there is something to count.
 fn ask(daemon: &Daemon) {
     let body = json!({ "model": daemon.model_id().unwrap(), "prompt": "Once", "max_tokens": 4 });
-    ureq::post(format!("{}/v1/completions", daemon.base())).send_json(body).unwrap();
+    http::post(&format!("{}/v1/completions", daemon.base())).send_json(body).unwrap();
 }
 
 /// Standard output of promtool, which must find nothing wrong.
@@ -95,7 +95,7 @@ const ALLOWED: (&str, &str) = ("vllm:", " metric names should not contain ':'");
 
 fn metrics(port: u16) -> String {
     let url = format!("http://127.0.0.1:{port}/metrics");
-    ureq::get(url).call().unwrap().body_mut().read_to_string().unwrap()
+    http::get(&url).call().unwrap().body_mut().read_to_string().unwrap()
 }
 
 fn check_metrics(cluster: &Cluster, port: u16) {

@@ -14,6 +14,7 @@ fn the_openai_package_gets_what_it_expects() {
     let output = Command::new(python)
         .arg("-B")
         .arg(folder.join("test_openai_client.py"))
+        .envs([("NO_PROXY", "127.0.0.1"), ("no_proxy", "127.0.0.1")])
         .env("OSTRO_URL", format!("{}/v1", daemon.base()))
         .env("OSTRO_MODEL", daemon.model_id().expect("a model is listed"))
         .output()

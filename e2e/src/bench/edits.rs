@@ -5,6 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
+use crate::http;
+
 /// Forty lines each.
 const CODE: [&str; 3] = [
     include_str!("fixtures/code_to_edit_1.txt"),
@@ -34,7 +36,7 @@ fn ask(base: &str, code: &str) -> Result<u64> {
         "max_tokens": ANSWER_TOKENS,
         "temperature": 0,
     });
-    let answer = ureq::post(format!("{base}/v1/chat/completions")).send_json(&request);
+    let answer = http::post(&format!("{base}/v1/chat/completions")).send_json(&request);
     let answer: Value = answer.context("a code edit")?.body_mut().read_json()?;
     answer["usage"]["completion_tokens"].as_u64().context("the answer tells no usage")
 }

@@ -15,6 +15,7 @@ use super::huge_pages::Pages;
 use super::program::output_of;
 use super::rows::Visit;
 use super::samples::Sample;
+use crate::http;
 use crate::process::{self, Owned};
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
@@ -145,9 +146,9 @@ impl Server {
 
     fn is_ready(&self, ready: Ready) -> bool {
         match ready {
-            Ready::Healthy => ureq::get(format!("{}/health", self.base)).call().is_ok(),
+            Ready::Healthy => http::get(&format!("{}/health", self.base)).call().is_ok(),
             Ready::Loaded => {
-                let answer = ureq::get(format!("{}/v1/models", self.base)).call();
+                let answer = http::get(&format!("{}/v1/models", self.base)).call();
                 let list = answer.ok().and_then(|mut answer| answer.body_mut().read_json::<Value>().ok());
                 list.is_some_and(|list| list["data"][0]["status"] == "loaded")
             }

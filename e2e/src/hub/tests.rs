@@ -1,4 +1,5 @@
 use super::*;
+use crate::http;
 
 /// `a/b` and the gated `a/c` of one file, as long as the process lives.
 fn start(token: Option<&str>) -> (String, String) {
@@ -24,9 +25,8 @@ fn start(token: Option<&str>) -> (String, String) {
 
 /// Status, `x-error-code` and text.
 fn ask(url: &str, headers: &[(&str, &str)]) -> (u16, String, String) {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let request = headers.iter().fold(agent.get(url), |request, (name, value)| request.header(*name, *value));
-    let mut response = request.call().unwrap();
+    let request = headers.iter().fold(http::get(url), |request, (name, value)| request.header(*name, *value));
+    let mut response = request.config().http_status_as_error(false).build().call().unwrap();
     let code = response.headers().get("x-error-code").map(|code| code.to_str().unwrap().to_owned());
     let text = response.body_mut().read_to_string().unwrap();
     (response.status().as_u16(), code.unwrap_or_default(), text)
@@ -43,7 +43,7 @@ fn files_come_whole_or_from_where_a_range_begins() {
     assert_eq!(ask(&file, &[]), (200, String::new(), "0123456789".to_owned()));
     assert_eq!(ask(&file, &[("range", "bytes=7-")]), (206, String::new(), "789".to_owned()));
     assert_eq!(ask(&file, &[("range", "bytes=10-")]).0, 416);
-    let head = ureq::head(&file).call().unwrap();
+    let head = http::agent().head(&file).call().unwrap();
     assert_eq!(head.headers()["content-length"], "10");
     assert_eq!(head.headers()["etag"].len(), 66);
 }

@@ -3,6 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use ostro_e2e::http;
 use ostro_e2e::process::{Owned, free_port};
 use ostro_e2e::writes::Writes;
 use serde_json::{Value, json};
@@ -67,13 +68,13 @@ fn flap(cluster: &Cluster) -> u64 {
     // A process for each change would take longer than the change.
     let _proxy = Owned::new(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap());
     let url = format!("http://{host}:{port}{PATH}/scale");
-    await_until("the proxy", || ureq::get(&url).call().is_ok());
-    let mut last = 0;
+    await_until("the proxy", || http::get(&url).call().is_ok());
+    let (mut last, agent) = (0, http::agent());
     for change in 0..CHANGES {
         // Down and up in turn: 0, 8, 1, 7, ...
         last = if change.is_multiple_of(2) { change / 2 % 5 } else { 8 - change / 2 % 4 };
         let body = json!({ "spec": { "replicas": last } }).to_string();
-        let request = ureq::patch(&url).header("Content-Type", "application/merge-patch+json");
+        let request = agent.patch(&url).header("Content-Type", "application/merge-patch+json");
         request.query("fieldManager", "autoscaler").send(&body).unwrap();
     }
     last

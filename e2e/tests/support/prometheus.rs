@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use ostro_e2e::http;
 use ostro_e2e::process::{Owned, free_port};
 use serde_json::{Value, json};
 use tempfile::{NamedTempFile, TempDir};
@@ -104,7 +105,7 @@ impl Prometheus {
     /// The series of an instant query; none before Prometheus answers.
     pub fn query(&self, query: &str) -> Vec<Value> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
-        let Ok(mut response) = ureq::get(url).query("query", query).call() else { return Vec::new() };
+        let Ok(mut response) = http::get(&url).query("query", query).call() else { return Vec::new() };
         let answer: Value = response.body_mut().read_json().unwrap();
         answer["data"]["result"].as_array().unwrap().clone()
     }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use ureq::Agent;
 
 use crate::cluster::Simulated;
+use crate::http;
 use crate::process::{Owned, free_port};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -28,7 +29,7 @@ impl Api {
         command.args(["proxy", &format!("--port={port}")]).stdin(Stdio::null()).stdout(Stdio::null());
         let proxy = command.spawn().context("cannot start kubectl proxy")?;
         let base = format!("http://127.0.0.1:{port}");
-        let mut api = Api { proxy: Owned::new(proxy), base, agent: Agent::new_with_defaults() };
+        let mut api = Api { proxy: Owned::new(proxy), base, agent: http::agent() };
         let start = Instant::now();
         while api.text("/readyz").is_err() {
             if let Some(status) = api.proxy.try_wait()? {

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::cluster::Simulated;
 use crate::exposition::{samples, sum, total};
+use crate::http;
 use crate::process::{Owned, free_port, resident_bytes};
 
 /// A lease that was not let go of is taken after 15 s.
@@ -99,7 +100,7 @@ impl Operator {
     }
 
     fn text(&self) -> Result<String> {
-        Ok(ureq::get(&self.metrics).call()?.body_mut().read_to_string()?)
+        Ok(http::get(&self.metrics).call()?.body_mut().read_to_string()?)
     }
 }
 
