@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# MACHINE PROGRAM WORD...: runs the tests of the kernels on the emulated machine, one after the other, and exits as they do.
+# PROGRAM WORD...: runs the tests of the kernels on the machine of OSTRO_AVX512_MACHINE, one after the other, and exits as
+# they do.
 set -euo pipefail
-machine=$1 program=$2
-shift 2
+machine=$OSTRO_AVX512_MACHINE program=$1
+shift
+[ -x "$machine/bochs" ] || { echo "there is no emulated machine in $machine" >&2; exit 1; }
 # Cargo runs those of all packages.
 [[ $program == */ostro_kernels-* ]] || exit 0
 parts=$(dirname "$0")
@@ -41,12 +43,12 @@ display_library: nogui
 cpu: model=sapphire_rapids, ips=100000000, cpuid_freq=ips, reset_on_triple_fault=0, ignore_bad_msrs=1
 clock: sync=none, time0=0
 memory: guest=512, host=512
-romimage: file=$folder/boot
+romimage: file="$folder/boot"
 vgaromimage: file=/dev/null
-optramimage1: file=$machine/linux, address=0x1000000
-optramimage2: file=$folder/ramdisk, address=0x10000000
+optramimage1: file="$machine/linux", address=0x1000000
+optramimage2: file="$folder/ramdisk", address=0x10000000
 com1: enabled=1, mode=file, dev=/dev/fd/3
-log: $folder/log
+log: "$folder/log"
 panic: action=fatal
 EOF
 timeout --foreground 1800 "$machine/bochs" -q -f "$folder/bochsrc" 3>&1 >"$folder/out" 2>&1 |
@@ -56,8 +58,12 @@ if [ -z "$status" ]; then
   tail -n 20 "$folder/out" "$folder/log" >&2
   exit 1
 fi
-if grep -q "^this processor lacks\|^skipped: AMX" "$folder/said"; then
+if grep -q "^this processor lacks\|skipped: AMX" "$folder/said"; then
   echo "the emulated machine has no AVX-512 or AMX" >&2
+  exit 1
+fi
+if grep -q "^running 0 tests" "$folder/said"; then
+  echo "no test has such a name" >&2
   exit 1
 fi
 exit "$status"

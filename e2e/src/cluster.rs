@@ -190,6 +190,7 @@ fn missing_of(install: bool) -> Missing {
 }
 
 fn build(folders: &Folders, missing: Missing) -> Result<()> {
+    up::check_path(folders)?;
     requirements::check_build(missing)?;
     build::ensure(folders, &CONTROL_PLANE)?;
     build::ensure(folders, &NODES)?;
@@ -240,6 +241,13 @@ mod tests {
         {
             assert!(parse(bad).is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn nothing_is_built_that_up_refuses() {
+        let mut folders = any_folders().unwrap();
+        folders.root = PathBuf::from("/a b");
+        assert!(build(&folders, Missing::Tell).unwrap_err().to_string().contains("XDG_CACHE_HOME"));
     }
 
     #[test]

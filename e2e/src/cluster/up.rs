@@ -46,7 +46,7 @@ pub(super) fn up(folders: &Folders, shape: Shape, missing: Missing) -> Result<()
 }
 
 /// The shell of a node splits lists of paths at spaces.
-fn check_path(folders: &Folders) -> Result<()> {
+pub(super) fn check_path(folders: &Folders) -> Result<()> {
     if folders.root.to_string_lossy().contains(char::is_whitespace) {
         bail!("{} has a space in its name; set XDG_CACHE_HOME to a folder without", folders.root.display());
     }
