@@ -14,6 +14,7 @@ pub mod gpu;
 pub mod http;
 pub mod hub;
 pub mod image;
+mod interrupt;
 mod llama_bench;
 pub mod model;
 pub mod process;

@@ -10,10 +10,12 @@ use super::place::{MARK, Place};
 use super::requirements::Missing;
 use super::state::Shape;
 use super::{down, up};
+use crate::interrupt::{AtSignal, at_signal};
 
-/// Goes when it is dropped.
+/// Goes when it is dropped, and where a signal ends this program, which must be `ostro-e2e`.
 pub struct Simulated {
     place: Place,
+    _at_signal: AtSignal,
 }
 
 impl Simulated {
@@ -23,10 +25,13 @@ impl Simulated {
     /// As of `cluster up --control-plane-only`.
     pub fn up(name: &Name, nodes: u8) -> Result<Simulated> {
         let folders = Folders::new(name)?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["cluster", "--name", &name.to_string(), "down"]);
+        let at_signal = at_signal(command)?;
         let shape = Shape::ControlPlane { nodes };
         down::down(&folders)?;
         up::up(&folders, shape, Missing::Tell)?;
-        Ok(Simulated { place: Place::new(&folders, shape) })
+        Ok(Simulated { place: Place::new(&folders, shape), _at_signal: at_signal })
     }
 
     /// With the cluster's programs first on PATH and KUBECONFIG set; what it starts ends with the cluster.

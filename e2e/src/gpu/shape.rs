@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::packed::Packed;
 use super::rates::{self, Rate};
 use super::table::{Done, Table};
+use crate::interrupt::{AtSignal, at_signal};
 use crate::process::output_within;
 
 /// What the rows of all shapes have in common.
@@ -79,10 +80,11 @@ fn measured(rates: &[Rate]) -> Done {
     Done::Passed(format!("{} rates", rates.len()))
 }
 
-/// Removed with its folder when it is dropped.
+/// Removed with its folder when it is dropped, or where a signal ends this program: it may be gigabytes of memory.
 struct Model {
     folder: TempDir,
     file: PathBuf,
+    _at_signal: AtSignal,
 }
 
 impl Model {
@@ -90,10 +92,13 @@ impl Model {
     fn write(setting: &Setting<'_>, shape: &str) -> Result<Model> {
         let in_folder = |parent: &Path| {
             let folder = TempDir::new_in(parent).with_context(|| format!("no {}", parent.display()))?;
+            let mut remove = Command::new("rm");
+            remove.arg("-rf").arg(folder.path());
+            let at_signal = at_signal(remove)?;
             let file = folder.path().join(format!("{shape}.gguf"));
             let mut command = Command::new(setting.packed.program("random_model"));
             output_within(command.arg(shape).arg(&file), setting.limit)?;
-            Ok(Model { folder, file })
+            Ok(Model { folder, file, _at_signal: at_signal })
         };
         in_folder(Path::new("/dev/shm")).or_else(|error: anyhow::Error| {
             eprintln!("{error:#}; trying the temporary folder");

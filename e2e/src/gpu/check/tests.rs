@@ -141,6 +141,28 @@ fn every_check_has_a_row() {
     assert!(!Path::new(file).exists(), "{file} is left behind");
 }
 
+/// In a process of its own, which a signal ends while the model is measured.
+#[test]
+fn a_signal_leaves_no_model_behind() {
+    const TOLD: &str = "OSTRO_TEST_TOLD";
+    if std::env::var_os(TOLD).is_some() {
+        let folder = packed();
+        let packed = Packed::new(folder.path());
+        script(&packed.program("random_model"), &format!("echo $1 >$2; echo $2 >${TOLD}"));
+        script(&packed.program("mixed_load"), "kill $PPID; sleep 5");
+        rows(&folder, &["--shapes", "small"]);
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let told = folder.path().join("told");
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "gpu::check::tests::a_signal_leaves_no_model_behind"]);
+    let ended = command.env(TOLD, &told).env("TMPDIR", folder.path()).output().unwrap();
+    assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+    let file = fs::read_to_string(told).unwrap();
+    assert!(!Path::new(file.trim()).exists(), "{file} is left behind");
+}
+
 #[test]
 fn what_fails_or_hangs_or_sees_no_gpu_is_told() {
     let check = |row: usize, program: &str, text: &str, told: &str| {
