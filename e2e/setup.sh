@@ -4,10 +4,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/ostro/target}"
 [ -f "$HOME/.cargo/env" ] && . "$HOME/.cargo/env"
 
-# NAME:PACKAGE pairs; a package is installed when its command (or header) is missing.
+# NAME:PACKAGE pairs; a package is installed when its command (or header) is missing. A user's PATH often lacks the folders
+# of root's programs.
 missing=()
 for pair in cc:build-essential c++:build-essential cmake:cmake curl:curl git:git pip3:python3-pip "$@"; do
-  command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+  PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
 done
 python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then

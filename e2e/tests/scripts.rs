@@ -1,4 +1,4 @@
-//! The scripts beside these tests, where they could pass without having done anything.
+//! The scripts beside these tests, where they could pass without having done anything, or do what is done already.
 #![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
 use std::os::unix::fs::PermissionsExt;
@@ -7,9 +7,19 @@ use std::process::{Command, Output};
 
 use ostro_e2e::skipped;
 
+const SCRIPTS: &str = env!("CARGO_MANIFEST_DIR");
+
+fn write_script(path: &Path, text: &str) {
+    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 fn run(machine: &Path, program: &Path) -> Output {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/avx512/run.sh");
-    Command::new(script).arg(program).env("OSTRO_AVX512_MACHINE", machine).output().unwrap()
+    Command::new(format!("{SCRIPTS}/avx512/run.sh"))
+        .arg(program)
+        .env("OSTRO_AVX512_MACHINE", machine)
+        .output()
+        .unwrap()
 }
 
 #[test]
@@ -39,9 +49,26 @@ fn kernels_are_tested_by_one_test_at_least() {
         ("running 0 tests\nexit status 0", 1),
         ("running 1 test", 1),
     ] {
-        std::fs::write(&bochs, format!("#!/bin/sh\necho '{said}' >&3")).unwrap();
-        std::fs::set_permissions(&bochs, std::fs::Permissions::from_mode(0o755)).unwrap();
+        write_script(&bochs, &format!("echo '{said}' >&3"));
         let ended = run(&machine, &program);
         assert_eq!(ended.status.code(), Some(code), "{said}: {}", String::from_utf8_lossy(&ended.stderr));
     }
+}
+
+#[test]
+fn programs_of_root_are_not_installed_again() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["apt-get", "sudo"] {
+        write_script(&folder.path().join(name), "exit 1");
+    }
+    let path = std::env::var_os("PATH").unwrap();
+    let users = std::env::split_paths(&path).filter(|folder| !folder.ends_with("sbin"));
+    let path = std::env::join_paths([folder.path().to_owned()].into_iter().chain(users)).unwrap();
+    let mut command = Command::new("bash");
+    command.args(["-c", ". ./setup.sh ldconfig:of-root"]).current_dir(SCRIPTS).env("PATH", path);
+    let ended = command.output().unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    // Other packages may be missing.
+    assert!(ended.status.success() || told.contains("installing "), "{told}");
+    assert!(!told.contains("of-root"), "{told}");
 }
