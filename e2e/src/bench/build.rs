@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
+use super::processor::Processor;
 use crate::cache;
+use crate::download::hex;
 use crate::process::run;
 
 /// How its threads wait for each other decides a third of its speed; which is better differs by machine.
@@ -53,12 +56,13 @@ pub(super) fn describe() -> String {
 
 impl Build {
     /// Does nothing when it is built already.
-    pub(super) fn ensure(sources: &Path, version: &str, threading: Threading) -> Result<Build> {
-        let folder = match threading {
-            Threading::OpenMp => format!("llama.cpp-{version}-openmp"),
-            Threading::Own => format!("llama.cpp-{version}-own-threads"),
-        };
-        let folder = cache::root()?.join("peers").join(folder);
+    pub(super) fn ensure(
+        sources: &Path,
+        version: &str,
+        threading: Threading,
+        processor: &Processor,
+    ) -> Result<Build> {
+        let folder = cache::root()?.join("peers").join(folder_name(version, threading, processor));
         let complete = folder.join(".complete");
         let build = Build { threading, programs: folder.join("bin") };
         if complete.is_file() {
@@ -78,5 +82,33 @@ impl Build {
         // Huge pages for what it allocates; `-lm none` keeps the weights out of the mapped file.
         command.env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
         command
+    }
+}
+
+/// By all that it is made of: `GGML_NATIVE` takes the instruction sets of the processor that builds it.
+fn folder_name(version: &str, threading: Threading, processor: &Processor) -> String {
+    let threads = match threading {
+        Threading::OpenMp => "openmp",
+        Threading::Own => "own-threads",
+    };
+    let digest = Sha256::digest(format!("{}, {}", describe(), processor.name_and_flags()));
+    format!("llama.cpp-{version}-{threads}-{}", hex(&digest[..4]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_build_of_another_processor_is_another() {
+        let name = |threading, flags: &str| {
+            let processor = Processor::parse(&format!("model name\t: X 1\nflags\t\t: {flags}\n"));
+            folder_name("1.2", threading, &processor)
+        };
+        let here = name(Threading::Own, "fpu avx2");
+        assert!(here.starts_with("llama.cpp-1.2-own-threads-"), "{here}");
+        assert_eq!(here, name(Threading::Own, "fpu avx2"));
+        assert_ne!(here, name(Threading::Own, "fpu avx2 avx512f"));
+        assert_ne!(here, name(Threading::OpenMp, "fpu avx2"));
     }
 }

@@ -41,7 +41,7 @@ impl LlamaCpp {
         install::tools()?;
         let sources = install::llama_cpp()?;
         let new = |threading| -> Result<LlamaCpp> {
-            let build = Build::ensure(&sources, LLAMA_CPP.version, threading)?;
+            let build = Build::ensure(&sources, LLAMA_CPP.version, threading, &machine.processor)?;
             let (model, client) = (model.to_owned(), client.to_owned());
             Ok(LlamaCpp { build, model, threads: machine.threads, client })
         };

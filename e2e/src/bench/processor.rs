@@ -66,6 +66,11 @@ impl Processor {
         format!("{} ({})", self.name, known.join(", "))
     }
 
+    /// What a compiler for this processor goes by.
+    pub(super) fn name_and_flags(&self) -> String {
+        format!("{}: {}", self.name, self.flags.join(" "))
+    }
+
     /// What the processor has and `system_info` of llama.cpp does not claim to use.
     pub(super) fn unused_features(&self, system_info: &str) -> Vec<&'static str> {
         let words: Vec<&str> = system_info.split(['|', ':', ',']).map(str::trim).collect();
