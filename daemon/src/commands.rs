@@ -17,6 +17,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::ArgMatches;
+use ostro_config::manifest::KIND;
 use ostro_config::{Command, Document, Loaded};
 use ostro_engine::Isa;
 use ostro_server::models::Loaded as Model;
@@ -86,8 +87,7 @@ fn read_file(matches: &ArgMatches) -> Result<Document, Failure> {
         return Err(failed(&format!("is larger than {FILE_BYTES_MAX} bytes")));
     }
     // Standard input has no name to go by.
-    let is_manifest =
-        is_manifest_name(name) || (name == "standard input" && text.contains("InferenceDeployment"));
+    let is_manifest = is_manifest_name(name) || (name == "standard input" && has_kind(&text));
     Ok(if is_manifest { Document::parse_manifest(name, &text)? } else { Document::parse(name, &text)? })
 }
 
@@ -95,6 +95,15 @@ fn read_file(matches: &ArgMatches) -> Result<Document, Failure> {
 fn is_manifest_name(name: &str) -> bool {
     let extension = Path::new(name).extension().and_then(|extension| extension.to_str());
     extension.is_some_and(|extension| ["yaml", "yml", "json"].contains(&extension))
+}
+
+/// Whether a text has the kind of such an object, as YAML and JSON write it.
+fn has_kind(text: &str) -> bool {
+    let is_between = |character: char| character.is_whitespace() || "\"'".contains(character);
+    text.match_indices(KIND).any(|(at, _)| {
+        let key = text[..at].trim_end_matches(is_between).strip_suffix(':');
+        key.is_some_and(|key| key.trim_end_matches(is_between).ends_with("kind"))
+    })
 }
 
 fn open(name: &str) -> Result<File, Failure> {

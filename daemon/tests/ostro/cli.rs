@@ -189,6 +189,17 @@ fn configuration_is_read_from_standard_input() {
     let home = Home::new();
     for (input, code, expected) in [
         ("[[models]]\nmodel_id = \"m\"\n", 0, "ok: 1 model\n"),
+        ("# For the InferenceDeployment m.\n[[models]]\nmodel_id = \"m\"\n", 0, "ok: 1 model\n"),
+        (
+            "apiVersion: inference.ostro.dev/v1alpha1\nkind: InferenceDeployment\nspec: {models: [{modelId: m}]}\n",
+            0,
+            "ok: 1 model\n",
+        ),
+        (
+            r#"{"kind":"InferenceDeployment","apiVersion":"inference.ostro.dev/v1alpha1","spec":{"models":[{"modelId":"m"}]}}"#,
+            0,
+            "ok: 1 model\n",
+        ),
         (
             "port = 1\n",
             2,
