@@ -24,6 +24,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::download::LLAMA_CPP;
+use crate::process::git_describe;
 use crate::{daemon, model};
 use huge_pages::HugePages;
 use llama_cpp::{Choice, LlamaCpp};
@@ -167,7 +168,7 @@ impl About<'_> {
     fn text(&self) -> Result<String> {
         let About { machine, file, llama, choices, mistral, pages, rounds } = self;
         let date = first_line(Command::new("date").args(["-u", "+%F"]))?;
-        let revision = first_line(Command::new("git").args(["describe", "--always", "--dirty"]));
+        let revision = first_line(&mut git_describe());
         let file = file.file_name().context("a model has a name")?.to_string_lossy();
         let chosen: Vec<String> = choices
             .iter()

@@ -88,6 +88,13 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
+/// What says at which revision that workspace is.
+pub(crate) fn git_describe() -> Command {
+    let mut command = Command::new("git");
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["describe", "--always", "--dirty"]);
+    command
+}
+
 /// Runs to a good end; a failure tells the last line it wrote.
 pub(crate) fn output_within(command: &mut Command, limit: Duration) -> Result<Ended> {
     output_watched(command, limit, |_| {})

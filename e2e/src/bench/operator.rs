@@ -21,6 +21,7 @@ use super::machine::Machine;
 use super::program::output_of;
 use super::{first_line, is_release, page};
 use crate::cluster::Simulated;
+use crate::process::git_describe;
 use api::Api;
 use stages::Bench;
 
@@ -105,7 +106,7 @@ programs are built at the first time, which takes 10 minutes).
 
 fn about(machine: &Machine, api: &Api, objects: u32) -> Result<String> {
     let date = first_line(Command::new("date").args(["-u", "+%F"]))?;
-    let revision = first_line(Command::new("git").args(["describe", "--always", "--dirty"]));
+    let revision = first_line(&mut git_describe());
     let version: Value = serde_json::from_str(&api.text("/version")?).context("the API server's version")?;
     Ok(format!(
         "{date}. Machine: {}. Ostro {}, Kubernetes {}. Command: `ostro-e2e bench operator --objects {objects}`: {} \

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::built;
 use super::packed::{Packed, TOOL, goldens_of_the_build};
-use crate::process::run;
+use crate::process::{git_describe, run};
 use crate::{cache, model};
 
 /// Programs, golden answers, and SmolLM2 where it was fetched.
@@ -71,9 +71,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn revision() -> Result<String> {
-    let mut command = Command::new("git");
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).args(["describe", "--always", "--dirty"]);
-    let output = command.output().context("cannot start git")?;
+    let output = git_describe().output().context("cannot start git")?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
