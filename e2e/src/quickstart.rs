@@ -46,7 +46,7 @@ pub fn run(options: &Options) -> Result<()> {
     ask(&base, &id, &options.prompt)?;
     println!();
     println!("Ostro is serving at {base}/v1 (model {id:?}); give any OpenAI client this base URL.");
-    println!("Log: {}. Stop it: ostro-e2e quickstart --stop", log_path()?.display());
+    println!("Log: {}. Stop it: ./e2e/quickstart.sh --stop", log_path()?.display());
     Ok(())
 }
 
