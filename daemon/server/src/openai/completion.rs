@@ -31,6 +31,7 @@ pub struct CompletionFields {
 
 /// What the document says of [`Prompts`].
 #[derive(ToSchema)]
+#[serde(untagged)]
 #[schema(title = "Prompt", description = "A text, token ids, or an array of texts or of token ids.")]
 #[allow(dead_code)] // read by the derive only
 pub enum PromptSchema {

@@ -59,7 +59,7 @@ pub struct GenerationFields {
     /// leaves behind the prompt.
     pub min_tokens: Option<u64>,
     /// One string or up to 64 that end the answer and are not part of it.
-    #[schema(value_type = Option<Vec<String>>, max_items = 64)]
+    #[schema(value_type = Option<StopSchema>, inline)]
     pub stop: Option<Strings<STOP_STRINGS_MAX>>,
     /// Tokens that end the answer and whose text is not part of it.
     #[schema(value_type = Option<Vec<u32>>, max_items = 256)]
@@ -73,6 +73,18 @@ pub struct GenerationFields {
     pub return_token_ids: Option<bool>,
     /// Requests with different salts never share cached prefixes.
     pub cache_salt: Option<String>,
+}
+
+/// What the document says of `stop`.
+#[derive(ToSchema)]
+#[serde(untagged)]
+#[schema(description = "A string or an array of strings.")]
+#[allow(dead_code)] // read by the derive only
+pub enum StopSchema {
+    #[schema(title = "one")]
+    One(String),
+    #[schema(title = "several")]
+    Several(Vec<String>),
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]

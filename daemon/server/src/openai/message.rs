@@ -62,6 +62,7 @@ impl<'de> Deserialize<'de> for Anything {
 }
 
 #[derive(Clone, Debug, PartialEq, ToSchema)]
+#[serde(untagged)] // for the schema; it is read by hand
 #[schema(description = "A string or an array of parts.")]
 pub enum Content {
     #[schema(title = "text")]

@@ -216,6 +216,20 @@ async fn every_reference_of_the_document_leads_somewhere() {
 }
 
 #[tokio::test]
+async fn the_document_tells_the_forms_that_a_value_may_have() {
+    let document = Fixture::new().await.get("/openapi.json").await.json();
+    let schemas = &document["components"]["schemas"];
+    let types = |schema: &Value| -> Vec<Value> {
+        schema["oneOf"].as_array().unwrap().iter().map(|form| form["type"].clone()).collect()
+    };
+    assert_eq!(types(&schemas["Content"]), ["string", "array"]);
+    assert_eq!(types(&schemas["PromptSchema"]), ["string", "array", "array", "array"]);
+    let stop = &schemas["GenerationFields"]["properties"]["stop"];
+    let forms = stop["oneOf"].as_array().unwrap().iter().find(|form| form["oneOf"].is_array());
+    assert_eq!(types(forms.unwrap()), ["string", "array"], "{stop}");
+}
+
+#[tokio::test]
 async fn the_docs_page_loads_nothing_from_elsewhere() {
     let server = Fixture::new().await;
     let answer = server.get("/docs").await;
