@@ -99,9 +99,21 @@ impl Answer {
         &self.prompts[index * self.prompts.len() / self.choices.len()]
     }
 
-    /// Tokens counted so far.
+    /// Tokens of the prompts, and of choices that have ended.
     pub(crate) fn usage(&self) -> Usage {
         self.usage
+    }
+
+    /// Those of running choices too.
+    pub(crate) fn usage_so_far(&self) -> Usage {
+        let running = self.choices.iter().filter(|choice| choice.stream.is_some());
+        let tokens: u64 = running.map(|choice| u64::from(choice.text.tokens())).sum();
+        let usage = &self.usage;
+        Usage::new(
+            usage.prompt_tokens,
+            usage.completion_tokens + tokens,
+            usage.prompt_tokens_details.cached_tokens,
+        )
     }
 
     /// The next piece of any choice, and `None` after all have ended.

@@ -105,7 +105,7 @@ impl Form for ChatForm {
             finish_reason: piece.finish,
             token_ids: self.token_ids(piece.token_ids),
         };
-        let mut chunk = self.chunk(vec![choice], self.head.no_usage());
+        let mut chunk = self.chunk(vec![choice], self.head.usage_so_far(answer));
         if first_of_all && self.head.delivery.return_token_ids {
             chunk.prompt_token_ids = Some(answer.prompts[0].tokens.clone());
         }

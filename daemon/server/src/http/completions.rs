@@ -107,7 +107,7 @@ impl Form for CompletionForm {
 
     fn event(&mut self, index: usize, piece: Piece, answer: &Answer) -> Completion {
         let choice = self.choice(index, piece, answer);
-        self.completion(vec![choice], self.head.no_usage())
+        self.completion(vec![choice], self.head.usage_so_far(answer))
     }
 
     fn usage_event(&self, usage: Usage) -> Completion {

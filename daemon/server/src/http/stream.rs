@@ -49,9 +49,10 @@ impl Head {
         Head { id, created, model: model.clone(), delivery }
     }
 
-    /// The `usage` of an event that does not carry it: null where a later one will.
-    pub(super) fn no_usage(&self) -> Option<Option<Usage>> {
-        self.delivery.include_usage.then_some(None)
+    /// The `usage` of an event before the one that carries it: null, or the counts so far.
+    pub(super) fn usage_so_far(&self, answer: &Answer) -> Option<Option<Usage>> {
+        let Delivery { include_usage, continuous_usage, .. } = self.delivery;
+        include_usage.then(|| continuous_usage.then(|| answer.usage_so_far()))
     }
 }
 

@@ -116,7 +116,7 @@ pub struct ChatChunk {
     pub system_fingerprint: &'static str,
     /// Empty in the chunk that carries the usage.
     pub choices: Vec<ChatChunkChoice>,
-    /// With `stream_options.include_usage`: null but in the last chunk.
+    /// With `stream_options.include_usage`: null but in the last chunk, or the counts so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Usage>)]
     pub usage: Option<Option<Usage>>,

@@ -155,7 +155,7 @@ pub struct Completion {
     pub model: Arc<str>,
     pub system_fingerprint: &'static str,
     pub choices: Vec<CompletionChoice>,
-    /// In a stream only with `stream_options.include_usage`: null but in the last chunk.
+    /// In a stream only with `stream_options.include_usage`: null but in the last chunk, or the counts so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Usage>)]
     pub usage: Option<Option<Usage>>,

@@ -92,6 +92,8 @@ pub enum StopSchema {
 pub struct StreamOptions {
     /// End the stream with a chunk that holds the token counts.
     pub include_usage: Option<bool>,
+    /// With `include_usage`: the counts so far in all other chunks too, where `usage` is null otherwise.
+    pub continuous_usage_stats: Option<bool>,
     /// Accepted for OpenAI clients: chunks are never padded.
     pub include_obfuscation: Option<bool>,
 }

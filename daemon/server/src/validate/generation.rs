@@ -57,6 +57,8 @@ pub struct Logprobs {
 pub struct Delivery {
     pub stream: bool,
     pub include_usage: bool,
+    /// In every event; never without `include_usage`.
+    pub continuous_usage: bool,
     pub return_token_ids: bool,
 }
 
@@ -70,14 +72,16 @@ pub(super) fn generation(fields: GenerationFields) -> Result<ValidGeneration, Ap
     if fields.stream_options.is_some() && !stream {
         return Err(ApiError::invalid("stream_options", "stream_options needs stream = true"));
     }
-    let include_usage = fields.stream_options.and_then(|options| options.include_usage).unwrap_or(false);
+    let options = fields.stream_options.unwrap_or_default();
+    let include_usage = options.include_usage.unwrap_or(false);
+    let continuous_usage = include_usage && options.continuous_usage_stats.unwrap_or(false);
     let return_token_ids = fields.return_token_ids.unwrap_or(false);
     Ok(ValidGeneration {
         model: fields.model.clone(),
         n: n(&fields)?,
         stop: stop_rules(&fields)?,
         stop_strings: stop_strings(&fields)?,
-        delivery: Delivery { stream, include_usage, return_token_ids },
+        delivery: Delivery { stream, include_usage, continuous_usage, return_token_ids },
         cache_salt: cache_salt(&fields)?,
         logprobs: None,
         fields,

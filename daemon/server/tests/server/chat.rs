@@ -59,6 +59,28 @@ async fn a_stream_has_no_usage_unless_asked() {
 }
 
 #[tokio::test]
+async fn every_event_has_the_usage_so_far_when_asked() {
+    let server = Fixture::new().await;
+    let options = json!({"include_usage": true, "continuous_usage_stats": true});
+    let chat = server.chat(json!({"n": 2, "stream": true, "stream_options": options})).await;
+    let completion = json!({"prompt": ">", "max_tokens": 64, "n": 2, "temperature": 0, "stream": true,
+        "stream_options": options});
+    let completion = server.post("/v1/completions", &completion).await;
+    for answer in [chat, completion] {
+        let events = answer.events();
+        let counts: Vec<u64> =
+            events.iter().map(|event| event["usage"]["completion_tokens"].as_u64().unwrap()).collect();
+        let all = 2 * ANSWER_TOKENS;
+        assert!(counts.is_sorted() && counts[0] == 1 && counts.ends_with(&[all, all]), "{counts:?}");
+        let prompt_tokens = &events.last().unwrap()["usage"]["prompt_tokens"];
+        assert!(events.iter().all(|event| event["usage"]["prompt_tokens"] == *prompt_tokens), "{events:?}");
+    }
+    let options = json!({"continuous_usage_stats": true});
+    let events = server.chat(json!({"stream": true, "stream_options": options})).await.events();
+    assert!(events.iter().all(|event| event.get("usage").is_none()));
+}
+
+#[tokio::test]
 async fn a_stop_string_ends_the_answer_and_is_not_in_it() {
     let server = Fixture::new().await;
     for (stop, expected) in [(json!("mé"), "abcdefghijkl"), (json!(["zzz", "cd"]), "ab"), (json!("a"), "")] {
