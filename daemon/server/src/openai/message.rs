@@ -23,8 +23,12 @@ pub struct Message {
     pub content: Option<Content>,
     pub name: Option<String>,
     /// An assistant's earlier reasoning, for templates that show it.
-    #[serde(alias = "reasoning")]
     pub reasoning_content: Option<String>,
+    /// Another name of `reasoning_content`; where both are given they say the same.
+    pub reasoning: Option<String>,
+    /// Some clients send it; it changes nothing.
+    #[serde(rename = "type")]
+    pub kind: Option<MessageKind>,
     #[schema(ignore)]
     pub tool_calls: Option<List<Anything, 1024>>,
     #[schema(ignore)]
@@ -49,6 +53,13 @@ pub enum Role {
     Assistant,
     Tool,
     Function,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageKind {
+    Message,
+    Text,
 }
 
 /// Any JSON; it is skipped, not kept.
@@ -178,6 +189,8 @@ impl Message {
             content: Some(Content::Text(text.to_owned())),
             name: None,
             reasoning_content: None,
+            reasoning: None,
+            kind: None,
             tool_calls: None,
             function_call: None,
             tool_call_id: None,

@@ -21,10 +21,11 @@ fn templated(index: usize, mut message: Message) -> Result<Value, ApiError> {
     let at = |field: &str| format!("messages[{index}].{field}");
     refuse_tools(&at, &message)?;
     let content = said(&at, &mut message)?;
+    let reasoning = reasoning(&at, &mut message)?;
     let mut object = Map::new();
     object.insert("role".into(), role(message.role).into());
     object.insert("content".into(), text(&at("content"), content)?.into());
-    for (name, value) in [("name", message.name), ("reasoning_content", message.reasoning_content)] {
+    for (name, value) in [("name", message.name), ("reasoning_content", reasoning)] {
         if let Some(value) = value {
             object.insert(name.into(), value.into());
         }
@@ -75,6 +76,16 @@ fn said(at: &dyn Fn(&str) -> String, message: &mut Message) -> Result<Content, A
         (Some(_), Some(_)) => {
             Err(ApiError::invalid(at("refusal"), "a message has either content or a refusal"))
         }
+    }
+}
+
+/// Servers that answer with both names get both back.
+fn reasoning(at: &dyn Fn(&str) -> String, message: &mut Message) -> Result<Option<String>, ApiError> {
+    match (message.reasoning_content.take(), message.reasoning.take()) {
+        (Some(one), Some(other)) if one != other => {
+            Err(ApiError::invalid(at("reasoning"), "reasoning says something else than reasoning_content"))
+        }
+        (one, other) => Ok(one.or(other)),
     }
 }
 
@@ -160,6 +171,21 @@ mod tests {
     }
 
     #[test]
+    fn reasoning_has_two_names_and_a_type_says_nothing() {
+        let expected = json!({"role": "assistant", "content": "Hi", "reasoning_content": "hm"});
+        for fields in [
+            json!({"reasoning_content": "hm", "type": "text"}),
+            json!({"reasoning": "hm", "type": "message"}),
+            json!({"reasoning_content": "hm", "reasoning": "hm", "type": null}),
+            json!({"reasoning_content": null, "reasoning": "hm"}),
+        ] {
+            let mut message = json!({"role": "assistant", "content": "Hi"});
+            message.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+            assert_eq!(read(json!([message])).unwrap(), std::slice::from_ref(&expected), "{fields}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_what_the_assistant_said() {
         let expected = json!({"role": "assistant", "content": "No."});
         for message in [
@@ -184,6 +210,10 @@ mod tests {
             (json!([{"role": "user", "content": "x"}, {"role": "tool", "content": "x"}]), "[1].role"),
             (json!([{"role": "assistant", "content": "x", "tool_calls": [{"id": 1}]}]), "[0].tool_calls"),
             (json!([{"role": "user"}]), "[0].content"),
+            (
+                json!([{"role": "assistant", "content": "x", "reasoning_content": "a", "reasoning": "b"}]),
+                "[0].reasoning",
+            ),
             (json!([{"role": "assistant", "content": "x", "refusal": "y"}]), "[0].refusal"),
             (json!([{"role": "user", "content": "x", "refusal": "y"}]), "[0].refusal"),
             (json!([{"role": "user", "content": [{"type": "text"}]}]), "[0].content[0].text"),

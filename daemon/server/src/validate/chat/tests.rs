@@ -76,6 +76,7 @@ fn messages_are_checked_by_place() {
         (r#"{"messages":[{"role":"emperor","content":"x"}]}"#, "messages[0].role"),
         (r#"{"messages":[{"role":"user","content":7}]}"#, "messages[0].content"),
         (r#"{"messages":[{"role":"user","contents":"x"}]}"#, "messages[0]"),
+        (r#"{"messages":[{"role":"user","content":"x","type":"image"}]}"#, "messages[0].type"),
         (r#"{"messages":[{"role":"user","role":"user","content":"x"}]}"#, "messages[0]"),
     ];
     for (body, expected) in cases {
