@@ -100,6 +100,12 @@ pub struct Part {
     pub video_url: Option<Anything>,
     #[schema(ignore)]
     pub file: Option<Anything>,
+    /// For OpenAI's cache of prompts; this one finds prefixes by itself.
+    #[schema(ignore)]
+    pub prompt_cache_breakpoint: Option<Anything>,
+    /// Likewise, as clients write it for Anthropic's.
+    #[schema(ignore)]
+    pub cache_control: Option<Anything>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]

@@ -102,7 +102,7 @@ fn text(param: &str, content: Content) -> Result<String, ApiError> {
 }
 
 fn part_text(param: &str, part: Part) -> Result<String, ApiError> {
-    let Part { kind, text, refusal, image_url, input_audio, audio_url, video_url, file } = &part;
+    let Part { kind, text, refusal, image_url, input_audio, audio_url, video_url, file, .. } = &part;
     let fields = [
         (text.is_some(), "text", PartKind::Text),
         (refusal.is_some(), "refusal", PartKind::Refusal),
@@ -155,6 +155,14 @@ mod tests {
         let parts = json!([{"type": "text", "text": "a "}, {"type": "text", "text": "b"}]);
         let read = read(json!([{"role": "developer", "content": parts}])).unwrap();
         assert_eq!(read, [json!({"role": "system", "content": "a b"})]);
+    }
+
+    #[test]
+    fn marks_for_the_caches_of_others_change_nothing() {
+        let parts = json!([{"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}},
+            {"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}}]);
+        let read = read(json!([{"role": "user", "content": parts}])).unwrap();
+        assert_eq!(read, [json!({"role": "user", "content": "ab"})]);
     }
 
     #[test]

@@ -39,6 +39,7 @@ const FIELDS: &[Field] = &[
     text("safety_identifier"),
     text("prompt_cache_key"),
     text("prompt_cache_retention"),
+    Field { name: "prompt_cache_options", harmless: Harmless::Labels },
     only("store", &["false"]),
     only("service_tier", &[r#""auto""#, r#""default""#]),
     // OpenAI: tools. Without tools the other fields choose nothing.
@@ -201,6 +202,7 @@ mod tests {
         for (name, good, bad) in [
             ("user", r#""me""#, "[]"),
             ("prompt_cache_key", "null", "{}"),
+            ("prompt_cache_options", r#"{"mode":"explicit","ttl":"30m"}"#, r#""30m""#),
             ("metadata", r#"{"a":"b"}"#, r#"{"a":[]}"#),
             ("metadata", "null", &"[".repeat(100_000)),
         ] {
