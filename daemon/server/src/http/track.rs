@@ -47,6 +47,8 @@ struct Record {
     started: Instant,
     labels: Mutex<RouteLabels>,
     body_bytes: AtomicU64,
+    /// In the payload log, once.
+    request_logged: AtomicBool,
     usage: Mutex<Option<Usage>>,
     failed: AtomicBool,
     /// Absent where the request is not counted.
@@ -76,8 +78,15 @@ impl Tracked {
 
     pub(super) fn set_body(&self, body: &Bytes) {
         self.0.body_bytes.store(body.len() as u64, Ordering::Relaxed);
-        let Record { method, path, .. } = &*self.0;
-        self.log_payload(PayloadKind::Request { method, path: path.clone() }, body);
+        self.log_request(body);
+    }
+
+    /// The first call counts: with the body, or without where none was read.
+    fn log_request(&self, body: &Bytes) {
+        let Record { method, path, request_logged, .. } = &*self.0;
+        if !request_logged.swap(true, Ordering::Relaxed) {
+            self.log_payload(PayloadKind::Request { method, path: path.clone() }, body);
+        }
     }
 
     pub(super) fn set_usage(&self, usage: Usage) {
@@ -126,6 +135,7 @@ pub(super) async fn track(State(app): State<App>, mut request: Request, next: Ne
         started: Instant::now(),
         labels: Mutex::new(labels),
         body_bytes: AtomicU64::new(0),
+        request_logged: AtomicBool::new(false),
         usage: Mutex::new(None),
         failed: AtomicBool::new(false),
         http: (app.options.metrics && !housekeeping).then(|| app.metrics.http.clone()),
@@ -136,7 +146,7 @@ pub(super) async fn track(State(app): State<App>, mut request: Request, next: Ne
     let logged = app.options.access_log && (app.options.access_log_health || !housekeeping);
     let mut ending = Ending::begin(tracked.clone(), logged);
     let mut response = next.run(request).await;
-    ending.status = response.status().as_u16();
+    ending.answered(&response);
     if let Some(Rejection(reason)) = response.extensions().get() {
         app.metrics.reject(&tracked.labels().model, reason);
     }
@@ -175,6 +185,12 @@ impl Ending {
             access_log::started(&tracked.0.id, tracked.0.method, &tracked.0.path);
         }
         Ending { tracked, logged, status: CLIENT_CLOSED, complete: false }
+    }
+
+    /// Before anything of the answer is sent.
+    fn answered(&mut self, response: &Response) {
+        self.status = response.status().as_u16();
+        self.tracked.log_request(&Bytes::new());
     }
 }
 

@@ -332,17 +332,27 @@ async fn the_payload_log_holds_request_and_answer() {
     let server = Fixture::with(options, 8).await;
     server.gate.open();
     server.get("/metrics").await;
+    // Neither has a body that is read.
+    server.get("/v1/models").await;
+    let mut text = post("/v1/completions", "{}");
+    text.headers_mut().insert("content-type", "text/plain".parse().unwrap());
+    server.call(text).await;
     server.chat(json!({"max_tokens": 2})).await;
     let read = || std::fs::read_to_string(&path).unwrap();
-    while read().lines().count() < 2 {
+    while !read().contains("total_tokens") {
         tokio::task::yield_now().await;
     }
     let entries: Vec<Value> = read().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!((&entries[0]["kind"], &entries[1]["kind"]), (&json!("request"), &json!("response")));
-    assert_eq!(entries[0]["request_id"], entries[1]["request_id"]);
-    assert_eq!(
-        (&entries[0]["method"], &entries[0]["path"]),
-        (&json!("POST"), &json!("/v1/chat/completions"))
-    );
-    assert!(entries[1]["body"].as_str().unwrap().contains("\"content\":\"ab\""), "{entries:?}");
+    assert_eq!(entries.len(), 6, "{entries:?}");
+    for (pair, (method, path)) in entries.chunks(2).zip([
+        ("GET", "/v1/models"),
+        ("POST", "/v1/completions"),
+        ("POST", "/v1/chat/completions"),
+    ]) {
+        assert_eq!((&pair[0]["kind"], &pair[1]["kind"]), (&json!("request"), &json!("response")));
+        assert_eq!(pair[0]["request_id"], pair[1]["request_id"]);
+        assert_eq!((&pair[0]["method"], &pair[0]["path"]), (&json!(method), &json!(path)));
+    }
+    assert!(entries[4]["body"].as_str().unwrap().contains("\"max_tokens\":2"), "{entries:?}");
+    assert!(entries[5]["body"].as_str().unwrap().contains("\"content\":\"ab\""), "{entries:?}");
 }
