@@ -190,6 +190,8 @@ impl Ending {
     /// Before anything of the answer is sent.
     fn answered(&mut self, response: &Response) {
         self.status = response.status().as_u16();
+        // hyper does not poll an empty body, and axum drops that of a HEAD.
+        self.complete = self.tracked.0.method == "HEAD" || response.body().is_end_stream();
         self.tracked.log_request(&Bytes::new());
     }
 }

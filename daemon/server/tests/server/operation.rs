@@ -304,6 +304,7 @@ async fn the_access_log_tells_how_each_request_ended() {
     let mut request = post("/v1/chat/completions", chat(json!({})).to_string());
     request.headers_mut().insert("x-request-id", "mine-1".parse().unwrap());
     server.call(request).await;
+    drop(server.router.clone().oneshot(Request::head("/v1/models").body(Body::empty()).unwrap()).await);
     drop(
         server
             .router
@@ -313,7 +314,7 @@ async fn the_access_log_tells_how_each_request_ended() {
     );
     let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(lines.len(), 4, "{text}");
+    assert_eq!(lines.len(), 6, "{text}");
     let done = &lines[1];
     assert_eq!((&done["message"], &done["request_id"]), (&json!("request completed"), &json!("mine-1")));
     assert_eq!(
@@ -321,7 +322,8 @@ async fn the_access_log_tells_how_each_request_ended() {
         (&json!(200), &json!("completed"), &json!(ID))
     );
     assert_eq!(done["completion_tokens"], ANSWER_TOKENS);
-    assert_eq!(lines[3]["end"], "client_disconnected");
+    assert_eq!((&lines[3]["method"], &lines[3]["end"]), (&json!("HEAD"), &json!("completed")));
+    assert_eq!(lines[5]["end"], "client_disconnected");
 }
 
 #[tokio::test]
