@@ -224,7 +224,7 @@ fn submit(
             busy(Load { running: stats.sequences_running, waiting: stats.sequences_waiting })
         }
         SubmitError::ContextExceeded { .. } => {
-            ApiError::ContextLength { param: prompt.param, message: error.to_string() }
+            prompt::too_long(engine.info().context_len, prompt.param, &error.to_string())
         }
         // Also of a text: a tokeniser may have more tokens than the model.
         SubmitError::UnknownToken { .. } => ApiError::invalid(prompt.param, error.to_string()),

@@ -42,10 +42,14 @@ pub(crate) async fn chat(
     let said = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
     may_fit(engine, said, "messages")?;
     let bytes = messages.iter().chain(variables.values()).map(text_bytes).sum();
-    let (text, bytes_max) = (engine.text().clone(), text_bytes_max(engine.info().context_len));
+    let context = engine.info().context_len;
+    let (text, bytes_max) = (engine.text().clone(), text_bytes_max(context));
     let work = move || {
         let conversation = Conversation { messages: &messages, variables: &variables, bytes_max };
-        encode_chat(&text, conversation, GenerationPrompt::Add)
+        encode_chat(&text, conversation, GenerationPrompt::Add).map_err(|error| match error {
+            ApiError::ContextLength { param, message } => too_long(context, param, &message),
+            error => error,
+        })
     };
     let tokens = Work::Prompt.run_apart(bytes, work).await?;
     fits(engine, &tokens, "messages")?;
@@ -171,20 +175,25 @@ pub(crate) fn may_fit(engine: &Engine, bytes: usize, param: &'static str) -> Res
     if bytes <= text_bytes_max(context) {
         return Ok(());
     }
-    let message = format!("the text has {bytes} bytes, far more than the context of {context} tokens holds");
-    Err(ApiError::ContextLength { param, message })
+    Err(too_long(context, param, &format!("the text has {bytes} bytes, far more than they hold")))
 }
 
 fn fits(engine: &Engine, tokens: &[TokenId], param: &'static str) -> Result<(), ApiError> {
-    let context = engine.info().context_len as usize;
-    if tokens.len() < context {
+    let context = engine.info().context_len;
+    if tokens.len() < context as usize {
         return Ok(());
     }
+    Err(too_long(context, param, &format!("the prompt has {} tokens", tokens.len())))
+}
+
+/// The first words, and the last, are those by which clients know that a shorter prompt or a longer context helps: many
+/// look at no code (LiteLLM's exception_mapping_utils.py).
+pub(crate) fn too_long(context: u32, param: &'static str, reason: &str) -> ApiError {
     let message = format!(
-        "the prompt has {} tokens; the model's context holds {context} tokens, answer included",
-        tokens.len()
+        "this model's maximum context length is {context} tokens, answer included; {reason}: please reduce the length \
+         of the {param}"
     );
-    Err(ApiError::ContextLength { param, message })
+    ApiError::ContextLength { param, message }
 }
 
 /// Bytes that the tokens of a context can cover. Of a long context, those of any text that is one: tokenising may take some

@@ -115,6 +115,28 @@ async fn long_reasoning_is_refused_before_it_is_tokenised() {
 }
 
 #[tokio::test]
+async fn a_prompt_that_is_too_long_is_told_in_words_that_clients_know() {
+    let server = Fixture::new().await;
+    let (tokens, bytes) = ("x".repeat(CONTEXT as usize), "x".repeat(CONTEXT as usize * 256 + 1));
+    let reasoning = json!([{ "role": "assistant", "content": "x", "reasoning_content": bytes }]);
+    for (path, param, prompt) in [
+        ("/v1/chat/completions", "messages", json!(tokens)),
+        ("/v1/chat/completions", "messages", json!(bytes)),
+        ("/v1/chat/completions", "messages", reasoning),
+        ("/v1/completions", "prompt", json!(tokens)),
+        ("/v1/completions", "prompt", json!(bytes)),
+        ("/v1/completions", "prompt", json!(vec![120; CONTEXT as usize])),
+    ] {
+        let error = error(&server.post(path, &json!({ param: prompt })).await);
+        let message = error["message"].as_str().unwrap();
+        let begin = format!("this model's maximum context length is {CONTEXT} tokens");
+        let end = format!("please reduce the length of the {param}");
+        assert!(message.starts_with(&begin) && message.ends_with(&end), "{message}");
+        assert_eq!((&error["code"], &error["param"]), (&json!("context_length_exceeded"), &json!(param)));
+    }
+}
+
+#[tokio::test]
 async fn a_long_breaker_is_refused() {
     let server = Fixture::new().await;
     let answer = server
