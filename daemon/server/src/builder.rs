@@ -111,7 +111,7 @@ impl RouterBuilder {
         self
     }
 
-    /// Origins that browsers may call from; any by default.
+    /// Origins that browsers may call from; any by default, and with `*`.
     pub fn allowed_origins(mut self, origins: impl IntoIterator<Item = impl Into<String>>) -> RouterBuilder {
         self.options.allowed_origins = Some(origins.into_iter().map(Into::into).collect());
         self

@@ -41,7 +41,7 @@ pub struct RouterOptions {
     pub base_path: String,
     /// Serve `/openapi.json` and `/docs`.
     pub docs: bool,
-    /// Origins that browsers may call from; `None` allows any.
+    /// Origins that browsers may call from; `None` and `*` allow any.
     pub allowed_origins: Option<Vec<String>>,
     pub body_bytes_max: usize,
     /// Of all request bodies that are being read at one time.

@@ -24,7 +24,9 @@ use crate::payload_log::PayloadLog;
 /// Options that no router can be made from.
 #[derive(Debug, thiserror::Error)]
 pub enum RouterError {
-    #[error("the base path {0:?} must begin with a slash, not end with one and hold no braces")]
+    #[error(
+        "the base path {0:?} must begin with a slash, not end with one and hold no braces, stars or `/:`"
+    )]
     BasePath(String),
     #[error("the allowed origin {0:?} is not a header value")]
     Origin(String),
@@ -85,14 +87,16 @@ fn routes(app: &App) -> Router<App> {
 }
 
 fn base_path(path: &str) -> Result<&str, RouterError> {
-    let plain =
-        path.is_empty() || (path.starts_with('/') && !path.ends_with('/') && !path.contains(['{', '}', '*']));
-    if plain { Ok(path) } else { Err(RouterError::BasePath(path.to_owned())) }
+    let is_literal = !path.contains(['{', '}', '*']) && !path.contains("/:");
+    let is_plain = path.is_empty() || (path.starts_with('/') && !path.ends_with('/') && is_literal);
+    if is_plain { Ok(path) } else { Err(RouterError::BasePath(path.to_owned())) }
 }
 
 fn cors(origins: Option<&[String]>) -> Result<CorsLayer, RouterError> {
     let origins = match origins {
         None => AllowOrigin::from(Any),
+        // In a list it would be a panic.
+        Some(origins) if origins.iter().any(|origin| origin == "*") => AllowOrigin::from(Any),
         Some(origins) => {
             let value = |origin: &String| {
                 HeaderValue::from_str(origin).map_err(|_| RouterError::Origin(origin.clone()))

@@ -59,7 +59,7 @@ async fn options_that_cannot_be_honoured_are_refused_by_name() {
         builder().tool_dispatch_url("http://x").build(),
         Err(BuildError::NotSupported { option: "tool_dispatch_url" })
     ));
-    for path in ["ai", "/ai/", "/{x}"] {
+    for path in ["ai", "/ai/", "/{x}", "/*x", "/ai/:v"] {
         assert!(refused(builder().base_path(path)).contains("the base path"), "{path}");
     }
     assert!(refused(builder().allowed_origins(["a\nb"])).contains("the allowed origin"));

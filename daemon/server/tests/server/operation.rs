@@ -268,6 +268,9 @@ async fn browsers_may_call_from_allowed_origins() {
     let any = server.call(preflight("http://a.example")).await;
     assert_eq!(any.header("access-control-allow-origin"), Some("*"));
     assert_eq!(any.header("access-control-allow-headers"), Some("authorization,x-stainless-os"));
+    let options = RouterOptions { allowed_origins: Some(vec!["*".into()]), ..RouterOptions::default() };
+    let any = Fixture::with(options, 8).await.call(preflight("http://a.example")).await;
+    assert_eq!(any.header("access-control-allow-origin"), Some("*"));
     let options =
         RouterOptions { allowed_origins: Some(vec!["http://a.example".into()]), ..RouterOptions::default() };
     let server = Fixture::with(options, 8).await;
