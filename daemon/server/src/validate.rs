@@ -11,6 +11,7 @@ mod json;
 mod messages;
 mod unsupported;
 
+pub(crate) use chat::template_variables;
 pub use chat::{ChatRequest, ValidChat, chat};
 pub use completion::{CompletionRequest, ValidCompletion, completion};
 pub use generation::{Delivery, GREEDY_BELOW, Logprobs, SamplingDefaults, ValidGeneration};

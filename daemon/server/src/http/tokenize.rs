@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use ostro_engine::text::{Special, SpecialTokens, TextModel};
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::App;
 use super::body::JsonBody;
 use super::track::Tracked;
 use crate::error::ApiError;
+use crate::openai::chat::ChatFields;
 use crate::openai::error::ErrorEnvelope;
+use crate::openai::message::Messages;
 use crate::openai::tokenize::{DetokenizeRequest, DetokenizeResponse, TokenizeRequest, TokenizeResponse};
 use crate::prompt::{self, ANY_TEXT_BYTES_MAX, Conversation, GenerationPrompt};
 use crate::validate;
@@ -53,31 +55,50 @@ pub(super) async fn tokenize(
     Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs }))
 }
 
-fn tokens_of(text: &TextModel, request: TokenizeRequest) -> Result<Vec<u32>, ApiError> {
-    match (request.prompt, request.messages) {
-        (Some(prompt), None) => {
+fn tokens_of(text: &TextModel, mut request: TokenizeRequest) -> Result<Vec<u32>, ApiError> {
+    let variables = template_variables(&mut request)?;
+    match (request.prompt.take(), request.messages.take()) {
+        (Some(prompt), None) if variables.is_empty() => {
             let special =
                 if request.add_special_tokens == Some(false) { Special::Keep } else { Special::Add };
             prompt::encode(text, &prompt, special, "prompt")
         }
-        (None, Some(messages)) => {
-            let messages = validate::messages(Some(messages))?;
-            let head = match request.add_generation_prompt.unwrap_or(true) {
-                true => GenerationPrompt::Add,
-                false => GenerationPrompt::Omit,
-            };
-            let variables = &Map::new();
-            let conversation = Conversation { messages: &messages, variables, bytes_max: ANY_TEXT_BYTES_MAX };
-            let mut tokens = prompt::encode_chat(text, conversation, head)?;
-            if request.add_special_tokens == Some(true) {
-                // What the tokeniser puts before a text; templates write theirs themselves.
-                tokens.splice(0..0, prompt::encode(text, "", Special::Add, "messages")?);
-            }
-            Ok(tokens)
+        (Some(_), None) => {
+            Err(ApiError::invalid("prompt", "a prompt goes through no template; variables are for messages"))
         }
+        (None, Some(messages)) => conversation_tokens(text, messages, &variables, &request),
         (Some(_), Some(_)) => Err(ApiError::invalid("prompt", "give either prompt or messages, not both")),
         (None, None) => Err(ApiError::invalid("prompt", "prompt or messages is missing")),
     }
+}
+
+fn template_variables(request: &mut TokenizeRequest) -> Result<Map<String, Value>, ApiError> {
+    validate::template_variables(&ChatFields {
+        enable_thinking: request.enable_thinking,
+        reasoning_effort: request.reasoning_effort,
+        chat_template_kwargs: request.chat_template_kwargs.take(),
+        ..ChatFields::default()
+    })
+}
+
+fn conversation_tokens(
+    text: &TextModel,
+    messages: Messages,
+    variables: &Map<String, Value>,
+    request: &TokenizeRequest,
+) -> Result<Vec<u32>, ApiError> {
+    let messages = validate::messages(Some(messages))?;
+    let head = match request.add_generation_prompt.unwrap_or(true) {
+        true => GenerationPrompt::Add,
+        false => GenerationPrompt::Omit,
+    };
+    let conversation = Conversation { messages: &messages, variables, bytes_max: ANY_TEXT_BYTES_MAX };
+    let mut tokens = prompt::encode_chat(text, conversation, head)?;
+    if request.add_special_tokens == Some(true) {
+        // What the tokeniser puts before a text; templates write theirs themselves.
+        tokens.splice(0..0, prompt::encode(text, "", Special::Add, "messages")?);
+    }
+    Ok(tokens)
 }
 
 /// Turn token ids into text, special tokens included

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::chat::ReasoningEffort;
+use super::distinct::DistinctMap;
 use super::list::List;
 use super::message::Messages;
 
@@ -18,6 +20,13 @@ pub struct TokenizeRequest {
     pub add_special_tokens: Option<bool>,
     /// End the templated messages with the head of the assistant's answer; `true` by default.
     pub add_generation_prompt: Option<bool>,
+    /// For the template of `messages`, as in a chat request.
+    pub enable_thinking: Option<bool>,
+    /// Likewise.
+    pub reasoning_effort: Option<ReasoningEffort>,
+    /// Likewise.
+    #[schema(value_type = Option<Object>)]
+    pub chat_template_kwargs: Option<DistinctMap>,
     /// Answer with the text of each token too.
     pub return_token_strs: Option<bool>,
 }

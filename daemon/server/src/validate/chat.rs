@@ -67,7 +67,11 @@ fn logprobs(chat: &ChatFields) -> Result<Option<Logprobs>, ApiError> {
     }
 }
 
-fn template_variables(chat: &ChatFields) -> Result<Map<String, Value>, ApiError> {
+/// What a template gets beside the messages.
+///
+/// # Errors
+/// A variable that only the server sets, or one that has two values; the error names it.
+pub(crate) fn template_variables(chat: &ChatFields) -> Result<Map<String, Value>, ApiError> {
     let DistinctMap(mut variables) = chat.chat_template_kwargs.clone().unwrap_or_default();
     for reserved in ["messages", "tools", "add_generation_prompt", "bos_token", "eos_token"] {
         if variables.contains_key(reserved) {

@@ -132,3 +132,15 @@ async fn tokens_go_there_and_back() {
         server.post("/tokenize", &json!({"messages": messages, "add_generation_prompt": false})).await.json();
     assert_eq!((&with_head["count"], &without["count"]), (&json!(10), &json!(9)));
 }
+
+#[tokio::test]
+async fn a_conversation_has_the_tokens_of_its_chat_request() {
+    let server = Fixture::new().await;
+    let asks =
+        json!({"messages": [{"role": "user", "content": "Hi"}], "chat_template_kwargs": {"mood": "sad"}});
+    let tokens = server.post("/tokenize", &asks).await.json();
+    let answer = server.chat(asks).await.json();
+    assert_eq!((&tokens["count"], &answer["usage"]["prompt_tokens"]), (&json!(13), &json!(13)));
+    let refused = server.post("/tokenize", &json!({"prompt": "x", "enable_thinking": false})).await;
+    assert_eq!((refused.status.as_u16(), &refused.json()["error"]["param"]), (400, &json!("prompt")));
+}

@@ -32,7 +32,7 @@ const VOCABULARY: u32 = 258;
 const TEMPLATE: &str = "{% for message in messages %}{% if message.content == 'raise' %}\
     {{ raise_exception('no such conversation') }}{% endif %}{{ message.role }}: {{ message.reasoning_content }}\
     {{ message.content }}\n\
-    {% endfor %}{% if add_generation_prompt %}>{% endif %}";
+    {% endfor %}{% if add_generation_prompt %}{{ mood }}>{% endif %}";
 
 /// Lets the model's steps through.
 #[derive(Clone, Default)]
