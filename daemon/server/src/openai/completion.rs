@@ -1,6 +1,7 @@
 //! `/v1/completions`.
 
 use std::fmt;
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
@@ -75,10 +76,20 @@ impl<'de> Visitor<'de> for PromptsVisitor {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Prompts, A::Error> {
-        let mut prompts = Vec::new();
+        let mut prompts: Vec<Prompt> = Vec::new();
         let mut tokens = Vec::new();
         let mut tokens_in_all = 0;
         while let Some(item) = items.next_element::<Item>()? {
+            let other_kind = match &item {
+                Item::Token(_) => !prompts.is_empty(),
+                Item::Prompt(prompt) => {
+                    let differs = |last: &Prompt| discriminant(last) != discriminant(prompt);
+                    !tokens.is_empty() || prompts.last().is_some_and(differs)
+                }
+            };
+            if other_kind {
+                return Err(A::Error::custom("token ids, strings and arrays cannot be mixed"));
+            }
             match item {
                 Item::Token(token) => tokens.push(token),
                 Item::Prompt(prompt) => prompts.push(prompt),
@@ -87,9 +98,6 @@ impl<'de> Visitor<'de> for PromptsVisitor {
                 Some(Prompt::Tokens(tokens)) => tokens.len(),
                 _ => 0,
             };
-            if !tokens.is_empty() && !prompts.is_empty() {
-                return Err(A::Error::custom("token ids, strings and arrays cannot be mixed"));
-            }
             if prompts.len() > PROMPTS_MAX {
                 return Err(A::Error::custom(format_args!("more than {PROMPTS_MAX} prompts")));
             }
@@ -190,9 +198,19 @@ mod tests {
         assert_eq!(prompts("[1,2]").unwrap(), [Prompt::Tokens(vec![1, 2])]);
         assert_eq!(prompts("[[1],[2,3]]").unwrap(), [Prompt::Tokens(vec![1]), Prompt::Tokens(vec![2, 3])]);
         assert_eq!(prompts("[]").unwrap(), []);
-        for bad in
-            [r#"["a",1]"#, r#"[1,"a"]"#, "[1,[2]]", "[-1]", "[1.5]", "[4294967296]", "[[[1]]]", "{}", "1"]
-        {
+        for bad in [
+            r#"["a",1]"#,
+            r#"[1,"a"]"#,
+            "[1,[2]]",
+            r#"[[1],"a"]"#,
+            r#"["a",[1]]"#,
+            "[-1]",
+            "[1.5]",
+            "[4294967296]",
+            "[[[1]]]",
+            "{}",
+            "1",
+        ] {
             assert!(prompts(bad).is_err(), "{bad}");
         }
     }
