@@ -17,7 +17,7 @@ use super::chat_template::{ChatPrompt, ChatTemplate, TemplateError, TemplateToke
 use super::detokenize::SpecialTokens;
 use super::special_texts::{Piece, SpecialTexts};
 use super::tokenize::{EncodeError, Special, Tokenizer};
-use super::vocabulary::{GgufVocabulary, TokenType, VocabularyError};
+use super::vocabulary::{GgufVocabulary, VocabularyError};
 use crate::request::TokenId;
 
 /// Larger files are not tokenisers or templates; the largest known tokenizer.json has 35 MB.
@@ -93,7 +93,7 @@ pub(super) struct Found {
 }
 
 /// Texts that end a turn or a document in the models that have them. GGUF files often name one end
-/// token although the model uses two.
+/// token although the model uses two, and some call the other an ordinary token.
 const END_TEXTS: [&str; 14] = [
     "<|im_end|>",
     "<|eot_id|>",
@@ -120,8 +120,7 @@ impl TextModel {
         };
         let mut eos: Vec<TokenId> =
             [vocabulary.eos, vocabulary.eot, vocabulary.eom].into_iter().flatten().collect();
-        let control = |id: &TokenId| vocabulary.token_type(*id as usize) == TokenType::Control;
-        eos.extend(END_TEXTS.iter().filter_map(|text| tokenizer.id_of(text)).filter(control));
+        eos.extend(END_TEXTS.iter().filter_map(|text| tokenizer.id_of(text)));
         let mut templates: Vec<_> =
             vocabulary.chat_template.iter().map(|source| ("default".to_owned(), source.clone())).collect();
         templates.extend(vocabulary.named_chat_templates.iter().cloned());

@@ -103,6 +103,15 @@ fn end_tokens_come_from_all_that_name_them() {
 }
 
 #[test]
+fn an_end_of_turn_ends_also_where_a_file_calls_it_ordinary() {
+    let mut vocabulary = gguf();
+    vocabulary.eos = Some(0);
+    vocabulary.token_types[2] = 4;
+    let model = TextModel::from_gguf(&vocabulary, &TextOverrides::default()).unwrap();
+    assert_eq!(model.eos_ids(), [0, 2]);
+}
+
+#[test]
 fn broken_files_are_errors_that_name_the_file() {
     let broken = |name: &str, content: &str| {
         let folder = directory();
