@@ -5,7 +5,9 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use futures::future::BoxFuture;
-use ostro_engine::request::{Dry, Generation, Sampling, TokenEvent, Usage as EngineUsage};
+use ostro_engine::request::{
+    Dry, Generation, Sampling, StopRules, TokenEvent, TokenId, Usage as EngineUsage,
+};
 use ostro_engine::sample::SamplerError;
 use ostro_engine::text::{Special, StopStrings, TextModel};
 use ostro_engine::{Engine, SubmitError, TokenStream};
@@ -76,7 +78,7 @@ impl Answer {
             for index in 0..generation.n {
                 let sampling = generation.sampling(index, &model.defaults);
                 let sampling = Sampling { dry: dry.clone(), ..sampling };
-                let stream = submit(engine, generation, sampling, prompt);
+                let stream = submit(engine, generation, sampling, &rules.end_tokens, prompt);
                 let stream = stream.map_err(|error| admission.explain(error))?;
                 let text = ChoiceText::new(rules.clone());
                 choices.push(Choice { text, stream: Some(stream), last_token: None });
@@ -209,12 +211,13 @@ fn submit(
     engine: &Engine,
     request: &ValidGeneration,
     sampling: Sampling,
+    end_tokens: &[TokenId],
     prompt: &PreparedPrompt,
 ) -> Result<TokenStream, ApiError> {
     let generation = Generation {
         prompt: prompt.tokens.clone(),
         sampling,
-        stop: request.stop.clone(),
+        stop: StopRules { token_ids: end_tokens.to_vec(), ..request.stop },
         logprobs: request.logprobs.map(|logprobs| logprobs.top),
         cache_salt: request.cache_salt,
     };
@@ -268,6 +271,9 @@ fn rules(text: &Arc<TextModel>, generation: &ValidGeneration) -> ChoiceRules {
     if !generation.stop.ignore_eos {
         end_tokens.extend_from_slice(text.eos_ids());
     }
+    // An answer has no text of special tokens that a stop string could be found in.
+    let named = generation.stop_strings.iter().filter_map(|stop| text.token_id(stop));
+    end_tokens.extend(named.filter(|id| text.is_special(*id)));
     end_tokens.sort_unstable();
     ChoiceRules {
         text: text.clone(),

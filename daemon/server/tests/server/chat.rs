@@ -107,6 +107,15 @@ async fn a_stop_token_ends_the_answer_without_its_text() {
 }
 
 #[tokio::test]
+async fn a_stop_string_may_be_a_special_token() {
+    let fields = json!({"ignore_eos": true, "stop": ["zzz", "<|end|>"], "max_tokens": 40});
+    let body = Fixture::new().await.chat(fields).await.json();
+    let choice = &body["choices"][0];
+    assert_eq!((&choice["message"]["content"], &choice["finish_reason"]), (&json!(ANSWER), &json!("stop")));
+    assert_eq!(body["usage"]["completion_tokens"], ANSWER_TOKENS);
+}
+
+#[tokio::test]
 async fn max_tokens_ends_with_length_and_min_tokens_delays_the_end() {
     let server = Fixture::new().await;
     let body = server.chat(json!({"max_tokens": 3})).await.json();
