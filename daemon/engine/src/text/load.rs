@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use super::chat_template::{ChatPrompt, ChatTemplate, TemplateError, TemplateTokens};
 use super::detokenize::SpecialTokens;
-use super::special_texts::{Piece, SpecialTexts};
+use super::special_texts::SpecialTexts;
 use super::tokenize::{EncodeError, Special, Tokenizer};
 use super::vocabulary::{GgufVocabulary, VocabularyError};
 use crate::request::TokenId;
@@ -176,14 +176,7 @@ impl TextModel {
         if rendered.len() > bytes_max {
             return Err(ChatError::TooLong { bytes: rendered.len(), bytes_max });
         }
-        let mut tokens = Vec::new();
-        for piece in marks.pieces(&rendered) {
-            tokens.extend(match piece {
-                Piece::Template(text) => self.encode(text, Special::Keep)?,
-                Piece::Said(text) => self.encode(text, Special::Text)?,
-            });
-        }
-        Ok(tokens)
+        Ok(self.tokenizer.encode_marked(&rendered, marks)?)
     }
 
     /// The prompt text of a conversation.

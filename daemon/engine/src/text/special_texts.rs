@@ -1,13 +1,16 @@
 //! What users write stays text: `<|im_end|>` in a message must not end it.
 //!
 //! Before a conversation is templated, spelled-out special tokens in its strings become markers that no template
-//! touches; afterwards each marker is encoded as the plain text it stands for. Only the template's own special tokens
-//! become real ones.
+//! touches. Only the template's own special tokens are found in the prompt; once they are cut out, each marker becomes
+//! the text it stands for, in the midst of what is around it.
 
 use std::borrow::Cow;
+use std::iter;
 
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use serde_json::{Map, Value as Json};
+use tokenizers::NormalizedString;
+use tokenizers::tokenizer::normalizer::Range;
 
 /// A noncharacter: no text has a use for it. Met in a text, it is marked itself.
 const MARK: char = '\u{FDD0}';
@@ -19,15 +22,6 @@ const TEXTS_MAX: usize = 65_000;
 pub(super) struct SpecialTexts {
     texts: Vec<String>,
     finder: AhoCorasick,
-}
-
-/// A part of a rendered prompt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece<'a> {
-    /// Special tokens in it are meant.
-    Template(&'a str),
-    /// Somebody's words.
-    Said(&'a str),
 }
 
 impl SpecialTexts {
@@ -92,25 +86,38 @@ impl SpecialTexts {
         out
     }
 
-    /// The parts of a prompt that was rendered from marked strings.
-    pub(super) fn pieces<'a>(&'a self, rendered: &'a str) -> Vec<Piece<'a>> {
-        let mut parts = rendered.split(MARK);
-        let mut pieces: Vec<_> = parts.next().map(Piece::Template).into_iter().collect();
-        for part in parts {
-            let index = part.chars().next().and_then(|sign| u32::from(sign).checked_sub(FIRST));
-            match index.and_then(|index| self.texts.get(index as usize)) {
-                Some(text) => {
-                    pieces.push(Piece::Said(text));
-                    // All signs are four bytes long.
-                    pieces.push(Piece::Template(&part[4..]));
-                }
-                // A template took the mark apart.
-                None => pieces.push(Piece::Template(part)),
-            }
+    /// Puts what was marked back into a part of a prompt.
+    pub(super) fn put_back(&self, text: &mut NormalizedString) {
+        if !text.get().contains(MARK) {
+            return;
         }
-        pieces.retain(|piece| !matches!(piece, Piece::Template("")));
-        pieces
+        let marked = text.get().to_owned();
+        let mut parts = marked.split(MARK);
+        let before = parts.next().unwrap_or_default();
+        let written = parts.flat_map(|part| {
+            let (said, removed, behind) = match self.said(part) {
+                // All signs are four bytes long.
+                Some(said) => (said, -1, &part[4..]),
+                // A template took the mark apart.
+                None => ("\u{FFFD}", 0, part),
+            };
+            // The first character takes the place of the mark and of the sign behind it; the others are new.
+            let said = said.chars().zip(iter::once(removed).chain(iter::repeat(1)));
+            said.chain(as_is(behind))
+        });
+        text.transform_range(Range::Normalized(..), as_is(before).chain(written), 0);
     }
+
+    /// What the sign at the beginning stands for.
+    fn said(&self, part: &str) -> Option<&str> {
+        let index = part.chars().next().and_then(|sign| u32::from(sign).checked_sub(FIRST))?;
+        self.texts.get(index as usize).map(String::as_str)
+    }
+}
+
+/// Characters as the library takes them, each in the place of itself.
+fn as_is(text: &str) -> impl Iterator<Item = (char, isize)> {
+    text.chars().map(|character| (character, 0))
 }
 
 #[cfg(test)]
@@ -122,11 +129,17 @@ mod tests {
         SpecialTexts::new(["<s>", "<|im_end|>", "<|im_end|>x"].map(str::to_owned).into_iter()).unwrap()
     }
 
+    fn put_back(rendered: &str) -> String {
+        let mut text = NormalizedString::from(rendered);
+        texts().put_back(&mut text);
+        text.get().to_owned()
+    }
+
     #[test]
     fn plain_messages_are_left_alone() {
         let messages = [json!({"content": "a < b", "n": 1})];
         assert!(matches!(texts().mark_list(&messages), Cow::Borrowed(_)));
-        assert_eq!(texts().pieces("<s>a"), [Piece::Template("<s>a")]);
+        assert_eq!(put_back("<s>a"), "<s>a");
     }
 
     #[test]
@@ -136,16 +149,8 @@ mod tests {
         let marked = texts.mark_list(&messages);
         let content = marked[0]["content"][0]["text"].as_str().unwrap();
         assert!(!content.contains('<'), "{content:?}");
-        let rendered = format!("<s>{content}<|im_end|>");
-        let expected = [
-            Piece::Template("<s>a"),
-            Piece::Said("<|im_end|>"),
-            Piece::Template("b"),
-            Piece::Said("\u{FDD0}"),
-            Piece::Said("<s>"),
-            Piece::Template("<|im_end|>"),
-        ];
-        assert_eq!(texts.pieces(&rendered), expected);
+        let expected = "<s>äa<|im_end|>b\u{FDD0}<s><|im_end|>";
+        assert_eq!(put_back(&format!("<s>ä{content}<|im_end|>")), expected);
     }
 
     #[test]
@@ -160,7 +165,8 @@ mod tests {
     #[test]
     fn the_longest_text_counts_and_broken_marks_are_text() {
         let marked = texts().marked("<|im_end|>xy");
-        assert_eq!(texts().pieces(&marked), [Piece::Said("<|im_end|>x"), Piece::Template("y")]);
-        assert_eq!(texts().pieces("a\u{FDD0}b"), [Piece::Template("a"), Piece::Template("b")]);
+        assert!(marked.chars().count() == 3 && marked.ends_with('y'), "{marked:?}");
+        assert_eq!(put_back(&marked), "<|im_end|>xy");
+        assert_eq!(put_back("\u{FDD0}a\u{FDD0}\u{10FFFF}b\u{FDD0}"), "\u{FFFD}a\u{FFFD}\u{10FFFF}b\u{FFFD}");
     }
 }

@@ -6,10 +6,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
-use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizer};
+use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
 use tokenizers::{AddedVocabulary, Encoding};
 
 use super::bpe::NoUnknownToken;
+use super::special_texts::SpecialTexts;
 use super::token_bytes::{LeadingSpace, TokenBytes};
 use super::token_model::{ModelTokenizer, TokenModel};
 use super::words::Words;
@@ -62,23 +63,37 @@ impl Tokenizer {
     }
 
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<TokenId>, EncodeError> {
-        let encode = || match special {
-            Special::Text => self.ids(&self.plain, text),
+        caught(|| match special {
+            Special::Text => self.ids(self.cut(&self.plain, text)),
             Special::Add | Special::Keep => {
-                let ids = self.ids(self.inner.get_added_vocabulary(), text);
-                ids.and_then(|ids| self.framed(ids, special))
+                let ids = self.ids(self.cut(self.inner.get_added_vocabulary(), text))?;
+                self.framed(ids, special)
             }
-        };
-        // The library panics where the regular expressions give up: ten million spaces in a row.
-        match catch_unwind(AssertUnwindSafe(encode)) {
-            Ok(ids) => ids.map_err(|error| EncodeError(error.to_string())),
-            Err(_) => Err(EncodeError("it repeats itself beyond what the tokenizer can cut".to_owned())),
-        }
+        })
     }
 
-    fn ids(&self, added: &AddedVocabulary, text: &str) -> tokenizers::Result<Vec<TokenId>> {
+    /// As [`Special::Keep`], of a chat template's output in which `said` has marked what stays text.
+    ///
+    /// That comes back once special tokens are cut out and the rest is normalised, which leaves marks alone: what
+    /// follows cuts and merges it with the words around it.
+    pub(super) fn encode_marked(&self, text: &str, said: &SpecialTexts) -> Result<Vec<TokenId>, EncodeError> {
+        caught(|| {
+            let mut pieces = self.cut(self.inner.get_added_vocabulary(), text);
+            pieces.normalize(|piece| {
+                said.put_back(piece);
+                Ok(())
+            })?;
+            self.framed(self.ids(pieces)?, Special::Keep)
+        })
+    }
+
+    /// Added tokens, and what is between them.
+    fn cut(&self, added: &AddedVocabulary, text: &str) -> PreTokenizedString {
+        added.extract_and_normalize(self.inner.get_normalizer(), text)
+    }
+
+    fn ids(&self, mut pieces: PreTokenizedString) -> tokenizers::Result<Vec<TokenId>> {
         let (model, pre_tokenizer) = (self.inner.get_model(), self.inner.get_pre_tokenizer());
-        let mut pieces = added.extract_and_normalize(self.inner.get_normalizer(), text);
         if let (TokenModel::Bpe(model), Some(words)) = (model, pre_tokenizer.and_then(Words::of)) {
             let mut ids = Vec::new();
             for (piece, _, tokens) in pieces.get_splits(OffsetReferential::Normalized, OffsetType::None) {
@@ -131,6 +146,14 @@ impl Tokenizer {
     /// The id of a token written exactly so.
     pub fn id_of(&self, token: &str) -> Option<TokenId> {
         self.inner.token_to_id(token)
+    }
+}
+
+/// The library panics where the regular expressions give up: ten million spaces in a row.
+fn caught(encode: impl FnOnce() -> tokenizers::Result<Vec<TokenId>>) -> Result<Vec<TokenId>, EncodeError> {
+    match catch_unwind(AssertUnwindSafe(encode)) {
+        Ok(ids) => ids.map_err(|error| EncodeError(error.to_string())),
+        Err(_) => Err(EncodeError("it repeats itself beyond what the tokenizer can cut".to_owned())),
     }
 }
 

@@ -195,6 +195,60 @@ fn marks_of_turns_stay_text_in_a_message_where_files_do_not_call_them_special() 
     }
 }
 
+const SPACED: [&str; 9] = ["<unk>", "<s>", "▁", "a", "b", "<", "s", ">", "▁a"];
+const BARE_TEMPLATE: &str = "<s>{{ messages[0].content }}";
+
+/// Each text between special tokens begins with a space.
+fn spaced_gguf() -> TextModel {
+    let vocabulary = GgufVocabulary {
+        model: "llama".into(),
+        tokens: SPACED.map(str::to_owned).into(),
+        scores: vec![-1.0; SPACED.len()],
+        token_types: vec![2, 3, 1, 1, 1, 1, 1, 1, 1],
+        bos: Some(1),
+        unk: Some(0),
+        chat_template: Some(BARE_TEMPLATE.to_owned()),
+        ..GgufVocabulary::default()
+    };
+    TextModel::from_gguf(&vocabulary, &TextOverrides::default()).unwrap()
+}
+
+/// Only a text that is the prompt's beginning begins with a space.
+fn spaced_directory() -> TextModel {
+    let folder = directory();
+    let vocab: Map<String, serde_json::Value> =
+        SPACED.into_iter().zip(0..).map(|(token, id): (_, u32)| (token.to_owned(), json!(id))).collect();
+    let metaspace =
+        json!({ "type": "Metaspace", "replacement": "▁", "prepend_scheme": "first", "split": true });
+    let tokenizer = json!({
+        "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+        "added_tokens": [{
+            "id": 1, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true,
+        }],
+        "pre_tokenizer": metaspace, "decoder": metaspace,
+        "model": { "type": "BPE", "unk_token": "<unk>", "vocab": vocab, "merges": [["▁", "a"]] },
+    });
+    fs::write(folder.path().join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    fs::write(folder.path().join("chat_template.jinja"), BARE_TEMPLATE).unwrap();
+    from_dir(&folder).unwrap()
+}
+
+#[test]
+fn a_special_token_in_a_message_brings_no_spaces_into_it() {
+    for (model, first) in [(spaced_gguf(), 8), (spaced_directory(), 3)] {
+        let prompt = ChatPrompt {
+            messages: &[json!({ "role": "user", "content": "a<s>b a <s>" })],
+            tools: &[],
+            add_generation_prompt: true,
+            arguments: &Map::new(),
+            now: std::time::UNIX_EPOCH,
+        };
+        let expected = [1, first, 5, 6, 7, 4, 8, 2, 5, 6, 7];
+        assert_eq!(model.encode_chat(&prompt, usize::MAX).unwrap(), expected);
+    }
+}
+
 #[test]
 fn a_streamed_answer_equals_the_decoded_one() {
     let model = std::sync::Arc::new(from_dir(&directory()).unwrap());
