@@ -186,8 +186,10 @@ impl GgufVocabulary {
 
     /// What `Special::Add` puts around a text.
     fn post_processor(&self, frame: Frame) -> Result<Option<PostProcessorWrapper>, VocabularyError> {
-        let begin = if self.add_bos.unwrap_or(frame.begin) { self.cls.or(self.bos) } else { None };
-        let end = if self.add_eos.unwrap_or(frame.end) { self.sep.or(self.eos) } else { None };
+        // Files of other models may name these two, but no text of theirs has them around it.
+        let [cls, sep] = [self.cls, self.sep].map(|id| id.filter(|_| self.model == "bert"));
+        let begin = if self.add_bos.unwrap_or(frame.begin) { cls.or(self.bos) } else { None };
+        let end = if self.add_eos.unwrap_or(frame.end) { sep.or(self.eos) } else { None };
         let (begin, end) = (self.token(begin), self.token(end));
         if begin.is_none() && end.is_none() {
             return Ok(None);

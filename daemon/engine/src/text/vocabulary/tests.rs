@@ -63,6 +63,13 @@ fn byte_level_merges_by_rank_and_spells_every_byte() {
         Special::Add,
         &[0, 4, 0],
     );
+    let named = GgufVocabulary { cls: Some(1), sep: Some(2), ..byte_level() };
+    check(
+        &GgufVocabulary { add_bos: Some(true), add_eos: Some(true), ..named },
+        "ab",
+        Special::Add,
+        &[0, 4, 0],
+    );
 }
 
 #[test]
