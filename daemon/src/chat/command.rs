@@ -68,10 +68,10 @@ pub(crate) fn is_open(text: &str) -> bool {
 
 /// The text without the marks that joined its lines; the last one may lack where the input ended.
 fn joined(text: &str) -> String {
-    let text = text.strip_suffix('\\').unwrap_or(text).replace("\\\n", "\n");
     match text.strip_prefix("\"\"\"") {
+        // Nothing is to be escaped there: a backslash at a line's end may be a program's.
         Some(inner) => inner.strip_suffix("\"\"\"").unwrap_or(inner).trim_matches('\n').to_owned(),
-        None => text,
+        None => text.strip_suffix('\\').unwrap_or(text).replace("\\\n", "\n"),
     }
 }
 
@@ -95,6 +95,7 @@ mod tests {
             ("one\\\ntwo", say("one\ntwo")),
             ("\"\"\"\none\n\ntwo\n\"\"\"", say("one\n\ntwo")),
             ("\"\"\"\none\n\ntwo\n", say("one\n\ntwo")),
+            ("\"\"\"\na \\\n b\n\"\"\"", say("a \\\n b")),
             ("one\\\n", say("one")),
             ("he said \"no\"", say("he said \"no\"")),
         ];
