@@ -284,22 +284,48 @@ fn rules(text: &Arc<TextModel>, generation: &ValidGeneration) -> ChoiceRules {
     }
 }
 
-/// DRY looks at tokens: a breaker text is stood for by the last token of its spelling, as the sampler's source does.
 fn dry(text: &TextModel, generation: &ValidGeneration) -> Result<Option<Dry>, ApiError> {
     let Some(fields) = generation.dry() else { return Ok(None) };
     let usual = DRY_BREAKERS.map(str::to_owned);
-    let mut breakers = Vec::new();
-    for breaker in fields.breakers.unwrap_or(&usual) {
-        let tokens = prompt::encode(text, &format!("a{breaker}"), Special::Text, "dry_sequence_breakers")?;
-        breakers.extend(tokens.last());
-    }
-    breakers.sort_unstable();
-    breakers.dedup();
-    let breakers = breakers.into();
     Ok(Some(Dry {
         multiplier: fields.multiplier,
         base: fields.base,
         allowed_length: fields.allowed_length,
-        breakers,
+        breakers: breakers(text, fields.breakers.unwrap_or(&usual))?,
     }))
+}
+
+/// DRY looks at tokens: a breaker text is stood for by its last token, as the sampler's source does.
+fn breakers(text: &TextModel, spelt: &[String]) -> Result<Arc<[TokenId]>, ApiError> {
+    let mut breakers: Vec<TokenId> = Vec::new();
+    for breaker in spelt {
+        let tokens = prompt::encode(text, &format!("a{breaker}"), Special::Keep, "dry_sequence_breakers")?;
+        breakers.extend(tokens.last());
+    }
+    breakers.sort_unstable();
+    breakers.dedup();
+    Ok(breakers.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use ostro_engine::text::{GgufVocabulary, TextOverrides};
+
+    use super::*;
+
+    #[test]
+    fn a_special_token_is_a_breaker_as_a_whole() {
+        let vocabulary = GgufVocabulary {
+            model: "gpt2".into(),
+            pre: Some("gpt-2".into()),
+            tokens: ["<|end|>", "a", ":", ">", "::"].map(str::to_owned).into(),
+            token_types: vec![3, 1, 1, 1, 1],
+            merges: vec![": :".into()],
+            ..GgufVocabulary::default()
+        };
+        let text = TextModel::from_gguf(&vocabulary, &TextOverrides::default()).unwrap();
+        let breakers = |spelt: &str| breakers(&text, &[spelt.to_owned()]).unwrap();
+        assert_eq!(*breakers("<|end|>"), [0]);
+        assert_eq!(*breakers(":"), [2]);
+    }
 }
