@@ -77,7 +77,7 @@ pub fn scheme_named(name: &str) -> Result<Scheme, VocabularyError> {
         "smollm" | "starcoder" | "refact" | "codeshell" | "minerva-7b" => scheme(&[DIGIT, GPT_2]),
         "command-r" => Scheme { normal_form: NormalForm::Nfc, ..scheme(&[DIGIT, GPT_2]) },
         "exaone" => Scheme { normal_form: NormalForm::Nfkc, ..scheme(&[DIGIT, GPT_2]) },
-        "llama-bpe" | "llama3" | "llama-v3" | "pixtral" | "midm-2.0" | "lfm2" => {
+        "llama-bpe" | "llama3" | "llama-v3" | "falcon3" | "pixtral" | "midm-2.0" | "lfm2" => {
             Scheme { ignore_merges: true, add_bos: true, ..scheme(&[LLAMA_3]) }
         }
         "dbrx" | "smaug-bpe" | "chatglm-bpe" => scheme(&[LLAMA_3]),
@@ -116,5 +116,15 @@ impl Scheme {
         }
         steps.push(ByteLevel::new(false, true, false).into());
         Ok(Sequence::new(steps).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn falcon3_cuts_as_llama_3_does() {
+        assert_eq!(scheme_named("falcon3").unwrap(), scheme_named("llama-bpe").unwrap());
     }
 }
