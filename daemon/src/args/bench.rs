@@ -71,7 +71,11 @@ fn server_flags(in_process: Vec<clap::Id>) -> Vec<Arg> {
         value_parser!(u32).range(1..),
         "Requests of each measurement [default: 4 a client, 8 at least; 32 with --rate]",
     );
-    let seed = number("seed", value_parser!(u64), "Seed of the prompts and moments").default_value("1");
+    let seed = number(
+        "seed",
+        value_parser!(u64),
+        "Seed of the prompts and moments [default: the time, so that no server's cache has the prompts]",
+    );
     [url, model, rate, requests, seed].map(of_servers).to_vec()
 }
 

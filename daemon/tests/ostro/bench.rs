@@ -152,6 +152,36 @@ fn server_without_newer_fields_is_measured_by_pieces() {
     let run = json(&ended)["runs"][0].clone();
     assert_eq!([&run["succeeded"], &run["output_tokens"]], [2, 6]);
     assert_eq!(run["tokens_by"], "pieces");
+    let table = of_server(&server, &["--requests", "1", "--concurrency", "1"]).output;
+    assert!(table.contains("The server refuses `ignore_eos`"), "{table}");
+}
+
+#[test]
+fn a_busy_server_is_not_taken_for_an_old_one() {
+    let server = ScriptedServer::start(|number, request| match number {
+        0 => Reply::status(429, r#"{"error":{"message":"too many"}}"#),
+        _ => answer(request, 6),
+    });
+    let ended = of_server(&server, &["--requests", "1", "--concurrency", "1"]);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.errors.contains("status 429: too many"), "{ended:?}");
+}
+
+#[test]
+fn prompts_repeat_by_a_seed_only() {
+    let prompts = |seeds: [&[&str]; 2]| {
+        let server = ScriptedServer::start(|_, request| answer(request, 6));
+        for seed in seeds {
+            let ended = of_server(&server, &[&["--requests", "2", "--concurrency", "1"], seed].concat());
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+        }
+        let mut prompts = server.prompts();
+        prompts.sort();
+        prompts.dedup();
+        prompts.len()
+    };
+    assert_eq!(prompts([&[], &[]]), 8);
+    assert_eq!(prompts([&["--seed", "7"], &["--seed", "7"]]), 4);
 }
 
 #[test]
@@ -198,7 +228,7 @@ fn bodies_of_strangers_are_read_in_part() {
     assert_eq!((ended.code, &ended.errors), (Some(1), &expected));
     let models = format!(r#"{{"data":[{{"id":"scripted"}}],"more":"{}"}}"#, "x".repeat(2 << 20));
     let server = ScriptedServer::listing(&models, |_, request| answer(request, 6));
-    let ended = of_server(&server, &["--requests", "1"]);
+    let ended = of_server(&server, &["--requests", "1", "--concurrency", "1"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(ended.errors.contains("/v1/models answers with more than 1048576 bytes"), "{}", ended.errors);
 }
@@ -245,6 +275,7 @@ fn absent_servers_and_wrong_addresses_are_told_apart() {
         (&["--url", &url, "--concurrency", "0"], "error: --concurrency 0: must be 1 or more"),
         (&["--url", &url, "--rate", "0"], "0.001 to 100000"),
         (&["--url", &url, "--requests", "0"], "--requests"),
+        (&["--url", &url, "--requests", "9"], "error: --requests 9: must be at least --concurrency 16"),
         (&["--url", &url, "--threads", "2"], "cannot be used with"),
     ] {
         let ended = Home::new().run(&[&["bench"], arguments].concat());

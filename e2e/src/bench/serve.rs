@@ -54,10 +54,10 @@ pub(super) fn serve(command: Command, ready: Ready, client: &Path) -> Result<Ser
 
     // The eight chats come first: memory that later ones leave behind is not theirs.
     let load = Load { client: client.to_owned(), base: server.base.clone() };
-    let (chats, resident_bytes) = server.while_watched(|| load.run(8, 16))?;
+    let (chats, resident_bytes) = server.while_watched(|| load.run(1, 8, 16))?;
     chats?;
-    let alone = load.run(1, 8)?;
-    let crowd = load.run(16, 32)?;
+    let alone = load.run(2, 1, 8)?;
+    let crowd = load.run(3, 16, 32)?;
     let pages = Pages::read(server.process.id());
     let sample = |id, value| Sample { id, setting: "", value };
     let samples = vec![
@@ -91,11 +91,12 @@ struct Seen {
 }
 
 impl Load {
-    fn run(&self, clients: u32, requests: u32) -> Result<Seen> {
+    /// Each load of a server has a seed of its own: prompts that came before would be in the cache of some.
+    fn run(&self, seed: u32, clients: u32, requests: u32) -> Result<Seen> {
         let mut command = Command::new(&self.client);
         command.args(["bench", "--json", "--url", &self.base, "--prompt-len", PROMPT_TOKENS]);
         command.args(["--gen-len", ANSWER_TOKENS, "--concurrency", &clients.to_string()]);
-        command.args(["--requests", &requests.to_string()]);
+        command.args(["--requests", &requests.to_string(), "--seed", &seed.to_string()]);
         parse(&output_of(&mut command)?.output)
     }
 }
@@ -112,6 +113,10 @@ fn parse(json: &str) -> Result<Seen> {
         run["errors"]
     );
     let number = |value: &Value| value.as_f64().context("a number is missing in the report");
+    // Of the chat template some always are.
+    let cached = run["cached_tokens"].as_f64().unwrap_or_default();
+    let prompt = number(&run["prompt_tokens"])?;
+    ensure!(cached <= prompt / 3.0, "{cached:.0} of {prompt:.0} prompt tokens were in the server's cache");
     Ok(Seen {
         tokens_per_second: number(&run["output_tokens_per_second"])?,
         first_token_ms: number(&run["ttft_seconds"]["p50"])? * 1e3,
@@ -190,5 +195,8 @@ mod tests {
         let error = parse(&lossy).unwrap_err().to_string();
         assert!(error.contains("7 of 8"), "{error}");
         assert!(parse("{}").is_err());
+        let cached = report.replace(r#""cached_tokens": 30.0"#, r#""cached_tokens": 192.0"#);
+        let error = parse(&cached).unwrap_err().to_string();
+        assert_eq!(error, "192 of 218 prompt tokens were in the server's cache");
     }
 }

@@ -9,8 +9,11 @@ mod prompts;
 mod report;
 mod sse;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::{Context, anyhow};
 use clap::ArgMatches;
+use tokio::time::Instant;
 
 use super::{number, numbers_above_zero, print_report};
 use crate::failure::Failure;
@@ -55,22 +58,46 @@ impl Options {
             },
             requests: matches.get_one::<u32>("requests").copied(),
             warmup: number(matches, "warmup"),
-            seed: *matches.get_one::<u64>("seed").expect("the flag has a default"),
+            seed: matches.get_one::<u64>("seed").copied().unwrap_or_else(seed_of_now),
         };
+        options.refuse_nothing()?;
+        options.refuse_idle_clients()?;
+        Ok(options)
+    }
+
+    /// What measures nothing.
+    fn refuse_nothing(&self) -> Result<(), Failure> {
         let refuse = |flag: &str, value| {
             Err(Failure::Usage(format!("--{flag} {value}: must be 1 or more to measure a server")))
         };
-        if options.prompt_lens.is_empty() {
+        if self.prompt_lens.is_empty() {
             return refuse("prompt-len", 0);
         }
-        if options.gen_len == 0 {
+        if self.gen_len == 0 {
             return refuse("gen-len", 0);
         }
-        if options.loads.iter().any(|load| matches!(load, Load::Closed { clients: 0 })) {
+        if self.loads.contains(&Load::closed(0)) {
             return refuse("concurrency", 0);
         }
-        Ok(options)
+        Ok(())
     }
+
+    /// More clients than requests would be told as so many at once.
+    fn refuse_idle_clients(&self) -> Result<(), Failure> {
+        let Some(requests) = self.requests else { return Ok(()) };
+        let idle = |load: &Load| matches!(load, Load::Closed { clients } if *clients > requests);
+        match self.loads.iter().find(|load| idle(load)) {
+            Some(Load::Closed { clients }) => Err(Failure::Usage(format!(
+                "--requests {requests}: must be at least --concurrency {clients}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Milliseconds, which JSON's readers keep exactly.
+fn seed_of_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
 }
 
 async fn measure(base: String, options: &Options) -> anyhow::Result<Report> {
@@ -89,7 +116,8 @@ async fn measure(base: String, options: &Options) -> anyhow::Result<Report> {
         for _ in 0..options.warmup {
             let prompt = setup.prompts.unique(prompt_len);
             // A failure shows again in what is counted.
-            let _ = setup.client.send(Request { prompt, max_tokens: options.gen_len }).await;
+            let request = Request { prompt, max_tokens: options.gen_len };
+            let _ = setup.client.send(request, Instant::now()).await;
         }
         for &load in &options.loads {
             let requests = options.requests.unwrap_or(load.requests_default());
@@ -97,5 +125,6 @@ async fn measure(base: String, options: &Options) -> anyhow::Result<Report> {
             runs.push(RunReport::new(load, prompt_len, outcome));
         }
     }
-    Ok(Report { url: base, model, gen_len: options.gen_len, runs })
+    let ignores_eos = setup.client.ignores_eos();
+    Ok(Report { url: base, model, gen_len: options.gen_len, seed: options.seed, ignores_eos, runs })
 }

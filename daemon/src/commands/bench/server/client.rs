@@ -2,12 +2,13 @@
 
 mod stream;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use reqwest::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::prompts::Prompts;
 use stream::read_answer;
@@ -41,7 +42,7 @@ pub(super) struct Request {
     pub(super) max_tokens: u32,
 }
 
-/// Times from the moment the request was sent.
+/// Times from the moment the request was due.
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
     pub(super) first_token: Duration,
@@ -53,6 +54,8 @@ pub(super) struct Answer {
     pub(super) tokens_by: TokensBy,
     /// `None`: the server gives no usage.
     pub(super) prompt_tokens: Option<u32>,
+    /// Of these, what the server had in its cache; `None`: it does not tell.
+    pub(super) cached_tokens: Option<u32>,
 }
 
 /// Who counted the tokens of an answer.
@@ -156,9 +159,11 @@ impl Client {
         for words in PROBE_WORDS {
             let answer = loop {
                 let prompt = prompts.words(words);
-                match self.send(Request { prompt, max_tokens: 2 }).await {
-                    Err(RequestError::Status(status, _))
-                        if status.as_u16() < 500 && self.dialect.shrink() => {}
+                match self.send(Request { prompt, max_tokens: 2 }, Instant::now()).await {
+                    Err(RequestError::Status(
+                        StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY,
+                        _,
+                    )) if self.dialect.shrink() => {}
                     outcome => break outcome.map_err(RequestErrorText)?,
                 }
             };
@@ -170,10 +175,14 @@ impl Client {
         Ok(())
     }
 
-    /// Sends one request and reads its answer to the end.
-    pub(super) async fn send(&self, request: Request) -> Result<Answer, RequestError> {
+    /// False of a server that refuses the field: its answers may be shorter than asked.
+    pub(super) fn ignores_eos(&self) -> bool {
+        self.dialect.ignore_eos
+    }
+
+    /// Sends one request and reads its answer to the end. What it waited since it was `due` counts.
+    pub(super) async fn send(&self, request: Request, due: Instant) -> Result<Answer, RequestError> {
         let body = self.body(&request).to_string();
-        let sent = Instant::now();
         let url = format!("{}/v1/chat/completions", self.base);
         let post = self.http.post(url).header("content-type", "application/json").body(body);
         let mut response = post.send().await.map_err(RequestError::of)?;
@@ -182,7 +191,7 @@ impl Client {
             let text = String::from_utf8_lossy(&body);
             return Err(RequestError::Status(response.status(), error_message(&text)));
         }
-        read_answer(response, sent, request.max_tokens).await
+        read_answer(response, due, request.max_tokens).await
     }
 
     fn body(&self, request: &Request) -> Value {

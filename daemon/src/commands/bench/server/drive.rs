@@ -1,10 +1,11 @@
 //! Sends requests as clients would: each after its last answer (closed), or at random moments (open).
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::client::{Answer, Client, Request, RequestError};
 use super::prompts::Prompts;
@@ -53,9 +54,9 @@ pub(super) async fn drive(setup: &mut Setup, load: Load, prompt_len: u32, reques
     let prompts: Vec<String> = (0..requests).map(|_| setup.prompts.unique(prompt_len)).collect();
     let sends = prompts.into_iter().map(|prompt| Request { prompt, max_tokens: setup.gen_len });
     let client = std::sync::Arc::new(setup.client.clone());
-    let send = move |request: Request| {
+    let send = move |request: Request, due| {
         let client = client.clone();
-        async move { client.send(request).await }
+        async move { client.send(request, due).await }
     };
     let began = Instant::now();
     let answers = match load {
@@ -69,37 +70,39 @@ pub(super) async fn drive(setup: &mut Setup, load: Load, prompt_len: u32, reques
 async fn closed<R, F: Future + Send + 'static>(
     mut requests: impl Iterator<Item = R>,
     clients: u32,
-    send: impl Fn(R) -> F,
+    send: impl Fn(R, Instant) -> F,
 ) -> Vec<F::Output>
 where
     F::Output: Send,
 {
     let (mut running, mut answers) = (JoinSet::new(), Vec::new());
     for request in requests.by_ref().take(clients as usize) {
-        running.spawn(send(request));
+        running.spawn(send(request, Instant::now()));
     }
     while let Some(answer) = running.join_next().await {
         answers.push(answer.expect("a request neither panics nor is cancelled"));
         if let Some(request) = requests.next() {
-            running.spawn(send(request));
+            running.spawn(send(request, Instant::now()));
         }
     }
     answers
 }
 
-/// Each request at its moment, whatever is unanswered.
+/// Each request at its moment, whatever is unanswered. One that is sent late was due all the same: the client's own
+/// lateness under load must not make a server look faster.
 async fn open<R, F: Future + Send + 'static>(
     requests: impl Iterator<Item = R>,
     moments: &[Duration],
-    send: impl Fn(R) -> F,
+    send: impl Fn(R, Instant) -> F,
 ) -> Vec<F::Output>
 where
     F::Output: Send,
 {
-    let (mut running, began) = (JoinSet::new(), tokio::time::Instant::now());
+    let (mut running, began) = (JoinSet::new(), Instant::now());
     for (request, moment) in requests.zip(moments) {
-        tokio::time::sleep_until(began + *moment).await;
-        running.spawn(send(request));
+        let due = began + *moment;
+        tokio::time::sleep_until(due).await;
+        running.spawn(send(request, due));
     }
     running.join_all().await
 }
@@ -148,13 +151,27 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn clients_wait_for_answers_and_moments_do_not() {
         let (now, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let send = |()| busy(now.clone(), most.clone());
-        let began = tokio::time::Instant::now();
+        let send = |(), _| busy(now.clone(), most.clone());
+        let began = Instant::now();
         assert_eq!(closed(std::iter::repeat_n((), 10), 4, send).await.len(), 10);
         assert_eq!((most.swap(0, Ordering::Relaxed), began.elapsed().as_secs()), (4, 3));
         let moments = [0, 100, 200, 300, 2000].map(Duration::from_millis);
-        let began = tokio::time::Instant::now();
+        let began = Instant::now();
         assert_eq!(open(std::iter::repeat_n((), 5), &moments, send).await.len(), 5);
         assert_eq!((most.load(Ordering::Relaxed), began.elapsed().as_secs()), (4, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_sent_late_was_due_at_its_moment() {
+        let began = Instant::now();
+        let waited = |(), due: Instant| {
+            let (due, late) = (due - began, due.elapsed());
+            async move { (due.as_millis(), late.as_millis()) }
+        };
+        // Parsing of other answers, while which nothing can be sent.
+        let busy = tokio::spawn(tokio::time::advance(Duration::from_millis(150)));
+        let moments = [100, 200].map(Duration::from_millis);
+        assert_eq!(open(std::iter::repeat_n((), 2), &moments, waited).await, [(100, 50), (200, 0)]);
+        busy.await.unwrap();
     }
 }

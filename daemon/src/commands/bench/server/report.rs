@@ -15,6 +15,9 @@ pub(super) struct Report {
     pub(super) url: String,
     pub(super) model: String,
     pub(super) gen_len: u32,
+    pub(super) seed: u64,
+    /// False: the server refuses to, and answers may be shorter than `gen_len`.
+    pub(super) ignores_eos: bool,
     pub(super) runs: Vec<RunReport>,
 }
 
@@ -32,6 +35,8 @@ pub(super) struct RunReport {
     seconds: f64,
     /// As the server counts them, on average.
     prompt_tokens: Option<f64>,
+    /// Of these, those that the server had in its cache.
+    cached_tokens: Option<f64>,
     /// Who counted the output.
     tokens_by: TokensBy,
     output_tokens: u64,
@@ -61,8 +66,6 @@ impl RunReport {
         let (answers, errors): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         let answers: Vec<Answer> = answers.into_iter().flatten().collect();
         let output_tokens = answers.iter().map(|answer| u64::from(answer.tokens)).sum();
-        let prompts: Vec<f64> =
-            answers.iter().filter_map(|answer| answer.prompt_tokens).map(f64::from).collect();
         let (concurrency, rate) = match load {
             Load::Closed { clients } => (Some(clients), None),
             Load::Open { rate } => (None, Some(rate)),
@@ -75,7 +78,8 @@ impl RunReport {
             succeeded: answers.len(),
             errors: count(errors.into_iter().filter_map(Result::err)),
             seconds,
-            prompt_tokens: (!prompts.is_empty()).then(|| prompts.iter().sum::<f64>() / prompts.len() as f64),
+            prompt_tokens: mean(answers.iter().filter_map(|answer| answer.prompt_tokens)),
+            cached_tokens: mean(answers.iter().filter_map(|answer| answer.cached_tokens)),
             tokens_by: match answers.iter().all(|answer| answer.tokens_by == TokensBy::Usage) {
                 true => TokensBy::Usage,
                 false => TokensBy::Pieces,
@@ -100,6 +104,11 @@ fn count(errors: impl Iterator<Item = RequestError>) -> BTreeMap<String, ErrorCo
         counts.entry(error.to_string()).or_insert(fresh).count += 1;
     }
     counts
+}
+
+fn mean(counts: impl Iterator<Item = u32>) -> Option<f64> {
+    let counts: Vec<f64> = counts.map(f64::from).collect();
+    (!counts.is_empty()).then(|| counts.iter().sum::<f64>() / counts.len() as f64)
 }
 
 /// `None` of an answer of one token.
@@ -132,7 +141,7 @@ impl RunReport {
 
 pub(super) fn table(report: &Report) -> String {
     let (model, url) = (printable(&report.model), &report.url);
-    let mut text = format!("{model} at {url}, {} tokens an answer\n\n", report.gen_len);
+    let mut text = format!("{model} at {url}, {} tokens an answer, seed {}\n\n", report.gen_len, report.seed);
     text.push_str(
         "load          prompt  done        tok/s   req/s   TTFT ms: p50      p90      p99   \
          TPOT ms: p50     p90     p99   ITL ms: p50     p90     p99   latency s: p50     p90     p99\n",
@@ -156,6 +165,13 @@ pub(super) fn table(report: &Report) -> String {
             columns(run.latency_seconds, 1.0, [14, 7, 7]),
         );
         run.error_texts().for_each(|error| text.push_str(&format!("              {error}\n")));
+        // The chat template alone is less of it.
+        if let Some(cached) = run.cached_tokens.filter(|cached| *cached > prompt / 3.0) {
+            let _ = writeln!(text, "              {cached:.0} prompt tokens were in the server's cache");
+        }
+    }
+    if !report.ignores_eos {
+        text.push_str("\nThe server refuses `ignore_eos`: answers end where the model ends them.\n");
     }
     if report.runs.iter().any(|run| run.tokens_by == TokensBy::Pieces && run.succeeded > 0) {
         text.push_str(
@@ -185,15 +201,25 @@ mod tests {
         let first_token = Duration::from_millis(50);
         let last_token = first_token + gaps.iter().sum::<Duration>();
         let tokens = gaps.len() as u32 + 1;
-        let (tokens_by, prompt_tokens) = (TokensBy::Usage, Some(218));
+        let (tokens_by, prompt_tokens, cached_tokens) = (TokensBy::Usage, Some(218), Some(30));
+        let end = last_token;
         let answer =
-            Answer { first_token, last_token, gaps, end: last_token, tokens, tokens_by, prompt_tokens };
+            Answer { first_token, last_token, gaps, end, tokens, tokens_by, prompt_tokens, cached_tokens };
         RunReport::new(Load::closed(1), 218, Outcome { seconds: 2.0, answers: vec![Ok(answer)] })
     }
 
     fn table_of(run: RunReport) -> String {
         let (url, model) = ("http://127.0.0.1:1".to_owned(), "m".to_owned());
-        table(&Report { url, model, gen_len: 64, runs: vec![run] })
+        table(&Report { url, model, gen_len: 64, seed: 7, ignores_eos: true, runs: vec![run] })
+    }
+
+    #[test]
+    fn prompts_that_a_cache_had_are_told() {
+        let template = run(&[10]);
+        assert_eq!(template.cached_tokens, Some(30.0));
+        assert!(!table_of(template).contains("cache"));
+        let table = table_of(RunReport { cached_tokens: Some(192.0), ..run(&[10]) });
+        assert!(table.contains("192 prompt tokens were in the server's cache"), "{table}");
     }
 
     #[test]

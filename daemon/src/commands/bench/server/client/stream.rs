@@ -1,10 +1,11 @@
 //! A streamed answer: when its pieces came, and how many. The server is not trusted: what is far more than was asked for
 //! is not read on, as it might never end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use reqwest::Response;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::super::sse::SseLines;
 use super::{Answer, RequestError, TokensBy, error_message};
@@ -18,14 +19,14 @@ const PIECES_MORE_MAX: u32 = 1024;
 /// Reads an answer of at most `tokens_max` tokens to its end.
 pub(super) async fn read_answer(
     mut response: Response,
-    sent: Instant,
+    due: Instant,
     tokens_max: u32,
 ) -> Result<Answer, RequestError> {
     let mut progress = Progress { tokens_max, ..Progress::default() };
     while let Some(bytes) = response.chunk().await.map_err(RequestError::of)? {
-        progress.read(&bytes, sent.elapsed())?;
+        progress.read(&bytes, due.elapsed())?;
     }
-    progress.end(sent.elapsed())
+    progress.end(due.elapsed())
 }
 
 /// What a stream has told so far.
@@ -40,6 +41,7 @@ struct Progress {
     pieces: u32,
     /// Tokens of the prompt and of the answer.
     usage: Option<(u32, u32)>,
+    cached_tokens: Option<u32>,
     finished: bool,
 }
 
@@ -67,7 +69,9 @@ impl Progress {
             return Err(RequestError::InStream(error_message(data)));
         }
         let choice = &chunk["choices"][0];
-        let texts = [&choice["delta"]["content"], &choice["delta"]["reasoning_content"], &choice["text"]];
+        let delta = &choice["delta"];
+        // Servers name reasoning in one way or the other.
+        let texts = [&delta["content"], &delta["reasoning_content"], &delta["reasoning"], &choice["text"]];
         if texts.into_iter().any(|text| text.as_str().is_some_and(|text| !text.is_empty())) {
             match self.first_token {
                 None => self.first_token = Some(now),
@@ -77,12 +81,13 @@ impl Progress {
             self.pieces += 1;
         }
         self.finished |= choice["finish_reason"].is_string();
-        let count = |name| {
-            let count = chunk["usage"][name].as_u64();
-            count.map(|count| u32::try_from(count).unwrap_or(u32::MAX))
-        };
-        if let (Some(prompt), Some(answer)) = (count("prompt_tokens"), count("completion_tokens")) {
+        let count = |value: &Value| value.as_u64().map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        let usage = &chunk["usage"];
+        if let (Some(prompt), Some(answer)) =
+            (count(&usage["prompt_tokens"]), count(&usage["completion_tokens"]))
+        {
             self.usage = Some((prompt, answer));
+            self.cached_tokens = count(&usage["prompt_tokens_details"]["cached_tokens"]);
         }
         Ok(())
     }
@@ -97,8 +102,8 @@ impl Progress {
             Some(counted) => (counted, TokensBy::Usage),
             None => (self.pieces, TokensBy::Pieces),
         };
-        let Progress { last_token, gaps, .. } = self;
-        Ok(Answer { first_token, last_token, gaps, end, tokens, tokens_by, prompt_tokens })
+        let Progress { last_token, gaps, cached_tokens, .. } = self;
+        Ok(Answer { first_token, last_token, gaps, end, tokens, tokens_by, prompt_tokens, cached_tokens })
     }
 }
 
@@ -153,6 +158,19 @@ mod tests {
             let answer = progress.end(Duration::ZERO).unwrap();
             assert_eq!((answer.tokens, answer.tokens_by), expected, "{counted}");
             assert_eq!(answer.prompt_tokens, Some(9));
+        }
+    }
+
+    #[test]
+    fn reasoning_is_text_by_either_name() {
+        for name in ["reasoning_content", "reasoning"] {
+            let mut progress = of_six_tokens();
+            let thought = PIECE.replace("content", name);
+            for (ms, data) in [(20, thought.as_str()), (30, PIECE), (40, "[DONE]")] {
+                progress.read(format!("data: {data}\n\n").as_bytes(), Duration::from_millis(ms)).unwrap();
+            }
+            let answer = progress.end(Duration::from_millis(40)).unwrap();
+            assert_eq!((answer.first_token.as_millis(), answer.tokens), (20, 2), "{name}");
         }
     }
 
