@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use ostro_config::{Problem, WeightFormat};
 use ostro_engine::device::NoGpu;
-use ostro_engine::{DeviceChoice, Engine, EngineOptions, LoadError, ModelInfo};
+use ostro_engine::{Engine, EngineOptions, LoadError, ModelInfo};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
 use ostro_server::weights::{
@@ -49,7 +49,7 @@ pub(crate) fn load(
     Ok(Loaded { engine, defaults })
 }
 
-/// The model, told of those that are loaded after it and may share its GPU. Nothing is downloaded to look at them.
+/// The model, told of those that are loaded after it. Nothing is downloaded to look at them.
 pub(crate) fn with_later(plan: ModelPlan, later: &[(HubOptions, ModelPlan)]) -> ModelPlan {
     let options = |(hub, later): &(HubOptions, ModelPlan)| {
         let offline = HubOptions { mode: HubMode::Offline, ..hub.clone() };
@@ -57,8 +57,7 @@ pub(crate) fn with_later(plan: ModelPlan, later: &[(HubOptions, ModelPlan)]) -> 
         let model = find(later, &offline, &|_| ()).unwrap_or_default();
         EngineOptions { model, ..later.engine.clone() }
     };
-    let may_share = |(_, later): &&(HubOptions, ModelPlan)| later.engine.device != DeviceChoice::Cpu;
-    let later = later.iter().filter(may_share).map(options).collect();
+    let later = later.iter().map(options).collect();
     ModelPlan { engine: EngineOptions { later, ..plan.engine }, ..plan }
 }
 
@@ -124,4 +123,25 @@ fn check_format(format: Option<WeightFormat>, path: &Path) -> Result<(), ModelEr
         _ => return Ok(()),
     };
     Err(ModelError::Format { path: path.to_owned(), found, wanted })
+}
+
+#[cfg(test)]
+mod tests {
+    use ostro_engine::DeviceChoice;
+
+    use super::*;
+    use crate::translate::plan;
+
+    #[test]
+    fn later_models_of_any_device_are_told() {
+        let text = "[[models]]\nmodel_id = \"/a\"\n[[models]]\nmodel_id = \"/b\"\ndevice.cpu = true\n\
+                    [[models]]\nmodel_id = \"/c\"\n";
+        let loaded = ostro_config::Loaded::from_toml("a.toml", text).unwrap();
+        let mut models = plan(loaded, None, DeviceChoice::Auto).models.into_iter();
+        let first = models.next().unwrap();
+        let later: Vec<_> = models.map(|model| (HubOptions::new(Path::new("/none")), model)).collect();
+        let told = with_later(first, &later).engine.later;
+        let devices: Vec<_> = told.iter().map(|later| later.device).collect();
+        assert_eq!(devices, [DeviceChoice::Cpu, DeviceChoice::Auto]);
+    }
 }

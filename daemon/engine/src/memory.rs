@@ -87,23 +87,21 @@ impl CacheRequest {
         if host.available_bytes.is_none() {
             return context;
         }
+        let share = self.share(left_bytes);
         let (part, most) = match host.owner {
-            MemoryOwner::Shared => (left_bytes / AUTO_PART, left_bytes / 2),
-            MemoryOwner::Models => {
-                let part = self.share(left_bytes) / 10 * 9;
-                (part, part)
-            }
+            MemoryOwner::Shared => (share / AUTO_PART, share / 2),
+            MemoryOwner::Models => (share / 10 * 9, share / 10 * 9),
         };
         let (part, most) = (part / self.bytes_per_block, most / self.bytes_per_block);
         wanted.min(part.max(context.min(most)))
     }
 
-    /// An equal one of what this and the later models leave for caches. Where that is not even a block they cannot be
-    /// beside each other: the first one is loaded, later ones are refused.
+    /// An equal one of what this and the later models leave for caches. Where that is next to nothing they cannot be beside
+    /// each other: the first one is loaded, later ones are refused.
     fn share(&self, left_bytes: u64) -> u64 {
         let LaterModels { count, bytes } = self.later;
         let share = left_bytes.saturating_sub(bytes) / (1 + count);
-        if share / 10 * 9 < self.bytes_per_block { left_bytes } else { share }
+        if share / 2 < self.bytes_per_block { left_bytes } else { share }
     }
 
     fn blocks_in(&self, cache_bytes: u64) -> Result<u64, MemoryError> {

@@ -26,8 +26,8 @@ pub struct EngineOptions {
     /// Most tokens of one sequence, prompt and answer; `None` takes what the model was trained for.
     pub context_len: Option<u32>,
     pub schedule: ScheduleOptions,
-    /// Models that are loaded onto the same GPU after this one: an automatically sized cache leaves them room. Those whose
-    /// files are not there count without their weights.
+    /// Models that are loaded after this one: an automatically sized cache leaves room for those on the same device. Those
+    /// whose files are not there count without their weights.
     pub later: Vec<EngineOptions>,
 }
 

@@ -109,7 +109,7 @@ fn automatic_size_shrinks_with_memory() {
 }
 
 #[test]
-fn models_of_a_gpu_leave_room_for_later_ones() {
+fn automatic_caches_leave_room_for_later_models() {
     const MB: u64 = 1 << 20;
     let blocks = |owner, count, later_mb: u64| {
         let memory = Memory { owner, ..bytes(16 * GB, GB + 200 * MB) };
@@ -121,7 +121,9 @@ fn models_of_a_gpu_leave_room_for_later_ones() {
     assert_eq!(blocks(MemoryOwner::Models, 3, 160), Ok(9), "of a quarter");
     assert_eq!(blocks(MemoryOwner::Models, 1, 0), Ok(90), "of half, its weights are not known");
     assert_eq!(blocks(MemoryOwner::Models, 1, 300), Ok(180), "it does not fit");
-    assert_eq!(blocks(MemoryOwner::Shared, 1, 100), blocks(MemoryOwner::Shared, 0, 0));
+    assert_eq!(blocks(MemoryOwner::Shared, 0, 0), Ok(50), "a quarter");
+    assert_eq!(blocks(MemoryOwner::Shared, 1, 100), Ok(25), "half of half of what is left beside it");
+    assert_eq!(blocks(MemoryOwner::Shared, 1, 197), Ok(50), "its share is less than two blocks");
 }
 
 #[test]
