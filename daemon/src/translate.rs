@@ -9,6 +9,7 @@ use ostro_config::{
     Command, DaemonConfig, DeviceConfig, FormatConfig, GlobalConfig, Loaded, ModelConfig, PagedAttnConfig,
     ReasoningEffort, RuntimeConfig, ServerConfig, TokenSource, WeightFormat,
 };
+use ostro_engine::memory::MemoryLedger;
 use ostro_engine::text::TextOverrides;
 use ostro_engine::{CacheOptions, CacheSize, CacheType, DeviceChoice, EngineOptions, Isa, ScheduleOptions};
 use ostro_server::access_log::AccessLogFormat;
@@ -61,6 +62,7 @@ struct Shared {
     isa: Option<Isa>,
     device: DeviceChoice,
     models: u64,
+    memory: MemoryLedger,
     runtime: RuntimeConfig,
     paged_attn: PagedAttnConfig,
 }
@@ -82,7 +84,8 @@ pub(crate) fn plan(loaded: Loaded, isa: Option<Isa>, device: DeviceChoice) -> Pl
     } = loaded.config.clone();
     let seed = seed.map(|seed| seed.get());
     let loaded = Arc::new(loaded);
-    let shared = Shared { loaded, seed, isa, device, models: models.len() as u64, runtime, paged_attn };
+    let (models_count, memory) = (models.len() as u64, MemoryLedger::default());
+    let shared = Shared { loaded, seed, isa, device, models: models_count, memory, runtime, paged_attn };
     let (server, access_log) = server_options(server, log.map(PathBuf::from));
     Plan {
         command,
@@ -181,6 +184,7 @@ fn model_plan(index: usize, model: ModelConfig, shared: &Shared) -> ModelPlan {
         schedule: runtime.schedule,
         // Their files are looked for when this one is loaded.
         later: Vec::new(),
+        memory: shared.memory.clone(),
     };
     ModelPlan {
         id: model_id.into(),

@@ -20,11 +20,14 @@ use crate::backend::cpu::CpuBackend;
 use crate::backend::{Backend, BackendError};
 use crate::device;
 use crate::engine::{EngineParts, LoadError};
+use crate::forward::{ForwardError, Logits, Model};
 use crate::info::{CacheInfo, DeviceKind, LoadProgress, LoadStage};
+use crate::memory::Promise;
 use crate::model::decoder::{Decoder, DecoderWeights};
 use crate::model::families::read_spec;
 use crate::model::roles::DecoderTensors;
 use crate::options::{CacheType, EngineOptions};
+use crate::schedule::StepPlan;
 use crate::text::{GgufVocabulary, TextModel};
 use crate::weights::ModelFiles;
 use about::{About, Placed};
@@ -56,7 +59,7 @@ fn load_on<B: Backend + 'static>(
     let about = About::read(&files, &tensors);
     let mut backend = open()?;
     backend.check(&spec, cache_type(options.cache.cache_type))?;
-    let memory = backend.memory()?;
+    let memory = options.memory.left(backend.memory()?);
     memory.check_holds(tensors.all().map(|tensor| backend.tensor_bytes(tensor)).sum())?;
     let step = step_tokens(&options.schedule, backend.step_tokens())?;
     let limits = limits(options, step, context_len);
@@ -77,6 +80,7 @@ fn load_on<B: Backend + 'static>(
     let weight_bytes = placed.weight_bytes;
     let sizing = Sizing { backend: &backend, spec: &spec, tensors: &tensors, weight_bytes, limits, later };
     let (shape, limits) = sizing.fit(options, &memory)?;
+    let model_bytes = sizing.model_bytes(options, &memory, limits.positions);
     drop(tensors);
     drop(files);
     let cache = CacheInfo {
@@ -85,6 +89,7 @@ fn load_on<B: Backend + 'static>(
         blocks: shape.blocks as u32,
         bytes: shape.blocks as u64 * backend.block_bytes(&shape),
     };
+    let promise = options.memory.promise(&memory, model_bytes.saturating_add(cache.bytes));
     let sources_apart = backend.has_sources_apart();
     let step_limit = step_limit(placed.device.kind) * step.all.div_ceil(backend.step_tokens().all) as u32;
     let info = about.into_info(placed, &spec, (context_len, cache));
@@ -94,13 +99,26 @@ fn load_on<B: Backend + 'static>(
     tell(LoadStage::Ready, 0, 0);
     let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart));
     Ok(EngineParts {
-        model: Box::new(model),
+        model: Box::new(Counted { model, _promise: promise }),
         text: Arc::new(text),
         info,
         schedule,
         isa: isa(options),
         step_limit,
     })
+}
+
+/// A model that the ledger of memory knows until it is dropped.
+struct Counted<M> {
+    model: M,
+    /// Behind the model, whose memory is free by then.
+    _promise: Promise,
+}
+
+impl<M: Model> Model for Counted<M> {
+    fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
+        self.model.forward(plan)
+    }
 }
 
 /// Far above what a step of as many rows as suit the device takes, of the largest model on the least device.

@@ -3,8 +3,10 @@
 //! Reads /proc and /sys once, at load; the decisions are pure. What cannot be read is not a limit.
 
 mod host;
+mod ledger;
 
 pub use host::{Memory, MemoryOwner};
+pub use ledger::{MemoryLedger, Promise};
 
 use crate::options::{CacheOptions, CacheSize};
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::memory::MemoryLedger;
 use crate::text::TextOverrides;
 use ostro_kernels::cpu::isa::Isa;
 
@@ -29,6 +30,8 @@ pub struct EngineOptions {
     /// Models that are loaded after this one: an automatically sized cache leaves room for those on the same device. Those
     /// whose files are not there count without their weights.
     pub later: Vec<EngineOptions>,
+    /// One for all models of a process, so that each leaves the others what they may still take.
+    pub memory: MemoryLedger,
 }
 
 impl EngineOptions {
@@ -43,6 +46,7 @@ impl EngineOptions {
             context_len: None,
             schedule: ScheduleOptions::default(),
             later: Vec::new(),
+            memory: MemoryLedger::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
 
+use ostro_engine::memory::Memory;
 use ostro_engine::request::{Generation, Sampling, StopRules, TokenEvent, TokenId};
 use ostro_engine::tiny::{TinyFamily, TinyHead, TinyModel};
 use ostro_engine::{
@@ -164,6 +165,25 @@ fn cache_beyond_the_memory_is_refused() {
         let error = load(options.clone()).unwrap_err();
         assert!(matches!(error, LoadError::Memory(_)), "{error}");
     }
+}
+
+#[test]
+fn models_count_until_they_are_dropped() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = tiny_gguf(&folder, TinyModel::new(TinyFamily::Llama));
+    options.device = DeviceChoice::Cpu;
+    let ledger = options.memory.clone();
+    let promised = || {
+        // As if this process had touched nothing.
+        let (available_bytes, resident_bytes) = (Some(u64::MAX), Some(0));
+        let memory = Memory { available_bytes, resident_bytes, ..Memory::default() };
+        u64::MAX - ledger.left(memory).available_bytes.unwrap()
+    };
+    let engine = load(options).unwrap();
+    let info = engine.info();
+    assert!(promised() > info.weight_bytes + info.cache.bytes);
+    drop(engine);
+    assert_eq!(promised(), 0);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use ostro_engine::EngineOptions;
+use ostro_engine::memory::MemoryLedger;
 
 use crate::error::ApiError;
 use crate::http::{RouterError, router};
@@ -30,6 +31,7 @@ pub enum BuildError {
 pub struct EngineBuilder {
     sources: Vec<ModelSource>,
     default: Option<String>,
+    memory: MemoryLedger,
 }
 
 impl EngineBuilder {
@@ -45,8 +47,9 @@ impl EngineBuilder {
         self.model_with(name, EngineOptions::new(path))
     }
 
-    /// A model under a name and with options of its own.
+    /// A model under a name and with options of its own, but for the ledger of memory, which all models share.
     pub fn model_with(self, id: impl Into<String>, options: EngineOptions) -> EngineBuilder {
+        let options = EngineOptions { memory: self.memory.clone(), ..options };
         self.source(ModelSource::from_options(id, options))
     }
 

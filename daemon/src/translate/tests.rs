@@ -1,5 +1,6 @@
 //! Files in, options of engine and server out.
 
+use ostro_engine::memory::Memory;
 use ostro_engine::text::{TextError, TextModel};
 use ostro_engine::tiny::{TinyFamily, TinyModel};
 
@@ -41,6 +42,15 @@ fn keys_reach_their_option() {
     assert_eq!((n.revision.as_deref(), n.file.as_deref(), n.seed), (Some("v1"), Some("q.gguf"), Some(7)));
     assert!(!plan.server.router.metrics && plan.server.router.access_log);
     assert_eq!(plan.access_log, AccessLogFormat::Json);
+}
+
+#[test]
+fn models_know_what_others_were_promised_of_memory() {
+    let plan = plan_of("[[models]]\nmodel_id = \"m\"\n[[models]]\nmodel_id = \"n\"\n");
+    let [m, n] = plan.models.as_slice() else { panic!("two models") };
+    let memory = Memory { available_bytes: Some(9), resident_bytes: Some(0), ..Memory::default() };
+    let _promise = m.engine.memory.promise(&memory, 5);
+    assert_eq!(n.engine.memory.left(memory).available_bytes, Some(4));
 }
 
 #[test]

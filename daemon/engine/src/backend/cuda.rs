@@ -74,7 +74,8 @@ impl Backend for CudaBackend {
 
     fn memory(&self) -> Result<Memory, BackendError> {
         let (free, total) = self.cuda.memory().map_err(device)?;
-        Ok(Memory { total_bytes: Some(total), available_bytes: Some(free), owner: MemoryOwner::Models })
+        let (total_bytes, available_bytes) = (Some(total), Some(free));
+        Ok(Memory { total_bytes, available_bytes, resident_bytes: None, owner: MemoryOwner::Models })
     }
 
     fn check(&self, spec: &DecoderSpec, cache_type: CacheType) -> Result<(), BackendError> {

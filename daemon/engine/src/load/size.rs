@@ -45,17 +45,22 @@ impl<B: Backend> Sizing<'_, B> {
 
     /// Beside steps over sequences of so many tokens.
     fn request(&self, options: &EngineOptions, memory: &Memory, positions: usize) -> CacheRequest {
-        let limits = DecoderLimits { positions, ..self.limits };
-        let buffer_bytes = Decoder::buffer_bytes(self.backend, self.spec, limits, self.tensors)
-            .saturating_add(self.sampling_bytes(options, memory));
         CacheRequest {
             options: options.cache,
             bytes_per_block: self.backend.block_bytes(&self.shape(options)),
             context_len: self.limits.positions as u32,
             sequences_max: options.schedule.sequences_max,
-            model_bytes: self.weight_bytes.saturating_add(buffer_bytes),
+            model_bytes: self.model_bytes(options, memory, positions),
             later: self.later,
         }
+    }
+
+    /// Of weights and buffers.
+    pub(super) fn model_bytes(&self, options: &EngineOptions, memory: &Memory, positions: usize) -> u64 {
+        let limits = DecoderLimits { positions, ..self.limits };
+        Decoder::buffer_bytes(self.backend, self.spec, limits, self.tensors)
+            .saturating_add(self.sampling_bytes(options, memory))
+            .saturating_add(self.weight_bytes)
     }
 
     /// Of the samplers' lists, one of weights and one of candidates a thread, which lie in the memory of CPUs.

@@ -13,6 +13,8 @@ pub struct Memory {
     pub total_bytes: Option<u64>,
     /// Of these, free or easily freed.
     pub available_bytes: Option<u64>,
+    /// What the process has of it, without pages of files.
+    pub resident_bytes: Option<u64>,
     pub owner: MemoryOwner,
 }
 
@@ -54,9 +56,11 @@ impl Memory {
     /// `root` stands for `/`.
     pub(super) fn read_at(root: &Path) -> Self {
         let meminfo = fs::read_to_string(root.join("proc/meminfo")).unwrap_or_default();
+        let status = fs::read_to_string(root.join("proc/self/status")).unwrap_or_default();
         let mut memory = Memory {
-            total_bytes: meminfo_bytes(&meminfo, "MemTotal:"),
-            available_bytes: meminfo_bytes(&meminfo, "MemAvailable:"),
+            total_bytes: line_bytes(&meminfo, "MemTotal:"),
+            available_bytes: line_bytes(&meminfo, "MemAvailable:"),
+            resident_bytes: line_bytes(&status, "RssAnon:"),
             owner: MemoryOwner::Shared,
         };
         let membership = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
@@ -127,8 +131,8 @@ static V1: CgroupFiles = CgroupFiles {
 };
 
 /// `KEY   123 kB`
-fn meminfo_bytes(meminfo: &str, key: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
+fn line_bytes(text: &str, key: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 

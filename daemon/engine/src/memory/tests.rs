@@ -17,7 +17,7 @@ fn host_of(files: &[(&str, &str)]) -> Memory {
 }
 
 fn bytes(total: u64, available: u64) -> Memory {
-    Memory { total_bytes: Some(total), available_bytes: Some(available), owner: MemoryOwner::Shared }
+    Memory { total_bytes: Some(total), available_bytes: Some(available), ..Memory::default() }
 }
 
 const MEMINFO: (&str, &str) =
@@ -26,6 +26,13 @@ const MEMINFO: (&str, &str) =
 #[test]
 fn machine_without_limits() {
     assert_eq!(host_of(&[MEMINFO]), bytes(16 * GB, 8 * GB));
+}
+
+#[test]
+fn what_the_process_has_is_read() {
+    let host =
+        host_of(&[("proc/self/status", "VmRSS:\t    9000 kB\nRssAnon:\t    2048 kB\nRssFile:\t 1 kB\n")]);
+    assert_eq!(host.resident_bytes, Some(2 << 20));
 }
 
 #[test]
@@ -154,4 +161,61 @@ fn refusals_say_whose_memory_it_is() {
     let gpu = Memory { owner: MemoryOwner::Models, ..bytes(GB, GB / 2) };
     let refused = request(CacheSize::Auto).blocks(&gpu).unwrap_err();
     assert_eq!(refused.to_string(), "the model needs 1024 MiB, 512 MiB of the GPU's memory are available");
+}
+
+/// 8 GB, so much of which this process has touched, and nobody else any.
+fn touched(bytes: u64) -> Memory {
+    let (total_bytes, available_bytes) = (Some(8 * GB), Some(8 * GB - bytes));
+    Memory { total_bytes, available_bytes, resident_bytes: Some(bytes), ..Memory::default() }
+}
+
+#[test]
+fn what_earlier_models_may_still_take_is_not_available() {
+    const CACHE: u64 = 4500 << 20;
+    let ledger = MemoryLedger::default();
+    let blocks = |memory| request(CacheSize::Megabytes(4500)).blocks(&ledger.left(memory));
+    assert_eq!(blocks(touched(0)), Ok(4500));
+    let first = ledger.promise(&touched(0), GB + CACHE);
+    // Its weights, some of its cache, and all of it.
+    for bytes in [GB, 2 * GB, GB + CACHE] {
+        assert_eq!(ledger.left(touched(bytes)).available_bytes, Some(7 * GB - CACHE));
+        assert!(matches!(blocks(touched(bytes)), Err(MemoryError::Cache { .. })));
+    }
+    drop(first);
+    assert_eq!(blocks(touched(0)), Ok(4500));
+}
+
+#[test]
+fn automatic_caches_fit_beside_each_other() {
+    let ledger = MemoryLedger::default();
+    // One context could take all memory.
+    let request = CacheRequest { context_len: 1 << 18, ..request(CacheSize::Auto) };
+    let (mut promises, mut promised) = (Vec::new(), 0);
+    for models in 0..3 {
+        // Caches are as yet empty.
+        let memory = ledger.left(touched(models * GB));
+        let bytes = GB + (u64::from(request.blocks(&memory).unwrap()) << 20);
+        promised += bytes;
+        promises.push(ledger.promise(&memory, bytes));
+    }
+    assert!(promised <= 8 * GB, "{promised} bytes");
+}
+
+#[test]
+fn memory_that_others_give_back_is_available() {
+    let ledger = MemoryLedger::default();
+    let before = Memory { available_bytes: Some(3 * GB), ..touched(0) };
+    let _first = ledger.promise(&before, 2 * GB);
+    let now = Memory { available_bytes: Some(6 * GB), ..touched(GB) };
+    assert_eq!(ledger.left(now).available_bytes, Some(5 * GB));
+}
+
+#[test]
+fn models_of_a_gpu_are_promised_no_memory_of_the_machine() {
+    let ledger = MemoryLedger::default();
+    let gpu = Memory { owner: MemoryOwner::Models, ..bytes(8 * GB, 8 * GB) };
+    let _first = ledger.promise(&gpu, GB);
+    assert_eq!(ledger.left(touched(0)), touched(0));
+    let _second = ledger.promise(&touched(0), GB);
+    assert_eq!(ledger.left(gpu), gpu);
 }

@@ -81,7 +81,7 @@ pub(super) struct HubCache {
 impl Machine {
     pub(super) fn look(environment: &Environment) -> Result<Machine, Failure> {
         let hub = hub_options(environment, &TokenSource::Cache, None)?;
-        let memory::Memory { total_bytes, available_bytes, owner: _ } = memory::Memory::of_host();
+        let memory::Memory { total_bytes, available_bytes, .. } = memory::Memory::of_host();
         let (gpus, unusable_gpus) = match gpus() {
             Ok(Gpus { usable, unusable }) => {
                 (Ok(usable.into_iter().map(OpenedGpu::look).collect()), unusable)

@@ -1,7 +1,6 @@
 use super::*;
 use crate::backend::cpu::CpuBackend;
 use crate::backend::{HeadShape, StepLimits};
-use crate::memory::MemoryOwner;
 use crate::model::decoder::DecoderWeights;
 use crate::model::families::read_spec;
 use crate::model::roles::DecoderTensors;
@@ -48,7 +47,7 @@ impl Loaded {
         let (tensors, limits, later) = (&self.tensors(), self.limits(), LaterModels::default());
         let sizing = Sizing { backend, spec, tensors, weight_bytes: *weight_bytes, limits, later };
         let (total_bytes, available_bytes) = (Some(available), Some(available));
-        sizing.fit(&options(size), &Memory { total_bytes, available_bytes, owner: MemoryOwner::Shared })
+        sizing.fit(&options(size), &Memory { total_bytes, available_bytes, ..Memory::default() })
     }
 
     /// Of weights and all buffers, with sequences of so many tokens; and of these, what steps need beside rows.
