@@ -73,13 +73,8 @@ impl PackedMatrix {
     pub fn pack(matrix: MatrixBytes<'_>, cpu: &mut Cpu) -> Result<Self, PackError> {
         let row_bytes = matrix.row_bytes()?;
         let MatrixBytes { weight_type, rows, columns, bytes } = matrix;
-        let panel_bytes = match BlockFormat::of(weight_type) {
-            Some(format) => columns / weight_type.block_elements() * format.panel_block_bytes(),
-            None => columns * PANEL_ROWS * weight_type.block_bytes(),
-        };
-        let panels = rows.div_ceil(PANEL_ROWS);
-        let total = panels.checked_mul(panel_bytes).ok_or(AllocError { bytes: usize::MAX })?;
-        let mut data = WeightBytes::zeroed(total)?;
+        let (panels, panel_bytes) = (rows.div_ceil(PANEL_ROWS), panel_bytes(weight_type, columns));
+        let mut data = WeightBytes::zeroed(Self::bytes_of(weight_type, rows, columns))?;
         let out = Shared(data.as_mut_ptr());
         let (isa, next, bad) = (cpu.isa(), AtomicUsize::new(0), AtomicUsize::new(usize::MAX));
         cpu.pool_mut().run(&|_| {
@@ -122,6 +117,11 @@ impl PackedMatrix {
         self.columns
     }
 
+    /// What `pack` takes: more than the file has, where scales grow or rows are no whole panels.
+    pub fn bytes_of(weight_type: WeightType, rows: usize, columns: usize) -> usize {
+        rows.div_ceil(PANEL_ROWS).saturating_mul(panel_bytes(weight_type, columns))
+    }
+
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         self.data.len()
@@ -152,6 +152,13 @@ impl PackedMatrix {
 
     pub(crate) fn panel(&self, panel: usize) -> *const u8 {
         self.data[panel * self.panel_bytes..][..self.panel_bytes].as_ptr()
+    }
+}
+
+fn panel_bytes(weight_type: WeightType, columns: usize) -> usize {
+    match BlockFormat::of(weight_type) {
+        Some(format) => columns / weight_type.block_elements() * format.panel_block_bytes(),
+        None => columns * PANEL_ROWS * weight_type.block_bytes(),
     }
 }
 

@@ -87,9 +87,13 @@ impl Backend for CpuBackend {
         self.cpu.isa().has_matrix_unit()
     }
 
-    /// Packing pads a little, and an embedding may take less.
+    /// An embedding may take less.
     fn tensor_bytes(&self, tensor: &TensorView<'_>) -> u64 {
-        tensor.bytes.len() as u64
+        let bytes = match tensor.shape.as_slice() {
+            &[rows, columns] => PackedMatrix::bytes_of(tensor.dtype, rows, columns),
+            _ => tensor.elements() * size_of::<f32>(),
+        };
+        bytes as u64
     }
 
     fn load_matrix(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
@@ -276,4 +280,35 @@ fn weights<'a>(projection: &Projection<'a, CpuBackend>) -> LinearWeights<'a> {
 
 fn view<'a>(batch: &Batch<'a>) -> BatchView<'a> {
     BatchView { rows: batch.places, block_tables: batch.block_tables }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::WeightType;
+
+    #[test]
+    fn matrices_take_what_was_told_before_they_were_packed() {
+        let mut backend = CpuBackend::new(Isa::PORTABLE, 1);
+        for dtype in WeightType::ALL {
+            // The second has rows of a panel that is not full.
+            for rows in [64, 33] {
+                let bytes = vec![0; dtype.bytes_of(rows * 512).unwrap()];
+                let tensor = TensorView { name: "matrix", dtype, shape: vec![rows, 512], bytes: &bytes };
+                let matrix = backend.load_matrix(&tensor).unwrap();
+                assert_eq!(
+                    backend.tensor_bytes(&tensor),
+                    backend.matrix_bytes(&matrix),
+                    "{dtype}, {rows} rows"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn vectors_take_what_their_numbers_take() {
+        let bytes = [0; 6];
+        let tensor = TensorView { name: "norm", dtype: WeightType::F16, shape: vec![3], bytes: &bytes };
+        assert_eq!(CpuBackend::new(Isa::PORTABLE, 1).tensor_bytes(&tensor), 12);
+    }
 }
