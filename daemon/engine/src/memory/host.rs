@@ -102,7 +102,7 @@ impl Memory {
         };
         self.total_bytes = Some(self.total_bytes.map_or(limit, |total| total.min(limit)));
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-        let reclaimable = stat_bytes(&stat, files.inactive_file).unwrap_or(0);
+        let reclaimable: u64 = files.page_cache.iter().filter_map(|key| stat_bytes(&stat, key)).sum();
         let used = number(files.usage).unwrap_or(0).saturating_sub(reclaimable);
         let left = limit.saturating_sub(used);
         self.available_bytes = Some(self.available_bytes.map_or(left, |available| available.min(left)));
@@ -113,21 +113,23 @@ struct CgroupFiles {
     top: &'static str,
     limit: &'static str,
     usage: &'static str,
-    inactive_file: &'static str,
+    /// Pages of files count as available, also those used twice, such as a model's at its second load: MemAvailable has
+    /// them too.
+    page_cache: [&'static str; 2],
 }
 
 static V2: CgroupFiles = CgroupFiles {
     top: "sys/fs/cgroup",
     limit: "memory.max",
     usage: "memory.current",
-    inactive_file: "inactive_file",
+    page_cache: ["inactive_file", "active_file"],
 };
 
 static V1: CgroupFiles = CgroupFiles {
     top: "sys/fs/cgroup/memory",
     limit: "memory.limit_in_bytes",
     usage: "memory.usage_in_bytes",
-    inactive_file: "total_inactive_file",
+    page_cache: ["total_inactive_file", "total_active_file"],
 };
 
 /// `KEY   123 kB`

@@ -48,9 +48,12 @@ fn tightest_cgroup_of_the_path_wins() {
         ("sys/fs/cgroup/pod/container/memory.max", "max\n"),
         ("sys/fs/cgroup/pod/memory.max", "4294967296\n"),
         ("sys/fs/cgroup/pod/memory.current", "3221225472\n"),
-        ("sys/fs/cgroup/pod/memory.stat", "inactive_anon 7\ninactive_file 1073741824\n"),
+        (
+            "sys/fs/cgroup/pod/memory.stat",
+            "inactive_anon 7\ninactive_file 1073741824\nactive_file 536870912\n",
+        ),
     ]);
-    assert_eq!(host, bytes(4 * GB, 2 * GB));
+    assert_eq!(host, bytes(4 * GB, 2 * GB + GB / 2));
 }
 
 #[test]
@@ -73,9 +76,12 @@ fn version_1_limits_count() {
         ("sys/fs/cgroup/memory/memory.usage_in_bytes", "1\n"),
         ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "1073741824\n"),
         ("sys/fs/cgroup/memory/a/memory.usage_in_bytes", "536870912\n"),
-        ("sys/fs/cgroup/memory/a/memory.stat", "total_inactive_file 0\n"),
+        (
+            "sys/fs/cgroup/memory/a/memory.stat",
+            "active_file 7\ntotal_inactive_file 0\ntotal_active_file 268435456\n",
+        ),
     ]);
-    assert_eq!(host, bytes(GB, GB / 2));
+    assert_eq!(host, bytes(GB, GB / 4 * 3));
 }
 
 /// A block of 32 tokens takes 1 MB, a context has 1024 tokens, 8 sequences run, the model takes 1 GB.
