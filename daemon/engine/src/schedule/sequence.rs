@@ -59,11 +59,12 @@ pub struct Finish {
 #[derive(Debug)]
 pub(super) struct Sequence {
     pub(super) id: SequenceId,
-    /// Prompt, then what was generated, of which the last may not be computed yet, then a step's draft.
+    prompt: Arc<[TokenId]>,
+    /// Prompt, then what was generated, of which the last may not be computed yet, then a step's draft. Empty until it runs
+    /// first: what waits takes no more than its prompt, which it may share.
     tokens: Vec<TokenId>,
     /// Tokens of the draft.
     drafted: usize,
-    prompt_len: usize,
     /// See `SchedulerOptions`.
     sources_apart: bool,
     /// `tokens` is full at this length.
@@ -86,14 +87,13 @@ pub(super) struct Sequence {
 
 impl Sequence {
     pub(super) fn new(id: SequenceId, new: NewSequence, len_max: usize, sources_apart: bool) -> Self {
-        let prompt_len = new.prompt.len();
         Sequence {
             id,
-            tokens: new.prompt.to_vec(),
+            tokens: Vec::new(),
             drafted: 0,
-            prompt_len,
             sources_apart,
-            len_max: len_max.min(prompt_len + new.max_tokens as usize),
+            len_max: len_max.min(new.prompt.len() + new.max_tokens as usize),
+            prompt: new.prompt,
             end_tokens: new.end_tokens,
             hashes: vec![BlockHash::root(new.cache_salt)],
             blocks: Vec::new(),
@@ -107,16 +107,19 @@ impl Sequence {
 
     /// Those known.
     pub(super) fn tokens(&self) -> &[TokenId] {
-        &self.tokens[..self.tokens.len() - self.drafted]
+        match self.tokens.len() {
+            0 => &self.prompt,
+            len => &self.tokens[..len - self.drafted],
+        }
     }
 
-    /// Those known, then the draft of the step.
+    /// Those known, then the draft of the step. Of a sequence that runs.
     pub(super) fn tokens_and_draft(&self) -> &[TokenId] {
         &self.tokens
     }
 
     pub(super) fn prompt_len(&self) -> usize {
-        self.prompt_len
+        self.prompt.len()
     }
 
     /// Tokens that must be computed before the next one can be sampled, at least one.
@@ -165,7 +168,7 @@ impl Sequence {
     }
 
     pub(super) fn source(&self, position: usize) -> TokenSource {
-        match position < self.prompt_len {
+        match position < self.prompt_len() {
             true => TokenSource::Prompt,
             false => TokenSource::Generated,
         }
@@ -176,9 +179,12 @@ impl Sequence {
         self.cached_tokens.is_some()
     }
 
-    /// Room for everything it may still generate, so that running it never allocates.
+    /// Before it runs: room for everything it may still generate, so that running it never allocates.
     pub(super) fn reserve(&mut self, block_size: usize) {
-        self.tokens.reserve(self.len_max - self.tokens.len());
+        if self.tokens.is_empty() {
+            self.tokens.reserve_exact(self.len_max);
+            self.tokens.extend_from_slice(&self.prompt);
+        }
         let blocks = self.len_max.div_ceil(block_size);
         self.blocks.reserve(blocks - self.blocks.len());
         self.hashes.reserve((blocks + 1).saturating_sub(self.hashes.len()));
@@ -186,7 +192,7 @@ impl Sequence {
 
     /// Leading blocks that others can use, and that it can find: all, or those of prompt tokens alone.
     pub(super) fn shareable_blocks(&self, block_size: usize) -> usize {
-        if self.sources_apart { self.prompt_len / block_size } else { usize::MAX }
+        if self.sources_apart { self.prompt_len() / block_size } else { usize::MAX }
     }
 
     /// The name of full block `index` of the known tokens.
@@ -220,9 +226,16 @@ impl Sequence {
         };
         Some(Finish {
             reason,
-            prompt_tokens: self.prompt_len as u32,
+            prompt_tokens: self.prompt_len() as u32,
             cached_tokens: self.cached_tokens.unwrap_or(0),
-            completion_tokens: (self.tokens.len() - self.prompt_len) as u32,
+            completion_tokens: (self.tokens.len() - self.prompt_len()) as u32,
         })
+    }
+}
+
+#[cfg(test)]
+impl Sequence {
+    pub(super) fn has_own_tokens(&self) -> bool {
+        self.tokens.capacity() > 0
     }
 }

@@ -26,6 +26,10 @@ impl Scheduler {
         assert!(self.running.is_sorted_by_key(|sequence| sequence.id), "running sequences are in order");
         assert!(self.waiting.iter().is_sorted_by_key(|sequence| sequence.id), "waiting ones too");
         assert!(self.waiting.iter().all(|sequence| sequence.blocks.is_empty()), "waiting ones own nothing");
+        assert!(
+            self.waiting.iter().all(|sequence| sequence.was_admitted() || !sequence.has_own_tokens()),
+            "prompts are not copied before they run"
+        );
         assert!(self.running.len() <= self.running_max);
     }
 

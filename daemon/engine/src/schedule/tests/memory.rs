@@ -87,6 +87,18 @@ fn copies_of_a_prompt_are_computed_once() {
 }
 
 #[test]
+fn prompts_that_wait_are_not_copied() {
+    let mut run = Run::new(SchedulerOptions { max_seqs: 1, prefix_cache_n: 0, ..OPTIONS });
+    let ids: Vec<_> = (0..4).map(|_| run.submit(0..41, 3)).collect();
+    for _ in 0..2 {
+        run.scheduler.assert_consistent();
+        run.step();
+    }
+    assert_eq!(run.scheduler.stats().waiting, 3);
+    assert_eq!(run.run_until_idle(), ids);
+}
+
+#[test]
 fn a_copy_runs_alone_when_the_sequence_it_waited_for_is_cancelled() {
     let mut run = Run::new(OPTIONS);
     let first = run.submit(0..60, 1);
