@@ -151,6 +151,15 @@ impl StepLoop {
     }
 
     fn enqueue(&mut self, submission: Box<Submission>) {
+        // That somebody left may be seen already, and would not make this one looked for again.
+        match submission.sink.left() {
+            Some(left) => self.stats.count_left(left),
+            None => self.submit(submission),
+        }
+        self.publish();
+    }
+
+    fn submit(&mut self, submission: Box<Submission>) {
         let new = NewSequence {
             prompt: submission.prompt.clone(),
             max_tokens: submission.max_tokens,
@@ -164,7 +173,6 @@ impl StepLoop {
                 submission.refuse(&error.to_string());
             }
         }
-        self.publish();
     }
 
     /// Ends sequences that nobody reads any more, running or waiting.

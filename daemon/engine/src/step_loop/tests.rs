@@ -109,6 +109,15 @@ fn step_loop(clock: &Arc<Clock>) -> (SyncSender<Command>, StepLoop) {
 }
 
 fn submit(commands: &SyncSender<Command>, prompt: &[TokenId]) -> TokenStream {
+    submit_counted(commands, prompt, &Arc::default())
+}
+
+/// `abandoned` counts the stream if it is dropped.
+fn submit_counted(
+    commands: &SyncSender<Command>,
+    prompt: &[TokenId],
+    abandoned: &Arc<AtomicU64>,
+) -> TokenStream {
     let options = SamplerOptions {
         sampling: Sampling::greedy(),
         seed: 1,
@@ -117,7 +126,7 @@ fn submit(commands: &SyncSender<Command>, prompt: &[TokenId]) -> TokenStream {
         min_tokens: 0,
         logprobs: None,
     };
-    let (sink, stream) = token_channel(TOKENS, &Arc::default());
+    let (sink, stream) = token_channel(TOKENS, abandoned);
     let submission = Submission {
         prompt: prompt.into(),
         max_tokens: TOKENS,
@@ -165,6 +174,22 @@ fn what_a_step_computes_is_seen_to_run_while_it_does() {
     assert!(step_loop.receive().is_continue());
     step_loop.step().unwrap();
     assert_eq!(*seen.lock().unwrap(), [(1, 1)]);
+}
+
+#[test]
+fn a_stream_dropped_before_its_submission_is_taken_never_waits() {
+    let (commands, mut step_loop) = step_loop(&Arc::default());
+    let abandoned = step_loop.inbox.abandoned.clone();
+    let _running = submit_counted(&commands, &[1, 2, 3], &abandoned);
+    assert!(step_loop.receive().is_continue());
+    // Between two looks of the engine.
+    drop(submit_counted(&commands, &[1], &abandoned));
+    step_loop.drop_abandoned();
+    assert!(step_loop.receive().is_continue());
+    step_loop.drop_abandoned();
+    let stats = step_loop.inbox.board.read();
+    assert_eq!((stats.sequences_waiting, stats.cancelled_total), (1, 1));
+    assert_eq!(step_loop.live.len(), 1);
 }
 
 #[test]
