@@ -9,6 +9,7 @@ pub mod cuda;
 
 pub use ostro_kernels::cpu::attention::{HeadShape, RowPlace};
 pub use ostro_kernels::cpu::kv_cache::{CacheType, KvCacheShape};
+use ostro_kernels::cpu::pool::ThreadError;
 
 use crate::forward::{ForwardError, Logits};
 use crate::info::DeviceInfo;
@@ -240,6 +241,8 @@ pub struct LayerPlace<'a, B: Backend + ?Sized> {
 pub enum BackendError {
     #[error("cannot allocate {what}")]
     Allocate { what: &'static str, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("the threads that compute cannot start; fewer can be chosen by threads")]
+    Threads(#[from] ThreadError),
     #[error("tensor {name:?} holds a number that is not finite, at byte {offset}")]
     NotFinite { name: String, offset: usize },
     #[error("{device} cannot run {what}; the CPU can (`--cpu`, or `cpu = true` in [models.device])")]

@@ -42,7 +42,7 @@ pub fn load(options: &EngineOptions, report: &dyn Fn(LoadProgress)) -> Result<En
     let threads = check(options)?;
     match device::choose(options.device)? {
         Some(gpu) => load_on(|| device::open(&gpu), options, report),
-        None => load_on(|| Ok(CpuBackend::new(isa(options), threads)), options, report),
+        None => load_on(|| CpuBackend::new(isa(options), threads), options, report),
     }
 }
 

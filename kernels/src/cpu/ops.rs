@@ -11,7 +11,7 @@ use super::ahead::Ahead;
 use super::attention::scratch::AttentionScratch;
 use super::digits::Activations;
 use super::isa::Isa;
-use super::pool::Pool;
+use super::pool::{Pool, ThreadError};
 
 /// A processor's threads and instruction set, with the scratch memory of the operations.
 pub struct Cpu {
@@ -26,15 +26,22 @@ pub struct Cpu {
 
 impl Cpu {
     /// `threads` counts the caller, who must be the same thread for good speed.
+    ///
+    /// # Panics
+    /// If a thread cannot be started; [`Cpu::try_new`] returns the error.
     pub fn new(isa: Isa, threads: usize) -> Self {
-        Self {
+        Self::try_new(isa, threads).expect("threads that compute")
+    }
+
+    pub fn try_new(isa: Isa, threads: usize) -> Result<Self, ThreadError> {
+        Ok(Self {
             isa,
-            pool: Pool::new(threads),
+            pool: Pool::try_new(threads)?,
             activations: Activations::default(),
             attention: AttentionScratch::default(),
             ahead: Ahead::default(),
             reserved_bytes: None,
-        }
+        })
     }
 
     pub fn isa(&self) -> Isa {

@@ -7,9 +7,13 @@
 
 use std::any::Any;
 use std::cell::UnsafeCell;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+
+use thiserror::Error;
 
 mod affinity;
 mod event;
@@ -62,9 +66,22 @@ pub struct Team<'a> {
 /// A persistent team of threads.
 pub struct Pool {
     shared: Arc<Shared>,
-    workers: Vec<std::thread::JoinHandle<()>>,
+    workers: Vec<JoinHandle<()>>,
     fit: Fit,
 }
+
+/// The system refuses a thread.
+#[derive(Debug, Error)]
+#[error("cannot start thread {thread} of {threads}")]
+pub struct ThreadError {
+    /// From 2 on: the first is the caller.
+    pub thread: usize,
+    pub threads: usize,
+    pub source: io::Error,
+}
+
+/// Of a worker.
+type Body = Box<dyn FnOnce() + Send>;
 
 /// What waiting threads panic with when another one has: not worth reporting itself.
 struct Abandoned;
@@ -72,7 +89,21 @@ struct Abandoned;
 impl Pool {
     /// A pool of `threads` (at least 1), the caller of [`Pool::run`] among them. Workers are pinned to
     /// their own processors where the process is allowed just as many; the caller is by [`Pool::pin_caller`].
+    ///
+    /// # Panics
+    /// If a thread cannot be started; [`Pool::try_new`] returns the error.
     pub fn new(threads: usize) -> Self {
+        Self::try_new(threads).expect("threads that compute")
+    }
+
+    pub fn try_new(threads: usize) -> Result<Self, ThreadError> {
+        Self::start(threads, |builder, body| builder.spawn(body))
+    }
+
+    fn start(
+        threads: usize,
+        mut spawn: impl FnMut(Builder, Body) -> io::Result<JoinHandle<()>>,
+    ) -> Result<Self, ThreadError> {
         let threads = threads.max(1);
         let fit = Fit::of(threads);
         let shared = Arc::new(Shared {
@@ -87,19 +118,18 @@ impl Pool {
             panicked: AtomicBool::new(false),
             payload: Mutex::new(None),
         });
-        let workers = (1..threads)
-            .map(|id| {
-                let shared = Arc::clone(&shared);
-                let fit = fit.clone();
-                let body = move || {
-                    fit.pin(id);
-                    work(id, &shared);
-                };
-                let thread = std::thread::Builder::new().name(format!("ostro-compute-{id}"));
-                thread.spawn(body).expect("the system can start a thread")
-            })
-            .collect();
-        Self { shared, workers, fit }
+        // A pool already: where a thread is refused, dropping it ends those before.
+        let mut pool = Self { shared, workers: Vec::with_capacity(threads - 1), fit };
+        for id in 1..threads {
+            let (shared, fit) = (Arc::clone(&pool.shared), pool.fit.clone());
+            let body: Body = Box::new(move || {
+                fit.pin(id);
+                work(id, &shared);
+            });
+            let worker = spawn(Builder::new().name(format!("ostro-compute-{id}")), body);
+            pool.workers.push(worker.map_err(|source| ThreadError { thread: id + 1, threads, source })?);
+        }
+        Ok(pool)
     }
 
     pub fn threads(&self) -> usize {

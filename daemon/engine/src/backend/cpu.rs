@@ -34,8 +34,8 @@ pub struct CpuBackend {
 }
 
 impl CpuBackend {
-    pub fn new(isa: Isa, threads: usize) -> Self {
-        CpuBackend { cpu: Cpu::new(isa, threads), columns: InputColumns::default() }
+    pub fn new(isa: Isa, threads: usize) -> Result<Self, BackendError> {
+        Ok(CpuBackend { cpu: Cpu::try_new(isa, threads)?, columns: InputColumns::default() })
     }
 
     fn scratch(&self, limits: &StepLimits) -> ScratchLimits {
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn matrices_take_what_was_told_before_they_were_packed() {
-        let mut backend = CpuBackend::new(Isa::PORTABLE, 1);
+        let mut backend = CpuBackend::new(Isa::PORTABLE, 1).unwrap();
         for dtype in WeightType::ALL {
             // The second has rows of a panel that is not full.
             for rows in [64, 33] {
@@ -309,6 +309,6 @@ mod tests {
     fn vectors_take_what_their_numbers_take() {
         let bytes = [0; 6];
         let tensor = TensorView { name: "norm", dtype: WeightType::F16, shape: vec![3], bytes: &bytes };
-        assert_eq!(CpuBackend::new(Isa::PORTABLE, 1).tensor_bytes(&tensor), 12);
+        assert_eq!(CpuBackend::new(Isa::PORTABLE, 1).unwrap().tensor_bytes(&tensor), 12);
     }
 }

@@ -67,7 +67,7 @@ mod tests {
             on(DeviceChoice::Gpu, &path),
         ];
         let mut options = EngineOptions { later, ..EngineOptions::new(&path) };
-        let backend = CpuBackend::new(Isa::PORTABLE, 1);
+        let backend = CpuBackend::new(Isa::PORTABLE, 1).unwrap();
         let found = |options: &EngineOptions, owner| {
             let memory = Memory { available_bytes: Some(1 << 40), owner, ..Memory::default() };
             read(&backend, options, &memory)

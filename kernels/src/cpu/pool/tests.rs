@@ -28,6 +28,25 @@ fn the_caller_gets_a_processor_of_its_own() {
 }
 
 #[test]
+fn a_thread_that_is_refused_ends_those_before_it() {
+    let (mut started, ended) = (0, Arc::new(AtomicUsize::new(0)));
+    let pool = Pool::start(5, |builder, body| {
+        if started == 2 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        started += 1;
+        let ended = Arc::clone(&ended);
+        builder.spawn(move || {
+            body();
+            ended.fetch_add(1, Relaxed);
+        })
+    });
+    let Err(error) = pool else { panic!("a pool without its last threads") };
+    assert_eq!(error.to_string(), "cannot start thread 4 of 5");
+    assert_eq!(ended.load(Relaxed), 2);
+}
+
+#[test]
 fn every_thread_runs_once_a_region_and_shares_cover_all() {
     for threads in [1, 2, 3, 7] {
         let mut pool = Pool::new(threads);

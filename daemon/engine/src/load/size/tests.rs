@@ -26,7 +26,7 @@ impl Loaded {
         let files = ModelFiles::open(&path).unwrap();
         let (family, spec) = read_spec(&files).unwrap();
         let tensors = DecoderTensors::find(&files, family, &spec).unwrap();
-        let mut backend = CpuBackend::new(Isa::PORTABLE, 2);
+        let mut backend = CpuBackend::new(Isa::PORTABLE, 2).unwrap();
         let weights = DecoderWeights::load(&mut backend, &tensors, &mut |_| ()).unwrap();
         let weight_bytes = weights.bytes(&backend);
         drop(tensors);
