@@ -74,7 +74,7 @@ pub struct RowPlace {
 }
 
 /// The rows of a step. Rows of a sequence are consecutive, with consecutive positions; a row sees the
-/// keys of its sequence up to its own position, all of which must be in the cache.
+/// keys of its sequence up to its own position, all of which must be in the cache. No two rows have one place in it.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchView<'a> {
     pub rows: &'a [RowPlace],

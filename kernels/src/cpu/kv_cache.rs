@@ -106,6 +106,8 @@ impl KvCacheShape {
 pub struct KvCache {
     shape: KvCacheShape,
     memory: HugeBuffer<u8>,
+    /// The slots of each block that were named, while places are compared; else zeros.
+    named: HugeBuffer<u64>,
 }
 
 impl KvCache {
@@ -117,7 +119,8 @@ impl KvCache {
             .iter()
             .try_fold(1usize, |product, &x| product.checked_mul(x));
         let memory = HugeBuffer::zeroed(bytes.unwrap_or(usize::MAX))?;
-        Ok(Self { shape, memory })
+        let named = HugeBuffer::sparse(shape.blocks)?;
+        Ok(Self { shape, memory, named })
     }
 
     pub fn shape(&self) -> &KvCacheShape {
@@ -133,6 +136,18 @@ impl KvCache {
     #[cfg(test)]
     pub(crate) fn fill_bytes(&mut self, byte: u8) {
         self.memory.fill(byte);
+    }
+
+    /// Whether no two places (block, slot) are the same. The cache has all of them.
+    pub(crate) fn are_apart(&mut self, places: impl Iterator<Item = (u32, usize)> + Clone) -> bool {
+        let mut are_apart = true;
+        for (block, slot) in places.clone() {
+            let (slots, bit) = (&mut self.named[block as usize], 1u64 << slot);
+            are_apart &= *slots & bit == 0;
+            *slots |= bit;
+        }
+        places.for_each(|(block, _)| self.named[block as usize] = 0);
+        are_apart
     }
 
     /// The pages of one layer, for reading.
@@ -265,6 +280,15 @@ mod tests {
             let shape = KvCacheShape { block_size, ..shape(blocks) };
             let cache = KvCache::new(shape).unwrap();
             assert_eq!(cache.memory.len(), taken * cache.bytes_per_block());
+        }
+    }
+
+    #[test]
+    fn places_are_compared_anew_each_time() {
+        let mut cache = KvCache::new(KvCacheShape { block_size: 64, ..shape(2) }).unwrap();
+        for _ in 0..2 {
+            assert!(cache.are_apart([(0, 0), (1, 0), (0, 63), (1, 62)].into_iter()));
+            assert!(!cache.are_apart([(0, 0), (1, 63), (1, 0), (1, 63)].into_iter()));
         }
     }
 

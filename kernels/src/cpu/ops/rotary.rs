@@ -24,7 +24,7 @@ const ROWS_ALONE: usize = 2;
 
 impl Cpu {
     /// Rotates the queries and keys of every row in place, then stores keys and values in the cache at
-    /// the rows' positions. Panics when shapes or block tables do not fit.
+    /// the rows' positions. Panics when shapes or block tables do not fit, or two rows have one place in the cache.
     pub fn rotary_and_store(&mut self, qkv: &mut Rows, how: &RotaryStore<'_>, cache: &mut KvCache) {
         let rows = how.batch.rows.len();
         check(qkv, how, cache);
@@ -38,7 +38,7 @@ impl Cpu {
     }
 }
 
-fn check(qkv: &Rows, how: &RotaryStore<'_>, cache: &KvCache) {
+fn check(qkv: &Rows, how: &RotaryStore<'_>, cache: &mut KvCache) {
     let shape = how.shape;
     shape.check();
     let cached = cache.shape();
@@ -47,6 +47,19 @@ fn check(qkv: &Rows, how: &RotaryStore<'_>, cache: &KvCache) {
     assert!(qkv.rows() >= how.batch.rows.len(), "fewer rows than the batch has");
     assert!(how.rotary.dims() <= shape.head_dim, "more rotated dimensions than a head has");
     check_tables(how.batch, cache);
+    check_places(how.batch, cache);
+}
+
+/// Each row writes a place of its own: threads would write the same one at a time.
+fn check_places(batch: &BatchView<'_>, cache: &mut KvCache) {
+    let block_size = cache.shape().block_size;
+    let bits = block_size.trailing_zeros();
+    let places = batch.rows.iter().map(|row| {
+        let position = row.position as usize;
+        let table = batch.block_tables[row.sequence as usize];
+        (table[position >> bits], position & (block_size - 1))
+    });
+    assert!(cache.are_apart(places), "two rows have one place in the cache");
 }
 
 /// One call, as its threads share it.
@@ -67,8 +80,8 @@ impl Kernel for RowRange<'_> {
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) {
         for row in self.range {
-            // SAFETY: `check` holds for every row; a row is in one thread's range, and its position is a
-            // place in the cache that no other row of the batch has.
+            // SAFETY: `check` holds for every row, so that its position is a place in the cache that no other row
+            // of the batch has; a row is in one thread's range.
             unsafe { self.job.run_row::<S>(row) };
         }
     }
@@ -195,6 +208,25 @@ mod tests {
             [a * c - b * s, b * c + a * s],
             "{isa}: the first pair of the first key"
         );
+    }
+
+    #[test]
+    #[should_panic(expected = "two rows have one place in the cache")]
+    fn rows_with_one_place_are_refused() {
+        let cache_type = CacheType::F16;
+        let shape =
+            KvCacheShape { layers: 1, blocks: 1, block_size: 16, kv_heads: 2, head_dim: 24, cache_type };
+        let mut cache = KvCache::new(shape).unwrap();
+        let rotary = RotaryTable::new(&[0.5, 0.1], RotaryStyle::Interleaved, 1.0, 100).unwrap();
+        let places = [(0, 3), (0, 4), (1, 4)].map(|(sequence, position)| RowPlace {
+            sequence,
+            position,
+            is_prompt: false,
+        });
+        let batch = BatchView { rows: &places, block_tables: &[&[0], &[0]] };
+        let mut qkv = Rows::new(places.len(), SHAPE.qkv_width());
+        let how = RotaryStore { batch: &batch, shape: &SHAPE, rotary: &rotary, layer: 0 };
+        Cpu::new(Isa::PORTABLE, 2).rotary_and_store(&mut qkv, &how, &mut cache);
     }
 
     #[test]
