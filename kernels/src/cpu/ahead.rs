@@ -38,7 +38,7 @@ pub(crate) struct Ahead {
 
 impl Ahead {
     /// Once attention is near, products fetch what it reads for the batch in the layer of `pages`. The cache must have the
-    /// blocks of the batch; what becomes of it later does not matter.
+    /// blocks of the batch; what becomes of it later does not matter: only its addresses are used.
     pub(crate) fn expect(&mut self, pages: LayerPages, batch: &BatchView<'_>, threads: usize) {
         (self.pages, self.is_near) = (Some(pages), false);
         self.blocks.clear();
@@ -132,8 +132,7 @@ impl Left<'_> {
         let Some(block) = self.blocks.get(page / (2 * shape.kv_heads)) else { return Stretch::NONE };
         let lines = most.min(page_lines - line);
         self.taken.store(taken + lines, Relaxed);
-        // SAFETY: `expect` demands that the cache has the block.
-        let (keys, values) = unsafe { self.pages.pages(*block, head) };
+        let (keys, values) = self.pages.addresses(*block, head);
         let start = if is_value { values } else { keys };
         Stretch { start: start.wrapping_add(line * 64), lines }
     }

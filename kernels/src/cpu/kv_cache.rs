@@ -193,6 +193,25 @@ impl LayerPages {
     /// The cache has that block and head.
     #[inline(always)]
     pub(crate) unsafe fn pages(&self, block: u32, head: usize) -> (*mut u8, *mut u8) {
+        let [at, keys, values] = self.offsets(block, head);
+        // SAFETY: inside the cache by the caller's promise.
+        unsafe {
+            let start = self.start.get().add(at);
+            (start.add(keys), start.add(values))
+        }
+    }
+
+    /// Their addresses, also where there is no such cache any more.
+    #[inline(always)]
+    pub(crate) fn addresses(&self, block: u32, head: usize) -> (*const u8, *const u8) {
+        let [at, keys, values] = self.offsets(block, head);
+        let start = self.start.get().cast_const().wrapping_add(at);
+        (start.wrapping_add(keys), start.wrapping_add(values))
+    }
+
+    /// From the cache's start to where the head's pages of the extent lie, and from there to the two.
+    #[inline(always)]
+    fn offsets(&self, block: u32, head: usize) -> [usize; 3] {
         let shape = &self.shape;
         let (block, most, streams) = (block as usize, self.extent_blocks, shape.streams());
         // Powers of two, by shifts: this is called for every few keys.
@@ -204,11 +223,7 @@ impl LayerPages {
         let block = block - first;
         let stream = (block & (streams - 1)) * (blocks >> streams.trailing_zeros());
         let key_page = stream + (block >> streams.trailing_zeros());
-        // SAFETY: inside the cache by the caller's promise.
-        unsafe {
-            let start = self.start.get().add(at);
-            (start.add(key_page * keys), start.add(blocks * keys + block * values))
-        }
+        [at, key_page * keys, blocks * keys + block * values]
     }
 }
 
