@@ -1,14 +1,23 @@
 {{- define "ostro.labels" -}}
-app.kubernetes.io/name: ostro-operator
-app.kubernetes.io/instance: {{ .Release.Name | quote }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+{{ include "ostro.podLabels" . }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | include "ostro.label" }}
+{{- end }}
+
+{{- /* Without the chart's version: Flux gives each commit one, which would start pods anew. */ -}}
+{{- define "ostro.podLabels" -}}
+{{ include "ostro.selector" . }}
+app.kubernetes.io/version: {{ include "ostro.label" .Chart.AppVersion }}
 {{- end }}
 
 {{- define "ostro.selector" -}}
 app.kubernetes.io/name: ostro-operator
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
+{{- end }}
+
+{{- /* A version's plus is no character of labels. */ -}}
+{{- define "ostro.label" -}}
+{{ replace "+" "_" . | trunc 63 | trimAll "-_." | quote }}
 {{- end }}
 
 {{- /* Of a Service too, which has a letter first and no dots. */ -}}

@@ -156,6 +156,45 @@ fn names_that_helm_takes_are_the_clusters() {
     }
 }
 
+/// With a plus, as Flux makes one of each commit (`reconcileStrategy: Revision`): no label may have it.
+#[test]
+fn every_version_of_the_chart_makes_labels_of_kubernetes() {
+    let Some(helm) = Helm::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let render = |version: &str| {
+        let version = format!("{}+{version}", env!("CARGO_PKG_VERSION"));
+        let named = ["--version", &version, "--app-version", "1.0+x", "--destination", folder];
+        helm.run(&[&["package", "ostro-operator"], &named[..]].concat());
+        let archive = format!("{folder}/ostro-operator-{version}.tgz");
+        documents(&helm.run(&["template", RELEASE, &archive, "--set", "dashboards.enabled=true"]))
+    };
+    let pod_labels =
+        |objects: &[Value]| only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].clone();
+    let long = "a".repeat(50) + "-" + &"b".repeat(50);
+    let objects = [render("4e5cbb7b97d0"), render(&long)];
+    for object in objects.iter().flatten() {
+        let pod = object.pointer("/spec/template/metadata/labels");
+        for labels in [object.pointer("/metadata/labels"), pod].into_iter().flatten() {
+            for (name, value) in labels.as_object().unwrap() {
+                assert!(is_label(value.as_str().unwrap()), "{name}: {value}");
+            }
+        }
+    }
+    // Else each commit would start the operator anew.
+    assert_eq!(pod_labels(&objects[0]), pod_labels(&objects[1]));
+}
+
+fn is_label(value: &str) -> bool {
+    let is_inner = |character: char| character.is_ascii_alphanumeric() || "-_.".contains(character);
+    let is_end = |character: Option<char>| character.is_none_or(|one| one.is_ascii_alphanumeric());
+    let mut characters = value.chars();
+    value.len() <= 63
+        && value.chars().all(is_inner)
+        && is_end(characters.next())
+        && is_end(characters.next_back())
+}
+
 #[test]
 fn a_policy_lets_the_operator_out_to_its_pods() {
     let Some(helm) = Helm::find() else { return };
