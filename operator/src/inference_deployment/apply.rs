@@ -56,6 +56,20 @@ impl ApplyError {
         matches!(self, ApplyError::Apply { kind, .. } if ChildKind::WORKLOADS.contains(kind))
     }
 
+    /// Pods know a claim that is there by its name only.
+    fn leaves_others(&self, children: &Children, Prepared { object, kind }: &Prepared) -> bool {
+        let is_claim = *kind == ChildKind::PersistentVolumeClaim;
+        let namespace = object.metadata.namespace.as_deref().unwrap_or_default();
+        match self {
+            ApplyError::Contested { .. } => true,
+            ApplyError::Going { .. } => is_claim,
+            ApplyError::Apply { .. } => {
+                is_claim && children.get(*kind, namespace, &object.name_any()).is_some()
+            }
+            _ => false,
+        }
+    }
+
     /// An apply makes what it does not find, so that only the API itself can be missing.
     fn tells_of_no_api(&self) -> bool {
         matches!(self, ApplyError::Apply { kind, source: kube::Error::Api(status), .. }
@@ -80,7 +94,8 @@ pub(crate) struct Applied {
     pub(crate) written: usize,
     /// What makes the pods is not shown yet as it was written.
     pub(crate) is_workload_behind: bool,
-    /// Why the first child is not as wanted that stays as it is: somebody keeps changing it, or it goes.
+    /// Why the first child is not as wanted that stays as it is: somebody keeps changing it, or it goes, or it is a
+    /// claim that the API server does not let change.
     pub(crate) left: Option<ApplyError>,
     pub(crate) deleted: usize,
     /// Kinds whose API is not to be had.
@@ -93,9 +108,10 @@ impl Applied {
     fn note(
         &mut self,
         children: &Children,
-        kind: ChildKind,
+        wanted: &Prepared,
         step: Result<Step, ApplyError>,
     ) -> Result<(), ApplyError> {
+        let kind = wanted.kind;
         match step {
             Ok(Step::Lacking(lack)) => {
                 children.ask_for_apis();
@@ -112,10 +128,7 @@ impl Applied {
             Err(error @ ApplyError::Predecessors { .. }) => return Err(error),
             Err(error) if ChildKind::OPTIONAL.contains(&kind) => self.note_monitor(kind, error),
             // The others are no worse for it; and what keeps a claim may be pods that they are to end.
-            Err(
-                error @ (ApplyError::Contested { .. }
-                | ApplyError::Going { kind: ChildKind::PersistentVolumeClaim, .. }),
-            ) => {
+            Err(error) if error.leaves_others(children, wanted) => {
                 self.left = self.left.take().or(Some(error));
             }
             Err(error) => return Err(error),
@@ -147,7 +160,7 @@ pub(crate) async fn apply(
     for stage in [needed, rest] {
         let steps = join_all(stage.iter().map(|wanted| apply_one(context, owner, wanted))).await;
         for (wanted, step) in stage.iter().zip(steps) {
-            applied.note(children, wanted.kind, step)?;
+            applied.note(children, wanted, step)?;
         }
     }
     orphans::prune(context, owner, prepared, &mut applied).await?;

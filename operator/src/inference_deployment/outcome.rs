@@ -19,7 +19,9 @@ use super::{Context, orphans, prune};
 use crate::in_words::in_words;
 use crate::traces::TARGET;
 
-/// What to do of a claim that the API server lets nobody change.
+/// What the API server says of a claim that it lets nobody change.
+const FIXED: [&str; 2] = ["spec is immutable", "pvc can be resized"];
+/// What to do then.
 const FIXED_CLAIM: &str = "take the change of spec.cache.volume back, or delete the claim with what it holds, and then the \
      object's pods, which keep it: it is made anew";
 
@@ -225,7 +227,7 @@ pub(super) fn refused(error: &ApplyError) -> Cause {
     let reason = if error.is_of_the_spec() { Reason::InvalidConfig } else { Reason::ApplyFailed };
     let mut message = in_words(error);
     let is_of_claim = matches!(error, ApplyError::Apply { kind: ChildKind::PersistentVolumeClaim, .. });
-    if is_of_claim && message.contains("spec is immutable") {
+    if is_of_claim && FIXED.iter().any(|words| message.contains(words)) {
         message = format!("{message}; {FIXED_CLAIM}");
     }
     Cause { reason, message }
@@ -237,16 +239,29 @@ mod tests {
 
     use super::*;
 
+    fn refused_claim(code: u16, message: String) -> Cause {
+        let status = Status { message, code, ..Default::default() };
+        let source = kube::Error::Api(status.boxed());
+        let (kind, name) = (ChildKind::PersistentVolumeClaim, "m-cache".to_owned());
+        refused(&ApplyError::Apply { kind, name, source })
+    }
+
     #[test]
     fn a_claim_that_cannot_change_is_told_in_one_line_with_the_field() {
         let told = "PersistentVolumeClaim \"m-cache\" is invalid: spec: Forbidden: spec is immutable after \
                     creation except resources.requests and volumeAttributesClassName for bound claims";
         let message = format!("{told}\n@@ -10,7 +10,7 @@\n \"Requests\": {{\n-   \"storage\": \"1Gi\"\n");
-        let status = Status { message, code: 422, ..Default::default() };
-        let source = kube::Error::Api(status.boxed());
-        let (kind, name) = (ChildKind::PersistentVolumeClaim, "m-cache".to_owned());
-        let cause = refused(&ApplyError::Apply { kind, name, source });
+        let cause = refused_claim(422, message);
         let expected = format!("cannot apply PersistentVolumeClaim m-cache: {told}; {FIXED_CLAIM}");
         assert_eq!((cause.reason, cause.message), (Reason::InvalidConfig, expected));
+    }
+
+    #[test]
+    fn a_claim_that_cannot_grow_is_told_with_what_to_do() {
+        let told = "persistentvolumeclaims \"m-cache\" is forbidden: only dynamically provisioned pvc can be resized \
+                    and the storageclass that provisions the pvc must support resize";
+        let cause = refused_claim(403, told.to_owned());
+        let expected = format!("cannot apply PersistentVolumeClaim m-cache: {told}; {FIXED_CLAIM}");
+        assert_eq!((cause.reason, cause.message), (Reason::ApplyFailed, expected));
     }
 }

@@ -1,4 +1,5 @@
-//! Claims of caches, which nobody makes smaller, and which stay until their pods have gone.
+//! Claims of caches, which nobody makes smaller, which stay until their pods have gone, and which keep the object from
+//! nothing else.
 
 use super::*;
 
@@ -72,4 +73,31 @@ async fn a_claim_that_goes_keeps_the_object_from_nothing_else() {
     await_within(SOON, "the claim", || claim(&api).is_some()).await;
     assert_eq!(modes(), json!(["ReadWriteMany"]));
     await_within(SOON, "no reason", || told(&api, "Ready") != "False ApplyFailed").await;
+}
+
+/// As of a storage class that lets no claim grow: an autoscaler must not wait for a larger cache.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_cannot_change_keeps_the_object_from_nothing_else() {
+    let api = FakeApi::default();
+    let _operator = start(&api).await;
+    api.refuse(CLAIM.1);
+    let workload = || api.get("apps", "deployments", "m").unwrap()["spec"].clone();
+    let before = workload();
+    let volume = json!({ "size": "2Gi" });
+    put(&api, json!({ "cache": { "volume": volume }, "replicas": 3, "runtime": { "maxSeqs": 4 } }));
+    await_within(SOON, "three replicas", || workload()["replicas"] == 3).await;
+    await_within(SOON, "the configuration", || workload()["template"] != before["template"]).await;
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
+    assert_eq!(size(&api), "1Gi");
+}
+
+/// As by a quota: pods would wait for it.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_cannot_be_made_is_waited_for() {
+    let api = FakeApi::default();
+    api.refuse(CLAIM.1);
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put_sized(&api, "1Gi");
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
+    assert!(api.get("apps", "deployments", "m").is_none());
 }
