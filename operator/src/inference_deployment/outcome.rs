@@ -19,11 +19,17 @@ use super::{Context, orphans, prune};
 use crate::in_words::in_words;
 use crate::traces::TARGET;
 
-/// What the API server says of a claim that it lets nobody change.
-const FIXED: [&str; 2] = ["spec is immutable", "pvc can be resized"];
-/// What to do then.
+/// What the API server says of a claim that stays as it is, and what to do then.
+const CLAIMS: [(&str, &str); 3] = [
+    ("spec is immutable", FIXED_CLAIM),
+    ("pvc can be resized", FIXED_CLAIM),
+    // By OwnerReferencesPermissionEnforcement, of a claim that nobody owns any more.
+    ("cannot set an ownerRef", UNOWNED_CLAIM),
+];
 const FIXED_CLAIM: &str = "take the change of spec.cache.volume back, or delete the claim with what it holds, and then the \
      object's pods, which keep it: it is made anew";
+const UNOWNED_CLAIM: &str = "nobody owns the claim, and the operator, which may delete none, cannot make it the \
+     object's: name it in spec.cache.existingClaim in place of volume; pods go on, and it stays when the object goes";
 
 /// In which the garbage collector takes what a deleted object left: pods that end keep their claims.
 const COLLECTION_LIMIT: SignedDuration = SignedDuration::from_mins(10);
@@ -227,8 +233,9 @@ pub(super) fn refused(error: &ApplyError) -> Cause {
     let reason = if error.is_of_the_spec() { Reason::InvalidConfig } else { Reason::ApplyFailed };
     let mut message = in_words(error);
     let is_of_claim = matches!(error, ApplyError::Apply { kind: ChildKind::PersistentVolumeClaim, .. });
-    if is_of_claim && FIXED.iter().any(|words| message.contains(words)) {
-        message = format!("{message}; {FIXED_CLAIM}");
+    let hint = CLAIMS.iter().find(|(words, _)| is_of_claim && message.contains(words));
+    if let Some((_, hint)) = hint {
+        message = format!("{message}; {hint}");
     }
     Cause { reason, message }
 }

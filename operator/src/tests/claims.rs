@@ -1,6 +1,7 @@
 //! Claims of caches, which nobody makes smaller, which stay until their pods have gone, and which keep the object from
 //! nothing else.
 
+use super::ownership::orphan;
 use super::*;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -100,4 +101,26 @@ async fn a_claim_that_cannot_be_made_is_waited_for() {
     put_sized(&api, "1Gi");
     await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
     assert!(api.get("apps", "deployments", "m").is_none());
+}
+
+/// As in OpenShift: who may not delete a claim may not own it either.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_cannot_be_taken_back_is_told_and_serves() {
+    let api = FakeApi::default();
+    let operator = start(&api).await;
+    let workload = || api.get("apps", "deployments", "m").unwrap();
+    let before = workload();
+    orphan(&api, operator);
+    api.guard_owners(CLAIM.1);
+    let _operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({ "cache": { "volume": { "size": "1Gi" } }, "replicas": 3 }));
+    await_within(SOON, "three replicas", || workload()["spec"]["replicas"] == 3).await;
+    assert_ne!(workload()["metadata"]["ownerReferences"], before["metadata"]["ownerReferences"]);
+    await_within(SOON, "the reason", || told(&api, "Ready") == "False ApplyFailed").await;
+    let message = condition(&api, "Ready").unwrap()["message"].to_string();
+    assert!(message.contains("name it in spec.cache.existingClaim in place of volume"), "{message}");
+    put(&api, json!({ "cache": { "existingClaim": { "name": CLAIM.2 } }, "replicas": 3 }));
+    await_within(SOON, "no reason", || told(&api, "Ready") != "False ApplyFailed").await;
+    assert_eq!(workload()["spec"]["template"], before["spec"]["template"]);
+    assert!(claim(&api).unwrap()["metadata"]["ownerReferences"].is_null());
 }

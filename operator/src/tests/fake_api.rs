@@ -120,6 +120,11 @@ impl FakeApi {
         self.state.lock().unwrap().refused = Some((resource.to_owned(), 0));
     }
 
+    /// As where only those may change an object's owners who may delete it.
+    pub(super) fn guard_owners(&self, resource: &str) {
+        self.state.lock().unwrap().guarded = Some(resource.to_owned());
+    }
+
     /// As a policy of admission does, from now on or no more.
     pub(super) fn mutate(&self, mutated: Option<(&str, &'static str, Value)>) {
         let mutated = mutated.map(|(resource, pointer, value)| (resource.to_owned(), pointer, value));

@@ -30,7 +30,7 @@ pub(super) fn disown(api: &FakeApi, (kind, mut child): (ChildKind, Value)) {
 }
 
 /// `kubectl delete --cascade=orphan` while no operator runs.
-fn orphan(api: &FakeApi, operator: Operator) {
+pub(super) fn orphan(api: &FakeApi, operator: Operator) {
     drop(operator);
     api.remove(GROUP, "inferencedeployments", "m");
     for child in children(api) {

@@ -78,6 +78,12 @@ pub(super) fn of_another_uid(is_there: bool) -> Response<Answer> {
     failure_with(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", fields)
 }
 
+/// As Kubernetes 1.36 answers with OwnerReferencesPermissionEnforcement who may not delete what others are to own.
+pub(super) fn guarded() -> Response<Answer> {
+    let message = "cannot set an ownerRef on a resource you can't delete: , <nil>";
+    failure_with(StatusCode::FORBIDDEN, "Forbidden", json!({ "message": message }))
+}
+
 /// Revisions and events are merged.
 pub(super) fn is_unforced_apply(resource: &str, query: &str) -> bool {
     !["controllerrevisions", "events"].contains(&resource) && !query.contains("force=true")

@@ -10,8 +10,8 @@ use futures::channel::mpsc::{UnboundedSender, unbounded};
 use serde_json::{Value, json};
 
 use super::answers::{
-    failure, found_answer, is_of_another_uid, is_of_another_version, is_same_but_for_versions, is_selected,
-    is_unforced_apply, missing, of_another_uid, selector, uid,
+    failure, found_answer, guarded, is_of_another_uid, is_of_another_version, is_same_but_for_versions,
+    is_selected, is_unforced_apply, missing, of_another_uid, selector, uid,
 };
 use super::{MONITORING, Right};
 use crate::api_calls::ApiCall;
@@ -32,6 +32,8 @@ pub(super) struct State {
     pub(super) mutated: Option<(String, &'static str, Value)>,
     /// Of these every write is refused, and each refusal has its number.
     pub(super) refused: Option<(String, usize)>,
+    /// Of these nobody may change the owners.
+    pub(super) guarded: Option<String>,
     /// Somebody makes it as soon as somebody else has read that it is not there; no watch shows it.
     pub(super) awaiting: Option<([String; 4], Value)>,
 }
@@ -152,6 +154,9 @@ impl State {
         key: [String; 4],
         (before, body): (Value, Value),
     ) -> Response<Answer> {
+        if self.guarded.as_ref() == Some(&call.resource) && owners(&before) != owners(&body) {
+            return guarded();
+        }
         self.demand_of_owners(call, Some(&before), &body);
         let is_same = is_same_but_for_versions(&before, &body);
         found_answer(&if is_same { before } else { self.store(key, body) })
@@ -175,7 +180,6 @@ impl State {
 
     /// The admission plugin OwnerReferencesPermissionEnforcement asks for these.
     fn demand_of_owners(&mut self, call: &ApiCall, before: Option<&Value>, object: &Value) {
-        let owners = |object: &Value| object["metadata"]["ownerReferences"].clone();
         let after = owners(object);
         if before.is_some_and(|before| owners(before) != after) {
             self.demand(call, "delete");
@@ -243,4 +247,8 @@ impl State {
             }
         }
     }
+}
+
+fn owners(object: &Value) -> Value {
+    object["metadata"]["ownerReferences"].clone()
 }
