@@ -10,6 +10,8 @@ use support::helm::{CHARTS, NAMESPACE, RELEASE};
 use support::operator::Operator;
 use support::{Cluster, await_until};
 
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
 fn start(cluster: &Cluster, identity: &str) -> Operator {
     start_operator(cluster, &["--identity", identity])
 }
@@ -51,6 +53,14 @@ fn log_filter(cluster: &Cluster) -> String {
     cluster.kubectl(&["get", "configmap", &name, "--namespace", NAMESPACE, "--output", path])
 }
 
+/// Runs the command of docs/operations.md that begins and goes on so, in this folder.
+fn paste(cluster: &Cluster, folder: &str, [start, word]: [&str; 2]) {
+    let page = include_str!("../../docs/operations.md").replace("\\\n ", "");
+    let command = page.lines().find(|line| line.starts_with(start) && line.contains(word));
+    let command = command.unwrap_or_else(|| panic!("the page has no {start} … {word}"));
+    cluster.run(&["exec", "--", "sh", "-c", &format!("cd '{folder}' && {command}")]);
+}
+
 #[test]
 fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     let Some(cluster) = Cluster::with_simulated_nodes("test-charts") else { return };
@@ -65,6 +75,11 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     assert_eq!(before.len(), 5, "{before:?}");
     drop(operator);
 
+    let upgrade = "helm upgrade ostro-operator";
+    for word in ["logFilter=", "image.tag=TAG"] {
+        paste(&cluster, ROOT, [upgrade, word]);
+        assert_eq!(log_filter(&cluster), "ostro_operator=debug,info");
+    }
     release(&cluster, "upgrade", "logFilter=debug,replicas=2");
     let operator = start(&cluster, "second");
     serve(&cluster, "n");
