@@ -6,7 +6,7 @@ mod support;
 
 use serde_json::{Value, json};
 use support::chart::{helm, install_api, release, start_operator};
-use support::helm::{CHARTS, NAMESPACE, RELEASE};
+use support::helm::{NAMESPACE, RELEASE};
 use support::operator::Operator;
 use support::{Cluster, await_until};
 
@@ -61,6 +61,22 @@ fn paste(cluster: &Cluster, folder: &str, [start, word]: [&str; 2]) {
     cluster.run(&["exec", "--", "sh", "-c", &format!("cd '{folder}' && {command}")]);
 }
 
+/// From Helm to the `install.yaml` of a version with another API, and back.
+fn move_api(cluster: &Cluster) {
+    let text = std::fs::read_to_string(format!("{ROOT}/install.yaml")).unwrap();
+    let (told, other) = ("description: The daemon's image;", "description: Another image;");
+    assert!(text.contains(told));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("install.yaml"), text.replace(told, other)).unwrap();
+    paste(cluster, folder.path().to_str().unwrap(), ["kubectl apply --server-side", "--force-conflicts"]);
+    let is_other = || cluster.kubectl(&["get", "crd", "--output", "yaml"]).contains(other);
+    assert!(is_other());
+    cluster.kubectl(&["rollout", "status", "deployment", RELEASE, "--namespace", NAMESPACE, "--timeout=60s"]);
+    helm(cluster, &["uninstall", "ostro-crds"]);
+    paste(cluster, ROOT, ["helm install ostro-crds", "--take-ownership"]);
+    assert!(!is_other());
+}
+
 #[test]
 fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     let Some(cluster) = Cluster::with_simulated_nodes("test-charts") else { return };
@@ -107,9 +123,7 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     install_api(&cluster);
     assert_eq!(identities(&cluster, "m"), before);
 
-    let manifest = format!("{CHARTS}/../install.yaml");
-    cluster.kubectl(&["apply", "--server-side", "-f", &manifest]);
-    cluster.kubectl(&["rollout", "status", "deployment", RELEASE, "--namespace", NAMESPACE, "--timeout=60s"]);
+    move_api(&cluster);
     let _operator = start(&cluster, "fourth");
     serve(&cluster, "p");
     assert_eq!(identities(&cluster, "m"), before);
