@@ -24,6 +24,7 @@ use crate::inference_deployment::build::{
 use crate::inference_deployment::hold;
 use crate::inference_deployment::orphans::{acts_on_pods, is_orphan};
 use crate::inference_deployment::ownership::{is_nobodys, is_own, is_owned};
+use crate::inference_deployment::status::pending_reason;
 use crate::{offline, terminal};
 use children::{children_by_kind, deletion, fields, plan_child, replaces, what_of};
 
@@ -201,7 +202,12 @@ fn read_by_pods<'a>(
 /// As the operator was started with it: by what it says of objects that name no image.
 async fn default_image(cluster: &Cluster, owner: &InferenceDeployment, plan: &mut Plan) -> Result<String> {
     let found = list(cluster, Scope::Namespace).await?.into_iter().flatten();
-    let told = found.filter(|object| object.spec.image.is_none()).find_map(|object| {
+    // The status has what pods run, which may be held at an earlier default, or be somebody's patch.
+    let is_default = |object: &InferenceDeployment| {
+        let spec = &object.spec;
+        spec.image.is_none() && spec.pod_template_patch.is_none() && pending_reason(object).is_none()
+    };
+    let told = found.filter(is_default).find_map(|object| {
         let status = object.status.filter(|status| status.observed_generation == object.metadata.generation);
         status?.image
     });

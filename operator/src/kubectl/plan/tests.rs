@@ -337,6 +337,20 @@ async fn the_default_image_is_the_operators() {
     owner.status =
         Some(serde_json::from_value(json!({ "observedGeneration": 1, "image": "here:1" })).unwrap());
     assert_eq!(image(&owner).await, ("here:1".to_owned(), 0));
+    // Of pods that an upgrade of the operator left as they are, and of pods that were patched.
+    let waits = json!({
+        "type": "TemplateUpdatePending", "status": "True", "reason": "OperatorUpgraded", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    });
+    let mut held = json!(owner);
+    held["status"]["conditions"] = json!([waits]);
+    let mut patched = json!(owner);
+    patched["spec"]["podTemplatePatch"] =
+        json!({ "spec": { "containers": [{ "name": "ostro", "image": "x" }] } });
+    for other in [held, patched] {
+        let other: InferenceDeployment = serde_json::from_value(other).unwrap();
+        assert_eq!(image(&other).await, (DEFAULT_IMAGE.to_owned(), 1));
+    }
     owner.metadata.generation = Some(2);
     assert_eq!(image(&owner).await.1, 1);
 }
