@@ -127,13 +127,14 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     let _operator = start(&cluster, "fourth");
     serve(&cluster, "p");
     assert_eq!(identities(&cluster, "m"), before);
-    cluster.kubectl(&["delete", "infd/m"]);
-    await_until("the pods to go", || {
+    // Which ends when the pods have.
+    cluster.kubectl(&["delete", "infd/m", "--cascade=foreground"]);
+    let rest = |kinds: &str| {
         let label = "app.kubernetes.io/instance=m";
-        cluster
-            .kubectl(&["get", "deployments,pods,services", "--selector", label, "--output", "name"])
-            .is_empty()
-    });
+        cluster.kubectl(&["get", kinds, "--selector", label, "--output", "name"])
+    };
+    assert_eq!(rest("deployments,pods"), "");
+    await_until("the Service to go", || rest("services").is_empty());
 }
 
 /// What the service account may do in a namespace, as the API server lists it.

@@ -144,8 +144,7 @@ impl Applied {
 
 /// Before what makes pods, and all of it at once; monitors must not keep pods from being made.
 fn is_needed_by_pods(kind: ChildKind) -> bool {
-    let makes_pods = ChildKind::WORKLOADS.contains(&kind) || kind == ChildKind::Job;
-    !makes_pods && !ChildKind::OPTIONAL.contains(&kind)
+    !kind.makes_pods() && !ChildKind::OPTIONAL.contains(&kind)
 }
 
 pub(crate) async fn apply(

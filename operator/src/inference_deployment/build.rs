@@ -174,8 +174,10 @@ where
 /// Owner, labels, and the hash by which the next reconcile sees that nothing changed.
 fn finish(owner: &InferenceDeployment, kind: ChildKind, mut object: DynamicObject) -> Prepared {
     object.metadata.namespace = owner.namespace();
-    object.metadata.owner_references =
-        Some(vec![owner.controller_owner_ref(&()).expect("it was read from the API")]);
+    let mut reference = owner.controller_owner_ref(&()).expect("it was read from the API");
+    // So that `kubectl delete --cascade=foreground`, and who waits for it, ends when the pods have.
+    reference.block_owner_deletion = kind.makes_pods().then_some(true);
+    object.metadata.owner_references = Some(vec![reference]);
     object.labels_mut().extend(names::labels_of(kind, &owner.name_any()));
     let bytes = serde_json::to_vec(&(&object.metadata, &object.data)).expect("an object is JSON");
     object.annotations_mut().insert(HASH_ANNOTATION.to_owned(), short_hash(&bytes));

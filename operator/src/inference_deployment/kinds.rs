@@ -25,6 +25,10 @@ impl ChildKind {
     /// Those that make pods; an object has one of them.
     pub(crate) const WORKLOADS: [Self; 2] = [Self::Deployment, Self::StatefulSet];
 
+    pub(crate) fn makes_pods(self) -> bool {
+        Self::WORKLOADS.contains(&self) || self == Self::Job
+    }
+
     /// What makes pods, and what tells which ones: without pods there is neither.
     pub(crate) fn is_of_pods(self) -> bool {
         Self::WORKLOADS.contains(&self) || self == Self::ControllerRevision

@@ -70,6 +70,18 @@ fn the_least_object_wants_five_others() {
     }
 }
 
+/// In the foreground, until the pods have gone: until GPUs are free.
+#[test]
+fn the_deletion_of_an_object_waits_for_what_makes_its_pods() {
+    let own = json!({ "cache": { "volume": { "size": "1Gi", "perReplica": true } } });
+    for (fields, expected) in [(json!({}), "Deployment"), (own, "StatefulSet")] {
+        let objects = built(with(fields));
+        let waits = |object: &&Value| object["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] == true;
+        let kinds: Vec<&Value> = objects.iter().filter(waits).map(|object| &object["kind"]).collect();
+        assert_eq!(kinds, [expected]);
+    }
+}
+
 #[test]
 fn pods_keep_the_restricted_standard() {
     let pod = pod(json!({}));
