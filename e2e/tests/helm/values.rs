@@ -11,7 +11,9 @@ fn values_reach_the_objects() {
     let Some(helm) = Helm::find() else { return };
     let digest = format!("image.digest={DIGEST}");
     let daemon = format!("daemonImage.digest={DIGEST}");
-    let cases: [Reaches; 11] = [
+    let cases: [Reaches; 12] = [
+        // As a parent chart hands it down with `condition: ostro-operator.enabled`.
+        (&["enabled=true"], "Deployment", "/spec/replicas", json!(1)),
         (
             &[],
             "Deployment",
@@ -252,6 +254,7 @@ fn bad_values_are_refused_by_name() {
         ("replicas=6", "/replicas"),
         ("replcias=2", "replcias"),
         ("namespaced=maybe", "/namespaced"),
+        ("enabled=maybe", "/enabled"),
         ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
         ("image.digest=1.0", "/image/digest"),
         ("image.repository=null", "repository"),
