@@ -16,11 +16,14 @@ pub(super) struct PodProbes {
 
 pub(super) fn build(spec: &InferenceDeploymentSpec) -> PodProbes {
     let overrides = spec.probes.clone().unwrap_or_default();
+    let period = overrides.startup.as_ref().and_then(|startup| startup.period_seconds);
+    let period = period.unwrap_or(STARTUP_PERIOD_SECONDS).max(1);
     let startup = Settings {
         path: "/ready",
         period_seconds: STARTUP_PERIOD_SECONDS,
         timeout_seconds: 5,
-        failure_threshold: startup::seconds(spec) / STARTUP_PERIOD_SECONDS,
+        // The time is the same, however often it is asked in it.
+        failure_threshold: startup::seconds(spec).saturating_add(period - 1) / period,
     };
     let readiness = Settings { path: "/ready", period_seconds: 5, timeout_seconds: 5, failure_threshold: 3 };
     let liveness =

@@ -325,8 +325,16 @@ fn probes_have_a_budget_for_every_model() {
     let probe = &deployment["spec"]["template"]["spec"]["containers"][0]["startupProbe"];
     assert_eq!(probe["httpGet"]["path"], "/ready");
     assert_eq!(probe["failureThreshold"].as_i64().unwrap() * probe["periodSeconds"].as_i64().unwrap(), 3600);
-    let own = with(json!({ "probes": { "startup": { "periodSeconds": 10, "failureThreshold": 6 } } }));
-    assert_eq!(budget(own), 60);
+    for (startup, expected) in [
+        (json!({ "periodSeconds": 10, "failureThreshold": 6 }), 60),
+        (json!({ "failureThreshold": 6 }), 12),
+        (json!({ "periodSeconds": 10 }), 1800),
+        (json!({ "periodSeconds": 7 }), 1806),
+        (json!({ "periodSeconds": 3600 }), 3600),
+    ] {
+        let own = with(json!({ "probes": { "startup": startup } }));
+        assert_eq!(budget(own.clone()), expected, "{own}");
+    }
 }
 
 /// A held template stays whole, whoever else looks at the spec.
