@@ -64,10 +64,10 @@ fn answer(objects: &BTreeMap<String, Value>, asked: &Asked) -> (u16, Value) {
         ("GET", Some(object)) => (200, object.clone()),
         ("GET", None) => {
             let prefix = format!("{path}/");
-            let items: Vec<&Value> = objects
+            let items: Vec<Value> = objects
                 .iter()
                 .filter(|(path, _)| path.starts_with(&prefix))
-                .map(|(_, object)| object)
+                .map(|(_, object)| without_types(object))
                 .collect();
             match KINDS.contains(&name) {
                 true => (200, json!({ "kind": "List", "apiVersion": "v1", "metadata": {}, "items": items })),
@@ -99,6 +99,15 @@ const KINDS: [&str; 14] = [
     "servicemonitors",
     "podmonitors",
 ];
+
+/// As an API server lists an object.
+fn without_types(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(fields) = object.as_object_mut() {
+        fields.retain(|name, _| !["apiVersion", "kind"].contains(&name.as_str()));
+    }
+    object
+}
 
 /// RFC 7396.
 fn merge(object: &mut Value, patch: &Value) {

@@ -113,7 +113,8 @@ pub(super) fn fields(object: &impl serde::Serialize) -> Result<Value> {
     // An empty map is as good as none.
     object["metadata"] = kept.filter(|(_, value)| *value != json!({})).collect();
     if let Some(fields) = object.as_object_mut() {
-        fields.remove("status");
+        // Items of lists have no types.
+        fields.retain(|name, _| !["apiVersion", "kind", "status"].contains(&name.as_str()));
     }
     Ok(object)
 }
