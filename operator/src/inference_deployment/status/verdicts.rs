@@ -195,3 +195,13 @@ fn the_page_shows_what_the_chart_ships() {
     let expressions: Value = serde_saphyr::from_str(FLUX).unwrap();
     assert_eq!(find("Kustomization", "models")["spec"]["healthCheckExprs"], expressions);
 }
+
+/// Where Argo CD tracks by label, it puts that name where the chart's ServiceMonitor looks for the release's.
+#[test]
+fn the_pages_application_has_the_name_of_its_release() {
+    let documents = documents();
+    let application = documents.iter().find(|one| one["kind"] == "Application").unwrap();
+    let sources = application["spec"]["sources"].as_array().unwrap();
+    let names: Vec<&Value> = sources.iter().filter_map(|source| source["helm"].get("releaseName")).collect();
+    assert_eq!(names, [&application["metadata"]["name"]]);
+}
