@@ -8,6 +8,7 @@ mod cache;
 mod code;
 mod device;
 mod discover;
+mod early;
 mod error;
 mod matrix;
 mod ops;

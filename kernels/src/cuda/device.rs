@@ -15,6 +15,7 @@ use cudarc::nvrtc::Ptx;
 use super::args::KernelArgs;
 use super::code;
 use super::discover::Gpu;
+use super::early::with_early_starts;
 pub use super::error::CudaError;
 pub(crate) use super::error::During;
 
@@ -75,11 +76,7 @@ impl Device {
         let source = code::source(module);
         match self.starts_early() {
             false => source.into(),
-            true => source
-                .replace("// ostro: wait", "griddepcontrol.wait;")
-                .replace("// ostro: launch", "griddepcontrol.launch_dependents;")
-                .replace(".target sm_80", ".target sm_90")
-                .into(),
+            true => with_early_starts(source).into(),
         }
     }
 
@@ -181,4 +178,49 @@ fn open_context(ordinal: usize) -> Result<Arc<CudaContext>, CudaError> {
 fn memory(context: &CudaContext) -> Result<(u64, u64), CudaError> {
     let (free, total) = context.mem_get_info().during("cannot ask for the GPU's memory")?;
     Ok((free as u64, total as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::code::{MODULES, source};
+    use super::super::early::{LAUNCH, WAIT};
+    use super::*;
+
+    /// Name and code of each kernel.
+    fn kernels(ptx: &str) -> impl Iterator<Item = (&str, &str)> {
+        ptx.split(".entry ").skip(1).filter_map(|entry| entry.split_once('('))
+    }
+
+    /// Whether `launch_early` takes it.
+    fn is_early(module: &str, kernel: &str) -> bool {
+        !matches!(module, "pack" | "prompt" | "wide") && kernel != "embed_rows"
+    }
+
+    /// Whether a line writes what other kernels may read.
+    fn writes(line: &str) -> bool {
+        line.split_whitespace().any(|word| {
+            let is_own = ["st.shared", "st.local", "st.param"].iter().any(|own| word.starts_with(own));
+            !is_own && ["st.", "red.", "atom."].iter().any(|writing| word.starts_with(writing))
+        })
+    }
+
+    #[test]
+    fn kernels_that_start_early_wait_before_they_write() {
+        let mut early = 0;
+        for module in MODULES {
+            let ptx = source(module);
+            for (kernel, code) in kernels(ptx) {
+                let expected = usize::from(is_early(module, kernel));
+                early += expected;
+                let found = [WAIT, LAUNCH].map(|place| code.matches(place).count());
+                assert_eq!(found, [expected; 2], "{module}: {kernel}");
+                if let Some((before, _)) = code.split_once(WAIT) {
+                    assert_eq!(before.lines().find(|line| writes(line)), None, "{kernel}");
+                }
+            }
+            let loaded = with_early_starts(ptx);
+            assert!(loaded.contains(".target sm_90") && !loaded.contains("// ostro"), "{module}");
+        }
+        assert!(early > 70, "{early} kernels start early");
+    }
 }
