@@ -14,6 +14,9 @@ use super::modules::{self, Module};
 use super::toolkit;
 use crate::process::run_within;
 
+#[path = "../../../kernels/src/cuda/early.rs"]
+mod early;
+
 const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kernels/cuda");
 
 /// A driver refuses PTX that is younger than itself; this is that of CUDA 12.0, which drivers since 525 read.
@@ -55,7 +58,7 @@ fn replace(compiled: &[(String, String)], folder: &Path) -> Result<BTreeSet<Stri
     Ok(different)
 }
 
-/// Compiles to a temporary folder, compares with the committed files and assembles for older CUDA.
+/// Compiles to a temporary folder, compares with the committed files and assembles for older CUDA what is loaded.
 ///
 /// # Errors
 /// As for `write`; files differ, which are named; or a kernel does not assemble, or spills too much. The error has
@@ -144,16 +147,29 @@ fn differences(compiled: &[(String, String)], folder: &Path) -> Result<BTreeSet<
     Ok(different)
 }
 
+/// Each file for each of its GPUs; `compiled` is in the order of `all`.
 fn assemble_all(assembler: &Path, all: &[Module], compiled: &[(String, String)]) -> Result<Vec<Report>> {
     let folder = TempDir::new()?;
-    for (name, code) in compiled {
-        std::fs::write(folder.path().join(name), code)?;
-    }
-    let pairs = all.iter().flat_map(|module| module.assembled_for().iter().map(move |gpu| (module, *gpu)));
-    let pairs: Vec<(&Module, &str)> = pairs.collect();
-    in_parallel(&pairs, |(module, gpu)| {
-        assemble::assemble(assembler, &folder.path().join(module.file_name()), gpu)
+    let pairs = all
+        .iter()
+        .zip(compiled)
+        .flat_map(|(module, file)| module.assembled_for().iter().map(move |gpu| (file, *gpu)));
+    let pairs: Vec<(&(String, String), &str)> = pairs.collect();
+    in_parallel(&pairs, |((name, code), gpu)| {
+        let folder = folder.path().join(gpu);
+        std::fs::create_dir_all(&folder)?;
+        let file = folder.join(name);
+        std::fs::write(&file, as_loaded(code, gpu))?;
+        assemble::assemble(assembler, &file, gpu)
     })
+}
+
+/// What the engine hands to the driver of such a GPU.
+fn as_loaded(code: &str, gpu: &str) -> String {
+    match gpu {
+        "sm_90" => early::with_early_starts(code),
+        _ => code.to_owned(),
+    }
 }
 
 /// Results in the order of `items`, by as many threads as there are processors; the first error ends it.
@@ -189,6 +205,14 @@ mod tests {
         let code = "//\n.version 9.0\n.target sm_80\n\t.pragma \"used_bytes_mask 0xf\";\n\tret;\n";
         assert_eq!(for_older_drivers(code).unwrap(), "//\n.version 8.0\n.target sm_80\n\tret;\n");
         assert!(for_older_drivers("ret;\n").is_err());
+    }
+
+    #[test]
+    fn kernels_that_start_early_are_assembled_as_such() {
+        let code = ".target sm_80\n// ostro: wait\n// ostro: launch\n";
+        assert_eq!(as_loaded(code, "sm_80"), code);
+        let early = ".target sm_90\ngriddepcontrol.wait;\ngriddepcontrol.launch_dependents;\n";
+        assert_eq!(as_loaded(code, "sm_90"), early);
     }
 
     #[test]
