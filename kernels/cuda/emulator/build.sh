@@ -28,7 +28,7 @@ for name in kernels driver device memory copies streams null_stream modules fibr
   checks=
   if [ $name = kernels ]; then
     sources="$sources $(echo "$folder"/*.inc "$folder"/*.cu "$folder"/../*.cu*)"
-    checks="-fsanitize=alignment,bounds,shift-exponent -fno-sanitize-recover=all" # see checks.cpp
+    checks="-fsanitize=alignment,bounds,shift-exponent,signed-integer-overflow -fno-sanitize-recover=all" # see checks.cpp
   fi
   if ! is_newer "$object" $sources; then
     # To a new name first, and the time from before: what is edited meanwhile is compiled again.

@@ -1,5 +1,6 @@
-// What the compiler's checks of kernels.cpp call (-fsanitize=alignment,bounds,shift-exponent, without its library):
-// stops with the place in the kernel. A GPU fails on misaligned accesses, and goes wrong silently on the others.
+// What the compiler's checks of kernels.cpp call (-fsanitize=alignment,bounds,shift-exponent,signed-integer-overflow,
+// without its library): stops with the place in the kernel. A GPU fails on misaligned accesses, and goes wrong silently on
+// the others.
 #include "fibre.h"
 
 namespace {
@@ -17,6 +18,11 @@ struct TypeMismatch {
 
 using emulator::fail;
 
+[[noreturn]] void fail_overflow(const Place* place, const char* sign, uintptr_t left, uintptr_t right) {
+  fail("%s:%u:%u: %td %s %td overflows", place->file, place->line, place->column, ptrdiff_t(left), sign,
+       ptrdiff_t(right));
+}
+
 }  // namespace
 
 extern "C" [[noreturn]] void __ubsan_handle_type_mismatch_v1_abort(const TypeMismatch* check, void* pointer) {
@@ -30,4 +36,24 @@ extern "C" [[noreturn]] void __ubsan_handle_out_of_bounds_abort(const Place* pla
 
 extern "C" [[noreturn]] void __ubsan_handle_shift_out_of_bounds_abort(const Place* place, uintptr_t, uintptr_t bits) {
   fail("%s:%u:%u: shift by %td bits", place->file, place->line, place->column, ptrdiff_t(bits));
+}
+
+extern "C" [[noreturn]] void __ubsan_handle_add_overflow_abort(const Place* place, uintptr_t left, uintptr_t right) {
+  fail_overflow(place, "+", left, right);
+}
+
+extern "C" [[noreturn]] void __ubsan_handle_sub_overflow_abort(const Place* place, uintptr_t left, uintptr_t right) {
+  fail_overflow(place, "-", left, right);
+}
+
+extern "C" [[noreturn]] void __ubsan_handle_mul_overflow_abort(const Place* place, uintptr_t left, uintptr_t right) {
+  fail_overflow(place, "*", left, right);
+}
+
+extern "C" [[noreturn]] void __ubsan_handle_divrem_overflow_abort(const Place* place, uintptr_t left, uintptr_t right) {
+  fail_overflow(place, "/", left, right);
+}
+
+extern "C" [[noreturn]] void __ubsan_handle_negate_overflow_abort(const Place* place, uintptr_t right) {
+  fail_overflow(place, "-", 0, right);
 }

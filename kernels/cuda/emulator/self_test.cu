@@ -196,12 +196,14 @@ extern "C" __global__ void __launch_bounds__(32) self_test_overflow(const __grid
   for (unsigned i = 0; i < sizeof values; i++) values[i] = (unsigned char)a.count;
 }
 
-// Breaks the rule that `count` says: 0 an index beyond a shared array, 1 a misaligned vector, 2 a shift too far.
+// Breaks the rule that `count` says: 0 an index beyond a shared array, 1 a misaligned vector, 2 a shift too far, 3 a
+// product that no int holds.
 extern "C" __global__ void __launch_bounds__(32) self_test_undefined(const __grid_constant__ SelfTestArgs a) {
   __shared__ float values[32];
   if (a.count == 0) a.output[0] = values[threadIdx.x + 1];
   if (a.count == 1) a.output[0] = reinterpret_cast<const float4*>(a.output + 1)->x;
   if (a.count == 2) a.output_bits[0] = 1u << (a.count + 30);
+  if (a.count == 3) a.output_bits[0] = unsigned(int(a.count) * 1000000000);
 }
 
 // Writes one float behind its `count`.

@@ -165,5 +165,6 @@ void test_driver() {
   test_abort("index", undefined<0>, "index 32 is outside the array");
   test_abort("alignment", undefined<1>, "is not aligned to 16 bytes");
   test_abort("shift", undefined<2>, "shift by 32 bits");
+  test_abort("overflow of an int", undefined<3>, "3 * 1000000000 overflows");
   test_abort("use after free", use_after_free, "access to address");
 }
