@@ -269,10 +269,14 @@ void fail(const char* format, ...) {
   abort();
 }
 
+bool asks_for_adverse() {
+  const char* order = getenv("OSTRO_FAKE_CUDA_ORDER");
+  return order && !strcmp(order, "reverse");
+}
+
 void run(const Launch& launch) {
   if (!stacks) allocate_stacks();
-  const char* order = getenv("OSTRO_FAKE_CUDA_ORDER");
-  adverse = order && !strcmp(order, "reverse");
+  adverse = asks_for_adverse();
   launched = launch;
   grid_size = launch.grid;
   block_size = launch.block;

@@ -44,7 +44,8 @@ extern Fibre* current;  // the running fibre
 extern dim3 grid_size, block_size;
 extern uint3 block_index;
 extern unsigned char* dynamic_shared;
-extern bool adverse;  // OSTRO_FAKE_CUDA_ORDER=reverse
+extern bool adverse;  // of the running launch
+bool asks_for_adverse();  // OSTRO_FAKE_CUDA_ORDER=reverse
 
 // Runs for all lanes of a meeting at once: `operands[lane]` is what each brought, `lanes` the mask of those present.
 using Apply = void (*)(void* const* operands, unsigned lanes);

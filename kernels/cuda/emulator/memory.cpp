@@ -1,5 +1,6 @@
 // Device and pinned host memory of the fake driver: host memory filled with 0xFF, each allocation ending at an unmapped
-// page, so that an access past it stops at once. copies.cpp asks here whether a range is valid.
+// page, so that an access past it stops at once, or in adverse order beginning at one. What is mapped beside it must be
+// as it was when it is freed. copies.cpp asks here whether a range is valid.
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -53,7 +54,8 @@ bool poison(unsigned char* begin, size_t bytes) {
   return true;
 }
 
-// Maps [guard][slack and data][guard]; the data ends at the second guard, rounded up to the alignment.
+// Maps [guard][slack and data][guard]; the data ends at the second guard, rounded up to the alignment. In adverse order
+// it begins at the first: between them the orders stop accesses on both sides.
 CUresult allocate(size_t bytes, Kind kind, uintptr_t* address) {
   size_t rounded = round_up(bytes, alignment), data_bytes = round_up(bytes, guard_bytes);
   CUdevice device = current_context()->device;
@@ -67,7 +69,8 @@ CUresult allocate(size_t bytes, Kind kind, uintptr_t* address) {
     munmap(mapping, mapping_bytes);
     return CUDA_ERROR_OUT_OF_MEMORY;
   }
-  *address = reinterpret_cast<uintptr_t>(mapping + guard_bytes + data_bytes - rounded);
+  size_t slack_bytes = emulator::asks_for_adverse() ? 0 : data_bytes - rounded;
+  *address = reinterpret_cast<uintptr_t>(mapping + guard_bytes + slack_bytes);
   allocations[*address] = {bytes, kind, device, mapping, mapping_bytes};
   if (kind == Kind::Device) used_bytes[device] += rounded;
   return CUDA_SUCCESS;
@@ -77,12 +80,14 @@ void unmap(std::map<uintptr_t, Allocation>::iterator found) {
   const Allocation& allocation = found->second;
   size_t rounded = round_up(allocation.bytes, alignment);
   auto begin = reinterpret_cast<const unsigned char*>(found->first);
-  // The bytes up to the guard page are not the owner's: something wrote past the end if they changed.
-  for (size_t i = allocation.bytes; i < rounded; i++)
-    if (begin[i] != 0xFF) {
-      complain("byte %zu of an allocation of %zu bytes was written", i, allocation.bytes);
-      break;
-    }
+  auto require_poison = [&](const unsigned char* from, const unsigned char* to) {
+    for (; from < to; from++)
+      if (*from != 0xFF)
+        emulator::fail("byte %td of an allocation of %zu bytes was written", from - begin, allocation.bytes);
+  };
+  // What lies between the guard pages beside the data is not the owner's: something wrote outside if it changed.
+  require_poison(allocation.mapping + guard_bytes, begin);
+  require_poison(begin + allocation.bytes, allocation.mapping + allocation.mapping_bytes - guard_bytes);
   if (allocation.kind == Kind::Device) used_bytes[allocation.device] -= rounded;
   munmap(allocation.mapping, allocation.mapping_bytes);
   allocations.erase(found);

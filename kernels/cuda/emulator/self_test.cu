@@ -210,4 +210,9 @@ extern "C" __global__ void __launch_bounds__(32) self_test_undefined(const __gri
 extern "C" __global__ void __launch_bounds__(32) self_test_overrun(const __grid_constant__ SelfTestArgs a) {
   if (threadIdx.x == 3) a.output[a.count] = 1;
 }
+
+// Writes one float before its first.
+extern "C" __global__ void __launch_bounds__(32) self_test_underrun(const __grid_constant__ SelfTestArgs a) {
+  if (threadIdx.x == 3) a.output[-1] = 1;
+}
 #endif

@@ -7,9 +7,19 @@ namespace {
 
 void deadlock() { launch("self_test_deadlock", {}, 1, 64, 0, nullptr); }
 
+// One float behind or before an allocation: in one order the access stops, in the other the free that follows.
+template <bool in_reverse>
 void overrun() {
+  setenv("OSTRO_FAKE_CUDA_ORDER", in_reverse ? "reverse" : "forward", 1);
   Buffer<float> output(64);
   launch("self_test_overrun", {0, 0, output.pointer, 0, 64}, 1, 32, 0, nullptr);
+}
+
+template <bool in_reverse>
+void underrun() {
+  setenv("OSTRO_FAKE_CUDA_ORDER", in_reverse ? "reverse" : "forward", 1);
+  Buffer<float> output(64);
+  launch("self_test_underrun", {0, 0, output.pointer, 0, 0}, 1, 32, 0, nullptr);
 }
 
 void use_after_free() {
@@ -159,7 +169,10 @@ void test_driver() {
   test_static_shared_memory();
   test_late_null_stream();
   test_abort("deadlock", deadlock, "deadlock: 32 of 64 living threads wait at __syncthreads; warp 0: lanes ffff0000");
-  test_abort("overrun", overrun, "kernel self_test_overrun, block (0, 0, 0), thread (3, 0, 0): access to address");
+  test_abort("overrun", overrun<false>, "kernel self_test_overrun, block (0, 0, 0), thread (3, 0, 0): access to address");
+  test_abort("overrun", overrun<true>, "byte 256 of an allocation of 256 bytes was written");
+  test_abort("underrun", underrun<false>, "byte -4 of an allocation of 256 bytes was written");
+  test_abort("underrun", underrun<true>, "kernel self_test_underrun, block (0, 0, 0), thread (3, 0, 0): access to address");
   test_abort("overflow", overflow, "stack of a thread overflowed");
   test_abort("index", undefined<0>, "thread (31, 0, 0): ");
   test_abort("index", undefined<0>, "index 32 is outside the array");
