@@ -92,7 +92,7 @@ fn emulated_hopper_answers_as_the_cpu() {
     for (test, order) in
         [("qwen2_answers_as_on_the_cpu", "forward"), ("qwen3_answers_as_on_the_cpu", "reverse")]
     {
-        let printed = emulated::run_on_hopper(test, order);
+        let printed = emulated::run_on("90", test, order);
         assert!(printed.contains("wide_gated"), "{test}: no prompt went through Hopper's kernels");
     }
 }

@@ -38,18 +38,18 @@ pub(crate) fn build(sources: &Path, flags: &[&str]) -> Option<PathBuf> {
     Some(out)
 }
 
-/// Runs one of these tests in a process of its own, whose emulated GPU is a Hopper, and gives what it printed. `order`
-/// is that of its threads.
-pub(crate) fn run_on_hopper(test: &str, order: &str) -> String {
+/// Runs one of these tests in a process of its own, whose emulated GPU has this compute capability (`90` is a Hopper), and
+/// gives what it printed. `order` is that of its threads.
+pub(crate) fn run_on(capability: &str, test: &str, order: &str) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env_remove("OSTRO_REAL_GPU");
-    command.env("OSTRO_FAKE_CUDA_CC", "90").env("OSTRO_FAKE_CUDA_ORDER", order);
+    command.env("OSTRO_FAKE_CUDA_CC", capability).env("OSTRO_FAKE_CUDA_ORDER", order);
     let ended = command.env("OSTRO_FAKE_CUDA_TRACE", "1").output().unwrap();
     let printed = String::from_utf8_lossy(&[ended.stdout, ended.stderr].concat()).into_owned();
     let last = printed.len().saturating_sub(4000);
     assert!(
         ended.status.success(),
-        "{test} on Hopper, {order}: {}",
+        "{test} on {capability}, {order}: {}",
         &printed[printed.ceil_char_boundary(last)..]
     );
     assert!(printed.contains("1 passed"), "{test} is not a test: {printed}");

@@ -11,7 +11,7 @@ mod skipped;
 
 use std::sync::Mutex;
 
-use emulator::{NO_COMPILER, is_real, run_on_hopper};
+use emulator::{NO_COMPILER, is_real, run_on};
 use gpu::{build_emulator, cuda, is_emulated_hopper};
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cuda::{Work, matrix_bytes};
@@ -26,8 +26,39 @@ fn products_are_those_of_the_dequantised_weights() {
     for weight_type in WeightType::ALL {
         let Some(mut cuda) = cuda() else { return };
         let columns = if weight_type.block_elements() == 256 { 512 } else { 288 };
-        for (rows, outputs) in [(1, 200), (9, 48), (70, 64)] {
+        for (rows, outputs) in [(1, 200), (9, 48), (24, 48), (70, 64)] {
             check(&Case { weight_type, outputs, columns, rows, is_prompt: false }, &mut cuda, 2e-5);
+        }
+    }
+}
+
+/// Beyond 1024 columns a norm takes further turns, beyond 4096 it reads its rows twice. Products have more runs of columns
+/// there than are under way together.
+#[test]
+fn products_of_wide_rows_are_those_of_the_dequantised_weights() {
+    let _turn = TURN.lock();
+    for weight_type in [WeightType::F16, WeightType::Q4_1, WeightType::Q8_0] {
+        let Some(mut cuda) = cuda() else { return };
+        for (rows, columns) in [(3, 1056), (3, 4640), (9, 4640), (24, 4640), (40, 4640)] {
+            check(&Case { weight_type, outputs: 48, columns, rows, is_prompt: false }, &mut cuda, 2e-5);
+        }
+    }
+}
+
+/// Copies are as late there as they may be: a product that does not wait for its own shows.
+#[test]
+fn products_of_the_emulated_gpu_in_reverse_order_are_those_too() {
+    let _turn = TURN.lock();
+    if cuda().is_none() || is_emulated_hopper() || is_real() {
+        return;
+    }
+    for (test, kernels) in [
+        ("products_are_those_of_the_dequantised_weights", ["gated_Q4_FM_2", "linear_Q8_FM16_4"]),
+        ("products_of_wide_rows_are_those_of_the_dequantised_weights", ["gated_DENSE_1", "linear_Q8_D_8"]),
+    ] {
+        let printed = run_on("80", test, "reverse");
+        for kernel in kernels {
+            assert!(printed.contains(kernel), "{test}: {kernel} was not launched");
         }
     }
 }
@@ -61,7 +92,7 @@ fn prompt_products_of_an_emulated_hopper_are_near_too() {
         return;
     }
     for order in ["forward", "reverse"] {
-        let printed = run_on_hopper("prompt_products_are_near_those_of_the_dequantised_weights", order);
+        let printed = run_on("90", "prompt_products_are_near_those_of_the_dequantised_weights", order);
         for kernel in ["wide_128", "wide_256", "wide_gated", "unpack_rows"] {
             assert!(printed.contains(kernel), "{kernel} was not launched, {order}");
         }

@@ -9,7 +9,7 @@ use ostro_engine::device;
 #[path = "../../../../kernels/tests/cuda/emulator.rs"]
 mod emulator;
 
-pub(crate) use emulator::run_on_hopper;
+pub(crate) use emulator::run_on;
 use emulator::{NO_COMPILER, is_real};
 
 use crate::models::skipped;
