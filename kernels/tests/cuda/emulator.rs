@@ -38,8 +38,8 @@ pub(crate) fn build(sources: &Path, flags: &[&str]) -> Option<PathBuf> {
     Some(out)
 }
 
-/// Runs one of these tests in a process of its own, whose emulated GPU has this compute capability (`90` is a Hopper), and
-/// gives what it printed. `order` is that of its threads.
+/// Runs one of these tests in a process of its own, whose emulated GPU has this compute capability (`90` is a Hopper),
+/// and gives what it printed. `order` is that of its threads.
 pub(crate) fn run_on(capability: &str, test: &str, order: &str) -> String {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture"]).env_remove("OSTRO_REAL_GPU");

@@ -1,8 +1,9 @@
-//! Products on a GPU are those of the dequantised weights: on the machine's own where OSTRO_REAL_GPU is set, else on the
-//! emulated driver.
+//! Products on a GPU are those of the dequantised weights, and attention is that of its keys: on the machine's own GPU
+//! where OSTRO_REAL_GPU is set, else on the emulated driver.
 #![cfg(feature = "cuda")]
 #![allow(clippy::unwrap_used)]
 
+mod attention;
 mod emulator;
 mod gpu;
 mod products;
@@ -13,6 +14,7 @@ use std::sync::Mutex;
 
 use emulator::{NO_COMPILER, is_real, run_on};
 use gpu::{build_emulator, cuda, is_emulated_hopper};
+use ostro_kernels::cpu::attention::HeadShape;
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cuda::{Work, matrix_bytes};
 use products::{Case, Random, begun_again, check, limits, weights};
@@ -32,8 +34,8 @@ fn products_are_those_of_the_dequantised_weights() {
     }
 }
 
-/// Beyond 1024 columns a norm takes further turns, beyond 4096 it reads its rows twice. Products have more runs of columns
-/// there than are under way together.
+/// Beyond 1024 columns a norm takes further turns, beyond 4096 it reads its rows twice. Products have more runs of
+/// columns there than are under way together.
 #[test]
 fn products_of_wide_rows_are_those_of_the_dequantised_weights() {
     let _turn = TURN.lock();
@@ -45,9 +47,21 @@ fn products_of_wide_rows_are_those_of_the_dequantised_weights() {
     }
 }
 
-/// Copies are as late there as they may be: a product that does not wait for its own shows.
+/// As many query heads a key head as each kernel takes at once, fewer, and more; heads of each prompt kernel, among them
+/// such as do not fill it.
 #[test]
-fn products_of_the_emulated_gpu_in_reverse_order_are_those_too() {
+fn attention_is_that_of_the_keys_and_values_before() {
+    let _turn = TURN.lock();
+    for (query_heads, kv_heads, head_dim) in [(2, 2, 64), (6, 2, 128), (7, 1, 96), (8, 1, 256), (14, 1, 48)] {
+        let Some(mut cuda) = cuda() else { return };
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        attention::check(HeadShape { query_heads, kv_heads, head_dim, scale }, &mut cuda);
+    }
+}
+
+/// Copies are as late there as they may be: a product, or a step of attention, that does not wait for its own shows.
+#[test]
+fn what_the_emulated_gpu_computes_in_reverse_order_is_the_same() {
     let _turn = TURN.lock();
     if cuda().is_none() || is_emulated_hopper() || is_real() {
         return;
@@ -55,6 +69,7 @@ fn products_of_the_emulated_gpu_in_reverse_order_are_those_too() {
     for (test, kernels) in [
         ("products_are_those_of_the_dequantised_weights", ["gated_Q4_FM_2", "linear_Q8_FM16_4"]),
         ("products_of_wide_rows_are_those_of_the_dequantised_weights", ["gated_DENSE_1", "linear_Q8_D_8"]),
+        ("attention_is_that_of_the_keys_and_values_before", ["attend_8", "prompt_256"]),
     ] {
         let printed = run_on("80", test, "reverse");
         for kernel in kernels {

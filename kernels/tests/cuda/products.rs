@@ -18,7 +18,7 @@ impl Random {
     }
 
     /// -1 to 1.
-    fn float(&mut self) -> f32 {
+    pub(crate) fn float(&mut self) -> f32 {
         self.next() as f32 / (1u32 << 30) as f32 - 1.0
     }
 }
@@ -61,7 +61,7 @@ pub(crate) fn weights(weight_type: WeightType, elements: usize, random: &mut Ran
     }
 }
 
-fn dequantised(weight_type: WeightType, bytes: &[u8], elements: usize) -> Vec<f32> {
+pub(crate) fn dequantised(weight_type: WeightType, bytes: &[u8], elements: usize) -> Vec<f32> {
     let mut out = vec![0.0; elements];
     weight_type.dequantise(bytes, &mut out);
     out
@@ -74,7 +74,7 @@ fn normalised(x: &[f32]) -> Vec<f64> {
 }
 
 /// ||a - b|| / ||b||
-fn distance(a: &[f32], b: &[f64]) -> f64 {
+pub(crate) fn distance(a: &[f32], b: &[f64]) -> f64 {
     let difference: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
     (difference / b.iter().map(|b| b * b).sum::<f64>()).sqrt()
 }
@@ -233,7 +233,7 @@ pub(crate) fn check(case: &Case, cuda: &mut Cuda, worst: f64) {
 }
 
 /// Each of the rows of `w` times `x`.
-fn multiplied(w: &[f32], x: &[f64]) -> Vec<f64> {
+pub(crate) fn multiplied(w: &[f32], x: &[f64]) -> Vec<f64> {
     w.chunks_exact(x.len()).map(|w| w.iter().zip(x).map(|(w, x)| f64::from(*w) * x).sum()).collect()
 }
 
@@ -243,7 +243,7 @@ fn half_rounded(table: &[u8]) -> Vec<u8> {
     floats.into_iter().flat_map(|v| half::f16::from_f32(v).to_le_bytes()).collect()
 }
 
-fn read(cuda: &Cuda, rows: &CudaRows, row: usize) -> Vec<f32> {
+pub(crate) fn read(cuda: &Cuda, rows: &CudaRows, row: usize) -> Vec<f32> {
     let mut out = vec![0.0; rows.width()];
     cuda.read_row(rows, row, &mut out).unwrap();
     out
