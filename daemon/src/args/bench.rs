@@ -69,7 +69,7 @@ fn server_flags(in_process: Vec<clap::Id>) -> Vec<Arg> {
     let requests = number(
         "requests",
         value_parser!(u32).range(1..),
-        "Requests of each measurement [default: 4 a client, 8 at least; 32 with --rate]",
+        "Requests of each measurement, one a client at least [default: 4 a client, 8 at least; 32 with --rate]",
     );
     let seed = number(
         "seed",

@@ -275,7 +275,10 @@ fn absent_servers_and_wrong_addresses_are_told_apart() {
         (&["--url", &url, "--concurrency", "0"], "error: --concurrency 0: must be 1 or more"),
         (&["--url", &url, "--rate", "0"], "0.001 to 100000"),
         (&["--url", &url, "--requests", "0"], "--requests"),
-        (&["--url", &url, "--requests", "9"], "error: --requests 9: must be at least --concurrency 16"),
+        (
+            &["--url", &url, "--requests", "9"],
+            "error: --requests 9: must be at least --concurrency, of which one is 16",
+        ),
         (&["--url", &url, "--threads", "2"], "cannot be used with"),
     ] {
         let ended = Home::new().run(&[&["bench"], arguments].concat());

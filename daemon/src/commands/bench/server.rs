@@ -88,7 +88,7 @@ impl Options {
         let idle = |load: &Load| matches!(load, Load::Closed { clients } if *clients > requests);
         match self.loads.iter().find(|load| idle(load)) {
             Some(Load::Closed { clients }) => Err(Failure::Usage(format!(
-                "--requests {requests}: must be at least --concurrency {clients}"
+                "--requests {requests}: must be at least --concurrency, of which one is {clients}"
             ))),
             _ => Ok(()),
         }
