@@ -29,7 +29,7 @@ const CLAIMS: [(&str, &str); 3] = [
 const FIXED_CLAIM: &str = "take the change of spec.cache.volume back, or delete the claim with what it holds, and then the \
      object's pods, which keep it: it is made anew";
 const UNOWNED_CLAIM: &str = "nobody owns the claim, and the operator, which may delete none, cannot make it the \
-     object's: name it in spec.cache.existingClaim in place of volume; pods go on, and it stays when the object goes";
+     object's: name it in spec.cache.existingClaim in place of volume, without prune; it stays when the object goes";
 
 /// In which the garbage collector takes what a deleted object left: pods that end keep their claims.
 const COLLECTION_LIMIT: SignedDuration = SignedDuration::from_mins(10);

@@ -9,7 +9,7 @@ mod report;
 use anyhow::{Result, anyhow, bail};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec};
+use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, Reason};
 
 use super::Found;
 use super::args::PlanArgs;
@@ -202,12 +202,7 @@ fn read_by_pods<'a>(
 /// As the operator was started with it: by what it says of objects that name no image.
 async fn default_image(cluster: &Cluster, owner: &InferenceDeployment, plan: &mut Plan) -> Result<String> {
     let found = list(cluster, Scope::Namespace).await?.into_iter().flatten();
-    // The status has what pods run, which may be held at an earlier default, or be somebody's patch.
-    let is_default = |object: &InferenceDeployment| {
-        let spec = &object.spec;
-        spec.image.is_none() && spec.pod_template_patch.is_none() && pending_reason(object).is_none()
-    };
-    let told = found.filter(is_default).find_map(|object| {
+    let told = found.filter(has_default_image).find_map(|object| {
         let status = object.status.filter(|status| status.observed_generation == object.metadata.generation);
         status?.image
     });
@@ -219,6 +214,19 @@ async fn default_image(cluster: &Cluster, owner: &InferenceDeployment, plan: &mu
         DEFAULT_IMAGE.to_owned()
     });
     Ok(image)
+}
+
+/// The status has what pods run, which may be held at an earlier default, or be somebody's patch, or be of before a spec
+/// that is not applied yet.
+fn has_default_image(object: &InferenceDeployment) -> bool {
+    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    let not_applied = [Reason::InvalidConfig, Reason::ApplyFailed, Reason::Prefetching].map(Reason::as_str);
+    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
+    let spec = &object.spec;
+    spec.image.is_none()
+        && spec.pod_template_patch.is_none()
+        && pending_reason(object).is_none()
+        && !ready.any(|ready| not_applied.contains(&ready.reason.as_str()))
 }
 
 #[cfg(test)]

@@ -42,11 +42,7 @@ pub(super) async fn plan_child(
         Some(live) if is_unchanged(&wanted.object, live) => What::Unchanged,
         Some(live) => {
             let wanted = &Prepared { object: as_large(&wanted.object, live).into_owned(), kind };
-            let after = match dry_run(&api, wanted, notes).await? {
-                Some(after) => after,
-                None => serde_json::from_value(overlay(&json!(live), &json!(wanted.object)))?,
-            };
-            what_of(&fields(live)?, &fields(&after)?)
+            changed(&api, live, wanted, notes).await?
         }
         None => {
             dry_run(&api, wanted, notes).await?;
@@ -55,6 +51,26 @@ pub(super) async fn plan_child(
     };
     let replicas = live.as_ref().and_then(|live| replicas(&live.data));
     Ok(Change { kind: format!("{kind:?}"), name, what, replicas })
+}
+
+/// What applying makes of an object that is there.
+async fn changed(
+    api: &Api<DynamicObject>,
+    live: &DynamicObject,
+    wanted: &Prepared,
+    notes: &mut Vec<String>,
+) -> Result<What> {
+    let after = match dry_run(api, wanted, notes).await {
+        Ok(Some(after)) => after,
+        Ok(None) => serde_json::from_value(overlay(&json!(live), &json!(wanted.object)))?,
+        // Then the operator applies all else (`ApplyError::leaves_others`).
+        Err(error) if wanted.kind == ChildKind::PersistentVolumeClaim => {
+            notes.push(format!("{error:#}: it stays as it is, and all else is applied"));
+            return Ok(What::Unchanged);
+        }
+        Err(error) => return Err(error),
+    };
+    what_of(&fields(live)?, &fields(&after)?)
 }
 
 /// The object as the API server would keep it; `None` where the user may not ask for it.
@@ -67,7 +83,7 @@ async fn dry_run(
     let parameters = PatchParams { dry_run: true, ..PatchParams::apply(MANAGER).force() };
     match api.patch(&name, &parameters, &Patch::Apply(&wanted.object)).await {
         Ok(after) => Ok(Some(after)),
-        // A quota is Forbidden too, and would stop the operator as well.
+        // A quota is Forbidden too, and so it is to the operator.
         Err(kube::Error::Api(status)) if status.code == 403 && status.message.contains(" cannot ") => {
             notes.push(format!(
                 "{kind:?} {name} is compared here, since the API server refuses: {}",

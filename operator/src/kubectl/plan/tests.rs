@@ -325,6 +325,35 @@ async fn a_refusal_is_the_operators_too() {
     );
 }
 
+/// The operator leaves it too.
+#[tokio::test]
+async fn a_claim_that_cannot_change_hides_no_other_change() {
+    let spec = |fields: Value, size: &str| {
+        let mut fields = fields;
+        fields["cache"] = json!({ "volume": { "size": size } });
+        object(self::spec(fields))
+    };
+    let there = api(&applied(&spec(json!({}), "1Gi")));
+    let refusal =
+        "persistentvolumeclaims \"m-cache\" is forbidden: only dynamically provisioned pvc can be resized";
+    let fixed = FakeApi::answering(move |asked| match asked.line.starts_with("PATCH") {
+        true if asked.line.contains("/persistentvolumeclaims/") => {
+            (403, json!({ "kind": "Status", "status": "Failure", "code": 403, "message": refusal }))
+        }
+        _ => there.handle(asked.clone()),
+    });
+    let changed = spec(json!({ "runtime": { "maxSeqs": 8 } }), "2Gi");
+    let plan = plan_object(&cluster(fixed), &changed, None).await.unwrap();
+    let changes: Vec<_> = plan.changes.iter().filter(|change| change.what != What::Unchanged).collect();
+    assert!(changes.iter().any(|change| change.kind == "Deployment"), "{changes:?}");
+    assert!(changes.iter().all(|change| change.kind != "PersistentVolumeClaim"), "{changes:?}");
+    let notes = plan.notes.join(" ");
+    assert!(
+        notes.contains(refusal) && notes.ends_with("it stays as it is, and all else is applied"),
+        "{notes}"
+    );
+}
+
 #[tokio::test]
 async fn the_default_image_is_the_operators() {
     let mut owner = object(json!({ "models": [{ "modelId": "a/b" }] }));
@@ -344,10 +373,14 @@ async fn the_default_image_is_the_operators() {
     });
     let mut held = json!(owner);
     held["status"]["conditions"] = json!([waits]);
+    let refused = json!({ "type": "Ready", "status": "False", "reason": "InvalidConfig", "message": "",
+        "lastTransitionTime": "2026-01-01T00:00:00Z" });
+    let mut before = json!(owner);
+    before["status"]["conditions"] = json!([refused]);
     let mut patched = json!(owner);
     patched["spec"]["podTemplatePatch"] =
         json!({ "spec": { "containers": [{ "name": "ostro", "image": "x" }] } });
-    for other in [held, patched] {
+    for other in [held, before, patched] {
         let other: InferenceDeployment = serde_json::from_value(other).unwrap();
         assert_eq!(image(&other).await, (DEFAULT_IMAGE.to_owned(), 1));
     }
