@@ -68,10 +68,11 @@ fn load_on<B: Backend + 'static>(
     let mut packed = |done| tell(LoadStage::Pack, done, about.bytes);
     // The vocabulary takes as long as some hundred megabytes of weights.
     let (text, weights) = thread::scope(|scope| {
-        let text = scope.spawn(|| load_text(&files, options));
+        let text = thread::Builder::new().spawn_scoped(scope, || load_text(&files, options));
+        let text = text.map_err(LoadError::Thread)?;
         let weights = DecoderWeights::load(&mut backend, &tensors, &mut packed);
-        (text.join().unwrap_or_else(|panic| resume_unwind(panic)), weights)
-    });
+        Ok::<_, LoadError>((text.join().unwrap_or_else(|panic| resume_unwind(panic)), weights))
+    })?;
     let (text, weights) = (text?, weights?);
     warn_of_tokens_beyond(spec.vocab, &text);
 
