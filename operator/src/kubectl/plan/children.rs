@@ -70,7 +70,7 @@ async fn changed(
         }
         Err(error) => return Err(error),
     };
-    what_of(&fields(live)?, &fields(&after)?)
+    Ok(what_of(&fields(live)?, &fields(&after)?))
 }
 
 /// The object as the API server would keep it; `None` where the user may not ask for it.

@@ -328,12 +328,11 @@ async fn a_refusal_is_the_operators_too() {
 /// The operator leaves it too.
 #[tokio::test]
 async fn a_claim_that_cannot_change_hides_no_other_change() {
-    let spec = |fields: Value, size: &str| {
-        let mut fields = fields;
+    let cached = |mut fields: Value, size: &str| {
         fields["cache"] = json!({ "volume": { "size": size } });
-        object(self::spec(fields))
+        object(spec(fields))
     };
-    let there = api(&applied(&spec(json!({}), "1Gi")));
+    let there = api(&applied(&cached(json!({}), "1Gi")));
     let refusal =
         "persistentvolumeclaims \"m-cache\" is forbidden: only dynamically provisioned pvc can be resized";
     let fixed = FakeApi::answering(move |asked| match asked.line.starts_with("PATCH") {
@@ -342,7 +341,7 @@ async fn a_claim_that_cannot_change_hides_no_other_change() {
         }
         _ => there.handle(asked.clone()),
     });
-    let changed = spec(json!({ "runtime": { "maxSeqs": 8 } }), "2Gi");
+    let changed = cached(json!({ "runtime": { "maxSeqs": 8 } }), "2Gi");
     let plan = plan_object(&cluster(fixed), &changed, None).await.unwrap();
     let changes: Vec<_> = plan.changes.iter().filter(|change| change.what != What::Unchanged).collect();
     assert!(changes.iter().any(|change| change.kind == "Deployment"), "{changes:?}");
