@@ -93,13 +93,17 @@ impl<'a> Downloads<'a> {
                 self.wait_before_retry(&mut failures, error).await?;
             }
         }
-        if !partial.is_intact(&remote.id) {
+        if !partial.is_whole(remote)? {
             fs::remove_file(&path).map_err(|error| WeightsError::io(&path, error))?;
             let (model, file) = (self.hub.model().to_owned(), remote.name.clone());
             return Err(WeightsError::Damaged { model, file });
         }
         partial.file.sync_all().map_err(|error| WeightsError::io(&path, error))?;
-        fs::rename(&path, blob).map_err(|error| WeightsError::io(&path, error))
+        match fs::rename(&path, blob) {
+            // Another download of it, which no lock kept away, was done first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && blob.exists() => Ok(()),
+            renamed => renamed.map_err(|error| WeightsError::io(&path, error)),
+        }
     }
 
     /// One request; returns when it has given all it gives.
@@ -146,7 +150,8 @@ impl<'a> Downloads<'a> {
     }
 }
 
-/// What has arrived of a file, on disk, with the sha256 of its bytes so far.
+/// What has arrived of a file, on disk, with the sha256 of its bytes so far. Writes at its own place in the file, so that
+/// two downloads which no lock keeps apart write the same.
 struct Partial<'a> {
     path: &'a Path,
     file: File,
@@ -156,7 +161,7 @@ struct Partial<'a> {
 
 impl<'a> Partial<'a> {
     fn open(path: &'a Path, remote: &RemoteFile) -> Result<Self, WeightsError> {
-        let file = OpenOptions::new().create(true).read(true).append(true).open(path);
+        let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path);
         let file = file.map_err(|error| WeightsError::io(path, error))?;
         let mut partial = Partial { path, file, bytes: 0, digest: Sha256::new() };
         partial.read_what_is_there().map_err(|error| WeightsError::io(path, error))?;
@@ -194,11 +199,35 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
-    /// Ids that are not a sha256 cannot be checked.
-    fn is_intact(&self, id: &str) -> bool {
+    /// On disk too, where others may have written. Contents whose ids are not a sha256 cannot be checked.
+    fn is_whole(&self, remote: &RemoteFile) -> Result<bool, WeightsError> {
+        let id = &remote.id;
+        let there = self.file.metadata().map_err(|error| WeightsError::io(self.path, error))?.len();
         let is_digest = id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
         let digest: String =
             self.digest.clone().finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        !is_digest || digest.eq_ignore_ascii_case(id)
+        Ok(there == remote.bytes && (!is_digest || digest.eq_ignore_ascii_case(id)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_downloads_of_one_file_write_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.incomplete");
+        let remote = RemoteFile { name: "a".to_owned(), id: "0".repeat(40), bytes: 4 };
+        let mut both = [(), ()].map(|()| Partial::open(&path, &remote).unwrap());
+        for chunk in [b"ab", b"cd"] {
+            for partial in &mut both {
+                partial.append(chunk).unwrap();
+            }
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"abcd");
+        assert!(both[0].is_whole(&remote).unwrap());
+        fs::write(&path, "abcdef").unwrap();
+        assert!(!both[0].is_whole(&remote).unwrap(), "what others added");
     }
 }

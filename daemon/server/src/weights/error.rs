@@ -45,7 +45,7 @@ pub enum WeightsError {
     Status { model: String, status: u16, message: String },
     #[error("the hub's answer for {model} makes no sense: {what}")]
     Malformed { model: String, what: String },
-    #[error("{file} of {model} arrived damaged (sha256 differs); it was removed, retry")]
+    #[error("{file} of {model} arrived damaged (its sha256 or length differs); it was removed, retry")]
     Damaged { model: String, file: String },
 }
 
