@@ -67,9 +67,11 @@ impl WeightsError {
         }
     }
 
-    /// It cannot be asked, or does not answer as hubs do: what stands before it may, such as a portal that wants a login.
-    pub(super) fn is_of_the_hub(&self) -> bool {
-        self.is_transient() || matches!(self, WeightsError::Malformed { .. })
+    /// Nothing newer can be had: the hub cannot be asked, or does not answer as hubs do (what stands before it may, such as
+    /// a portal that wants a login), or the cache takes nothing more.
+    pub(super) fn leaves_what_is_cached(&self) -> bool {
+        use WeightsError::{DiskFull, Io, Malformed};
+        self.is_transient() || matches!(self, Malformed { .. } | DiskFull(_) | Io { .. })
     }
 
     /// Whether asking again may help.

@@ -27,7 +27,7 @@ pub(super) fn resolve(
     let patience = if repository.cached().is_ok() { patience::CACHED } else { patience::NEEDED };
     let hub = Hub::new(id, options, &patience)?;
     match runtime.block_on(repository.download(&hub, options, progress)) {
-        Err(error) if error.is_of_the_hub() => match repository.cached() {
+        Err(error) if error.leaves_what_is_cached() => match repository.cached() {
             Ok(cached) => {
                 let why = &error as &dyn std::error::Error;
                 tracing::warn!(model = id, why, "the cached model is used");

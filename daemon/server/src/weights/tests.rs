@@ -265,6 +265,23 @@ fn a_hub_that_is_gone_leaves_the_cached_model_in_use() {
 }
 
 #[test]
+fn a_cache_that_takes_nothing_more_leaves_the_cached_model_in_use() {
+    let (server, home) = (gguf_hub(), tempdir().unwrap());
+    let options = options(&server, &home);
+    let resolved = resolve("o/m", &options).unwrap();
+    let newer: &[u8] = b"newer";
+    server.commit(&COMMIT.replace('0', "f"), &[("m.gguf", newer)]);
+    let (hub, incomplete) = (home.path().join("hub"), format!("{}.incomplete", sha256(newer)));
+    symlink("/dev/full", hub.join("models--o--m/blobs").join(incomplete)).unwrap();
+    assert_eq!(resolve("o/m", &options).unwrap(), resolved, "full");
+    fs::remove_dir_all(hub.join(".locks")).unwrap();
+    fs::write(hub.join(".locks"), "").unwrap();
+    assert_eq!(resolve("o/m", &options).unwrap(), resolved, "not to be written");
+    fs::remove_dir_all(hub.join("models--o--m")).unwrap();
+    assert!(matches!(resolve("o/m", &options), Err(WeightsError::Io { .. })));
+}
+
+#[test]
 fn a_revision_is_kept_apart_from_the_main_branch() {
     let (server, home) = (gguf_hub(), tempdir().unwrap());
     let mut options = options(&server, &home);

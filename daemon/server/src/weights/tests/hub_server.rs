@@ -32,6 +32,7 @@ pub(super) enum Refusal {
 struct Hub {
     id: String,
     files: BTreeMap<String, Bytes>,
+    commit: String,
     refusal: Option<Refusal>,
     gated_files: bool,
     cuts: VecDeque<usize>,
@@ -58,9 +59,9 @@ pub(super) struct HubServer {
 
 impl HubServer {
     pub(super) fn start(id: &str, files: &[(&str, &[u8])]) -> HubServer {
-        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), Bytes::copy_from_slice(bytes)));
-        let hub = Hub { id: id.to_owned(), files: files.collect(), ..Hub::default() };
+        let hub = Hub { id: id.to_owned(), ..Hub::default() };
         let hub = Arc::new(Mutex::new(hub));
+        hub.lock().unwrap().commit(COMMIT, files);
         let listeners = [(), ()].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
         let [url, storage_url] = [0, 1].map(|n| format!("http://{}", listeners[n].local_addr().unwrap()));
         hub.lock().unwrap().url = url.clone();
@@ -74,6 +75,11 @@ impl HubServer {
 
     fn hub(&self) -> MutexGuard<'_, Hub> {
         self.hub.lock().unwrap()
+    }
+
+    /// Its main branch has a new commit, of these files.
+    pub(super) fn commit(&self, commit: &str, files: &[(&str, &[u8])]) {
+        self.hub().commit(commit, files);
     }
 
     /// The next transfers break off after so many bytes each.
@@ -164,9 +170,10 @@ async fn answer(State(hub): State<Shared>, request: Request) -> Response<Body> {
     let id = hub.renamed.clone().unwrap_or_else(|| hub.id.clone());
     if path.starts_with(&format!("/api/models/{}/revision/", hub.id)) {
         let names: Vec<_> = hub.files.keys().map(|name| json!({ "rfilename": name })).collect();
-        return Response::new(json!({ "id": hub.id, "sha": COMMIT, "siblings": names }).to_string().into());
+        let info = json!({ "id": hub.id, "sha": hub.commit, "siblings": names });
+        return Response::new(info.to_string().into());
     }
-    match path.strip_prefix(&format!("/{id}/resolve/{COMMIT}/")) {
+    match path.strip_prefix(&format!("/{id}/resolve/{}/", hub.commit)) {
         Some(_) if hub.gated_files => error(StatusCode::FORBIDDEN, "GatedRepo"),
         Some(name) if hub.elsewhere => hub.at_storage(name),
         Some(name) => hub.file(name, &request),
@@ -175,6 +182,12 @@ async fn answer(State(hub): State<Shared>, request: Request) -> Response<Body> {
 }
 
 impl Hub {
+    fn commit(&mut self, commit: &str, files: &[(&str, &[u8])]) {
+        let files = files.iter().map(|(name, bytes)| ((*name).to_owned(), Bytes::copy_from_slice(bytes)));
+        self.files = files.collect();
+        commit.clone_into(&mut self.commit);
+    }
+
     fn refused(&self, has_right_token: bool) -> Option<Response<Body>> {
         Some(match self.refusal? {
             Refusal::Token if has_right_token => return None,
@@ -194,7 +207,7 @@ impl Hub {
         let headers = response.headers_mut();
         headers.insert("x-linked-size", bytes.len().into());
         headers.insert("x-linked-etag", format!("\"{}\"", sha256(bytes)).try_into().unwrap());
-        headers.insert("x-repo-commit", COMMIT.try_into().unwrap());
+        headers.insert("x-repo-commit", self.commit.as_str().try_into().unwrap());
         response
     }
 
@@ -210,7 +223,7 @@ impl Hub {
         let response = Response::builder()
             .status(if begin.is_some() { 206 } else { 200 })
             .header(header::ETAG, format!("\"{}\"", sha256(&bytes)))
-            .header("x-repo-commit", COMMIT)
+            .header("x-repo-commit", self.commit.as_str())
             .header(header::CONTENT_LENGTH, rest.len());
         if request.method() == Method::HEAD {
             return response.body(Body::empty()).unwrap();
