@@ -55,7 +55,7 @@ pub struct HubOptions {
     pub cache: Option<PathBuf>,
     pub mode: HubMode,
     pub token: HubToken,
-    /// Failures in a row, without a byte of progress between them, before a download gives up.
+    /// Failures in a row, without a byte more than ever before between them, until a download gives up.
     pub retries: u32,
     /// Waited before the first retry; doubles with each further one.
     pub retry_delay: Duration,

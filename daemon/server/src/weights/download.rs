@@ -83,12 +83,11 @@ impl<'a> Downloads<'a> {
         let path = blob.with_file_name(format!("{}.incomplete", remote.id));
         create_parent(&path)?;
         let mut partial = Partial::open(&path, remote)?;
-        let mut failures = 0;
+        let (mut failures, mut furthest) = (0, partial.bytes);
         while partial.bytes < remote.bytes {
-            let before = partial.bytes;
             if let Err(error) = self.append(remote, &mut partial).await {
-                if partial.bytes > before {
-                    failures = 0;
+                if partial.bytes > furthest {
+                    (failures, furthest) = (0, partial.bytes);
                 }
                 self.wait_before_retry(&mut failures, error).await?;
             }
@@ -112,9 +111,13 @@ impl<'a> Downloads<'a> {
         match response.status() {
             StatusCode::PARTIAL_CONTENT => {}
             StatusCode::OK if partial.bytes == 0 => {}
-            // The server gives the whole file, or nothing: begin again.
+            // The server gives the whole file: begin again.
             StatusCode::OK => partial.restart()?,
-            _ => return partial.restart(),
+            // It has no more: what it has may be another file by now.
+            _ => {
+                partial.restart()?;
+                return Err(self.hub.cut_short(&remote.name));
+            }
         }
         let mut reported = partial.bytes;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.hub.network(error))? {

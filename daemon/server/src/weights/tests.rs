@@ -118,6 +118,14 @@ fn a_server_that_breaks_off_without_end_is_given_up() {
 }
 
 #[test]
+fn a_file_that_its_storage_has_in_part_is_given_up() {
+    let (server, home) = (gguf_hub(), tempdir().unwrap());
+    server.lose(500_000);
+    assert!(matches!(resolve("o/m", &options(&server, &home)), Err(WeightsError::Network { .. })));
+    assert_eq!(server.begins(), [0, 1_000_000, 0, 1_000_000]);
+}
+
+#[test]
 fn damaged_contents_are_not_kept() {
     let (server, home) = (gguf_hub(), tempdir().unwrap());
     let blobs = home.path().join("hub/models--o--m/blobs");

@@ -37,6 +37,7 @@ struct Hub {
     gated_files: bool,
     cuts: VecDeque<usize>,
     without_ranges: bool,
+    lost: usize,
     elsewhere: bool,
     renamed: Option<String>,
     begins: Vec<u64>,
@@ -89,6 +90,11 @@ impl HubServer {
 
     pub(super) fn ignore_ranges(&self) {
         self.hub().without_ranges = true;
+    }
+
+    /// So many bytes at the end of each file, which descriptions go on to count.
+    pub(super) fn lose(&self, bytes: usize) {
+        self.hub().lost = bytes;
     }
 
     pub(super) fn store_elsewhere(&self) {
@@ -219,13 +225,19 @@ impl Hub {
         let begin: Option<u64> =
             range.map(|range| range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap());
         let begin = begin.filter(|_| !self.without_ranges);
-        let rest = bytes.slice(begin.unwrap_or(0) as usize..);
+        let is_described = request.method() == Method::HEAD;
+        let end = if is_described { bytes.len() } else { bytes.len() - self.lost };
+        if begin.is_some_and(|begin| begin >= end as u64) {
+            self.begins.extend(begin);
+            return Response::builder().status(416).body(Body::empty()).unwrap();
+        }
+        let rest = bytes.slice(begin.unwrap_or(0) as usize..end);
         let response = Response::builder()
             .status(if begin.is_some() { 206 } else { 200 })
             .header(header::ETAG, format!("\"{}\"", sha256(&bytes)))
             .header("x-repo-commit", self.commit.as_str())
             .header(header::CONTENT_LENGTH, rest.len());
-        if request.method() == Method::HEAD {
+        if is_described {
             return response.body(Body::empty()).unwrap();
         }
         if name.ends_with(".gguf") {
