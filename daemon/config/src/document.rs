@@ -9,7 +9,7 @@ use toml::Value;
 use toml::de::{DeTable, DeValue};
 
 use crate::Command;
-use crate::keys::{Flag, Key, Kind, join};
+use crate::keys::{Flag, Key, Kind, join, key, split};
 use crate::problem::{Place, Problem, Problems};
 
 /// Values by table, and where each was written.
@@ -212,7 +212,7 @@ fn as_written(kind: &Kind, text: &str) -> String {
 /// A value for a message: one line, not long, no secret.
 fn shown(path: &str, text: &str) -> String {
     let text = text.trim();
-    if path == "global.token_source" && !names_a_source(text) {
+    if may_be_token(path, text) && !names_a_source(text) {
         return "\"***\"".to_owned();
     }
     match text.char_indices().nth(80) {
@@ -223,6 +223,14 @@ fn shown(path: &str, text: &str) -> String {
             format!("{line}…{quote}")
         }
     }
+}
+
+/// Also under a key that is misspelt, or stands in the wrong table.
+fn may_be_token(path: &str, text: &str) -> bool {
+    let (_, name) = split(path);
+    let is_text = text.starts_with(['"', '\'', '[']);
+    let is_unknown = || key(path).is_none() && is_text && name.to_lowercase().contains("token");
+    path == "global.token_source" || text.contains("literal:") || is_unknown()
 }
 
 /// Says where a token lies, and is none: not even a mistyped `literal` with the secret behind it.

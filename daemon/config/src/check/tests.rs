@@ -344,6 +344,15 @@ fn secrets_stay_out_of_messages_and_listings() {
         let broken = messages(&format!("[global]\ntoken_source = {value}\n{MODEL}")).concat();
         assert!(broken.contains("token_source") && !broken.contains("secret"), "{broken}");
     }
+    for misplaced in [
+        "token_source = \"literal:hf_secret\"\n",
+        "[global]\ntoken-source = \"literal:hf_secret\"\n",
+        "[global]\nhf_token = 'hf_secret'\n",
+        "[global]\nlogin = [\"literal:hf_secret\"]\n",
+    ] {
+        let broken = messages(&format!("{misplaced}{MODEL}")).concat();
+        assert!(broken.contains("= \"***\" is not a known key") && !broken.contains("secret"), "{broken}");
+    }
 }
 
 /// A document with some keys set to values they take.
