@@ -140,11 +140,14 @@ pub fn resolve_model(
     progress: &dyn Fn(DownloadProgress),
 ) -> Result<ResolvedModel, WeightsError> {
     match &reference.model {
-        ModelLocation::Path(path) if path.exists() => {
+        ModelLocation::Path(path) if !path.exists() => Err(WeightsError::LocalNotFound(path.clone())),
+        ModelLocation::Path(path) => {
+            if let Some(revision) = reference.revision.clone() {
+                return Err(WeightsError::RevisionOfPath { path: path.clone(), revision });
+            }
             let path = local::model_in(path, reference.quantized_file.as_deref())?;
             Ok(ResolvedModel { path, commit: None })
         }
-        ModelLocation::Path(path) => Err(WeightsError::LocalNotFound(path.clone())),
         ModelLocation::Hub(id) => {
             names::check_repository_id(id)?;
             repository::resolve(id, reference, (options, progress))

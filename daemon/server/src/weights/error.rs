@@ -11,6 +11,8 @@ use thiserror::Error;
 pub enum WeightsError {
     #[error("{} does not exist", .0.display())]
     LocalNotFound(PathBuf),
+    #[error("{} is on this machine, where hf_revision \"{revision}\" means nothing", path.display())]
+    RevisionOfPath { path: PathBuf, revision: String },
     #[error("\"{0}\" is neither a path nor a hub id (owner/name)")]
     InvalidId(String),
     #[error("{model} has several GGUF files; name one by quantized_file: {}", candidates.join(", "))]

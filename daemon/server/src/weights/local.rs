@@ -11,7 +11,10 @@ use super::select::{Selection, select};
 /// is told as of a repository on the hub.
 pub(super) fn model_in(path: &Path, file: Option<&str>) -> Result<PathBuf, WeightsError> {
     if !path.is_dir() {
-        return Ok(path.to_owned());
+        return match file.filter(|file| !path.ends_with(file)) {
+            Some(file) => Err(no_file_beside(path, file)),
+            None => Ok(path.to_owned()),
+        };
     }
     if let Some(file) = file.filter(|file| is_inside(file) && path.join(file).is_file()) {
         return Ok(path.join(file));
@@ -20,6 +23,12 @@ pub(super) fn model_in(path: &Path, file: Option<&str>) -> Result<PathBuf, Weigh
         Selection::Gguf(file) => Ok(path.join(file)),
         Selection::Directory(_) => Ok(path.to_owned()),
     }
+}
+
+fn no_file_beside(path: &Path, file: &str) -> WeightsError {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let model = path.display().to_string();
+    WeightsError::FileNotFound { model, file: file.to_owned(), candidates: vec![name] }
 }
 
 fn files_of(folder: &Path) -> Result<Vec<String>, WeightsError> {

@@ -335,6 +335,15 @@ fn what_is_on_this_machine_is_not_asked_of_the_hub() {
     assert_eq!(resolve(&here(""), &options).unwrap().path, home.path().join(""));
     let named = ModelReference { quantized_file: Some("b.gguf".into()), ..reference(&here("")) };
     assert_eq!(resolve_model(&named, &options, &|_| {}).unwrap().path, home.path().join("b.gguf"));
+    let of_file = |file: &str| {
+        let named = ModelReference { quantized_file: Some(file.to_owned()), ..reference(&here("a.gguf")) };
+        resolve_model(&named, &options, &|_| {})
+    };
+    assert!(of_file("a.gguf").is_ok());
+    assert!(matches!(of_file("b.gguf"), Err(WeightsError::FileNotFound { .. })));
+    let revised = ModelReference { revision: Some("v2".to_owned()), ..reference(&here("a.gguf")) };
+    let refused = resolve_model(&revised, &options, &|_| {});
+    assert!(matches!(refused, Err(WeightsError::RevisionOfPath { .. })), "{refused:?}");
     assert!(matches!(resolve(&here("c.gguf"), &options), Err(WeightsError::LocalNotFound(_))));
     assert!(matches!(resolve("no such", &options), Err(WeightsError::InvalidId(_))));
 }
