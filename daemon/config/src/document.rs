@@ -101,6 +101,10 @@ impl Document {
                 _ => return Ok(()),
             };
         }
+        for alias in &key.aliases {
+            table.remove(alias);
+            self.written.remove(&join(&path, alias));
+        }
         table.insert(last.to_owned(), flag_value(&key.kind, flag, texts));
         self.written.insert(join(&path, last), Written { place, text });
         Ok(())

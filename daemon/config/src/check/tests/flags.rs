@@ -64,6 +64,17 @@ fn flags_override_a_file_and_origins_say_so() {
 }
 
 #[test]
+fn flags_override_a_key_by_its_other_name() {
+    let text = format!("command = \"run\"\nenable_thinking = true\n{MODEL}");
+    let mut document = Document::parse("a.toml", &text).unwrap();
+    let (key, flag) = key_of_flag("thinking").unwrap();
+    document.set_flag(key, flag, &["false".to_owned()]).unwrap();
+    let loaded = Loaded::from_document(document).unwrap();
+    assert_eq!(loaded.config.thinking, Some(false));
+    assert_eq!(loaded.document.place("thinking"), Place::Flag("--thinking".to_owned()));
+}
+
+#[test]
 fn model_flag_needs_a_single_model() {
     let text = "[[models]]\nmodel_id = \"m\"\n[[models]]\nmodel_id = \"n\"\n";
     let mut document = Document::parse("a.toml", text).unwrap();
