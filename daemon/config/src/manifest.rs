@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json};
 use toml::Value;
 
 use crate::document::{Document, Naming, Written};
-use crate::keys::join;
+use crate::keys::{Key, Kind, join, keys, without_indices};
 use crate::problem::{Place, Problem, Problems};
 use crate::recase::{to_camel, to_snake};
 use node::{Node, Tree};
@@ -281,7 +281,24 @@ pub fn in_manifest(message: &str) -> String {
     let message = without_flags(message).replace("must be a table", "must be an object");
     let message = message.split(", written [").next().unwrap_or_default().replace("[[models]]", "models");
     let message = message.replace("command = ", "the command ").replace(" table;", " object;");
-    message.split(' ').map(to_camel).collect::<Vec<_>>().join(" ")
+    message.split(' ').map(word_in_manifest).collect::<Vec<_>>().join(" ")
+}
+
+/// Keys and tables only: messages have users' names and words too.
+fn word_in_manifest(word: &str) -> String {
+    let name = without_indices(word.trim_matches(|character: char| !character.is_alphanumeric()));
+    match !word.contains('"') && name.split('.').all(is_name) {
+        true => to_camel(word),
+        false => word.to_owned(),
+    }
+}
+
+/// Whether a part of some key's path, or of a table in a list, has this name.
+fn is_name(name: &str) -> bool {
+    let is_in = |path: &str| path.split('.').any(|part| part == name);
+    let is_of_list =
+        |key: &Key| matches!(&key.kind, Kind::Tables(names) if names.iter().any(|of| of == name));
+    keys().iter().any(|key| is_in(&key.path) || is_of_list(key))
 }
 
 #[cfg(test)]

@@ -88,6 +88,10 @@ fn problems_name_the_field_as_the_manifest_has_it() {
         "  models: [{modelId: a/b}]\n  pagedAttn:\n    memoryMb: 5\n    contextLen: 5\n",
         "m.yaml:7: spec.pagedAttn.memoryMb = 5 conflicts with pagedAttn.contextLen",
     );
+    check(
+        "  models: [{modelId: org/tiny_llama}, {modelId: org/b}]\n  defaultModelId: tiny\n",
+        "m.yaml:6: spec.defaultModelId = \"tiny\" must be the modelId of a models entry: \"org/b\", \"org/tiny_llama\"",
+    );
     check("  models: []\n", "m.yaml:5: spec.models = […] is missing: at least one models entry is needed");
     check("  replicas: 1\n", "m.yaml: spec.models is missing: at least one models entry is needed");
     check("  model: []\n", "m.yaml:5: spec.model is not a known field; did you mean models?");
