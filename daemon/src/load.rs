@@ -8,7 +8,7 @@ use ostro_engine::{Engine, EngineOptions, LoadError, ModelInfo};
 use ostro_server::Progress;
 use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
 use ostro_server::weights::{
-    HubMode, HubOptions, ModelLocation, ModelReference, WeightsError, is_of_hub, resolve_model,
+    Format, HubMode, HubOptions, ModelLocation, ModelReference, WeightsError, is_of_hub, resolve_model,
 };
 
 use crate::gpu;
@@ -21,8 +21,8 @@ pub(crate) enum ModelError {
     NoGpu { id: String, reason: NoGpu },
     #[error("cannot find the model {id:?}")]
     Find { id: String, source: WeightsError },
-    #[error("{} is {found}, but the format is {wanted}", path.display())]
-    Format { path: PathBuf, found: &'static str, wanted: &'static str },
+    #[error("{} is a file, but the format is plain, which is a directory", .0.display())]
+    Format(PathBuf),
     #[error(transparent)]
     Defaults(#[from] DefaultsError),
     #[error("cannot load the model {id:?}")]
@@ -82,8 +82,13 @@ pub(crate) fn find(
 }
 
 pub(crate) fn reference(plan: &ModelPlan) -> ModelReference {
-    let ModelPlan { revision, file, .. } = plan;
-    ModelReference { model: location(plan), quantized_file: file.clone(), revision: revision.clone() }
+    let ModelPlan { revision, file, format, .. } = plan;
+    let format = format.and_then(|format| match format {
+        WeightFormat::Plain => Some(Format::Plain),
+        WeightFormat::Gguf => Some(Format::Gguf),
+        WeightFormat::Ggml => None,
+    });
+    ModelReference { model: location(plan), quantized_file: file.clone(), revision: revision.clone(), format }
 }
 
 /// Also of its weights, its need of caches and its public name.
@@ -116,13 +121,12 @@ fn tell(model: &str, info: &ModelInfo) {
     );
 }
 
+/// A file that was named by itself, as a search for a format finds no other.
 fn check_format(format: Option<WeightFormat>, path: &Path) -> Result<(), ModelError> {
-    let (found, wanted) = match (format, path.is_dir()) {
-        (Some(WeightFormat::Plain), false) => ("a file", "plain, which is a directory"),
-        (Some(WeightFormat::Gguf), true) => ("a directory", "gguf, which is a file"),
-        _ => return Ok(()),
-    };
-    Err(ModelError::Format { path: path.to_owned(), found, wanted })
+    match format == Some(WeightFormat::Plain) && !path.is_dir() {
+        true => Err(ModelError::Format(path.to_owned())),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

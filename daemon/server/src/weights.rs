@@ -37,11 +37,20 @@ pub struct ModelReference {
     pub quantized_file: Option<String>,
     /// Branch, tag or commit on the hub; absent is `main`.
     pub revision: Option<String>,
+    /// Which of its weights; absent goes by the files' names.
+    pub format: Option<Format>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `config.json` with safetensors.
+    Plain,
+    Gguf,
 }
 
 impl From<ModelLocation> for ModelReference {
     fn from(model: ModelLocation) -> Self {
-        ModelReference { model, quantized_file: None, revision: None }
+        ModelReference { model, quantized_file: None, revision: None, format: None }
     }
 }
 
@@ -145,7 +154,7 @@ pub fn resolve_model(
             if let Some(revision) = reference.revision.clone() {
                 return Err(WeightsError::RevisionOfPath { path: path.clone(), revision });
             }
-            let path = local::model_in(path, reference.quantized_file.as_deref())?;
+            let path = local::model_in(path, reference.quantized_file.as_deref(), reference.format)?;
             Ok(ResolvedModel { path, commit: None })
         }
         ModelLocation::Hub(id) => {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use super::Format;
+
 #[derive(Debug, Error)]
 pub enum WeightsError {
     #[error("{} does not exist", .0.display())]
@@ -19,8 +21,8 @@ pub enum WeightsError {
     AmbiguousFile { model: String, candidates: Vec<String> },
     #[error("{model} has no file {file}; it has: {}", candidates.join(", "))]
     FileNotFound { model: String, file: String, candidates: Vec<String> },
-    #[error("{model} has neither a GGUF file nor config.json with model.safetensors (or its index)")]
-    NoWeights { model: String },
+    #[error("{model} has {}", no_weights(*.format))]
+    NoWeights { model: String, format: Option<Format> },
     #[error("the hub refuses {model} ({endpoint}): {}; check token_source", credentials(*.has_token))]
     Unauthorised { model: String, endpoint: String, has_token: bool },
     #[error("{model} is gated: accept its conditions at {page} with the account of the token, then retry")]
@@ -49,6 +51,16 @@ pub enum WeightsError {
     Malformed { model: String, what: String },
     #[error("{file} of {model} arrived damaged (its sha256 or length differs); it was removed, retry")]
     Damaged { model: String, file: String },
+}
+
+fn no_weights(format: Option<Format>) -> &'static str {
+    match format {
+        None => "neither a GGUF file nor config.json with model.safetensors (or its index)",
+        Some(Format::Gguf) => "no GGUF file, which its format asks for",
+        Some(Format::Plain) => {
+            "no config.json with model.safetensors (or its index), which its format asks for"
+        }
+    }
 }
 
 fn after_colon(words: &str) -> String {

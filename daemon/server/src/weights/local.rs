@@ -3,13 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::WeightsError;
 use super::names::is_inside;
 use super::select::{Selection, select};
+use super::{Format, WeightsError};
 
 /// The model of a path: the file itself, the named or only GGUF file of a directory, or the directory. What a directory holds
 /// is told as of a repository on the hub.
-pub(super) fn model_in(path: &Path, file: Option<&str>) -> Result<PathBuf, WeightsError> {
+pub(super) fn model_in(
+    path: &Path,
+    file: Option<&str>,
+    format: Option<Format>,
+) -> Result<PathBuf, WeightsError> {
     if !path.is_dir() {
         return match file.filter(|file| !path.ends_with(file)) {
             Some(file) => Err(no_file_beside(path, file)),
@@ -19,7 +23,7 @@ pub(super) fn model_in(path: &Path, file: Option<&str>) -> Result<PathBuf, Weigh
     if let Some(file) = file.filter(|file| is_inside(file) && path.join(file).is_file()) {
         return Ok(path.join(file));
     }
-    match select(&path.display().to_string(), &files_of(path)?, file)? {
+    match select(&path.display().to_string(), &files_of(path)?, file, format)? {
         Selection::Gguf(file) => Ok(path.join(file)),
         Selection::Directory(_) => Ok(path.to_owned()),
     }
@@ -53,11 +57,12 @@ mod tests {
         let path = folder.path();
         let add = |name: &str| fs::write(path.join(name), "{}").unwrap();
         add("config.json");
-        assert!(matches!(model_in(path, None), Err(WeightsError::NoWeights { .. })));
+        assert!(matches!(model_in(path, None, None), Err(WeightsError::NoWeights { .. })));
         add("m.gguf");
-        assert_eq!(model_in(path, None).unwrap(), path.join("m.gguf"));
+        assert_eq!(model_in(path, None, None).unwrap(), path.join("m.gguf"));
         add("model.safetensors");
-        assert_eq!(model_in(path, None).unwrap(), path);
-        assert_eq!(model_in(path, Some("m.gguf")).unwrap(), path.join("m.gguf"));
+        assert_eq!(model_in(path, None, None).unwrap(), path);
+        assert_eq!(model_in(path, None, Some(Format::Gguf)).unwrap(), path.join("m.gguf"));
+        assert_eq!(model_in(path, Some("m.gguf"), None).unwrap(), path.join("m.gguf"));
     }
 }

@@ -54,6 +54,11 @@ impl<'a> Repository<'a> {
         self.reference.revision.as_deref().unwrap_or(DEFAULT_REVISION)
     }
 
+    fn select(&self, names: &[String]) -> Result<Selection, WeightsError> {
+        let ModelReference { quantized_file, format, .. } = self.reference;
+        select(self.id, names, quantized_file.as_deref(), *format)
+    }
+
     /// The model as earlier downloads left it.
     fn cached(&self) -> Result<ResolvedModel, WeightsError> {
         let (selection, _, commit) = self.cached_selection()?;
@@ -77,7 +82,7 @@ impl<'a> Repository<'a> {
         };
         let commit = self.cache.commit_of(self.revision()).ok_or_else(|| missing(self.revision()))?;
         let names = self.cache.files(&commit);
-        let selection = match select(model, &names, self.reference.quantized_file.as_deref()) {
+        let selection = match self.select(&names) {
             Err(WeightsError::FileNotFound { file, .. }) => return Err(missing(&file)),
             Err(WeightsError::NoWeights { .. }) => return Err(missing("its weights")),
             selected => selected?,
@@ -95,10 +100,9 @@ impl<'a> Repository<'a> {
         options: &HubOptions,
         progress: &dyn Fn(DownloadProgress),
     ) -> Result<ResolvedModel, WeightsError> {
-        let model = self.id;
         let (commit, names) = hub.listing(self.revision()).await?;
         let _lock = self.cache.lock_for_download();
-        let selection = select(model, &names, self.reference.quantized_file.as_deref())?;
+        let selection = self.select(&names)?;
         let mut downloads = Downloads::new(hub, &self.cache, &commit, options, progress);
         downloads.fetch(selection.files()).await?;
         downloads.fetch(&self.shards_of(&selection, &commit)?).await?;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::WeightsError;
 use super::names::is_inside;
+use super::{Format, WeightsError};
 
 pub(super) const INDEX: &str = "model.safetensors.index.json";
 const WEIGHTS: &str = "model.safetensors";
@@ -36,8 +36,13 @@ impl Selection {
     }
 }
 
-/// `file` is what the user asked for. Without it, safetensors win over GGUF.
-pub(super) fn select(model: &str, names: &[String], file: Option<&str>) -> Result<Selection, WeightsError> {
+/// `file` is what the user asked for. Without it and a format, safetensors win over GGUF.
+pub(super) fn select(
+    model: &str,
+    names: &[String],
+    file: Option<&str>,
+    format: Option<Format>,
+) -> Result<Selection, WeightsError> {
     if let Some(file) = file {
         return match names.iter().any(|name| name == file) {
             true => Ok(Selection::Gguf(file.to_owned())),
@@ -50,14 +55,15 @@ pub(super) fn select(model: &str, names: &[String], file: Option<&str>) -> Resul
     }
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
     let weights = [INDEX, WEIGHTS].into_iter().find(|name| has(name));
-    if let (true, Some(weights)) = (has(CONFIG), weights) {
+    let is_directory = format != Some(Format::Gguf) && has(CONFIG);
+    if let (true, Some(weights)) = (is_directory, weights) {
         let beside = BESIDE.into_iter().filter(|name| has(name));
         let files = [CONFIG].into_iter().chain(beside).chain([weights]);
         return Ok(Selection::Directory(files.map(str::to_owned).collect()));
     }
-    let candidates = gguf_files(names);
+    let candidates = if format == Some(Format::Plain) { Vec::new() } else { gguf_files(names) };
     match candidates.as_slice() {
-        [] => Err(WeightsError::NoWeights { model: model.to_owned() }),
+        [] => Err(WeightsError::NoWeights { model: model.to_owned(), format }),
         [only] => Ok(Selection::Gguf(only.clone())),
         _ => Err(WeightsError::AmbiguousFile { model: model.to_owned(), candidates }),
     }
@@ -97,7 +103,21 @@ mod tests {
 
     fn chosen(names: &[&str], file: Option<&str>) -> Result<Selection, WeightsError> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        select("o/m", &names, file)
+        select("o/m", &names, file, None)
+    }
+
+    #[test]
+    fn a_format_chooses_among_weights_of_both() {
+        let names = ["config.json", "model.safetensors", "m.gguf"].map(str::to_owned);
+        let select = |names: &[String], format| select("o/m", names, None, Some(format));
+        assert_eq!(select(&names, Format::Gguf).unwrap(), Selection::Gguf("m.gguf".into()));
+        assert!(matches!(select(&names, Format::Plain), Ok(Selection::Directory(_))));
+        let message = |names, format| select(names, format).unwrap_err().to_string();
+        assert_eq!(message(&names[..2], Format::Gguf), "o/m has no GGUF file, which its format asks for");
+        assert_eq!(
+            message(&names[2..], Format::Plain),
+            "o/m has no config.json with model.safetensors (or its index), which its format asks for"
+        );
     }
 
     #[test]
