@@ -51,7 +51,11 @@ impl RepositoryCache {
             return Ok(());
         }
         create_parent(&path)?;
-        fs::write(&path, commit).map_err(|error| WeightsError::io(&path, error))
+        // Beside it first: a full disk must not leave an empty one.
+        let _lock = self.lock("ref")?;
+        let beside = self.locks().join("ref.incomplete");
+        let written = fs::write(&beside, commit).and_then(|()| fs::rename(&beside, &path));
+        written.map_err(|error| WeightsError::io(&path, error))
     }
 
     fn reference(&self, revision: &str) -> Option<PathBuf> {

@@ -273,6 +273,18 @@ fn a_hub_that_is_gone_leaves_the_cached_model_in_use() {
 }
 
 #[test]
+fn a_full_disk_leaves_the_commit_of_a_branch() {
+    let (server, home) = (gguf_hub(), tempdir().unwrap());
+    let options = options(&server, &home);
+    resolve("o/m", &options).unwrap();
+    server.commit(&COMMIT.replace('0', "f"), &[("m.gguf", &weights())]);
+    let hub = home.path().join("hub");
+    symlink("/dev/full", hub.join(".locks/models--o--m/ref.incomplete")).unwrap();
+    assert!(resolve("o/m", &options).is_ok());
+    assert_eq!(fs::read_to_string(hub.join("models--o--m/refs/main")).unwrap(), COMMIT);
+}
+
+#[test]
 fn a_cache_that_takes_nothing_more_leaves_the_cached_model_in_use() {
     let (server, home) = (gguf_hub(), tempdir().unwrap());
     let options = options(&server, &home);
