@@ -97,8 +97,12 @@ impl<'a> Hub<'a> {
             // Within the hub (a renamed repository) follow; to the storage do not.
             let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
             if let Some(location) = location.filter(|location| location.starts_with('/')) {
-                url = url.join(location).map_err(|_| self.malformed("a redirect to nowhere"))?;
-                continue;
+                let next = url.join(location).map_err(|_| self.malformed("a redirect to nowhere"))?;
+                // `//host/…` is elsewhere, where no token may go.
+                if next.origin() == url.origin() {
+                    url = next;
+                    continue;
+                }
             }
             if !response.status().is_redirection() && !response.status().is_success() {
                 return Err(self.status_error(response, file).await);

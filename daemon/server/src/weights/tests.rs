@@ -223,6 +223,7 @@ fn the_token_is_sent_from_where_it_is_kept_and_only_to_the_hub() {
     let mut options = options(&server, &home);
     options.token = HubToken::Cached;
     assert!(resolve("o/m", &options).is_ok());
+    server.omit_the_scheme();
     let other = tempdir().unwrap();
     fs::write(other.path().join("secret"), "right").unwrap();
     options = HubOptions {

@@ -39,6 +39,7 @@ struct Hub {
     without_ranges: bool,
     lost: usize,
     elsewhere: bool,
+    without_scheme: bool,
     renamed: Option<String>,
     begins: Vec<u64>,
     requests: usize,
@@ -99,6 +100,11 @@ impl HubServer {
 
     pub(super) fn store_elsewhere(&self) {
         self.hub().elsewhere = true;
+    }
+
+    /// `//host/…` in redirects to the storage.
+    pub(super) fn omit_the_scheme(&self) {
+        self.hub().without_scheme = true;
     }
 
     pub(super) fn rename_to(&self, id: &str) {
@@ -209,7 +215,9 @@ impl Hub {
 
     fn at_storage(&self, name: &str) -> Response<Body> {
         let Some(bytes) = self.files.get(name) else { return error(StatusCode::NOT_FOUND, "EntryNotFound") };
-        let mut response = redirect(StatusCode::FOUND, format!("{}/storage/{name}", self.storage_url));
+        let scheme = if self.without_scheme { "" } else { "http:" };
+        let location = format!("{scheme}{}/storage/{name}", self.storage_url.trim_start_matches("http:"));
+        let mut response = redirect(StatusCode::FOUND, location);
         let headers = response.headers_mut();
         headers.insert("x-linked-size", bytes.len().into());
         headers.insert("x-linked-etag", format!("\"{}\"", sha256(bytes)).try_into().unwrap());
