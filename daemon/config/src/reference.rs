@@ -124,7 +124,7 @@ fn is_refused(key: &Key, value: &Value) -> bool {
     config.is_some_and(|config| !config.unsupported().is_empty())
 }
 
-/// Values that a key takes: all of them, or one that is not its default.
+/// Values that a key takes: all of them, or one of each sort that is not its default.
 pub(crate) fn samples(key: &Key) -> Vec<Value> {
     match &key.kind {
         Kind::Switch => vec![Value::from(true)],
@@ -135,12 +135,20 @@ pub(crate) fn samples(key: &Key) -> Vec<Value> {
         Kind::Choice(values) => values.iter().map(|value| Value::from(value.as_str())).collect(),
         // Templates are told by their ending.
         Kind::Path => vec![Value::from("/sample.json")],
-        Kind::Text(_) => vec![Value::from(if key.path == "global.token_source" { "none" } else { "sample" })],
+        Kind::Text(_) => texts(key).iter().map(|text| Value::from(*text)).collect(),
         Kind::List(_) => vec![Value::Array(vec![Value::from("0:16")])],
         Kind::Tables(names) => {
             let entry = names.iter().take(2).map(|name| (name.clone(), Value::from("sample"))).collect();
             vec![Value::Array(vec![Value::Table(entry)])]
         }
+    }
+}
+
+fn texts(key: &Key) -> &'static [&'static str] {
+    match key.path.as_str() {
+        "global.token_source" => &["none"],
+        "models.format.quantized_file" => &["sample.gguf", "1.gguf;2.gguf"],
+        _ => &["sample"],
     }
 }
 
