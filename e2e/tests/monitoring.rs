@@ -115,6 +115,8 @@ fn check_alerts(cluster: &Cluster) {
     assert!(page.contains(&format!("```yaml\n{rules}```")), "docs/operations.md shows other alerts");
     let told = check(cluster, "rules", rules);
     assert!(told.contains("SUCCESS"), "{told}");
+    let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/monitoring/alerts.yaml");
+    cluster.run(&["exec", "--", "promtool", "test", "rules", tests]);
     let words = ["get", "prometheusrule", RELEASE, "--namespace", NAMESPACE, "--output", "json"];
     let object: Value = serde_json::from_str(&cluster.kubectl(&words)).unwrap();
     let shown: Value = serde_saphyr::from_str(rules).unwrap();
