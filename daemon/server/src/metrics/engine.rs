@@ -58,7 +58,8 @@ const METRICS: &[Metric] = &[
     gauge(&["ostro_model_weight_bytes"], "Memory of the packed weights", |s| s.info.weight_bytes as f64),
     gauge(&["ostro_kv_cache_bytes"], "Memory of the cache", |s| s.info.cache.bytes as f64),
     counter(&["ostro_prompt_tokens", "vllm:prompt_tokens"], "Prompt tokens, cached ones too", |s| {
-        (s.stats.prompt_tokens_total + s.stats.prefix_hits_total) as f64
+        // Once each: what preempted sequences compute again is no more of the prompt.
+        s.stats.prefix_queries_total as f64
     }),
     counter(&["ostro_generation_tokens", "vllm:generation_tokens"], "Tokens generated", |s| {
         s.stats.generated_tokens_total as f64

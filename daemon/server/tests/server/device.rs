@@ -96,7 +96,7 @@ async fn a_model_that_is_not_loaded_has_no_device_yet() {
         Err("let go".into())
     });
     let gate = Gate::default();
-    let (lines, card) = shown(&server(source, engine(&gate, 8), gate)).await;
+    let (lines, card) = shown(&server(source, engine(&gate, schedule(8)), gate)).await;
     assert_eq!(lines, [""; 0]);
     assert_eq!((&card["status"], &card["device"]), (&json!("loading"), &json!(null)));
     drop(release);

@@ -149,8 +149,8 @@ pub fn info(schedule: &SchedulerOptions) -> ModelInfo {
 }
 
 /// The engine of the chain model.
-pub fn engine(gate: &Gate, waiting_max: usize) -> Engine {
-    let (gate, schedule) = (gate.clone(), schedule(waiting_max));
+pub fn engine(gate: &Gate, schedule: SchedulerOptions) -> Engine {
+    let gate = gate.clone();
     let build = move |_: &dyn Fn(_)| {
         let model = Box::new(Chain { gate, logits: Vec::new() });
         let (info, step_limit) = (info(&schedule), Duration::from_secs(60));
@@ -183,8 +183,13 @@ impl Fixture {
 
     /// With the gate closed.
     pub async fn with(options: RouterOptions, waiting_max: usize) -> Fixture {
+        Fixture::scheduled(options, schedule(waiting_max)).await
+    }
+
+    /// With the gate closed too.
+    pub async fn scheduled(options: RouterOptions, schedule: SchedulerOptions) -> Fixture {
         let gate = Gate::default();
-        let engine = engine(&gate, waiting_max);
+        let engine = engine(&gate, schedule);
         let loaded = Loaded::from(engine.clone());
         let source = ModelSource::new(ID, move |_| Ok(loaded)).alias("chain");
         let models = Models::load(vec![source], None).unwrap();

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::Request;
+use ostro_engine::schedule::SchedulerOptions;
 use ostro_server::access_log::{self, AccessLogFormat};
 use ostro_server::models::Loaded;
 use ostro_server::{ModelSource, Models, RouterBuilder, RouterOptions};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tracing_subscriber::layer::SubscriberExt;
 
-use crate::fixture::{ANSWER_TOKENS, Fixture, ID, chat, post};
+use crate::fixture::{ANSWER_TOKENS, Fixture, ID, chat, post, schedule};
 
 #[tokio::test]
 async fn models_show_their_state_and_answer_to_all_names() {
@@ -117,6 +118,25 @@ async fn metrics_count_requests_and_tokens_by_model() {
     let answer = server.call(request).await;
     assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
     assert!(answer.text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_prompt_counts_once_however_often_it_is_preempted() {
+    // Room for one of two answers, and none for what is computed already.
+    let schedule = SchedulerOptions { blocks: 8, context_len: 128, prefix_cache_n: 0, ..schedule(8) };
+    let server = Fixture::scheduled(RouterOptions::default(), schedule).await;
+    let ask = || server.chat(json!({"max_tokens": 110, "ignore_eos": true}));
+    let both_run = async {
+        server.step_until(server.until(|stats| stats.sequences_running == 2)).await;
+        server.gate.open();
+    };
+    tokio::join!(ask(), ask(), both_run);
+    assert!(server.engine.stats().preemptions_total > 0);
+    let text = server.get("/metrics").await.text;
+    for name in ["ostro_request_prompt_tokens_sum", "ostro_prompt_tokens_total", "vllm:prompt_tokens_total"] {
+        let line = format!(r#"{name}{{model_name="{ID}"}} 20.0"#);
+        assert!(text.lines().any(|have| have == line), "{line}\n{text}");
+    }
 }
 
 #[tokio::test]
