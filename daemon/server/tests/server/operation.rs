@@ -105,9 +105,8 @@ async fn metrics_count_requests_and_tokens_by_model() {
         "vllm:num_requests_waiting",
         "vllm:kv_cache_usage_perc",
     ] {
-        let zero =
-            text.lines().any(|line| line.starts_with(&format!("{name}{{")) && line.ends_with([' ', '0']));
-        assert!(zero, "{name}\n{text}");
+        let line = format!(r#"{name}{{model_name="{ID}"}} 0.0"#);
+        assert!(text.lines().any(|have| have == line), "{line}\n{text}");
     }
     assert!(
         text.contains("ostro_build_info{version=") && text.contains("ostro_model_load_seconds{"),
