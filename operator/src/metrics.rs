@@ -96,7 +96,8 @@ impl Metrics {
             running: Gauge::default(),
             reconciles: Counter::default(),
             errors: Family::default(),
-            duration: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
+            // To 131 s: one call alone may take 75 s.
+            duration: Histogram::new(exponential_buckets(0.0005, 2.0, 19)),
             api_calls: Family::default(),
             optional_apis: Family::default(),
             daemon_requests: Family::default(),
@@ -257,7 +258,8 @@ mod tests {
             "ostro_operator_reconciles_total 3",
             "ostro_operator_reconcile_errors_total{reason=\"apply\"} 2",
             "ostro_operator_reconcile_duration_seconds_bucket{le=\"0.004\"} 2",
-            "ostro_operator_reconcile_duration_seconds_bucket{le=\"+Inf\"} 3",
+            "ostro_operator_reconcile_duration_seconds_bucket{le=\"65.536\"} 2",
+            "ostro_operator_reconcile_duration_seconds_bucket{le=\"131.072\"} 3",
             "ostro_operator_reconciles_running 1",
             "ostro_operator_leading 1",
         ] {

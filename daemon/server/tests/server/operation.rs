@@ -108,6 +108,12 @@ async fn metrics_count_requests_and_tokens_by_model() {
         let line = format!(r#"{name}{{model_name="{ID}"}} 0.0"#);
         assert!(text.lines().any(|have| have == line), "{line}\n{text}");
     }
+    for (name, shortest) in
+        [("ostro_inter_token_latency_seconds", "0.001"), ("ostro_request_seconds", "0.01")]
+    {
+        let bucket = format!(r#"{name}_bucket{{le="{shortest}",model_name="{ID}"}} "#);
+        assert!(text.contains(&bucket), "{bucket}\n{text}");
+    }
     assert!(
         text.contains("ostro_build_info{version=") && text.contains("ostro_model_load_seconds{"),
         "{text}"
