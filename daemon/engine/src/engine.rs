@@ -96,14 +96,16 @@ impl Engine {
         Engine::start(move |report| load::load(&options, report), progress)
     }
 
-    /// Builds a model on a new thread and serves it there. Waits until it is built, passing on its progress.
+    /// Builds a model on a new thread and serves it there, in the caller's span of `tracing`. Waits until it is built,
+    /// passing on its progress.
     pub fn start(
         build: impl FnOnce(&dyn Fn(LoadProgress)) -> Result<EngineParts, LoadError> + Send + 'static,
         progress: &dyn Fn(LoadProgress),
     ) -> Result<Engine, LoadError> {
         let began = Instant::now();
         let (news_sender, news) = mpsc::channel();
-        let body = move || serve(build, &news_sender);
+        let span = tracing::Span::current();
+        let body = move || span.in_scope(|| serve(build, &news_sender));
         let thread =
             thread::Builder::new().name("ostro-engine".to_owned()).spawn(body).map_err(LoadError::Thread)?;
         loop {

@@ -91,10 +91,12 @@ impl StepLoop {
             }
             Err(panic) => {
                 let reason = format!("the engine failed: {}", panic_text(panic.as_ref()));
-                tracing::error!("{reason}");
                 (EngineHealth::Failed(reason.clone()), reason)
             }
         };
+        if let EngineHealth::Failed(reason) = &health {
+            tracing::error!(reason, "the engine has ended");
+        }
         self.inbox.board.set_health(health);
         let mut queued = Vec::new();
         while let Ok(command) = self.inbox.commands.try_recv() {

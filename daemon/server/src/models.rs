@@ -311,7 +311,10 @@ impl Model {
             self.state.send_replace(State::Loading(progress));
         };
         // A defect in a loader must not leave the model loading for ever.
-        let loaded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| load(&progress)));
+        let load = std::panic::AssertUnwindSafe(|| load(&progress));
+        // What the engine logs names its model, as long as it runs.
+        let span = tracing::error_span!("model", id = %self.id);
+        let loaded = span.in_scope(|| std::panic::catch_unwind(load));
         let state = match loaded {
             Ok(Ok(loaded)) => {
                 let seconds = loaded.engine.info().load_seconds;

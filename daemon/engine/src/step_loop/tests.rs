@@ -1,4 +1,5 @@
-//! What counts as the time of steps, by a clock that only the model, whoever is told, and the test itself move.
+//! What counts as the time of steps, by a clock that only the model, whoever is told, and the test itself move; and what is
+//! logged of the loop's end.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -227,4 +228,29 @@ fn steps_last_from_their_commands_to_the_end_of_their_delivery() {
     // The refusal too is told.
     let tellings = steps + 1;
     assert_eq!(stats.step_seconds_total, (steps * (FORWARD + SAMPLE) + tellings * TELLING) as f64);
+}
+
+struct Lost;
+
+impl Model for Lost {
+    fn forward(&mut self, _: &StepPlan) -> Result<Logits<'_>, ForwardError> {
+        Err(ForwardError { operation: "attention", reason: "it fell off the bus".into(), is_lost: true })
+    }
+}
+
+#[test]
+fn the_end_of_an_engine_that_lost_its_device_is_logged() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(log.reopen().unwrap());
+    // While there is one subscriber only, a place of logging that a thread without it reaches first is off for good.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let (commands, step_loop) = step_loop(&Arc::default());
+    let _stream = submit(&commands, &[1]);
+    StepLoop { model: Box::new(Lost), ..step_loop }.run();
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let last = text.lines().last().unwrap();
+    let is_told = ["ERROR", "the engine has ended", "the device was lost: the model failed in attention"];
+    assert!(is_told.iter().all(|words| last.contains(words)), "{text}");
 }

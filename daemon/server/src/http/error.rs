@@ -16,6 +16,10 @@ const SERVER: &str = "server_error";
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rejection(pub(super) &'static str);
 
+/// Travels with an answer to the log, which names the request: why the engine has failed it.
+#[derive(Clone, Debug)]
+pub(super) struct Failure(pub(super) String);
+
 impl ApiError {
     pub fn status(&self) -> StatusCode {
         match self {
@@ -88,12 +92,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if let ApiError::Engine(reason) = &self {
-            tracing::error!(reason, "a request failed in the engine");
-        }
         let mut response = (self.status(), Json(self.envelope())).into_response();
         if let Some(rejection) = self.rejection() {
             response.extensions_mut().insert(rejection);
+        }
+        if let ApiError::Engine(reason) = &self {
+            response.extensions_mut().insert(Failure(reason.clone()));
         }
         if let Some(wait) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));

@@ -102,7 +102,7 @@ impl<F: Form> Delivering<F> {
                 Some(Err(error)) => {
                     match error {
                         ApiError::ShuttingDown => tracing::info!("a stream was cancelled"),
-                        _ => tracing::error!(%error, "a stream broke"),
+                        _ => self.tracked.log_error(&error.to_string(), "a stream broke"),
                     }
                     self.tracked.set_failed();
                     Some((json(&error.envelope()), Phase::Done))

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use prometheus_client::metrics::gauge::Gauge;
 
-use super::error::Rejection;
+use super::error::{Failure, Rejection};
 use super::{App, request_id};
 use crate::access_log::{self, End, Entry};
 use crate::error::ApiError;
@@ -98,6 +98,12 @@ impl Tracked {
         self.0.failed.store(true, Ordering::Relaxed);
     }
 
+    /// Found by the id that the access log has, too.
+    pub(super) fn log_error(&self, error: &str, message: &str) {
+        let (request_id, model) = (&*self.0.id, self.labels().model);
+        tracing::error!(request_id, model, error, "{message}");
+    }
+
     fn log_payload(&self, kind: PayloadKind, body: &Bytes) {
         if let Some(log) = &self.0.payload_log {
             log.record(&self.0.id, kind, body.clone());
@@ -149,6 +155,9 @@ pub(super) async fn track(State(app): State<App>, mut request: Request, next: Ne
     ending.answered(&response);
     if let Some(Rejection(reason)) = response.extensions().get() {
         app.metrics.reject(&tracked.labels().model, reason);
+    }
+    if let Some(Failure(reason)) = response.extensions().get() {
+        tracked.log_error(reason, "a request failed in the engine");
     }
     if let Some(id) = echo {
         response.headers_mut().insert(request_id::HEADER, id);

@@ -1,5 +1,6 @@
 //! What a model runs on, in the metrics and the list of models: while it can answer, and no longer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ostro_engine::schedule::StepPlan;
@@ -8,9 +9,9 @@ use ostro_engine::{
 };
 use ostro_server::models::Loaded;
 use ostro_server::{ModelSource, Models, RouterBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, Gate, ID, engine, info, schedule, text};
+use crate::fixture::{Fixture, Gate, ID, chat, engine, info, post, schedule, text};
 
 const UUID: &str = "GPU-00000000-0000-4000-8000-000000000001";
 
@@ -100,4 +101,27 @@ async fn a_model_that_is_not_loaded_has_no_device_yet() {
     assert_eq!(lines, [""; 0]);
     assert_eq!((&card["status"], &card["device"]), (&json!("loading"), &json!(null)));
     drop(release);
+}
+
+#[tokio::test]
+async fn errors_of_an_engine_are_logged_with_request_and_model() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let writer = Arc::new(log.reopen().unwrap());
+    // While there is one subscriber only, a place of logging that a thread without it reaches first is off for good.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_writer(writer).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let server = on_a_gpu().await;
+    let told = [("mine-1", true, "a stream broke"), ("mine-2", false, "a request failed in the engine")];
+    for (id, stream, _) in told {
+        let mut request = post("/v1/chat/completions", chat(json!({"stream": stream})).to_string());
+        request.headers_mut().insert("x-request-id", id.parse().unwrap());
+        server.call(request).await;
+    }
+    let text = std::fs::read_to_string(log.path()).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (id, _, message) in told {
+        let line = lines.iter().find(|line| line["level"] == "ERROR" && line["request_id"] == id).unwrap();
+        assert_eq!((&line["message"], &line["model"]), (&json!(message), &json!(ID)), "{text}");
+    }
 }
