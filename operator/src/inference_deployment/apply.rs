@@ -147,23 +147,34 @@ fn is_needed_by_pods(kind: ChildKind) -> bool {
     !kind.makes_pods() && !ChildKind::OPTIONAL.contains(&kind)
 }
 
+/// What was written and deleted is told of what failed, too.
 pub(crate) async fn apply(
     context: &Context,
     owner: &InferenceDeployment,
     prepared: &[Prepared],
-) -> Result<Applied, ApplyError> {
-    let children = &context.children;
+) -> (Applied, Result<(), ApplyError>) {
     let mut applied = Applied::default();
+    let result = apply_all(context, owner, prepared, &mut applied).await;
+    (applied, result)
+}
+
+async fn apply_all(
+    context: &Context,
+    owner: &InferenceDeployment,
+    prepared: &[Prepared],
+    applied: &mut Applied,
+) -> Result<(), ApplyError> {
     let (needed, rest): (Vec<&Prepared>, Vec<&Prepared>) =
         prepared.iter().partition(|wanted| is_needed_by_pods(wanted.kind));
     for stage in [needed, rest] {
         let steps = join_all(stage.iter().map(|wanted| apply_one(context, owner, wanted))).await;
+        let mut noted = Ok(());
         for (wanted, step) in stage.iter().zip(steps) {
-            applied.note(children, wanted, step)?;
+            noted = noted.and(applied.note(&context.children, wanted, step));
         }
+        noted?;
     }
-    orphans::prune(context, owner, prepared, &mut applied).await?;
-    Ok(applied)
+    orphans::prune(context, owner, prepared, applied).await
 }
 
 /// What was done with a child.

@@ -116,9 +116,11 @@ pub(super) async fn carry_out(
     }
     let Wanted { prepared, first, prune } = wanted(context, owner, (&history, &kept));
     let applying = apply::apply(context, owner, &prepared);
-    match applying.instrument(tracing::info_span!(target: TARGET, "apply", objects = prepared.len())).await {
-        Ok(mut applied) => {
-            count_writes(context, &applied);
+    let span = tracing::info_span!(target: TARGET, "apply", objects = prepared.len());
+    let (mut applied, result) = applying.instrument(span).await;
+    count_writes(context, &applied);
+    match result {
+        Ok(()) => {
             if let Some(error) = applied.left.take() {
                 return failed(error, held);
             }
@@ -169,7 +171,9 @@ async fn end_pruning(
         Some(Unfinished::Pod { name }) => format!("pod {name}"),
         Some(Unfinished::Job { name, is_going }) => {
             if !is_going {
-                orphans::delete(&context.client, owner, (ChildKind::Job, name.clone()), Whose::Own).await?;
+                let job = (ChildKind::Job, name.clone());
+                let is_deleted = orphans::delete(&context.client, owner, job, Whose::Own).await?;
+                count_writes(context, &Applied { deleted: is_deleted.into(), ..Applied::default() });
             }
             format!("Job {name}")
         }

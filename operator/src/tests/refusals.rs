@@ -42,6 +42,20 @@ async fn other_words_are_written_when_it_is_tried_again_and_not_for_ever() {
     assert!(of_others < 650, "{of_others} writes");
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_was_written_before_a_refusal_is_counted() {
+    let api = FakeApi::default();
+    api.refuse("deployments");
+    let operator = Operator::start(&api, Scope::Cluster);
+    put(&api, json!({}));
+    await_within(SOON, "a refusal", || told(&api, "Ready") == "False ApplyFailed").await;
+    let kinds =
+        [("", "configmaps"), ("", "services"), ("", "serviceaccounts"), ("apps", "controllerrevisions")];
+    let written: usize = kinds.iter().map(|(group, resource)| api.all(group, resource).len()).sum();
+    let counted = operator.metrics.writes.get();
+    assert!(written >= kinds.len() && counted >= written as u64, "{counted} of {written}");
+}
+
 /// As a second operator does, which does not know of this one.
 #[tokio::test(start_paused = true)]
 async fn a_status_that_somebody_always_changes_is_written_now_and_then() {
