@@ -147,3 +147,20 @@ fn queries_heed_the_choices_and_know_no_others() {
         }
     }
 }
+
+#[test]
+fn pods_of_one_name_in_two_namespaces_are_told_apart() {
+    for (_, text) in DASHBOARDS {
+        let dashboard = parse(text);
+        let variables = dashboard["templating"]["list"].as_array().unwrap().iter();
+        let choices = variables
+            .filter(|variable| variable["name"] == "by")
+            .flat_map(|variable| variable["options"].as_array().unwrap())
+            .map(|option| option["value"].as_str().unwrap());
+        let groups = queries(&dashboard).into_iter().flat_map(|query| query.split(" by (").skip(1));
+        for group in groups.map(|rest| rest.split(')').next().unwrap()).chain(choices) {
+            let has = |label: &str| group.split(", ").any(|word| word == label);
+            assert!(!has("pod") || has("namespace"), "{group}");
+        }
+    }
+}
