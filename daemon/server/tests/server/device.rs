@@ -55,7 +55,7 @@ fn server(source: ModelSource, engine: Engine, gate: Gate) -> Fixture {
 }
 
 /// Lines of the metric, and the entry of `/v1/models`.
-async fn shown(server: &Fixture) -> (Vec<String>, serde_json::Value) {
+async fn shown(server: &Fixture) -> (Vec<String>, Value) {
     let text = server.get("/metrics").await.text;
     let lines = text.lines().filter(|line| line.starts_with("ostro_model_device_info{"));
     let card = server.get("/v1/models").await.json()["data"][0].clone();
