@@ -54,7 +54,11 @@ impl RepositoryCache {
         // Beside it first: a full disk must not leave an empty one.
         let _lock = self.lock("ref")?;
         let beside = self.locks().join("ref.incomplete");
-        let written = fs::write(&beside, commit).and_then(|()| fs::rename(&beside, &path));
+        let written = fs::write(&beside, commit).and_then(|()| match fs::rename(&beside, &path) {
+            // A model's folder may be a link to another disk.
+            Err(error) if error.kind() == io::ErrorKind::CrossesDevices => fs::write(&path, commit),
+            renamed => renamed,
+        });
         written.map_err(|error| WeightsError::io(&path, error))
     }
 

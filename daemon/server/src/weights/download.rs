@@ -169,6 +169,7 @@ impl<'a> Partial<'a> {
         let mut partial = Partial { path, file, bytes: 0, digest: Sha256::new() };
         partial.read_what_is_there().map_err(|error| WeightsError::io(path, error))?;
         if partial.bytes > remote.bytes {
+            partial.file.set_len(remote.bytes).map_err(|error| WeightsError::io(path, error))?;
             partial.restart()?;
         }
         Ok(partial)
@@ -194,9 +195,9 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
+    /// Writes over what is there, which may be another download's that is nearly done.
     fn restart(&mut self) -> Result<(), WeightsError> {
-        let emptied = self.file.set_len(0).and_then(|()| self.file.rewind());
-        emptied.map_err(|error| WeightsError::io(self.path, error))?;
+        self.file.rewind().map_err(|error| WeightsError::io(self.path, error))?;
         self.digest = Sha256::new();
         self.bytes = 0;
         Ok(())
