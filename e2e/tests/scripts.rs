@@ -56,6 +56,20 @@ fn kernels_are_tested_by_one_test_at_least() {
 }
 
 #[test]
+fn words_of_the_quick_start_are_the_tools() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("release")).unwrap();
+    write_script(&folder.join("release/ostro-e2e"), "echo \"$@\"");
+    write_script(&folder.join("cargo"), "");
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(format!("{SCRIPTS}/quickstart.sh"));
+    command.arg("--stop").env("CARGO_TARGET_DIR", folder).env("HOME", folder).env("PATH", path);
+    let ended = command.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&ended.stdout), "quickstart --stop\n", "{ended:?}");
+}
+
+#[test]
 fn programs_of_root_are_not_installed_again() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["apt-get", "sudo"] {
