@@ -39,6 +39,12 @@ pub struct InferenceDeploymentStatus {
     pub image: Option<String>,
 }
 
+impl InferenceDeploymentStatus {
+    pub fn condition(&self, kind: ConditionType) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.type_ == kind.as_str())
+    }
+}
+
 /// One model, as the pods' daemons tell, or as their readiness does where they cannot be asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -146,7 +146,7 @@ impl Observed<'_> {
         let pending = match &self.held {
             Held::Pending(pending) => pending,
             Held::Nothing => return None,
-            Held::Unknown => return found(&self.owner.status.as_ref()?.conditions, kind).cloned(),
+            Held::Unknown => return self.owner.status.as_ref()?.condition(kind).cloned(),
         };
         let message = pending.message(&self.owner.name_any());
         Some(self.condition(kind, true, (pending.cause.reason(), &message)))
@@ -158,7 +158,7 @@ impl Observed<'_> {
         match &self.monitored {
             Some(finding) => Some(self.found(kind, finding)),
             None if self.owner.spec.monitoring.is_none() => None,
-            None => found(self.owner.status.as_ref()?.conditions.as_slice(), kind).cloned(),
+            None => self.owner.status.as_ref()?.condition(kind).cloned(),
         }
     }
 
@@ -168,9 +168,8 @@ impl Observed<'_> {
 
     fn condition(&self, kind: ConditionType, holds: bool, (reason, message): (Reason, &String)) -> Condition {
         let status = if holds { "True" } else { "False" };
-        let before =
-            self.owner.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        let since = found(before, kind).filter(|before| before.status == status);
+        let before = self.owner.status.as_ref().and_then(|status| status.condition(kind));
+        let since = before.filter(|before| before.status == status);
         Condition {
             type_: kind.as_str().to_owned(),
             status: status.to_owned(),
@@ -263,10 +262,6 @@ pub(crate) fn model_ids(owner: &InferenceDeployment, held: &Held) -> Vec<String>
     }
     let ids = owner.spec.models.iter().filter_map(|model| model.get("modelId").and_then(Value::as_str));
     ids.map(str::to_owned).collect()
-}
-
-fn found(conditions: &[Condition], kind: ConditionType) -> Option<&Condition> {
-    conditions.iter().find(|condition| condition.type_ == kind.as_str())
 }
 
 #[cfg(test)]

@@ -83,8 +83,7 @@ async fn ready_pod(cluster: &Cluster, object: &InferenceDeployment) -> Result<Ta
     if let Some(target) = serving(cluster, object).await?.iter().find_map(target) {
         return Ok(target);
     }
-    let conditions = object.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let ready = conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let ready = object.status.as_ref().and_then(|status| status.condition(ConditionType::Ready));
     let why = ready.map(|ready| format!(": {}: {}", ready.reason, ready.message)).unwrap_or_default();
     bail!(
         "no pod of InferenceDeployment {} in namespace {} is ready{why}",

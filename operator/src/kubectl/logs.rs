@@ -64,8 +64,7 @@ async fn once(
     let pods = pods_of(cluster, object).await?;
     if pods.is_empty() {
         let (name, space) = (object.name_any(), &cluster.namespace);
-        let conditions = object.status.iter().flat_map(|status| &status.conditions);
-        let ready = conditions.into_iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+        let ready = object.status.as_ref().and_then(|status| status.condition(ConditionType::Ready));
         let why = ready.map(|ready| format!(": {}: {}", ready.reason, ready.message)).unwrap_or_default();
         bail!("InferenceDeployment {name} in namespace {space} has no pods{why}");
     }

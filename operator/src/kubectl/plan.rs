@@ -9,7 +9,7 @@ mod report;
 use anyhow::{Result, anyhow, bail};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use ostro_crds::{InferenceDeployment, InferenceDeploymentSpec, Reason};
+use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentSpec, Reason};
 
 use super::Found;
 use super::args::PlanArgs;
@@ -219,14 +219,13 @@ async fn default_image(cluster: &Cluster, owner: &InferenceDeployment, plan: &mu
 /// The status has what pods run, which may be held at an earlier default, or be somebody's patch, or be of before a spec
 /// that is not applied yet.
 fn has_default_image(object: &InferenceDeployment) -> bool {
-    let conditions = object.status.iter().flat_map(|status| &status.conditions);
+    let ready = object.status.as_ref().and_then(|status| status.condition(ConditionType::Ready));
     let not_applied = [Reason::InvalidConfig, Reason::ApplyFailed, Reason::Prefetching].map(Reason::as_str);
-    let mut ready = conditions.filter(|condition| condition.type_ == "Ready");
     let spec = &object.spec;
     spec.image.is_none()
         && spec.pod_template_patch.is_none()
         && pending_reason(object).is_none()
-        && !ready.any(|ready| not_applied.contains(&ready.reason.as_str()))
+        && !ready.is_some_and(|ready| not_applied.contains(&ready.reason.as_str()))
 }
 
 #[cfg(test)]

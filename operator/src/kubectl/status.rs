@@ -194,7 +194,7 @@ fn pod_of(pod: &Pod) -> Option<&str> {
 /// But for its children.
 fn view(object: &InferenceDeployment) -> View {
     let status = object.status.clone().unwrap_or_default();
-    let ready = status.conditions.iter().find(|condition| condition.type_ == ConditionType::Ready.as_str());
+    let ready = status.condition(ConditionType::Ready);
     let is_current = status.observed_generation == object.metadata.generation;
     let message = match ready {
         None => "the operator has not seen it yet; does it run, and watch this namespace?".to_owned(),

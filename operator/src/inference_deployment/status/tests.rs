@@ -199,7 +199,7 @@ fn events_tell_of_a_cache_only_that_it_cannot_be_pruned() {
         let object = json!({ "metadata": { "generation": 3 }, "status": status });
         assert_eq!((kstatus::verdict(&object), status.phase), ("Current", Some(Phase::Ready)));
         let events: Vec<String> = told(&owner, &status).into_iter().map(str::to_owned).collect();
-        let condition = found(&status.conditions, ConditionType::CachePruned).unwrap().clone();
+        let condition = status.condition(ConditionType::CachePruned).unwrap().clone();
         owner.status = Some(status);
         (condition.status, events)
     };
@@ -221,7 +221,7 @@ fn a_missing_api_is_told_and_leaves_the_object_ready() {
         let object = json!({ "metadata": { "generation": 3 }, "status": status });
         assert_eq!((kstatus::verdict(&object), status.phase), ("Current", Some(Phase::Ready)));
         let told: Vec<String> = told(&owner, &status).into_iter().map(str::to_owned).collect();
-        let monitored = found(&status.conditions, ConditionType::Monitored).cloned();
+        let monitored = status.condition(ConditionType::Monitored).cloned();
         owner.status = Some(status);
         (monitored.map(|condition| (condition.status, condition.reason)), told)
     };
@@ -268,9 +268,8 @@ fn what_waits_is_told_and_ready_stays() {
         owner.status = Some(status.clone());
         (status, events)
     };
-    let waits = |status: &InferenceDeploymentStatus| {
-        found(&status.conditions, ConditionType::TemplateUpdatePending).cloned()
-    };
+    let waits =
+        |status: &InferenceDeploymentStatus| status.condition(ConditionType::TemplateUpdatePending).cloned();
     let (status, events) = observe(Held::Pending(pending.clone()), None);
     assert_eq!(events, ["AllReady", "OperatorUpgraded"]);
     let object = json!({ "metadata": { "generation": 3 }, "status": status });

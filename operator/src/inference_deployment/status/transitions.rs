@@ -4,7 +4,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use ostro_crds::{ConditionType, InferenceDeployment, InferenceDeploymentStatus, Reason};
 
 use super::super::hold::PendingCause;
-use super::found;
 
 /// Whether a status says something new. Times of transitions follow from the rest.
 pub(crate) fn is_same(owner: &InferenceDeployment, status: &InferenceDeploymentStatus) -> bool {
@@ -27,7 +26,7 @@ pub(crate) fn keep_words(
     status: &mut InferenceDeploymentStatus,
     kind: ConditionType,
 ) {
-    let before = owner.status.as_ref().and_then(|status| found(&status.conditions, kind));
+    let before = owner.status.as_ref().and_then(|status| status.condition(kind));
     let after = status.conditions.iter_mut().find(|condition| condition.type_ == kind.as_str());
     if let (Some(before), Some(after)) = (before, after)
         && (&before.status, &before.reason) == (&after.status, &after.reason)
@@ -42,10 +41,9 @@ pub(crate) fn transitions<'a>(
     owner: &InferenceDeployment,
     status: &'a InferenceDeploymentStatus,
 ) -> Vec<&'a Condition> {
-    let before = owner.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let changed = |kind: ConditionType| {
-        let after = found(&status.conditions, kind)?;
-        let is_same = match found(before, kind) {
+        let after = status.condition(kind)?;
+        let is_same = match owner.status.as_ref().and_then(|before| before.condition(kind)) {
             Some(before) => (&before.status, &before.reason) == (&after.status, &after.reason),
             // What is asked for and given at once is no news.
             None => kind == ConditionType::Monitored && after.status == "True",
@@ -64,7 +62,7 @@ pub(crate) fn transitions<'a>(
 
 /// Why an object's template waits, as its status says.
 pub(crate) fn pending_reason(object: &InferenceDeployment) -> Option<Reason> {
-    let condition = found(&object.status.as_ref()?.conditions, ConditionType::TemplateUpdatePending)?;
+    let condition = object.status.as_ref()?.condition(ConditionType::TemplateUpdatePending)?;
     PendingCause::ALL.map(PendingCause::reason).into_iter().find(|reason| reason.as_str() == condition.reason)
 }
 
