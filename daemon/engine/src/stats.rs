@@ -23,8 +23,6 @@ pub struct EngineStats {
     pub blocks_used: u64,
     /// Free, with content that a prefix hit can use.
     pub blocks_cached: u64,
-    /// Prompt tokens computed, those of preempted sequences again.
-    pub prompt_tokens_total: u64,
     pub generated_tokens_total: u64,
     /// Prompt tokens looked up in the prefix cache, and those found.
     pub prefix_queries_total: u64,

@@ -21,7 +21,7 @@ use crate::engine::{Command, Submission};
 use crate::forward::{ForwardError, Model};
 use crate::request::{FinishReason, TokenId};
 use crate::sample::{SampleError, Scratch};
-use crate::schedule::{NewSequence, Outcome, Scheduler, SequenceId, StepPlan, TokenSource};
+use crate::schedule::{NewSequence, Outcome, Scheduler, SequenceId, StepPlan};
 use crate::stats::{EngineHealth, EngineStats, StatsBoard};
 use clock::{Part, StepClock};
 use live::LiveSequences;
@@ -258,9 +258,6 @@ impl StepLoop {
 
     fn count(&mut self) {
         let stats = &mut self.stats;
-        let rows = self.plan.rows();
-        stats.prompt_tokens_total +=
-            rows.iter().filter(|row| row.source == TokenSource::Prompt).count() as u64;
         stats.generated_tokens_total += self.outcomes.len() as u64;
         for finish in self.outcomes.iter().filter_map(|outcome| outcome.finish) {
             match finish.reason {
