@@ -41,8 +41,8 @@ pub(super) async fn chat(
     let (chat, memory) = body.read(validate::chat).await?;
     let generation = &chat.generation;
     let (model, permit) = app.enter(generation.model.as_deref(), generation.n, &tracked).await?;
-    drop(memory); // the model may have been waited for, and the answer can be long
     let prompt = prompt::chat(&model.engine, chat.messages, chat.template_variables).await?;
+    drop(memory); // the texts are gone, and the answer can be long
     let observer = app.metrics.latencies.of(&model.id);
     let (admission, arrived) = (&app.admission, tracked.started());
     let order = Order { model: &model, generation, admission, observer, arrived };

@@ -40,11 +40,11 @@ pub(super) async fn completions(
     let generation = &completion.generation;
     let sequences = completion.prompts.len() * generation.n;
     let (model, permit) = app.enter(generation.model.as_deref(), sequences, &tracked).await?;
-    drop(memory); // the model may have been waited for, and the answer can be long
     let mut prompts = Vec::with_capacity(completion.prompts.len());
     for prompt in completion.prompts {
         prompts.push(prompt::completion(&model.engine, prompt, completion.echo).await?);
     }
+    drop(memory); // the texts are gone, but for what is echoed, and the answer can be long
     let observer = app.metrics.latencies.of(&model.id);
     let (admission, arrived) = (&app.admission, tracked.started());
     let order = Order { model: &model, generation, admission, observer, arrived };

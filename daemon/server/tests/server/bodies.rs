@@ -45,6 +45,7 @@ async fn large_bodies_leave_memory_to_small_ones() {
         (sender, tokio::spawn(server.router.clone().oneshot(post)))
     };
     let first = stalled(60_000);
+    tokio::task::yield_now().await; // it takes its memory
     while server.post("/v1/completions", &json!({"prompt": " ".repeat(20_000)})).await.status != 429 {
         tokio::task::yield_now().await;
     }
@@ -54,6 +55,34 @@ async fn large_bodies_leave_memory_to_small_ones() {
     let metrics = server.get("/metrics").await.text;
     assert!(metrics.contains("reason=\"body_memory\"") && !metrics.contains("queue_full"), "{metrics}");
     drop(first);
+}
+
+/// The only thread that may compute is kept, so that what is to be prepared waits.
+#[test]
+fn bodies_keep_their_memory_until_their_texts_are_tokens() {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = builder.enable_all().max_blocking_threads(1).build().unwrap();
+    let text = "a".repeat(30_000);
+    runtime.block_on(async {
+        let options = RouterOptions { body_memory_max: 64 << 10, ..Default::default() };
+        let server = Fixture::with(options, 8).await;
+        for (path, body) in [
+            ("/v1/chat/completions", json!({ "messages": text })),
+            ("/v1/completions", json!({ "prompt": text })),
+        ] {
+            let (free, kept) = std::sync::mpsc::channel::<()>();
+            let keeper = tokio::task::spawn_blocking(move || kept.recv().is_ok());
+            let first = tokio::spawn(server.router.clone().oneshot(post(path, body.to_string())));
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            let second = tokio::time::timeout(Duration::from_secs(10), server.post(path, &body)).await;
+            assert_eq!(second.expect("it waits, too").status, 429, "{path}");
+            drop(free);
+            keeper.await.unwrap();
+            assert_eq!(first.await.unwrap().unwrap().status(), 400, "{path}");
+        }
+    });
 }
 
 #[tokio::test(start_paused = true)]
