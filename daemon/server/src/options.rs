@@ -84,7 +84,7 @@ impl Default for RouterOptions {
             nvml_library: "libnvidia-ml.so.1".into(),
             payload_log: None,
             load_wait: Duration::from_secs(30),
-            preparing_max: 256,
+            preparing_max: 320,
             keep_alive: Duration::from_secs(10),
         }
     }

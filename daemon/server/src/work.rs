@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::error::ApiError;
 
@@ -16,15 +16,13 @@ const SHORT_BYTES_MAX: usize = 64 << 10;
 /// About a millisecond of reading JSON.
 const INLINE_BODY_BYTES_MAX: usize = 64 << 10;
 
-/// Works of one kind that run at once: bounds their memory too, which is a multiple of their bytes.
-static SHORT_PROMPTS: Semaphore = Semaphore::const_new(4);
-static LONG_PROMPTS: Semaphore = Semaphore::const_new(2);
-static SHORT_TEXTS: Semaphore = Semaphore::const_new(2);
-static LONG_TEXTS: Semaphore = Semaphore::const_new(1);
-static BODIES: Semaphore = Semaphore::const_new(2);
-
-/// Texts that wait or are worked on; more are refused, since whoever waits keeps a place among all requests.
-static TEXTS: Semaphore = Semaphore::const_new(16);
+/// The lines of prompts and texts leave some requests their place (`RouterOptions::preparing_max`).
+static SHORT_PROMPTS: Places = Places::new(4, 256);
+static LONG_PROMPTS: Places = Places::new(2, 32);
+static SHORT_TEXTS: Places = Places::new(2, 12);
+static LONG_TEXTS: Places = Places::new(1, 4);
+/// The memory for bodies bounds their line.
+static BODIES: Places = Places::new(2, Semaphore::MAX_PERMITS);
 
 const BUSY: ApiError = ApiError::Busy { retry_after: Duration::from_secs(1) };
 
@@ -38,8 +36,29 @@ pub(crate) enum Work {
     Text,
 }
 
+/// For works of one kind.
+struct Places {
+    /// Those that run at once: bounds their memory too, which is a multiple of their bytes.
+    running: Semaphore,
+    /// Those that wait or run; more are refused, since whoever waits keeps a place among all requests.
+    line: Semaphore,
+}
+
+impl Places {
+    const fn new(running: usize, line: usize) -> Places {
+        Places { running: Semaphore::const_new(running), line: Semaphore::const_new(line) }
+    }
+
+    /// # Errors
+    /// The line is full.
+    async fn take(&'static self) -> Result<[SemaphorePermit<'static>; 2], ApiError> {
+        let in_line = self.line.try_acquire().map_err(|_| BUSY)?;
+        Ok([in_line, self.running.acquire().await.expect("nothing closes it")])
+    }
+}
+
 impl Work {
-    fn places(self, bytes: usize) -> Option<&'static Semaphore> {
+    fn places(self, bytes: usize) -> Option<&'static Places> {
         match self {
             Work::Body if bytes > INLINE_BODY_BYTES_MAX => Some(&BODIES),
             Work::Prompt | Work::Text if bytes <= INLINE_BYTES_MAX => None,
@@ -66,17 +85,12 @@ impl Work {
         bytes: usize,
         work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let places = self.places(bytes);
-        let in_line = match self {
-            Work::Text if places.is_some() => Some(TEXTS.try_acquire().map_err(|_| BUSY)?),
-            _ => None,
-        };
-        let place = match places {
-            Some(places) => Some(places.acquire().await.expect("nothing closes it")),
+        let place = match self.places(bytes) {
+            Some(places) => Some(places.take().await?),
             None => None,
         };
         let work = move || {
-            let _until_done = (in_line, place); // also when the client is gone, which does not stop the work
+            let _until_done = place; // also when the client is gone, which does not stop the work
             work()
         };
         match tokio::task::spawn_blocking(work).await {
@@ -88,39 +102,57 @@ impl Work {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::channel;
+    use std::sync::mpsc::{Sender, channel};
 
     use super::*;
 
-    /// As many works as there are places, whose clients have gone.
-    #[tokio::test]
-    async fn abandoned_work_keeps_only_its_like_waiting() {
+    /// Works whose clients have gone, until the senders are dropped.
+    async fn abandon(kind: Work, sizes: &[usize]) -> Vec<Sender<()>> {
         let mut ends = Vec::new();
-        for bytes in [1 << 20, 5000, 5000] {
+        for bytes in sizes {
             let (end, wait) = channel::<()>();
             ends.push(end);
             let work = move || {
                 let _ = wait.recv();
                 Ok(())
             };
-            let left = Work::Text.run(bytes, work);
+            let left = kind.run(*bytes, work);
             assert!(tokio::time::timeout(Duration::from_millis(20), left).await.is_err());
         }
+        ends
+    }
+
+    async fn passes(kind: Work, bytes: usize) {
+        let done = tokio::time::timeout(Duration::from_secs(30), kind.run_apart(bytes, || Ok(7))).await;
+        assert_eq!(done.expect("it does not wait").unwrap(), 7);
+    }
+
+    /// Where all places are taken: so many more wait, and one is refused.
+    async fn refuses_beyond_its_line(kind: Work, bytes: usize, waiting: usize) {
+        let mut line: Vec<_> = (0..=waiting).map(|_| Box::pin(kind.run(bytes, || Ok(())))).collect();
+        let (first, at, _) = futures::future::select_all(&mut line).await;
+        assert!(matches!(first, Err(ApiError::Busy { .. })) && at == waiting, "{at}");
+    }
+
+    /// As many works as there are places; one test, since all share these.
+    #[tokio::test]
+    async fn abandoned_work_keeps_only_its_like_waiting() {
+        let ends = abandon(Work::Text, &[1 << 20, 5000, 5000]).await;
         for (kind, bytes) in [(Work::Prompt, 1 << 20), (Work::Prompt, 5000), (Work::Body, 1 << 20)] {
-            let done = tokio::time::timeout(Duration::from_secs(30), kind.run(bytes, || Ok(7))).await;
-            assert_eq!(done.expect("it does not wait").unwrap(), 7);
+            passes(kind, bytes).await;
         }
-        for bytes in [1 << 20, 5000] {
-            let like = tokio::time::timeout(Duration::from_millis(20), Work::Text.run(bytes, || Ok(())));
-            assert!(like.await.is_err());
-        }
-        // As many as may wait, and one more.
-        let mut line: Vec<_> = (0..14).map(|_| Box::pin(Work::Text.run(5000, || Ok(())))).collect();
-        let refused = futures::future::select_all(&mut line).await.0;
-        assert!(matches!(refused, Err(ApiError::Busy { .. })));
-        drop(line);
+        refuses_beyond_its_line(Work::Text, 5000, 12 - 2).await;
+        refuses_beyond_its_line(Work::Text, 1 << 20, 4 - 1).await;
         drop(ends);
-        Work::Text.run(1 << 20, || Ok(())).await.unwrap();
+        passes(Work::Text, 1 << 20).await;
+
+        let ends = abandon(Work::Prompt, &[1 << 20, 1 << 20]).await;
+        refuses_beyond_its_line(Work::Prompt, 1 << 20, 32 - 2).await;
+        for (kind, bytes) in [(Work::Prompt, 0), (Work::Prompt, 5000), (Work::Text, 1 << 20)] {
+            passes(kind, bytes).await;
+        }
+        drop(ends);
+        passes(Work::Prompt, 1 << 20).await;
     }
 
     #[tokio::test]
