@@ -1,6 +1,8 @@
 //! A model of the hub: asks for its files, chooses, downloads what is missing.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
 use super::cache::RepositoryCache;
 use super::download::Downloads;
@@ -10,6 +12,9 @@ use super::select::{INDEX, Selection, select, shards};
 use super::{
     DEFAULT_REVISION, DownloadProgress, HubMode, HubOptions, ModelReference, ResolvedModel, WeightsError,
 };
+
+/// As the engine reads of it.
+const INDEX_BYTES_MAX: u64 = 32 << 20;
 
 /// `id` is that of the reference.
 pub(super) fn resolve(
@@ -115,7 +120,11 @@ impl<'a> Repository<'a> {
             return Ok(Vec::new());
         }
         let path = self.cache.snapshot(commit).join(INDEX);
-        let index = std::fs::read(&path).map_err(|error| WeightsError::io(&path, error))?;
+        let index = read_index(&path).map_err(|error| WeightsError::io(&path, error))?;
+        if index.len() as u64 > INDEX_BYTES_MAX {
+            let what = format!("{INDEX} is larger than {INDEX_BYTES_MAX} bytes");
+            return Err(WeightsError::Malformed { model: self.id.to_owned(), what });
+        }
         shards(self.id, &index)
     }
 
@@ -127,4 +136,11 @@ impl<'a> Repository<'a> {
         };
         ResolvedModel { path, commit: Some(commit) }
     }
+}
+
+/// A byte more than it may have, at most.
+fn read_index(path: &Path) -> io::Result<Vec<u8>> {
+    let mut index = Vec::new();
+    File::open(path)?.take(INDEX_BYTES_MAX + 1).read_to_end(&mut index)?;
+    Ok(index)
 }

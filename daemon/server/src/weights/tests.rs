@@ -174,6 +174,17 @@ fn a_sharded_directory_comes_with_all_that_its_index_names() {
 }
 
 #[test]
+fn an_index_that_is_too_large_is_not_read() {
+    let mut index = br#"{"weight_map": {"a": "model.safetensors"}}"#.to_vec();
+    index.resize(33 << 20, b' ');
+    let files: [(&str, &[u8]); 3] =
+        [("config.json", b"{}"), ("model.safetensors.index.json", &index), ("model.safetensors", b"one")];
+    let (server, home) = (HubServer::start("o/m", &files), tempdir().unwrap());
+    let message = resolve("o/m", &options(&server, &home)).unwrap_err().to_string();
+    assert!(message.contains("index.json is larger than 33554432 bytes"), "{message}");
+}
+
+#[test]
 fn one_of_several_gguf_files_must_be_named() {
     let (server, home) = (HubServer::start("o/m", &[("a.gguf", b"A"), ("b.gguf", b"B")]), tempdir().unwrap());
     let options = options(&server, &home);
