@@ -23,6 +23,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use error::WeightsError;
+pub use hub::without_credentials;
 pub use names::{ModelLocation, name_of_path};
 pub use prune::{Need, Pulse, Removal, Unneeded, What, finish_removals, unneeded};
 

@@ -6,6 +6,7 @@ mod hub;
 mod machine;
 
 use clap::ArgMatches;
+use ostro_server::weights::without_credentials;
 use serde::Serialize;
 
 use crate::environment::Environment;
@@ -26,6 +27,7 @@ pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(),
     if matches.get_flag("hub") {
         machine.hub = Some(hub::ask(&machine.hub_address, environment.hf_offline)?);
     }
+    machine.hub_address = without_credentials(&machine.hub_address);
     let report = Report { checks: checks(&machine), machine };
     let text = match matches.get_flag("json") {
         true => serde_json::to_string_pretty(&report).map_err(anyhow::Error::new)? + "\n",

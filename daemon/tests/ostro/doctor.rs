@@ -54,3 +54,11 @@ fn hub_is_left_alone_offline() {
     assert_eq!(output.status.code(), Some(0), "{checks}");
     assert!(checks.contains("not asked: HF_HUB_OFFLINE is set"), "{checks}");
 }
+
+#[test]
+fn credentials_of_the_hub_are_not_told() {
+    let variables = [("HF_ENDPOINT", "http://bot:s3cret@127.0.0.1:9")];
+    let output = Home::new().command(&["doctor", "--hub", "--json"]).envs(variables).output().unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(report.contains("\"http://127.0.0.1:9\"") && !report.contains("s3cret"), "{report}");
+}

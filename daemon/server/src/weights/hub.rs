@@ -25,7 +25,8 @@ const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 /// The hub as one repository's files are asked of it.
 pub(super) struct Hub<'a> {
     model: &'a str,
-    endpoint: &'a str,
+    /// For words.
+    endpoint: String,
     base: Url,
     token: Option<String>,
     api: HFClient,
@@ -43,7 +44,7 @@ impl<'a> Hub<'a> {
     ) -> Result<Self, WeightsError> {
         let endpoint = options.endpoint.trim_end_matches('/');
         let base = Url::parse(endpoint).ok().filter(|url| !url.cannot_be_a_base());
-        let base = base.ok_or_else(|| WeightsError::Endpoint(options.endpoint.clone()))?;
+        let base = base.ok_or_else(|| WeightsError::Endpoint(without_credentials(&options.endpoint)))?;
         let token = read_token(options)?;
         let network = |source: Box<dyn std::error::Error + Send + Sync>| WeightsError::Network {
             model: model.to_owned(),
@@ -70,6 +71,7 @@ impl<'a> Hub<'a> {
             .map_err(|error| network(error.into()))?;
         let transfers = client(Policy::limited(REDIRECTS_MAX), options.idle_timeout)?;
         let descriptions = client(Policy::none(), options.idle_timeout)?;
+        let endpoint = without_credentials(endpoint);
         Ok(Hub { model, endpoint, base, token, api, transfers, descriptions })
     }
 
@@ -81,7 +83,7 @@ impl<'a> Hub<'a> {
     pub(super) async fn listing(&self, revision: &str) -> Result<(String, Vec<String>), WeightsError> {
         let (owner, name) = split_id(self.model);
         let repository = self.api.model(owner, name);
-        let info = awaited(self.endpoint, repository.info().revision(revision).send()).await;
+        let info = awaited(&self.endpoint, repository.info().revision(revision).send()).await;
         let info = info.map_err(|error| self.api_error(error, revision))?;
         let commit = info.sha.filter(|sha| is_commit(sha)).ok_or_else(|| self.malformed("no commit"))?;
         let names = info.siblings.unwrap_or_default().into_iter().map(|sibling| sibling.rfilename);
@@ -175,7 +177,7 @@ impl<'a> Hub<'a> {
     /// The hub answers 401 for what does not exist too, and tells by a code which it is.
     fn refusal(&self, status: u16, code: Option<&str>, message: String) -> WeightsError {
         let model = self.model.to_owned();
-        let (endpoint, has_token) = (self.endpoint.to_owned(), self.token.is_some());
+        let (endpoint, has_token) = (self.endpoint.clone(), self.token.is_some());
         match (status, code) {
             (_, Some("GatedRepo")) => WeightsError::Gated { page: format!("{endpoint}/{model}"), model },
             (401 | 404, Some("RepoNotFound")) => WeightsError::NotFound { model, endpoint, has_token },
@@ -209,6 +211,21 @@ impl<'a> Hub<'a> {
         }
         self.refusal(status, code.as_deref(), message)
     }
+}
+
+/// The address of a hub for people: without name and password, where it has such.
+pub fn without_credentials(address: &str) -> String {
+    let Some(mut url) = Url::parse(address).ok().filter(Url::has_host) else {
+        // No address: what stands before the sign may be anything.
+        return address.rsplit_once('@').map_or(address, |(_, rest)| rest).to_owned();
+    };
+    if url.username().is_empty() && url.password().is_none() {
+        return address.to_owned();
+    }
+    // Only what has no host refuses.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.as_str().trim_end_matches('/').to_owned()
 }
 
 /// A text of a line, of a file that may be a device, whose end never comes.

@@ -219,6 +219,39 @@ fn refusals_say_what_is_wrong() {
 }
 
 #[test]
+fn credentials_of_the_address_are_sent_and_not_told() {
+    let (server, home) = (gguf_hub(), tempdir().unwrap());
+    let mut options = options(&server, &home);
+    options.endpoint = server.url.replace("http://", "http://bot:s3cret@");
+    for refusal in [
+        Refusal::Token,
+        Refusal::Gated,
+        Refusal::Hidden,
+        Refusal::Missing,
+        Refusal::Revision,
+        Refusal::Broken,
+        Refusal::Nonsense,
+    ] {
+        server.refuse(refusal);
+        let error = resolve("o/m", &options).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("s3cret"), "{refusal:?}");
+    }
+    assert!(server.tokens() > 0);
+    for (address, told) in [
+        ("https://bot:s3cret@mirror/hf", "https://mirror/hf"),
+        ("https://bot@mirror:8443", "https://mirror:8443"),
+        ("https://mirror/@team", "https://mirror/@team"),
+        ("https://bot:s3/cret@mirror", "mirror"),
+        ("bot:s3cret@mirror", "mirror"),
+        ("nowhere", "nowhere"),
+    ] {
+        assert_eq!(without_credentials(address), told);
+    }
+    options.endpoint = "bot:s3cret@mirror".to_owned();
+    assert!(!resolve("o/m", &options).unwrap_err().to_string().contains("s3cret"));
+}
+
+#[test]
 fn gated_files_are_told_apart_from_gated_repositories() {
     let (server, home) = (gguf_hub(), tempdir().unwrap());
     server.gate_files();
