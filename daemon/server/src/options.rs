@@ -10,7 +10,8 @@ pub struct ServerOptions {
     pub host: String,
     /// 0 takes a free one.
     pub port: u16,
-    /// Connections held at once; further ones wait to be accepted.
+    /// Connections held at once. For one more the one without a request for the longest time is closed; where all have one,
+    /// it waits.
     pub connections_max: usize,
     /// A connection without a request for this long is closed.
     pub idle_timeout: Duration,

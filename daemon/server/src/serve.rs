@@ -2,6 +2,7 @@
 
 mod connection;
 mod head;
+mod held;
 
 use std::future::Future;
 use std::io;
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use self::held::Held;
 use crate::admission::Admission;
 use crate::http::{App, RouterError, router};
 use crate::models::Models;
@@ -157,19 +159,21 @@ async fn accept(
     let places = Arc::new(Semaphore::new(options.connections_max));
     let mut shutdown = pin!(shutdown);
     let mut failures = Seldom::default();
+    let mut held = Held::default();
     loop {
         let next = async {
-            let place = places.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (listener.accept().await, place)
+            let socket = listener.accept().await?.0;
+            Ok::<_, io::Error>((socket, held.place(&places).await))
         };
-        let (accepted, place) = tokio::select! {
+        let accepted = tokio::select! {
             next = next => next,
             () = &mut shutdown => return,
         };
         match accepted {
-            Ok((socket, _)) => {
+            Ok((socket, place)) => {
                 let limits = connection::Limits::new(place, options);
-                connection::spawn(socket, router.clone(), connections, admission.clone(), limits);
+                let (router, admission) = (router.clone(), admission.clone());
+                held.add(&connection::spawn(socket, router, connections, admission, limits));
             }
             Err(error) => {
                 if let Some(failures) = failures.note() {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -64,12 +64,13 @@ pub(super) fn spawn(
     connections: &TaskTracker,
     admission: Admission,
     limits: Limits,
-) {
+) -> Activity {
     // Tokens leave one by one; waiting to fill packets would hold them back.
     let _ = socket.set_nodelay(true);
     let activity = Activity::new();
     let service = service_fn(answering(router, activity.clone(), admission.clone()));
     let connection = builder().serve_connection(TokioIo::new(socket), service).into_owned();
+    let spawned = activity.clone();
     connections.spawn(async move {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
@@ -89,12 +90,14 @@ pub(super) fn spawn(
         }
         drop(limits.place);
     });
+    spawned
 }
 
 /// Ready when nobody is to be waited for that may send a request.
 async fn no_more_requests(admission: &Admission, activity: &Activity, limits: &Limits) {
     tokio::select! {
         () = activity.idle(|_| limits.idle) => tracing::debug!("an idle connection is closed"),
+        () = activity.given_up() => tracing::debug!("an idle connection makes room for another one"),
         () = last_request(admission, activity, limits.last_request) => {}
     }
 }
@@ -167,7 +170,7 @@ type CountedBody = std::pin::Pin<Box<dyn HttpBody<Data = Bytes, Error = axum::Er
 
 /// The running requests of a connection.
 #[derive(Clone)]
-struct Activity(Arc<watch::Sender<Requests>>);
+pub(super) struct Activity(Arc<watch::Sender<Requests>>);
 
 #[derive(Clone, Copy)]
 struct Requests {
@@ -176,11 +179,13 @@ struct Requests {
     changed: Instant,
     /// Of the last one.
     version: Option<Version>,
+    /// Its place is for another connection.
+    given_up: bool,
 }
 
 impl Activity {
     fn new() -> Activity {
-        let requests = Requests { running: 0, changed: Instant::now(), version: None };
+        let requests = Requests { running: 0, changed: Instant::now(), version: None, given_up: false };
         Activity(Arc::new(watch::Sender::new(requests)))
     }
 
@@ -199,6 +204,27 @@ impl Activity {
 
     fn is_http2(&self) -> bool {
         self.0.borrow().is_http2()
+    }
+
+    /// When its last request ended, where it is to go on.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        let requests = self.0.borrow();
+        (requests.running == 0 && !requests.given_up).then_some(requests.changed)
+    }
+
+    /// Ends the connection, after a request that came meanwhile.
+    pub(super) fn give_up(&self) {
+        self.0.send_modify(|requests| requests.given_up = true);
+    }
+
+    pub(super) fn downgrade(&self) -> WeakActivity {
+        WeakActivity(Arc::downgrade(&self.0))
+    }
+
+    /// Ready once its place is needed.
+    async fn given_up(&self) {
+        // The sender lives in `self`.
+        let _ = self.0.subscribe().wait_for(|requests| requests.given_up).await;
     }
 
     /// Ready once a request shows that the connection speaks HTTP/2.
@@ -234,11 +260,21 @@ impl Requests {
     /// How long a connection that is told to end may take when no request runs.
     fn late(&self, limits: &Limits) -> Duration {
         match self.version {
+            None if self.given_up => Duration::ZERO,
             None => LATE_HEAD_TIME,
             Some(Version::HTTP_2) => LATE_HTTP2_TIME,
             // It reads nothing any more, and ends by itself once all is written.
             Some(_) => limits.idle,
         }
+    }
+}
+
+/// Of a connection that may have ended.
+pub(super) struct WeakActivity(Weak<watch::Sender<Requests>>);
+
+impl WeakActivity {
+    pub(super) fn upgrade(&self) -> Option<Activity> {
+        self.0.upgrade().map(Activity)
     }
 }
 

@@ -83,6 +83,30 @@ async fn a_connection_without_a_request_is_closed_and_one_with_an_answer_is_not(
     running.ended.await.unwrap();
 }
 
+#[tokio::test]
+async fn an_idle_connection_gives_its_place_to_another_one() {
+    let server = Fixture::with(Default::default(), 8).await;
+    let grace = Duration::from_secs(1);
+    let options = ServerOptions { connections_max: 3, grace, ..ServerOptions::default() };
+    let running = start_with(&server, options).await;
+    server.gate.allow(1);
+    let answering = send(running.address, &request(3)).await;
+    server.until(|stats| stats.steps_total == 1).await;
+    let silent = send(running.address, b"").await;
+    let mut kept = send(running.address, HEALTH).await;
+    read_answer(&mut kept).await;
+    let mut other = send(running.address, HEALTH).await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), read_answer(&mut other)).await;
+    assert!(answer.expect("it gets in").starts_with("HTTP/1.1 200"));
+    assert_eq!(read_all(silent).await, "");
+    kept.write_all(HEALTH).await.unwrap();
+    read_answer(&mut kept).await;
+    server.gate.open();
+    running.stop.send(()).unwrap();
+    assert!(read_all(answering).await.contains("[DONE]"));
+    running.ended.await.unwrap();
+}
+
 /// Proxies keep connections for a minute and more, and lose the request of one that closes under it.
 #[tokio::test]
 async fn a_kept_connection_is_there_until_the_idle_timeout() {
