@@ -5,7 +5,9 @@
 mod any;
 mod descriptors;
 mod seldom;
+mod unread;
 
 pub use any::without_ipv6;
 pub use descriptors::raise_descriptors;
 pub use seldom::Seldom;
+pub use unread::end_when_unread;

@@ -17,6 +17,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use ostro_listen::end_when_unread;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
@@ -44,7 +45,7 @@ const LATE_HTTP2_TIME: Duration = Duration::from_secs(3);
 pub(super) struct Limits {
     /// Among the connections.
     place: OwnedSemaphorePermit,
-    /// Without a request; then, in HTTP/1, for bytes of an answer that are not taken.
+    /// Without a request, or with bytes of an answer that the client's system does not take.
     idle: Duration,
     last_request: Duration,
 }
@@ -67,6 +68,7 @@ pub(super) fn spawn(
 ) -> Activity {
     // Tokens leave one by one; waiting to fill packets would hold them back.
     let _ = socket.set_nodelay(true);
+    let _ = end_when_unread(&socket, limits.idle);
     let activity = Activity::new();
     let service = service_fn(answering(router, activity.clone(), admission.clone()));
     let connection = builder().serve_connection(TokioIo::new(socket), service).into_owned();
