@@ -19,6 +19,7 @@ use tracing_subscriber::{Layer, filter, fmt};
 use crate::environment::{Color, Environment};
 use crate::failure::Failure;
 use crate::notice::notice;
+use crate::terminal::lines;
 use writer::LogWriter;
 
 /// At the end of the program, for who reads slowly.
@@ -77,7 +78,7 @@ pub(crate) fn start(
 /// lock for as long as nobody reads.
 pub(crate) fn tell(line: impl Display) {
     match WRITER.get() {
-        Some(writer) => writer.send(format!("{line}\n").into_bytes()),
+        Some(writer) => writer.send(format!("{}\n", lines(&line.to_string())).into_bytes()),
         None => notice(line),
     }
 }

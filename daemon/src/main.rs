@@ -13,6 +13,7 @@ mod logging;
 mod notice;
 mod progress;
 mod refusal;
+mod terminal;
 mod translate;
 
 use std::process::ExitCode;

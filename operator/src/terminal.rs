@@ -2,8 +2,9 @@
 //! What is printed here shows it, as in `\u{1b}`; what a status keeps, and others print, has spaces in its place. All
 //! that people read passes here; JSON does not.
 
-/// Of texts of several lines.
-const LAYOUT: [char; 2] = ['\n', '\t'];
+mod visible;
+
+use self::visible::{LAYOUT, is_hidden, visible};
 
 /// All of it in one line.
 pub(crate) fn line(text: &str) -> String {
@@ -31,24 +32,6 @@ pub(crate) fn error(error: &anyhow::Error) -> String {
 /// For what is kept: each is a space. Line ends and tabs stay.
 pub(crate) fn without_controls(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) && !LAYOUT.contains(&c) { ' ' } else { c }).collect()
-}
-
-fn visible(text: &str, kept: &[char]) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_hidden(c) && !kept.contains(&c) {
-            true => shown.extend(c.escape_default()),
-            false => shown.push(c),
-        }
-    }
-    shown
-}
-
-/// Controls of C0 and C1, and those of direction: all that have Unicode's property `Bidi_Control`.
-fn is_hidden(c: char) -> bool {
-    let is_of_direction =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || is_of_direction
 }
 
 #[cfg(test)]

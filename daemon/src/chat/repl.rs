@@ -10,6 +10,7 @@ use super::command::{ChatCommand, HELP, parse};
 use super::input::{CtrlC, Input, InputError, Line, ctrl_c};
 use super::{Answer, ChatError, Conversation, speed};
 use crate::notice::notice;
+use crate::terminal::Texts;
 
 /// Why a chat or an answer is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ fn say(
     text: &str,
     interrupt: impl Future<Output = ()>,
 ) -> Result<(End, Option<Finished>), ChatError> {
-    let mut output = io::stdout();
+    let mut output = Texts::stdout();
     let answer = match runtime.block_on(conversation.answer(text, &mut output, interrupt)) {
         Err(ChatError::Write(error)) if error.kind() == ErrorKind::BrokenPipe => {
             return Ok((End::NoReader, None));
