@@ -52,45 +52,56 @@ pub(crate) async fn chat(
         })
     };
     let tokens = Work::Prompt.run_apart(bytes, work).await?;
-    fits(engine, &tokens, "messages")?;
+    fits(context, &tokens, "messages")?;
     Ok(PreparedPrompt { param: "messages", tokens: tokens.into(), echo: None })
 }
 
-/// Tokenises the prompt of a completion; token ids are taken as they are.
+/// Tokenises the prompts of a completion; token ids are taken as they are.
 ///
 /// # Errors
 /// A token outside the vocabulary, or a prompt that leaves no room for an answer.
-pub(crate) async fn completion(
+pub(crate) async fn completions(
     engine: &Engine,
-    prompt: Prompt,
+    prompts: Vec<Prompt>,
     echo: bool,
-) -> Result<PreparedPrompt, ApiError> {
+) -> Result<Vec<PreparedPrompt>, ApiError> {
+    let context = engine.info().context_len;
+    let mut bytes = 0;
+    for prompt in &prompts {
+        match prompt {
+            Prompt::Text(text) => {
+                may_fit(engine, text.len(), "prompt")?;
+                bytes += text.len();
+            }
+            Prompt::Tokens(tokens) => {
+                check_vocabulary(engine, "prompt", tokens.iter().copied())?;
+                // Before they are read: a body holds far more of them than a context.
+                fits(context, tokens, "prompt")?;
+                bytes += if echo { size_of_val(tokens.as_slice()) } else { 0 };
+            }
+        }
+    }
     let text = engine.text().clone();
+    let work = move || prompts.into_iter().map(|prompt| prepared(&text, context, prompt, echo)).collect();
+    // All of them at once: many short ones are long, and a list is let in or refused as a whole.
+    Work::Prompt.run(bytes, work).await
+}
+
+fn prepared(text: &TextModel, context: u32, prompt: Prompt, echo: bool) -> Result<PreparedPrompt, ApiError> {
     let (tokens, echo) = match prompt {
         Prompt::Text(prompt) => {
-            may_fit(engine, prompt.len(), "prompt")?;
-            let echoed = echo.then(|| prompt.clone());
-            let bytes = prompt.len();
-            let work = move || encode(&text, &prompt, Special::Add, "prompt");
-            let tokens = Work::Prompt.run(bytes, work).await?;
-            (tokens, echoed)
+            let tokens = encode(text, &prompt, Special::Add, "prompt")?;
+            (tokens, echo.then_some(prompt))
         }
         Prompt::Tokens(tokens) => {
-            check_vocabulary(engine, "prompt", tokens.iter().copied())?;
-            // Before they are read: a body holds far more of them than a context.
-            fits(engine, &tokens, "prompt")?;
-            let bytes = if echo { size_of_val(tokens.as_slice()) } else { 0 };
-            let work = move || {
-                let echoed = echo.then(|| text.decode(&tokens, SpecialTokens::Skip));
-                Ok((tokens, echoed))
-            };
-            Work::Prompt.run(bytes, work).await?
+            let echoed = echo.then(|| text.decode(&tokens, SpecialTokens::Skip));
+            (tokens, echoed)
         }
     };
     if tokens.is_empty() {
         return Err(ApiError::invalid("prompt", "the prompt has no tokens"));
     }
-    fits(engine, &tokens, "prompt")?;
+    fits(context, &tokens, "prompt")?;
     Ok(PreparedPrompt { param: "prompt", tokens: tokens.into(), echo })
 }
 
@@ -178,8 +189,7 @@ pub(crate) fn may_fit(engine: &Engine, bytes: usize, param: &'static str) -> Res
     Err(too_long(context, param, &format!("the text has {bytes} bytes, far more than they hold")))
 }
 
-fn fits(engine: &Engine, tokens: &[TokenId], param: &'static str) -> Result<(), ApiError> {
-    let context = engine.info().context_len;
+fn fits(context: u32, tokens: &[TokenId], param: &'static str) -> Result<(), ApiError> {
     if tokens.len() < context as usize {
         return Ok(());
     }

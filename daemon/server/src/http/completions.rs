@@ -40,10 +40,7 @@ pub(super) async fn completions(
     let generation = &completion.generation;
     let sequences = completion.prompts.len() * generation.n;
     let (model, permit) = app.enter(generation.model.as_deref(), sequences, &tracked).await?;
-    let mut prompts = Vec::with_capacity(completion.prompts.len());
-    for prompt in completion.prompts {
-        prompts.push(prompt::completion(&model.engine, prompt, completion.echo).await?);
-    }
+    let prompts = prompt::completions(&model.engine, completion.prompts, completion.echo).await?;
     drop(memory); // the texts are gone, but for what is echoed, and the answer can be long
     let observer = app.metrics.latencies.of(&model.id);
     let (admission, arrived) = (&app.admission, tracked.started());

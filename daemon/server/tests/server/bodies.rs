@@ -1,10 +1,13 @@
 //! Bodies of requests while they arrive: the memory they share, the time they have.
 
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use axum::body::Body;
 use ostro_server::RouterOptions;
 use serde_json::json;
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
 use crate::fixture::{Fixture, post};
@@ -57,21 +60,29 @@ async fn large_bodies_leave_memory_to_small_ones() {
     drop(first);
 }
 
-/// The only thread that may compute is kept, so that what is to be prepared waits.
+/// With one thread that may compute.
+fn runtime() -> Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(1).build().unwrap()
+}
+
+/// Keeps that thread until the sender is dropped, so that what is to be prepared waits.
+fn keep_thread() -> (Sender<()>, JoinHandle<bool>) {
+    let (free, kept) = channel::<()>();
+    (free, tokio::task::spawn_blocking(move || kept.recv().is_ok()))
+}
+
 #[test]
 fn bodies_keep_their_memory_until_their_texts_are_tokens() {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_all().max_blocking_threads(1).build().unwrap();
     let text = "a".repeat(30_000);
-    runtime.block_on(async {
+    runtime().block_on(async {
         let options = RouterOptions { body_memory_max: 64 << 10, ..Default::default() };
         let server = Fixture::with(options, 8).await;
         for (path, body) in [
             ("/v1/chat/completions", json!({ "messages": text })),
             ("/v1/completions", json!({ "prompt": text })),
         ] {
-            let (free, kept) = std::sync::mpsc::channel::<()>();
-            let keeper = tokio::task::spawn_blocking(move || kept.recv().is_ok());
+            let (free, keeper) = keep_thread();
             let first = tokio::spawn(server.router.clone().oneshot(post(path, body.to_string())));
             for _ in 0..10 {
                 tokio::task::yield_now().await;
@@ -82,6 +93,22 @@ fn bodies_keep_their_memory_until_their_texts_are_tokens() {
             keeper.await.unwrap();
             assert_eq!(first.await.unwrap().unwrap().status(), 400, "{path}");
         }
+    });
+}
+
+/// Each alone would be tokenised where it comes.
+#[test]
+fn short_prompts_of_a_list_are_one_long_text() {
+    runtime().block_on(async {
+        let server = Fixture::new().await;
+        let (free, keeper) = keep_thread();
+        let body = json!({"prompt": vec!["a".repeat(1000); 5], "max_tokens": 1}).to_string();
+        let mut list = tokio::spawn(server.router.clone().oneshot(post("/v1/completions", body)));
+        let answered = tokio::time::timeout(Duration::from_millis(300), &mut list).await;
+        assert!(answered.is_err(), "it does not wait for the thread");
+        drop(free);
+        keeper.await.unwrap();
+        assert_eq!(list.await.unwrap().unwrap().status(), 200);
     });
 }
 
