@@ -45,7 +45,8 @@ pub struct RouterOptions {
     /// Origins that browsers may call from; `None` and `*` allow any.
     pub allowed_origins: Option<Vec<String>>,
     pub body_bytes_max: usize,
-    /// Of all request bodies that are being read, or whose texts are being templated and tokenised, at one time.
+    /// Of all request bodies that are being read, or whose texts are being templated and tokenised, or are to be echoed, at
+    /// one time.
     pub body_memory_max: usize,
     /// Time for a whole request body to arrive.
     pub body_timeout: Duration,

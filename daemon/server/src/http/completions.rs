@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use ostro_engine::text::TextModel;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::JsonBody;
 use super::stream::{Delivering, Form, Head};
@@ -41,7 +42,8 @@ pub(super) async fn completions(
     let sequences = completion.prompts.len() * generation.n;
     let (model, permit) = app.enter(generation.model.as_deref(), sequences, &tracked).await?;
     let prompts = prompt::completions(&model.engine, completion.prompts, completion.echo).await?;
-    drop(memory); // the texts are gone, but for what is echoed, and the answer can be long
+    // Without echo the texts are gone, and the answer can be long.
+    let echoed = completion.echo.then_some(memory);
     let observer = app.metrics.latencies.of(&model.id);
     let (admission, arrived) = (&app.admission, tracked.started());
     let order = Order { model: &model, generation, admission, observer, arrived };
@@ -51,6 +53,7 @@ pub(super) async fn completions(
         head: Head::new("cmpl", &model.id, delivery),
         begun: vec![false; answer.choices()],
         logprobs: generation.logprobs.map(|_| model.engine.text().clone()),
+        _echoed: echoed,
     };
     Delivering { answer, form, delivery, keep_alive: app.options.keep_alive, tracked }.reply().await
 }
@@ -61,6 +64,8 @@ struct CompletionForm {
     begun: Vec<bool>,
     /// What tells the texts of tokens, where log probabilities are asked for.
     logprobs: Option<Arc<TextModel>>,
+    /// The memory of the prompts, where they are part of the answer.
+    _echoed: Option<OwnedSemaphorePermit>,
 }
 
 impl CompletionForm {

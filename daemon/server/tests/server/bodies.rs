@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use ostro_server::RouterOptions;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
@@ -94,6 +94,24 @@ fn bodies_keep_their_memory_until_their_texts_are_tokens() {
             assert_eq!(first.await.unwrap().unwrap().status(), 400, "{path}");
         }
     });
+}
+
+#[tokio::test]
+async fn prompts_that_are_echoed_keep_their_memory() {
+    let padded = |body: Value| post("/v1/completions", format!("{body}{}", " ".repeat(30_000)));
+    for (echo, status) in [(true, 429), (false, 400)] {
+        let options = RouterOptions { body_memory_max: 64 << 10, ..Default::default() };
+        let server = Fixture::with(options, 8).await;
+        let first = padded(json!({"prompt": "a", "echo": echo, "max_tokens": 8}));
+        let first = tokio::spawn(server.router.clone().oneshot(first));
+        server.gate.allow(1);
+        server.until(|stats| stats.steps_total == 1).await;
+        let empty = json!({"prompt": []});
+        assert_eq!(server.call(padded(empty.clone())).await.status.as_u16(), status, "{echo}");
+        server.gate.open();
+        assert_eq!(first.await.unwrap().unwrap().status(), 200);
+        assert_eq!(server.call(padded(empty)).await.status, 400);
+    }
 }
 
 /// Each alone would be tokenised where it comes.
