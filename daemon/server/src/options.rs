@@ -86,7 +86,7 @@ impl Default for RouterOptions {
             nvml_library: "libnvidia-ml.so.1".into(),
             payload_log: None,
             load_wait: Duration::from_secs(30),
-            preparing_max: 320,
+            preparing_max: 416,
             keep_alive: Duration::from_secs(10),
         }
     }

@@ -18,7 +18,7 @@ const INLINE_BODY_BYTES_MAX: usize = 64 << 10;
 
 /// The lines of prompts and texts leave some requests their place (`RouterOptions::preparing_max`).
 static SHORT_PROMPTS: Places = Places::new(4, 256);
-static LONG_PROMPTS: Places = Places::new(2, 32);
+static LONG_PROMPTS: Places = Places::new(2, 128);
 static SHORT_TEXTS: Places = Places::new(2, 12);
 static LONG_TEXTS: Places = Places::new(1, 4);
 /// The memory for bodies bounds their line.
@@ -147,7 +147,7 @@ mod tests {
         passes(Work::Text, 1 << 20).await;
 
         let ends = abandon(Work::Prompt, &[1 << 20, 1 << 20]).await;
-        refuses_beyond_its_line(Work::Prompt, 1 << 20, 32 - 2).await;
+        refuses_beyond_its_line(Work::Prompt, 1 << 20, 128 - 2).await;
         for (kind, bytes) in [(Work::Prompt, 0), (Work::Prompt, 5000), (Work::Text, 1 << 20)] {
             passes(kind, bytes).await;
         }
