@@ -41,7 +41,7 @@ pub(crate) async fn chat(
 ) -> Result<PreparedPrompt, ApiError> {
     let said = messages.iter().map(|message| crate::validate::text_of(message).len()).sum();
     may_fit(engine, said, "messages")?;
-    let bytes = messages.iter().chain(variables.values()).map(text_bytes).sum();
+    let bytes = messages.iter().chain(variables.values()).map(value_bytes).sum();
     let context = engine.info().context_len;
     let (text, bytes_max) = (engine.text().clone(), text_bytes_max(context));
     let work = move || {
@@ -214,19 +214,29 @@ fn text_bytes_max(context_len: u32) -> usize {
     tokens.saturating_mul(TOKEN_BYTES_MAX).min(long)
 }
 
-/// Of all texts in a value, which a template may write.
-fn text_bytes(value: &Value) -> usize {
-    match value {
+/// Of a value and all texts in it, which a template may write.
+fn value_bytes(value: &Value) -> usize {
+    let inside: usize = match value {
         Value::String(text) => text.len(),
-        Value::Array(items) => items.iter().map(text_bytes).sum(),
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + text_bytes(value)).sum(),
+        Value::Array(items) => items.iter().map(value_bytes).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + value_bytes(value)).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-    }
+    };
+    size_of::<Value>() + inside
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn values_without_texts_take_memory_too() {
+        for value in [json!(vec![0; 5000]), json!(vec![json!({}); 5000]), json!("a".repeat(5000))] {
+            assert!((5000..1 << 20).contains(&value_bytes(&value)), "{}", value_bytes(&value));
+        }
+    }
 
     #[test]
     fn texts_of_long_contexts_are_bounded_by_what_they_may_take() {

@@ -6,6 +6,9 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor}
 use serde_json::map::Entry;
 use serde_json::{Map, Value};
 
+/// Of an object, at any depth: each takes up to forty times its bytes in the body.
+const VALUES_MAX: usize = 16_384;
+
 /// Any value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DistinctValue(pub Value);
@@ -22,8 +25,22 @@ impl<'de> Deserialize<'de> for DistinctValue {
 
 impl<'de> Deserialize<'de> for DistinctMap {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MapVisitor)
+        let map = deserializer.deserialize_map(MapVisitor)?;
+        match map.0.values().map(values_in).sum::<usize>() > VALUES_MAX {
+            true => Err(D::Error::custom(format_args!("more than {VALUES_MAX} values"))),
+            false => Ok(map),
+        }
     }
+}
+
+/// With itself.
+fn values_in(value: &Value) -> usize {
+    let inside: usize = match value {
+        Value::Array(items) => items.iter().map(values_in).sum(),
+        Value::Object(fields) => fields.values().map(values_in).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
+    };
+    1 + inside
 }
 
 struct ValueVisitor;

@@ -8,8 +8,8 @@ use utoipa::ToSchema;
 
 use super::list::List;
 
-/// Messages a request may hold.
-pub const MESSAGES_MAX: usize = 16_384;
+/// Messages a request may hold: each takes up to some twenty times its bytes in the body.
+pub const MESSAGES_MAX: usize = 4096;
 /// Parts a message may hold.
 pub const PARTS_MAX: usize = 4096;
 /// Parts that all messages of a request may hold together: each takes some four times its bytes in the body.
@@ -229,7 +229,7 @@ mod tests {
         for (messages, parts, expected) in [
             (1, PARTS_MAX + 1, "more than 4096 items"),
             (PARTS_IN_ALL_MAX / PARTS_MAX + 1, PARTS_MAX, "more than 65536 parts in all messages"),
-            (MESSAGES_MAX + 1, 0, "more than 16384 messages"),
+            (MESSAGES_MAX + 1, 0, "more than 4096 messages"),
         ] {
             let error = read(messages, parts).unwrap_err();
             assert!(error.starts_with(expected), "{error}");

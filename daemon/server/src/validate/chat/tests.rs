@@ -177,6 +177,15 @@ fn thinking_reaches_the_template_once() {
 }
 
 #[test]
+fn variables_of_the_template_have_so_many_values_in_all() {
+    let zeros = |count| with("chat_template_kwargs", &format!(r#"{{"a":[{}]}}"#, vec!["0"; count].join(",")));
+    assert!(chat(zeros(16_383).as_bytes()).is_ok());
+    let (at, said) = param(&zeros(16_384));
+    assert_eq!(at.as_deref(), Some("chat_template_kwargs"));
+    assert_eq!(said, "chat_template_kwargs: more than 16384 values");
+}
+
+#[test]
 fn nulls_are_as_good_as_absent() {
     let body = r#"{"messages":[{"role":"user","content":"x"}],"temperature":null,"stop":null,"tools":null,
         "max_tokens":null,"stream":null,"stream_options":null,"logit_bias":null,"n":null,"model":null,"seed":null}"#;
