@@ -8,6 +8,11 @@ use std::io::{self, IsTerminal, Stdout, Write};
 
 use self::visible::{LAYOUT, visible};
 
+/// All of it in one line.
+pub(crate) fn line(text: &str) -> String {
+    visible(text, &[])
+}
+
 /// Line ends and tabs stay.
 pub(crate) fn lines(text: &str) -> String {
     visible(text, &LAYOUT)

@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::hub::{cache_folder, hub_options};
 use crate::load::reference;
+use crate::terminal;
 use crate::translate::Plan;
 
 pub(super) fn run(matches: &ArgMatches, environment: &Environment) -> Result<(), Failure> {
@@ -89,7 +90,7 @@ fn line(Unneeded { model, what, bytes, .. }: &Unneeded) -> String {
     let what = match what {
         What::Model => "the model".to_owned(),
         // Whoever wrote into the cache has named them.
-        What::Files(names) => names.join(", ").replace(char::is_control, "\u{fffd}"),
+        What::Files(names) => terminal::line(&names.join(", ")),
     };
     format!("{model}\t{bytes}\t{what}\n")
 }

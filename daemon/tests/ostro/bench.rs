@@ -243,7 +243,7 @@ fn a_model_commands_no_terminal_by_its_name() {
         });
     let ended = of_server(&server, &["--requests", "1", "--concurrency", "1"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert!(ended.output.starts_with("\u{fffd}[2Jscripted at "), "{ended:?}");
+    assert!(ended.output.starts_with("\\u{1b}[2Jscripted at "), "{ended:?}");
 }
 
 #[test]

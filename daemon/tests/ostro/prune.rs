@@ -32,6 +32,23 @@ fn what_a_file_does_not_name_goes_when_told_to() {
 }
 
 #[test]
+fn a_file_commands_no_terminal_by_its_name() {
+    let (home, _, blob) = home();
+    let config = home.write("b.toml", "[[models]]\nmodel_id = \"o/m\"\n");
+    let model = blob.ancestors().nth(2).unwrap();
+    for (path, text) in [
+        ("refs/main", "0123456789abcdef0123456789abcdef01234567"),
+        ("snapshots/0123456789abcdef0123456789abcdef01234567/m.gguf", ""),
+        ("snapshots/89abcdef0123456789abcdef0123456789abcdef/b\u{1b}\u{202e}.gguf", ""),
+    ] {
+        fs::create_dir_all(model.join(path).parent().unwrap()).unwrap();
+        fs::write(model.join(path), text).unwrap();
+    }
+    let told = home.run(&["prune", "-f", text(&config)]);
+    assert_eq!((told.code, told.output.as_str()), (Some(0), "o/m\t12\tb\\u{1b}\\u{202e}.gguf\n"), "{told:?}");
+}
+
+#[test]
 fn nothing_goes_while_it_is_not_known_what_is_needed() {
     let (home, _, blob) = home();
     let config = home.write("b.toml", "[[models]]\nmodel_id = \"./not-mounted.gguf\"\n");

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use ostro_engine::bench::{BenchReport, DecodeResult, Percentiles, PrefillResult};
 
+use crate::terminal::line;
+
 const PREFILL_HEAD: &str =
     "prefill  tokens   tokens/s    first token ms: p50       p90       p99  steps   MB/step     GOPS";
 const DECODE_HEAD: &str = "decode    depth  sequences   tokens/s   step ms: p50       p90       p99  overhead   MB/step     GB/s   of read";
@@ -12,7 +14,7 @@ pub(super) fn table(report: &BenchReport) -> String {
     let model = &report.model;
     let mut text = format!(
         "{} {}, {} parameters, {} threads, {}\n",
-        model.name.as_deref().unwrap_or(&model.architecture),
+        line(model.name.as_deref().unwrap_or(&model.architecture)),
         model.weight_type,
         model.parameters,
         model.threads,
@@ -128,5 +130,12 @@ decode    depth  sequences   tokens/s   step ms: p50       p90       p99  overhe
 ";
         let found = table(&report());
         assert_eq!(found, expected, "found:\n{found}");
+    }
+
+    #[test]
+    fn a_model_commands_no_terminal_by_its_name() {
+        let mut report = report();
+        report.model.name = Some("a\u{1b}[2J".into());
+        assert!(table(&report).starts_with("a\\u{1b}[2J Q4_1, "));
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::prompts::Prompts;
+use crate::terminal::line;
 use stream::read_answer;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -90,9 +91,9 @@ impl RequestError {
     /// What the server said, or the system; fit to be printed.
     pub(super) fn detail(&self) -> Option<String> {
         match self {
-            RequestError::Connect(error) => Some(printable(&deepest(error))),
+            RequestError::Connect(error) => Some(line(&deepest(error))),
             RequestError::Status(_, text) | RequestError::InStream(text) | RequestError::NotAStream(text) => {
-                Some(printable(text)).filter(|text| !text.is_empty())
+                Some(line(text)).filter(|text| !text.is_empty())
             }
             RequestError::Timeout | RequestError::Cut | RequestError::Empty => None,
         }
@@ -109,13 +110,6 @@ impl RequestError {
 
 fn deepest(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), deepest)
-}
-
-/// Without the characters by which a server's text would command the terminal, or turn its line around.
-pub(super) fn printable(text: &str) -> String {
-    let commands = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let shown = |c: char| if commands(c) { char::REPLACEMENT_CHARACTER } else { c };
-    text.chars().map(shown).collect()
 }
 
 /// `http://host:port` of an address that may end in `/` or `/v1`.
@@ -265,8 +259,8 @@ mod tests {
     fn details_command_no_terminal() {
         let check =
             |error: RequestError, expected: &str| assert_eq!(error.detail().as_deref(), Some(expected));
-        let text = "\x1b[2Jé\u{9b}\r\u{7f}".to_owned();
-        let shown = "\u{fffd}[2Jé\u{fffd}\u{fffd}\u{fffd}";
+        let text = "\x1b[2Jé\u{9b}\r\u{200f}".to_owned();
+        let shown = "\\u{1b}[2Jé\\u{9b}\\r\\u{200f}";
         check(RequestError::NotAStream(text.clone()), shown);
         check(RequestError::InStream(text.clone()), shown);
         check(RequestError::Status(StatusCode::NOT_FOUND, text), shown);

@@ -7,8 +7,9 @@ use std::time::Duration;
 use ostro_engine::bench::Percentiles;
 use serde::Serialize;
 
-use super::client::{Answer, RequestError, TokensBy, printable};
+use super::client::{Answer, RequestError, TokensBy};
 use super::drive::{Load, Outcome};
+use crate::terminal::line;
 
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
@@ -140,7 +141,7 @@ impl RunReport {
 }
 
 pub(super) fn table(report: &Report) -> String {
-    let (model, url) = (printable(&report.model), &report.url);
+    let (model, url) = (line(&report.model), &report.url);
     let mut text = format!("{model} at {url}, {} tokens an answer, seed {}\n\n", report.gen_len, report.seed);
     text.push_str(
         "load          prompt  done        tok/s   req/s   TTFT ms: p50      p90      p99   \
