@@ -27,11 +27,6 @@ pub(crate) fn hub_options(
     Ok(options)
 }
 
-/// Where downloaded models are kept.
-pub(crate) fn cache_folder(options: &HubOptions) -> PathBuf {
-    options.cache.clone().unwrap_or_else(|| options.home.join("hub"))
-}
-
 fn token(environment: &Environment, source: &TokenSource) -> Result<HubToken, Failure> {
     Ok(match source {
         TokenSource::Cache => environment.hf_token.clone().map_or(HubToken::Cached, HubToken::Literal),

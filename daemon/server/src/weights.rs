@@ -115,7 +115,8 @@ impl HubOptions {
         }
     }
 
-    fn cache_folder(&self) -> PathBuf {
+    /// Where downloaded models are kept.
+    pub fn cache_folder(&self) -> PathBuf {
         self.cache.clone().unwrap_or_else(|| self.home.join("hub"))
     }
 }

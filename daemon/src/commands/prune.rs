@@ -14,7 +14,7 @@ use ostro_server::weights::{
 use super::{beside, document, load, print, start_logging, supported};
 use crate::environment::Environment;
 use crate::failure::Failure;
-use crate::hub::{cache_folder, hub_options};
+use crate::hub::hub_options;
 use crate::load::reference;
 use crate::terminal;
 use crate::translate::Plan;
@@ -82,8 +82,8 @@ fn caches(
     plan: &Plan,
     environment: &Environment,
 ) -> Result<BTreeSet<PathBuf>, Failure> {
-    let usual = cache_folder(&hub_options(environment, &plan.token_source, None)?);
-    Ok(models.iter().map(|(_, hub)| cache_folder(hub)).chain([usual]).collect())
+    let usual = hub_options(environment, &plan.token_source, None)?.cache_folder();
+    Ok(models.iter().map(|(_, hub)| hub.cache_folder()).chain([usual]).collect())
 }
 
 fn line(Unneeded { model, what, bytes, .. }: &Unneeded) -> String {

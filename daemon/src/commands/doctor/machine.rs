@@ -14,7 +14,7 @@ use super::hub::Answer;
 use crate::environment::{Environment, Offline};
 use crate::failure::Failure;
 use crate::gpu;
-use crate::hub::{cache_folder, hub_options};
+use crate::hub::hub_options;
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Machine {
@@ -99,7 +99,7 @@ impl Machine {
             nvidia_driver: fs::read_to_string("/proc/driver/nvidia/version")
                 .ok()
                 .and_then(|text| driver_version(&text)),
-            hub_cache: HubCache::look(cache_folder(&hub), environment.hf_offline),
+            hub_cache: HubCache::look(hub.cache_folder(), environment.hf_offline),
             hub_address: hub.endpoint,
             hub: None,
         })
