@@ -151,7 +151,8 @@ impl Models {
         (loaded, first)
     }
 
-    /// `shutdown`, but for an engine that stands still: the process can end without it.
+    /// Ends every engine, after its step; what runs on them fails. One that stands still is left after `limit`: the process
+    /// can end without it.
     pub async fn shutdown_within(&self, limit: Duration) {
         let mut running = Vec::new();
         for LoadedModel { engine, .. } in self.iter().filter_map(|model| model.loaded()) {
@@ -168,15 +169,6 @@ impl Models {
         }
         if tokio::time::timeout(limit, futures::future::join_all(running)).await.is_err() {
             tracing::error!(limit_s = limit.as_secs_f64(), "an engine's step does not end; left as it is");
-        }
-    }
-
-    /// Ends every engine, after its step; what runs on them fails.
-    pub fn shutdown(&self) {
-        for model in self.iter() {
-            if let State::Loaded(loaded) = &*model.state.borrow() {
-                loaded.engine.shutdown();
-            }
         }
     }
 }
