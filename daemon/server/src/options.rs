@@ -13,7 +13,8 @@ pub struct ServerOptions {
     /// Connections held at once. For one more the one without a request for the longest time is closed; where all have one,
     /// it waits.
     pub connections_max: usize,
-    /// A connection without a request for this long is closed, and so is one whose client takes nothing of an answer.
+    /// A connection without a request for this long is closed, and so is one by HTTP/1 whose client takes nothing of an
+    /// answer.
     pub idle_timeout: Duration,
     /// How long running answers may go on after a shutdown was asked for.
     pub grace: Duration,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ostro_server::{Server, ServerOptions};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::fixture::Fixture;
 use crate::listening::{HEALTH, read_all, read_answer, request, send, start, start_with};
@@ -22,6 +22,28 @@ async fn a_closed_connection_cancels_an_answer_that_is_not_streamed() {
     let stats = server.step_until(cancelled).await;
     assert_eq!(stats.blocks_used, 0);
     assert!(stats.generated_tokens_total < 1500, "{stats:?}");
+    running.stop.send(()).unwrap();
+    running.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_its_client_does_not_take_is_cancelled() {
+    let server = Fixture::with(Default::default(), 8).await;
+    let idle_timeout = Duration::from_millis(300);
+    let running = start_with(&server, ServerOptions { idle_timeout, ..ServerOptions::default() }).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    // A few events are all that it has room for.
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut silent = socket.connect(running.address).await.unwrap();
+    silent.write_all(&request(1500)).await.unwrap();
+    let cancelled = async {
+        while server.engine.stats().cancelled_total == 0 {
+            server.gate.allow(1);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // Less than 1500 steps take.
+    tokio::time::timeout(Duration::from_secs(20), cancelled).await.expect("it is waited for");
     running.stop.send(()).unwrap();
     running.ended.await.unwrap();
 }
