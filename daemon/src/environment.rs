@@ -172,10 +172,17 @@ mod tests {
     #[test]
     fn nothing_else_reads_the_environment() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let mut folders: Vec<_> =
-            ["daemon", "daemon/config", "daemon/server", "daemon/engine", "kernels", "exposition"]
-                .map(|package| root.join(package).join("src"))
-                .into();
+        let packages = [
+            "daemon",
+            "daemon/config",
+            "daemon/server",
+            "daemon/engine",
+            "kernels",
+            "exposition",
+            "json",
+            "listen",
+        ];
+        let mut folders: Vec<_> = packages.map(|package| root.join(package).join("src")).into();
         let mut readers = Vec::new();
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).unwrap() {

@@ -111,6 +111,17 @@ fn directory_with_one_gguf_is_that_model() {
 }
 
 #[test]
+fn what_is_told_aside_commands_no_terminal() {
+    let home = Home::new();
+    let model = home.tiny_model();
+    let told = home.run_with_input(&["run", "-m", text(&model)], "/\u{1b}[2J\n");
+    assert!(told.errors.contains("unknown command /\\u{1b}[2J; "), "{told:?}");
+    home.write("b\u{1b}[2J.gguf", "");
+    let failed = home.run(&["run", "-m", ".", "-i", "hello"]);
+    assert!(failed.errors.contains("by quantized_file: b\\u{1b}[2J.gguf, tiny.gguf"), "{failed:?}");
+}
+
+#[test]
 fn token_that_ends_an_answer_is_not_part_of_it() {
     let home = Home::new();
     let model = home.folder.path().join("model");
