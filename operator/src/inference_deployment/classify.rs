@@ -40,6 +40,7 @@ pub(crate) struct Signals<'a> {
     pub(crate) refusal: Option<&'a str>,
     /// Of the pods' caches, those that are known.
     pub(crate) claims: &'a [PersistentVolumeClaim],
+    /// 0 without a startup probe, as Jobs have none.
     pub(crate) startup_budget_seconds: i64,
     /// A rollout starts pods before those go that they replace.
     pub(crate) needs_spare: bool,
@@ -80,7 +81,7 @@ pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
 /// Of pods that are not begun again: how the last of them ended that failed.
 pub(crate) fn last_crash(pods: &[&Pod]) -> Option<Cause> {
     let (pod, _) = pods.iter().filter_map(|pod| Some((pod, ended_at(pod)?))).max_by_key(|(_, time)| *time)?;
-    containers::crashed(pod, i64::MAX)
+    containers::crashed(pod, 0)
 }
 
 fn cause(reason: Reason, message: impl Into<String>) -> Option<Cause> {

@@ -82,7 +82,7 @@ impl Live {
             claims: &claims,
             needs_spare: is_deployment && needs_spare(&owner.spec),
             // A download takes as long as it takes.
-            startup_budget_seconds: if is_of_pods { budget } else { i64::MAX },
+            startup_budget_seconds: if is_of_pods { budget } else { 0 },
             is_complete: is_of_pods && self.workload.as_ref().is_some_and(Workload::is_ready),
             now,
         };

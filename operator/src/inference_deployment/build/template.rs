@@ -30,13 +30,14 @@ pub(crate) fn image(pod: &PodTemplateSpec) -> Option<&str> {
     container(pod)?.image.as_deref()
 }
 
-/// How long a container may take to start before the kubelet ends it.
+/// How long a container may take to start before the kubelet ends it; 0 where it has no startup probe.
 pub(crate) fn startup_budget_seconds(pod: &PodTemplateSpec) -> i32 {
     let Some(startup) = container(pod).and_then(|container| container.startup_probe.as_ref()) else {
         return 0;
     };
     // As Kubernetes has them when they are absent.
-    startup.period_seconds.unwrap_or(10).saturating_mul(startup.failure_threshold.unwrap_or(3))
+    let asked = startup.period_seconds.unwrap_or(10).saturating_mul(startup.failure_threshold.unwrap_or(3));
+    asked.saturating_add(startup.initial_delay_seconds.unwrap_or(0))
 }
 
 pub(super) fn served_ports(pod: &PodTemplateSpec) -> impl Iterator<Item = i32> {

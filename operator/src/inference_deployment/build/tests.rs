@@ -335,6 +335,9 @@ fn probes_have_a_budget_for_every_model() {
         let own = with(json!({ "probes": { "startup": startup } }));
         assert_eq!(budget(own.clone()), expected, "{own}");
     }
+    let probe = json!({ "name": "ostro", "startupProbe": { "initialDelaySeconds": 300 } });
+    let late = with(json!({ "podTemplatePatch": { "spec": { "containers": [probe] } } }));
+    assert_eq!(budget(late), 2100);
 }
 
 /// A held template stays whole, whoever else looks at the spec.

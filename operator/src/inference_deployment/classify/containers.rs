@@ -13,6 +13,8 @@ use crate::shortened::shortened;
 const KILLED: i32 = 137;
 /// Of a line of what a container said at its end.
 const ERROR_BYTES_MAX: usize = 1024;
+/// From a startup probe's last failure to the end that follows: pods have 75 s for it, unless the spec says otherwise.
+const STARTUP_END_SECONDS: i64 = 90;
 
 /// A container, whose name is told unless it is the daemon.
 struct Seen<'a> {
@@ -118,6 +120,10 @@ fn never_started(ended: &ContainerStateTerminated) -> Option<Cause> {
 }
 
 fn daemon_ended(pod: &Pod, status: &ContainerStatus, startup_budget_seconds: i64) -> Option<Cause> {
+    // It has passed its startup probe since: what it lacks now has another cause.
+    if startup_budget_seconds > 0 && status.started == Some(true) {
+        return None;
+    }
     let ended = end(status)?;
     if let Some(cause) = never_started(&ended) {
         return Some(cause);
@@ -128,7 +134,7 @@ fn daemon_ended(pod: &Pod, status: &ContainerStatus, startup_budget_seconds: i64
             "the daemon was killed for memory: raise spec.resources.limits.memory, or lower pagedAttn",
         );
     }
-    if is_over_budget(status, &ended, startup_budget_seconds) {
+    if is_over_budget(&ended, startup_budget_seconds) {
         return cause(
             Reason::StartupBudgetExceeded,
             format!(
@@ -186,17 +192,15 @@ fn other_ended(container: &Seen<'_>, pod: &str) -> Option<Cause> {
     cause(Reason::CrashLoop, format!("{name} ended with code {code}: {error}; {logs}"))
 }
 
-fn is_over_budget(
-    status: &ContainerStatus,
-    ended: &ContainerStateTerminated,
-    startup_budget_seconds: i64,
-) -> bool {
+/// By how long it ran: whether it had passed its startup probe, nothing says of a container that has ended.
+fn is_over_budget(ended: &ContainerStateTerminated, startup_budget_seconds: i64) -> bool {
     let ran = match (&ended.started_at, &ended.finished_at) {
         (Some(started), Some(finished)) => finished.0.duration_since(started.0).as_secs(),
         _ => 0,
     };
     let is_killed = [KILLED, 143].contains(&ended.exit_code) || ended.exit_code == 0;
-    is_killed && status.started != Some(true) && ran + 5 >= startup_budget_seconds
+    let ends = startup_budget_seconds - 5..=startup_budget_seconds + STARTUP_END_SECONDS;
+    is_killed && startup_budget_seconds > 0 && ends.contains(&ran)
 }
 
 /// The daemon's own words; its tests hold them.

@@ -112,6 +112,21 @@ fn each_failure_has_its_reason_and_its_words() {
 }
 
 #[test]
+fn a_daemon_that_has_served_did_not_miss_its_startup_budget() {
+    check(crash(0, "Completed", "", 3000), Reason::CrashLoop, "liveness probe");
+    check(crash(137, "Error", "", 3000), Reason::CrashLoop, "was killed (SIGKILL)");
+}
+
+#[test]
+fn no_end_is_one_of_a_startup_probe_that_is_not_there() {
+    for ran in [0, 5, 61] {
+        let pod: Pod = serde_json::from_value(json!({ "status": crash(137, "Error", "", ran) })).unwrap();
+        let cause = classify(&Signals { pods: &[&pod], startup_budget_seconds: 0, ..NOTHING }).unwrap();
+        assert_eq!(cause.reason, Reason::CrashLoop, "{ran}");
+    }
+}
+
+#[test]
 fn long_words_keep_their_beginning_and_their_end() {
     let says = || crash(1, "Error", &format!("error: {}; do y\n", "é".repeat(1500)), 3);
     check(says(), Reason::CrashLoop, "…éé");
@@ -296,7 +311,11 @@ fn what_starts_or_runs_has_no_cause() {
         "name": "ostro", "image": "", "imageID": "", "ready": true, "restartCount": 3, "state": { "running": {} },
         "lastState": { "terminated": { "exitCode": 1 } },
     }] });
-    for status in [json!({}), running, ready] {
+    let mut started = running.clone();
+    started["containerStatuses"][0]["started"] = true.into();
+    started["containerStatuses"][0]["lastState"] =
+        json!({ "terminated": { "exitCode": 137, "reason": "OOMKilled" } });
+    for status in [json!({}), running, ready, started] {
         let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
         assert_eq!(classify(&Signals { pods: &[&pod], ..NOTHING }), None, "{status}");
     }
