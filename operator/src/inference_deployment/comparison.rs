@@ -50,11 +50,25 @@ enum Lists {
     Named,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Texts {
+/// What texts are, which their fields' names say.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) enum Texts {
+    #[default]
     Plain,
     /// Whatever they are written like.
     Amounts,
+}
+
+impl Texts {
+    /// Within a field.
+    pub(crate) fn of_field(self, name: &str) -> Texts {
+        if AMOUNTS.contains(&name) { Texts::Amounts } else { self }
+    }
+
+    pub(crate) fn are_same(self, one: &str, other: &str) -> bool {
+        let is_same_amount = || thousandths(one).is_some_and(|one| Some(one) == thousandths(other));
+        one == other || (self == Texts::Amounts && is_same_amount())
+    }
 }
 
 /// Whose fields, or who themselves, are amounts.
@@ -69,18 +83,14 @@ fn difference(whole: &Value, part: &Value, how: How) -> Option<String> {
             part.iter().find_map(|(name, part)| difference_of_field(whole, (name, part), how))
         }
         (Value::Array(whole), Value::Array(part)) => difference_of_lists(whole, part, how),
-        (Value::String(whole), Value::String(part))
-            if how.texts == Texts::Amounts && is_same_text(whole, part) =>
-        {
-            None
-        }
+        (Value::String(whole), Value::String(part)) if how.texts.are_same(whole, part) => None,
         (Value::Null, part) if is_left_out("", part) => None,
         (whole, part) => (whole != part).then(String::new),
     }
 }
 
 fn difference_of_field(whole: &Map<String, Value>, (name, part): (&str, &Value), how: How) -> Option<String> {
-    let texts = if AMOUNTS.contains(&name) { Texts::Amounts } else { how.texts };
+    let texts = how.texts.of_field(name);
     let inner = match whole.get(name) {
         Some(_) if is_replaced(name, part) => return None,
         Some(whole) => match difference(whole, part, How { texts, ..how }) {
@@ -118,11 +128,6 @@ fn difference_of_lists(whole: &[Value], part: &[Value], how: How) -> Option<Stri
 
 fn name_of(item: &Value) -> Option<&str> {
     item.get("name")?.as_str()
-}
-
-/// Of amounts.
-pub(crate) fn is_same_text(one: &str, other: &str) -> bool {
-    one == other || thousandths(one).is_some_and(|one| Some(one) == thousandths(other))
 }
 
 /// Fields that are no pointers in Kubernetes' own types: the API server does not tell `false` from nothing.
@@ -184,19 +189,25 @@ fn is_left_out(name: &str, value: &Value) -> bool {
 
 /// `live` with the fields of `wanted` in it: what an apply makes of it, removed fields aside.
 pub(crate) fn overlay(live: &Value, wanted: &Value) -> Value {
+    overlay_texts(live, wanted, Texts::Plain)
+}
+
+fn overlay_texts(live: &Value, wanted: &Value, texts: Texts) -> Value {
     match (live, wanted) {
-        (live, wanted) if contains(live, wanted) => live.clone(),
-        (Value::String(one), Value::String(other)) if is_same_text(one, other) => live.clone(),
+        (live, wanted) if difference(live, wanted, How { lists: Lists::Whole, texts }).is_none() => {
+            live.clone()
+        }
         (Value::Object(fields), Value::Object(wanted)) => {
             let mut fields = fields.clone();
             for (name, wanted) in wanted {
-                let after = fields.get(name).map_or_else(|| wanted.clone(), |live| overlay(live, wanted));
+                let over = |live: &Value| overlay_texts(live, wanted, texts.of_field(name));
+                let after = fields.get(name).map_or_else(|| wanted.clone(), over);
                 fields.insert(name.clone(), after);
             }
             fields.into()
         }
         (Value::Array(items), Value::Array(wanted)) if items.len() == wanted.len() => {
-            items.iter().zip(wanted).map(|(live, wanted)| overlay(live, wanted)).collect()
+            items.iter().zip(wanted).map(|(live, wanted)| overlay_texts(live, wanted, texts)).collect()
         }
         (_, wanted) => wanted.clone(),
     }
@@ -285,5 +296,7 @@ mod tests {
         );
         assert!(contains(&after, &wanted));
         assert_eq!(overlay(&json!([1, 2]), &json!([1])), json!([1]));
+        // No amount, though it looks like one.
+        assert_eq!(overlay(&json!({ "value": "1.10" }), &json!({ "value": "1.1" }))["value"], "1.1");
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::inference_deployment::build::{
     CACHE_VOLUME, CONFIG_FILE, CONFIG_VOLUME, Rendering, TEMPLATE_HASH_ANNOTATION, merge_key,
 };
-use crate::inference_deployment::comparison::{contains, is_same_text};
+use crate::inference_deployment::comparison::{Texts, contains};
 
 pub(crate) fn differences(kept: &Rendering, rendered: &Rendering) -> Vec<String> {
     let mut paths = Vec::new();
@@ -37,6 +37,7 @@ struct Place {
     path: String,
     /// Of the field.
     name: String,
+    texts: Texts,
 }
 
 impl Place {
@@ -47,11 +48,11 @@ impl Place {
             (false, true) => format!("{}.{name}", self.path),
             (false, false) => format!("{}[{name}]", self.path),
         };
-        Place { path, name: name.to_owned() }
+        Place { path, name: name.to_owned(), texts: self.texts.of_field(name) }
     }
 
     fn item(&self, key: &str) -> Place {
-        Place { path: format!("{}[{key}]", self.path), name: String::new() }
+        Place { path: format!("{}[{key}]", self.path), name: String::new(), texts: self.texts }
     }
 }
 
@@ -69,7 +70,7 @@ fn walk(place: &Place, kept: &Value, rendered: &Value, paths: &mut Vec<String>) 
             }
             None => paths.push(place.path.clone()),
         },
-        (Value::String(kept), Value::String(rendered)) if is_same_text(kept, rendered) => {}
+        (Value::String(kept), Value::String(rendered)) if place.texts.are_same(kept, rendered) => {}
         (kept, rendered) if kept == rendered => {}
         _ => paths.push(place.path.clone()),
     }

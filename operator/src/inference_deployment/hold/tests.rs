@@ -253,7 +253,7 @@ fn differences_have_paths_that_can_be_found() {
         "metadata": { "annotations": { "a.b/c": "1" } },
         "spec": {
             "containers": [{ "name": "ostro", "env": [{ "name": "A", "value": "1" }, { "name": "B" }], "args": ["x"] }],
-            "resources": { "cpu": "1000m" },
+            "overhead": { "cpu": "1000m" },
         },
     });
     let with = |pointer: &str, value: Value| {
@@ -265,14 +265,19 @@ fn differences_have_paths_that_can_be_found() {
     let cases = [
         (base.clone(), vec![]),
         // The API server writes amounts its own way.
-        (with("/spec/resources", json!({ "cpu": "1" })), vec![]),
-        (with("/spec/resources", json!({ "cpu": "2" })), vec!["spec.resources.cpu"]),
-        (with("/spec/resources", json!({})), vec!["spec.resources.cpu"]),
+        (with("/spec/overhead", json!({ "cpu": "1" })), vec![]),
+        (with("/spec/overhead", json!({ "cpu": "2" })), vec!["spec.overhead.cpu"]),
+        (with("/spec/overhead", json!({})), vec!["spec.overhead.cpu"]),
         (with("/metadata/annotations/a.b~1c", json!("2")), vec!["metadata.annotations[a.b/c]"]),
         (with("/spec/containers/0/args", json!(["y"])), vec!["spec.containers[ostro].args"]),
         (with("/spec/containers/0/args", json!(["x", "y"])), vec!["spec.containers[ostro].args"]),
         (
             with(env, json!([{ "name": "A", "value": "2" }, { "name": "B" }])),
+            vec!["spec.containers[ostro].env[A].value"],
+        ),
+        // No amount, though it looks like one.
+        (
+            with(env, json!([{ "name": "A", "value": "1000m" }, { "name": "B" }])),
             vec!["spec.containers[ostro].env[A].value"],
         ),
         (
