@@ -104,6 +104,7 @@ pub(crate) fn plan(owner: &InferenceDeployment, history: &History, rendered: Ren
     let Some(kept) = history.kept() else { return anew(rendered) };
     match decide(kept, &rendered, &spec_hash, Wishes::of(owner)) {
         Decision::Render => anew(rendered),
+        Decision::Note => anew(kept.rendering.clone()),
         Decision::Keep(pending) => Plan { kept: kept.clone(), pending },
     }
 }
@@ -122,6 +123,8 @@ fn has_other_claims(before: &Rendering, after: &Rendering) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Decision {
     Render,
+    /// The spec, of which pods run what they would anyway.
+    Note,
     Keep(Option<Pending>),
 }
 
@@ -129,8 +132,9 @@ fn decide(kept: &Kept, rendered: &Rendering, spec_hash: &str, wishes: Wishes<'_>
     let is_same_spec = kept.spec_hash == spec_hash;
     let paths = differences(&kept.rendering, rendered);
     if paths.is_empty() {
-        // Another spec that renders the same is noted, so that a later operator's rendering of it is held.
-        return if is_same_spec { Decision::Keep(None) } else { Decision::Render };
+        // Another spec that renders the same is noted, so that a later operator's rendering of it is held. Amounts that
+        // are only written otherwise would replace the pods.
+        return if is_same_spec { Decision::Keep(None) } else { Decision::Note };
     }
     let is_held = match wishes.hold {
         Hold::Never => false,

@@ -24,9 +24,6 @@ fn what_is_rolled_out_and_what_waits() {
         (&same, "s", wishes(OperatorUpgrades, None), false, None),
         (&same, "s", wishes(All, None), false, None),
         (&same, "s", wishes(Never, Some(LATEST)), false, None),
-        // The new spec is noted.
-        (&same, "t", wishes(OperatorUpgrades, None), true, None),
-        (&same, "t", wishes(All, None), true, None),
         (&new, "s", wishes(OperatorUpgrades, None), false, upgrade),
         (&new, "t", wishes(OperatorUpgrades, None), true, None),
         (&new, "s", wishes(Never, None), true, None),
@@ -48,8 +45,12 @@ fn what_is_rolled_out_and_what_waits() {
         let found = match &decision {
             Decision::Render => (true, None),
             Decision::Keep(pending) => (false, pending.as_ref().map(|pending| pending.cause)),
+            Decision::Note => panic!("{rendered:?} {spec_hash} {wishes:?} is noted"),
         };
         assert_eq!(found, (is_applied, pending), "{rendered:?} {spec_hash} {wishes:?}");
+    }
+    for hold in [OperatorUpgrades, Never, All] {
+        assert_eq!(decide(&kept, &same, "t", wishes(hold, None)), Decision::Note, "{hold:?}");
     }
 }
 
@@ -156,6 +157,29 @@ fn all_holds_changes_of_the_spec_until_they_are_taken_back_or_released() {
     assert!(OLD.reconciles(&owner(again, Some(&released)), &mut history).is_some());
     // Once released, the way back waits too.
     assert!(OLD.reconciles(&owner(hold, Some(&released)), &mut history).is_some());
+}
+
+#[test]
+fn what_is_only_written_otherwise_replaces_no_pods() {
+    for hold in ["OperatorUpgrades", "Never", "All"] {
+        let of = |cpu: &str, version: &str| {
+            let env = json!([{ "name": "VERSION", "value": version }]);
+            let limits = json!({ "limits": { "cpu": cpu } });
+            owner(json!({ "resources": limits, "env": env, "rollout": { "hold": hold } }), None)
+        };
+        let mut history = empty();
+        OLD.reconciles(&of("1000m", "1.10"), &mut history);
+        let before = history.kept().unwrap().clone();
+        let same = of("1", "1.10");
+        assert_eq!(OLD.reconciles(&same, &mut history), None);
+        let after = history.kept().unwrap().clone();
+        assert_eq!(after.rendering, before.rendering, "{hold}");
+        assert_eq!((after.spec_hash, after.number), (inputs_hash(&same.spec), 2));
+        // A variable is no amount, though it looks like one.
+        let pending = OLD.reconciles(&of("1", "1.1"), &mut history);
+        let changed = "spec.containers[ostro].env[VERSION].value".to_owned();
+        assert_eq!(pending.map(|pending| pending.paths), (hold == "All").then(|| vec![changed]));
+    }
 }
 
 fn with_volume(volume: Value, hold: &str) -> InferenceDeployment {
