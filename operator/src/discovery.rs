@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::in_words::in_words;
 use crate::inference_deployment::build::ChildKind;
 use crate::inference_deployment::optional::Presence;
 use crate::metrics::Metrics;
@@ -82,7 +83,7 @@ impl Discovery {
         match timeout(ANSWER, self.client.list_api_group_resources(version)).await {
             Ok(Ok(list)) => Ok(list.resources.into_iter().map(|resource| resource.name).collect()),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(Vec::new()),
-            Ok(Err(error)) => Err(format!("cannot ask for {version}: {error}")),
+            Ok(Err(error)) => Err(format!("cannot ask for {version}: {}", in_words(&error))),
             Err(_) => Err(format!("cannot ask for {version}: no answer")),
         }
     }

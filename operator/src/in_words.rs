@@ -6,22 +6,26 @@ use kube::core::Status;
 
 /// An error and its causes, in one line.
 pub(crate) fn in_words(error: &(dyn Error + 'static)) -> String {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // What the API server says; kube adds how its answer looks in Rust.
-        if let Some(kube::Error::Api(status)) = error.downcast_ref() {
-            message.push_str(&format!(": {}", of_api(status)));
-            break;
-        }
+    let mut message = String::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
         let cause = error.to_string();
+        // What the API server says; kube adds how its answer looks in Rust, and its watches have that in their own words.
+        if let Some(kube::Error::Api(status)) = error.downcast_ref() {
+            let before = message.strip_suffix(&cause).unwrap_or(&message);
+            return joined(before.trim_end_matches(": "), &of_api(status));
+        }
         // Some errors have their causes in their own words.
         if !message.ends_with(&cause) && !message.contains(&format!("{cause})")) {
-            message.push_str(&format!(": {cause}"));
+            message = joined(&message, &cause);
         }
-        source = error.source();
+        next = error.source();
     }
     message
+}
+
+fn joined(before: &str, cause: &str) -> String {
+    if before.is_empty() { cause.to_owned() } else { format!("{before}: {cause}") }
 }
 
 /// Of a refusal, in one line. Of several causes the API server tells in any order: here in one, and the first of them.
@@ -29,6 +33,9 @@ pub(crate) fn of_api(status: &Status) -> String {
     const CAUSES_MAX: usize = 5;
     let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
     let told = in_one_line(&status.message);
+    if told.is_empty() {
+        return format!("the API server answers {}", status.code);
+    }
     let (Some((start, _)), 2..) = (told.split_once("is invalid: "), causes.len()) else { return told };
     let mut causes: Vec<String> =
         causes.iter().map(|cause| in_one_line(&format!("{}: {}", cause.field, cause.message))).collect();
@@ -50,6 +57,7 @@ fn in_one_line(message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher;
     use serde_json::json;
 
     use super::*;
@@ -77,6 +85,21 @@ mod tests {
         ] {
             assert_eq!(in_words(&of(words)), expected);
         }
+    }
+
+    #[test]
+    fn the_api_server_is_told_in_its_words_wherever_it_is_in_a_chain() {
+        let refused = |message: &str| {
+            let status = Status { message: message.to_owned(), code: 403, ..Default::default() };
+            kube::Error::Api(status.boxed())
+        };
+        let of_watch = watcher::Error::InitialListFailed(refused("x is forbidden"));
+        assert_eq!(in_words(&of_watch), "failed to perform initial object list: x is forbidden");
+        assert_eq!(in_words(&refused("x is forbidden")), "x is forbidden");
+        assert_eq!(in_words(&refused("")), "the API server answers 403");
+        let of_plugin = anyhow::Error::new(of_watch).context("cannot list pods");
+        let told = "cannot list pods: failed to perform initial object list: x is forbidden";
+        assert_eq!(in_words(of_plugin.as_ref()), told);
     }
 
     #[test]

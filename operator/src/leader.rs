@@ -12,6 +12,7 @@ use kube::core::ObjectMeta;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
+use crate::in_words::in_words;
 use crate::readiness::Readiness;
 
 const NAME: &str = "ostro-operator";
@@ -111,7 +112,7 @@ impl Leader {
                 // Written not long ago: `hold` renews it at once.
                 Ok(Ok(true)) => return tracing::info!("leading"),
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "cannot take the lease"),
+                Ok(Err(error)) => tracing::warn!("cannot take the lease: {}", in_words(&error)),
                 Err(_) => tracing::warn!("the lease is not answered for"),
             }
             sleep(RETRY).await;
@@ -131,7 +132,7 @@ impl Leader {
             match timeout(left.min(ATTEMPT_LIMIT), self.attempt()).await {
                 Ok(Ok(true)) => term = Term { asked },
                 Ok(Ok(false)) => return tracing::error!("another operator took the lease"),
-                Ok(Err(error)) => tracing::warn!(%error, "cannot renew the lease"),
+                Ok(Err(error)) => tracing::warn!("cannot renew the lease: {}", in_words(&error)),
                 Err(_) => tracing::warn!("renewing the lease takes too long"),
             }
             sleep(RETRY.min(term.left(Instant::now()))).await;
@@ -145,7 +146,7 @@ impl Leader {
         if spec.holder_identity.as_deref() == Some(&self.election.identity) {
             spec.holder_identity = None;
             if let Err(error) = self.api.replace(NAME, &PostParams::default(), &lease).await {
-                tracing::warn!(%error, "cannot release the lease");
+                tracing::warn!("cannot release the lease: {}", in_words(&error));
             }
         }
     }

@@ -5,6 +5,8 @@ use k8s_openapi::api::events::v1::Event;
 use kube::Client;
 use kube::api::{Api, ListParams};
 
+use crate::in_words::in_words;
+
 const MOST: u32 = 50;
 
 /// Those about the object with this uid that `more` of their fields selects, as far as a page has them: where somebody has
@@ -15,7 +17,7 @@ pub(crate) async fn fetch(client: &Client, (namespace, uid): (&str, &str), more:
     match api.list(&ListParams::default().fields(&fields).limit(MOST)).await {
         Ok(events) => events.items,
         Err(error) => {
-            tracing::warn!(%error, "cannot list events");
+            tracing::warn!("cannot list events: {}", in_words(&error));
             Vec::new()
         }
     }

@@ -13,6 +13,7 @@ use super::cached::{Cached, Kept};
 use super::children::{Changes, events, touched};
 use super::classify::Cause;
 use super::store::{Store, store};
+use crate::in_words::in_words;
 
 /// No reconcile waits longer for what is not known yet.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -168,7 +169,7 @@ fn turn_failing(access: &Sender<Access>, error: &watcher::Error) {
     access.send_if_modified(|access| {
         let is_new = matches!(access, Access::Pending);
         if is_new {
-            *access = Access::Failing(error.to_string());
+            *access = Access::Failing(in_words(error));
         }
         is_new
     });

@@ -21,6 +21,7 @@ use super::apply::MANAGER;
 use super::status::transitions;
 use super::{Context, ReconcileError};
 use crate::going::is_of_going_namespace;
+use crate::in_words::in_words;
 use crate::shortened::shortened;
 
 /// An event with a longer one is refused.
@@ -144,7 +145,7 @@ async fn tell(owner: &InferenceDeployment, context: &Context, condition: &Condit
     if let Err(error) = recorder.publish(&event, &owner.object_ref(&())).await
         && !is_of_going_namespace(&error)
     {
-        tracing::warn!(%error, "cannot publish an event");
+        tracing::warn!("cannot publish an event: {}", in_words(&error));
     }
 }
 

@@ -96,6 +96,8 @@ async fn a_watch_that_always_fails_holds_nothing_back() {
     api.pretend_monitoring();
     let _operator = start_ready(&api).await;
     assert_eq!(told(&api, "Monitored"), "False APIUnavailable");
+    let message = condition(&api, "Monitored").unwrap()["message"].to_string();
+    assert!(message.contains("object list: ") && !message.contains("ApiError"), "{message}");
     for replicas in 2..40 {
         tokio::time::sleep(Duration::from_millis(3700)).await;
         put(&api, json!({ "monitoring": {}, "replicas": replicas }));
