@@ -50,7 +50,7 @@ pub fn operator() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", terminal::lines(&in_words::in_words(error.as_ref())));
+            eprintln!("error: {}", terminal::error(&error));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@
 mod visible;
 
 use self::visible::{LAYOUT, is_hidden, visible};
+use crate::in_words::in_words;
 
 /// All of it in one line.
 pub(crate) fn line(text: &str) -> String {
@@ -16,17 +17,9 @@ pub(crate) fn lines(text: &str) -> String {
     visible(text, &LAYOUT)
 }
 
-/// With its causes, but for those that the text before them tells already.
+/// With its causes.
 pub(crate) fn error(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
-            text = cause;
-        } else if !text.contains(&cause) {
-            text = format!("{text}: {cause}");
-        }
-    }
-    lines(&text)
+    lines(&in_words(error.as_ref()))
 }
 
 /// For what is kept: each is a space. Line ends and tabs stay.

@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::RESYNC;
+use crate::in_words::in_words;
 use crate::memory::Memory;
 use crate::metrics::{DaemonReply, Metrics};
 #[cfg(test)]
@@ -186,8 +187,7 @@ impl Daemons {
                 (Some(told), DaemonReply::Answered)
             }
             Ok(Ok(Err(error))) => {
-                let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
-                tracing::debug!(%address, "{error}{}", source.unwrap_or_default());
+                tracing::debug!(%address, "{}", in_words(&error));
                 (None, DaemonReply::Failed)
             }
             Ok(Err(_)) | Err(_) => {
