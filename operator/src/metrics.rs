@@ -20,7 +20,7 @@ use crate::api_calls::ApiCall;
 pub(crate) struct Metrics {
     pub(crate) writes: Counter,
     pub(crate) leading: Gauge,
-    pub(crate) objects: Gauge,
+    objects: Gauge,
     /// Reconciles that run.
     pub(crate) running: Gauge,
     reconciles: Counter,
@@ -42,15 +42,16 @@ pub(crate) struct Metrics {
     registry: Arc<Registry>,
 }
 
-/// How many objects wait for something.
-pub(crate) struct Waiting {
+/// How many objects there are, and how many wait for something.
+pub(crate) struct Objects {
+    pub(crate) all: usize,
     /// With their template, by reason.
     pub(crate) templates: Vec<(&'static str, usize)>,
     /// For the reconcile of their latest spec.
     pub(crate) behind: usize,
 }
 
-type Count = Box<dyn Fn() -> Waiting + Send + Sync>;
+type Count = Box<dyn Fn() -> Objects + Send + Sync>;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
@@ -192,13 +193,14 @@ impl Metrics {
     }
 
     /// Objects are counted when somebody asks, so that one that was deleted is counted no more.
-    pub(crate) fn count_by(&self, count: impl Fn() -> Waiting + Send + Sync + 'static) {
+    pub(crate) fn count_by(&self, count: impl Fn() -> Objects + Send + Sync + 'static) {
         // Set once: a process leads once.
         let _ = self.count.set(Box::new(count));
     }
 
     pub(crate) fn text(&self, exposition: Exposition) -> String {
-        if let Some(Waiting { templates, behind }) = self.count.get().map(|count| count()) {
+        if let Some(Objects { all, templates, behind }) = self.count.get().map(|count| count()) {
+            self.objects.set(all as i64);
             self.objects_behind.set(behind as i64);
             for (reason, objects) in templates {
                 self.templates_pending.get_or_create(&ReasonLabel { reason }).set(objects as i64);
@@ -223,7 +225,7 @@ mod tests {
         metrics.api_called(None, None);
         metrics.set_optional_api(&ChildKind::ServiceMonitor.resource(), true);
         metrics.daemon_asked(DaemonReply::Answered);
-        metrics.count_by(|| Waiting { templates: vec![("SpecHeld", 1)], behind: 0 });
+        metrics.count_by(|| Objects { all: 1, templates: vec![("SpecHeld", 1)], behind: 0 });
         let text = metrics.text(Exposition::Text);
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let mut names: Vec<&str> = types.map(|line| line.split(' ').next().unwrap_or_default()).collect();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::select;
 use futures::{FutureExt, StreamExt};
-use kube::runtime::controller::{self, Action, Config};
+use kube::runtime::controller::{Action, Config};
 use kube::runtime::{Controller, WatchStreamExt, reflector, watcher};
 use kube::{Resource, ResourceExt};
 use ostro_crds::{InferenceDeployment, Reason};
@@ -22,7 +22,7 @@ use super::status::count_pending;
 use super::{Context, ReconcileError, reconcile};
 use crate::discovery::Discovery;
 use crate::in_words::in_words;
-use crate::metrics::Waiting;
+use crate::metrics::Objects;
 use crate::readiness::PATIENCE;
 use crate::watch_errors::{Patience, only_changes};
 
@@ -69,24 +69,15 @@ pub(crate) async fn run(
         let objects = all.state();
         let pending: Vec<Reason> = objects.iter().filter_map(|object| object.pending).collect();
         let behind = objects.iter().filter(|object| object.is_behind).count();
-        Waiting { templates: count_pending(&pending), behind }
+        Objects { all: objects.len(), templates: count_pending(&pending), behind }
     });
     let (children, own) = (context.children.clone(), listed.clone());
     context.readiness.leading(Box::new(move || {
         let own = own.is_lacking(PATIENCE).then(|| InferenceDeployment::plural(&()));
         own.into_iter().chain(children.unread(PATIENCE).map(Cow::from)).collect()
     }));
-    let metrics = context.metrics.clone();
-    let objects = store.clone();
-    let results = controller.run(traced, on_error, context.clone());
-    let results = results.for_each(|result| {
-        if let Err(controller::Error::QueueError(error)) = &result {
-            tracing::warn!("a watch failed; it is tried again: {}", in_words(error));
-        }
-        metrics.objects.set(store.len() as i64);
-        std::future::ready(())
-    });
-    let is_wanted = |kind| objects.find(|object| object.monitor == Some(kind)).is_some();
+    let results = controller.run(traced, on_error, context.clone()).for_each(|_| std::future::ready(()));
+    let is_wanted = |kind| store.find(|object| object.monitor == Some(kind)).is_some();
     let overdue = async {
         shutdown.await;
         // The watches are polled no more: what waits for their first lists would wait for ever.

@@ -73,6 +73,25 @@ async fn what_others_add_and_a_resync_lead_to_no_write() {
     assert_eq!(api.writes(), writes);
 }
 
+/// Deleted in the foreground it goes last, and no child's end leads to another reconcile.
+#[tokio::test(start_paused = true)]
+async fn the_last_object_is_counted_until_it_is_gone() {
+    let api = FakeApi::default();
+    let operator = start(&api).await;
+    let counts = |line: &str| operator.metrics.text(Exposition::Text).lines().any(|found| found == line);
+    change(
+        &api,
+        (GROUP, "inferencedeployments", "m"),
+        "/metadata",
+        json!({ "name": "m", "namespace": "n", "deletionTimestamp": "2026-01-01T00:00:00Z" }),
+    );
+    tokio::time::sleep(SOON).await;
+    assert!(counts("ostro_operator_objects 1"));
+    api.remove(GROUP, "inferencedeployments", "m");
+    tokio::time::sleep(SOON).await;
+    assert!(counts("ostro_operator_objects 0"));
+}
+
 /// What it told of an object, by reason.
 fn events(api: &FakeApi, reason: &str) -> usize {
     api.all("events.k8s.io", "events").iter().filter(|event| event["reason"] == reason).count()
