@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
 use kube::api::LogParams;
 use ostro_crds::InferenceDeployment;
@@ -112,7 +112,9 @@ fn names(pod: &Pod) -> Vec<&str> {
 /// How often a container was begun again, and whether it runs now; none before it has said anything.
 fn begun(pod: &Pod, container: &str) -> Option<(i32, bool)> {
     let statuses = pod.status.iter().flat_map(|status| {
-        let all = [&status.container_statuses, &status.init_container_statuses];
+        let PodStatus { container_statuses, init_container_statuses, ephemeral_container_statuses, .. } =
+            status;
+        let all = [container_statuses, init_container_statuses, ephemeral_container_statuses];
         all.into_iter().flatten().flatten()
     });
     let of = |status: &ContainerStatus| {
@@ -126,7 +128,24 @@ fn begun(pod: &Pod, container: &str) -> Option<(i32, bool)> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn containers_of_each_kind_are_seen_to_run() {
+        for kind in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+            let status = |name: &str, state: &str| {
+                json!({
+                    "name": name, "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                    "state": { state: {} },
+                })
+            };
+            let statuses = json!([status("a", "running"), status("b", "waiting")]);
+            let pod: Pod = serde_json::from_value(json!({ "status": { kind: statuses } })).unwrap();
+            assert_eq!((begun(&pod, "a"), begun(&pod, "b")), (Some((0, true)), None), "{kind}");
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_stream_that_ended_goes_on_while_its_container_runs() {
