@@ -11,6 +11,7 @@ use super::Context;
 use super::build::{
     ChildKind, Kept, Names, Prepared, Purpose, TEMPLATE_HASH_ANNOTATION, job_prefix, prune_job, template_hash,
 };
+use super::classify::has_ended;
 use super::live::{Awaited, Live};
 use super::status::Finding;
 use super::workload::Workload;
@@ -58,21 +59,16 @@ pub(super) fn unfinished(context: &Context, owner: &InferenceDeployment, kept: &
     let mut jobs = context.children.of_kind(ChildKind::Job, owner).into_iter();
     let job = jobs.find(|(name, job)| {
         let is_other = name.starts_with(&prefix) && Some(name) != own.as_ref();
-        let has_ended = |job: Workload| job.is_done() || job.failure().is_some();
-        is_other && !job.typed().is_some_and(has_ended)
+        let is_over = |job: Workload| job.is_done() || job.failure().is_some();
+        is_other && !job.typed().is_some_and(is_over)
     });
     if let Some((name, job)) = job {
         let is_waited_for = pods.is_empty() || !pods.iter().all(is_overdue);
         return is_waited_for.then_some(Unfinished::Job { name, is_going: job.is_going });
     }
     let mut others = pods.iter().filter(|pod| template_hash(&pod.metadata) != template.as_deref());
-    let left = others.find(|pod| !has_ended(pod) && !is_overdue(pod))?;
+    let left = others.find(|pod| !pod.status.as_ref().is_some_and(has_ended) && !is_overdue(pod))?;
     Some(Unfinished::Pod { name: left.name_any() })
-}
-
-fn has_ended(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 /// Its node has not ended it in time, and is not waited for.
