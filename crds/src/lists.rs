@@ -2,6 +2,7 @@
 
 use ostro_config::Problem;
 
+use crate::messages::SAME_NAME;
 use crate::pods::{both, each, is_double};
 use crate::rules::CelRule;
 use crate::spec::InferenceDeploymentSpec;
@@ -9,7 +10,6 @@ use crate::validate::broken;
 
 pub(crate) const NOT_QUALIFIED: &str =
     "must have keys of letters, digits and inner -, _ and ., after a domain and / or without";
-const SAME_SECRET: &str = "must not have a name twice";
 const SAME_SPREAD: &str = "must not have a topologyKey twice with the same whenUnsatisfiable";
 
 pub(crate) fn cel_rules() -> Vec<CelRule> {
@@ -17,7 +17,7 @@ pub(crate) fn cel_rules() -> Vec<CelRule> {
         |list: &str, is_same: &str| each(list, "a", &format!("self.{list}.exists_one(b, {is_same})"));
     let spread = "a.topologyKey == b.topologyKey && a.whenUnsatisfiable == b.whenUnsatisfiable";
     vec![
-        CelRule::new(is_single("imagePullSecrets", "a.name == b.name"), "imagePullSecrets", SAME_SECRET),
+        CelRule::new(is_single("imagePullSecrets", "a.name == b.name"), "imagePullSecrets", SAME_NAME),
         CelRule::new(
             is_single("topologySpreadConstraints", spread),
             "topologySpreadConstraints",
@@ -42,11 +42,7 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
         ("monitoring.labels", NOT_QUALIFIED, !labels.all(|key| is_qualified(key))),
         ("resources.limits", NOT_QUALIFIED, !limits.keys().all(|key| is_qualified(key))),
         ("resources.requests", NOT_QUALIFIED, !requests.keys().all(|key| is_qualified(key))),
-        (
-            "imagePullSecrets",
-            SAME_SECRET,
-            is_double(spec.image_pull_secrets.iter().map(|secret| &secret.name)),
-        ),
+        ("imagePullSecrets", SAME_NAME, is_double(spec.image_pull_secrets.iter().map(|secret| &secret.name))),
         ("topologySpreadConstraints", SAME_SPREAD, is_double(spreads)),
     ])
 }

@@ -22,7 +22,7 @@ pub(crate) const LOOPBACKS: &str = "(?i)^((.*\\.)?localhost[46]?(\\.localdomain[
 pub(crate) const LOOPBACK: &str = "must be reachable from outside of the pod";
 pub(crate) const LITERAL_TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";
 pub(crate) const TWO_TOKENS: &str = "conflicts with global.tokenSource";
-pub(crate) const SAME_VOLUME: &str = "must not have a name twice";
+pub(crate) const SAME_NAME: &str = "must not have a name twice";
 pub(crate) const RESERVED_VOLUME: &str = "must not take the operator's names: config, cache, tmp, shm";
 pub(crate) const NOT_A_DURATION: &str =
     "must be a duration of whole h, m, s and ms in that order, such as 30s or 1m30s";

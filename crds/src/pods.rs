@@ -10,6 +10,7 @@ use ostro_config::Problem;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::messages::{LITERAL_TOKEN, SAME_NAME};
 use crate::quantity::quantity;
 use crate::rules::CelRule;
 use crate::schema::field_names;
@@ -27,10 +28,8 @@ const TOKENS: [&str; 2] = ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
 
 const STUCK: &str = "must not have both maxSurge and maxUnavailable 0: no pod could be replaced";
 const ABOVE_LIMIT: &str = "must not be above resources.limits";
-const SAME_VARIABLE: &str = "must not have a name twice";
 const TWO_VALUES: &str = "must not have both value and valueFrom";
 const ONE_ORIGIN: &str = "must have exactly one source";
-const TOKEN: &str = "must not hold a token: name a Secret in huggingFaceToken";
 const DRAIN: &str = "must not set OSTRO_DRAIN_SECONDS: rollout.drainSeconds does";
 const ONE_SOURCE: &str = "must have exactly one source each, such as emptyDir";
 const SAME_PATH: &str = "must not have a mountPath twice";
@@ -84,7 +83,7 @@ fn variable_rules() -> Vec<CelRule> {
     let origins = has_one("e.valueFrom", field_names::<EnvVarSource>());
     let is_token = format!("e.name in [{}]", quoted(&TOKENS));
     vec![
-        CelRule::new(each("env", "e", "self.env.exists_one(f, f.name == e.name)"), "env", SAME_VARIABLE),
+        CelRule::new(each("env", "e", "self.env.exists_one(f, f.name == e.name)"), "env", SAME_NAME),
         CelRule::new(
             each("env", "e", "!has(e.value) || e.value == '' || !has(e.valueFrom)"),
             "env",
@@ -98,7 +97,7 @@ fn variable_rules() -> Vec<CelRule> {
         CelRule::new(
             each("env", "e", &format!("!({is_token}) || !has(e.value) || e.value == ''")),
             "env",
-            TOKEN,
+            LITERAL_TOKEN,
         ),
         CelRule::new(each("env", "e", &format!("e.name != '{DRAIN_VARIABLE}'")), "env", DRAIN),
     ]
@@ -139,7 +138,7 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
     broken([
         ("rollout", STUCK, is_stuck),
         ("resources.requests", ABOVE_LIMIT, is_above(&resources)),
-        ("env", SAME_VARIABLE, is_double(spec.env.iter().map(|variable| variable.name.as_str()))),
+        ("env", SAME_NAME, is_double(spec.env.iter().map(|variable| variable.name.as_str()))),
         ("env", TWO_VALUES, spec.env.iter().any(|one| has_value(one) && one.value_from.is_some())),
         (
             "env.valueFrom",
@@ -147,7 +146,11 @@ pub(crate) fn problems(spec: &InferenceDeploymentSpec) -> Vec<Problem> {
             spec.env.iter().filter_map(|one| one.value_from.as_ref()).any(|from| fields_set(from, &[]) != 1),
         ),
         ("env", DRAIN, spec.env.iter().any(|one| one.name == DRAIN_VARIABLE)),
-        ("env", TOKEN, spec.env.iter().any(|one| has_value(one) && TOKENS.contains(&one.name.as_str()))),
+        (
+            "env",
+            LITERAL_TOKEN,
+            spec.env.iter().any(|one| has_value(one) && TOKENS.contains(&one.name.as_str())),
+        ),
         ("volumes", ONE_SOURCE, spec.volumes.iter().any(|one| fields_set(one, &VOLUME_FIELDS) != 1)),
         ("volumes", SAME_PATH, is_double(spec.volumes.iter().map(|one| one.mount_path.as_str()))),
         ("volumes", RESERVED_PATH, spec.volumes.iter().any(takes_path)),

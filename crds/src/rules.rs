@@ -183,7 +183,7 @@ fn cluster_rules() -> Vec<CelRule> {
         CelRule::new(
             "!has(self.volumes) || self.volumes.all(v, self.volumes.exists_one(w, w.name == v.name))",
             "volumes",
-            cluster::SAME_VOLUME,
+            cluster::SAME_NAME,
         ),
         CelRule::new(
             format!("!has(self.volumes) || self.volumes.all(v, !(v.name in [{reserved}]))"),

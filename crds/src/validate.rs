@@ -1,6 +1,5 @@
 //! What must hold for a spec before anything is built from it.
 
-use std::collections::BTreeSet;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -110,7 +109,7 @@ impl InferenceDeploymentSpec {
         let port = self.server.as_ref().and_then(|server| server.get("port")).and_then(Value::as_i64);
         let host = text(&self.server, "host").unwrap_or_default();
         let token_source = text(&self.global, "tokenSource");
-        let names: BTreeSet<&str> = self.volumes.iter().map(|volume| volume.volume.name.as_str()).collect();
+        let names = || self.volumes.iter().map(|volume| volume.volume.name.as_str());
         let is_literal = token_source.as_ref().is_some_and(|source| source.starts_with("literal:"));
         let is_loopback = LOOPBACK_HOSTS.is_match(&host);
         broken([
@@ -124,8 +123,8 @@ impl InferenceDeploymentSpec {
             ("server.host", LOOPBACK, is_loopback),
             ("global.tokenSource", LITERAL_TOKEN, is_literal),
             ("huggingFaceToken", TWO_TOKENS, self.hugging_face_token.is_some() && token_source.is_some()),
-            ("volumes", SAME_VOLUME, names.len() < self.volumes.len()),
-            ("volumes", RESERVED_VOLUME, RESERVED_VOLUMES.iter().any(|name| names.contains(name))),
+            ("volumes", SAME_NAME, pods::is_double(names())),
+            ("volumes", RESERVED_VOLUME, names().any(|name| RESERVED_VOLUMES.contains(&name))),
         ])
     }
 
