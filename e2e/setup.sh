@@ -21,3 +21,6 @@ if ! command -v cargo >/dev/null; then
   curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal --default-toolchain none >&2
   . "$HOME/.cargo/env"
 fi
+
+# From 1.21 on, Go fetches the version that a module asks for by itself.
+has_go() { [[ $(go version 2>/dev/null) =~ go1\.([0-9]+) && ${BASH_REMATCH[1]} -ge 21 ]]; }

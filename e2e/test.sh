@@ -23,9 +23,9 @@ fi
 cargo test --workspace "${cuda[@]}" --no-run # also builds the programs
 ./e2e/avx512.sh
 "$CARGO_TARGET_DIR/debug/ostro-e2e" model fetch all
-if command -v go >/dev/null; then
+if has_go; then
   "$CARGO_TARGET_DIR/debug/ostro-e2e" cluster build >/dev/null # once, in about 20 minutes
 else
-  echo "skipped: tests on a Kubernetes, whose programs Go 1.26 would build" >&2
+  echo "skipped: tests on a Kubernetes, whose programs Go 1.21 or newer would build" >&2
 fi
 exec cargo test --workspace "${cuda[@]}" "$@"

@@ -70,6 +70,24 @@ fn words_of_the_quick_start_are_the_tools() {
 }
 
 #[test]
+fn go_that_cannot_fetch_its_successor_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["apt-get", "sudo"] {
+        write_script(&folder.path().join(name), "");
+    }
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    for (said, code) in
+        [("go version go1.19.8 linux/amd64", 1), ("go version go1.26.8 linux/amd64", 0), ("", 1)]
+    {
+        write_script(&folder.path().join("go"), &format!("echo '{said}'"));
+        let mut command = Command::new("bash");
+        command.args(["-c", ". ./setup.sh; has_go"]).current_dir(SCRIPTS).env("PATH", &path);
+        let ended = command.output().unwrap();
+        assert_eq!(ended.status.code(), Some(code), "{said}: {}", String::from_utf8_lossy(&ended.stderr));
+    }
+}
+
+#[test]
 fn programs_of_root_are_not_installed_again() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["apt-get", "sudo"] {
