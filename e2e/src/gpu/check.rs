@@ -85,13 +85,14 @@ fn golden(packed: &Packed, limit: Duration) -> Result<Done> {
 struct Link(PathBuf);
 
 impl Link {
-    /// `None` where there is something already.
+    /// `None` where there is something already that is no link: one was left by a run that was killed.
     fn ensure(at: &Path, target: &Path) -> Result<Option<Link>> {
-        if at.exists() {
+        if at.exists() && !at.is_symlink() {
             return Ok(None);
         }
         let parent = at.parent().context("a folder is in another")?;
         fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+        let _ = fs::remove_file(at);
         symlink(target, at).with_context(|| format!("cannot link {}", at.display()))?;
         Ok(Some(Link(at.to_owned())))
     }
@@ -99,7 +100,7 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // A link that stays does no harm.
+        // A link that stays is replaced by the next run's.
         let _ = fs::remove_file(&self.0);
     }
 }

@@ -225,3 +225,17 @@ fn a_link_is_made_where_nothing_is_and_goes_again() {
     drop(link);
     assert!(!at.exists());
 }
+
+#[test]
+fn a_link_that_a_killed_run_left_is_replaced() {
+    let folder = TempDir::new().unwrap();
+    let [at, target, other] = ["golden", "packed", "other"].map(|name| folder.path().join(name));
+    fs::create_dir(&target).unwrap();
+    fs::create_dir(&other).unwrap();
+    for left in [other.as_path(), Path::new("/no/such")] {
+        symlink(left, &at).unwrap();
+        let link = Link::ensure(&at, &target).unwrap();
+        assert_eq!(fs::read_link(&at).unwrap(), target);
+        drop(link);
+    }
+}
