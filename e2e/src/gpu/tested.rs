@@ -3,11 +3,11 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::process::run_within;
 
-/// A test run in which no test failed.
+/// A run of a test at least, in which none failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tested {
     /// As in `3 passed; 0 failed; 1 ignored`.
@@ -19,7 +19,7 @@ pub(super) struct Tested {
 /// One test after another: each takes the GPU's memory for itself.
 ///
 /// # Errors
-/// A test failed, which is named with its words; or the run did not end within `limit`.
+/// A test failed, which is named with its words; no test was run; or the run did not end within `limit`.
 pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Tested> {
     let ended = run_within(command.args(["--test-threads=1", "--nocapture"]), limit)?;
     let text = ended.text();
@@ -32,6 +32,7 @@ pub(super) fn run(command: &mut Command, limit: Duration) -> Result<Tested> {
 fn read(text: &str) -> Result<Tested> {
     let result = text.lines().find_map(|line| line.strip_prefix("test result: ok. "));
     let result = result.context("no test result was printed")?;
+    ensure!(!result.starts_with("0 passed"), "no test was run");
     let counts: Vec<&str> = result.split("; ").take(3).collect();
     let mut skipped: Vec<String> = Vec::new();
     for (_, reason) in text.lines().filter_map(|line| line.split_once("skipped: ")) {
@@ -82,6 +83,7 @@ test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; fini
         assert_eq!(tested.counts, "3 passed; 0 failed; 1 ignored");
         assert_eq!(tested.skipped, ["no GPU"]);
         assert!(read("running 3 tests\n").is_err());
+        assert!(read(&text.replace("3 passed", "0 passed")).is_err(), "all were filtered out");
     }
 
     #[test]
