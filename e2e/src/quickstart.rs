@@ -37,7 +37,11 @@ pub fn run(options: &Options) -> Result<()> {
         return stop();
     }
     let model = model::ensure_smollm2()?;
-    let base = match running()? {
+    let running = match state()? {
+        Some(earlier) => base_of(earlier)?,
+        None => None,
+    };
+    let base = match running {
         Some(base) => base,
         None => start(&model, free_port(options.port)?)?,
     };
@@ -63,18 +67,22 @@ fn state() -> Result<Option<(u32, u16)>> {
     let Ok(text) = std::fs::read_to_string(state_path()?) else { return Ok(None) };
     let mut words = text.split_whitespace();
     let (Some(pid), Some(port)) = (words.next(), words.next()) else { return Ok(None) };
-    let (Ok(pid), Ok(port)) = (pid.parse(), port.parse()) else { return Ok(None) };
     // A number may have been given to another program since.
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let is_ours = command.split(|byte| *byte == 0).any(|word| word == b"serve");
+    let has = |wanted: &str| command.split(|byte| *byte == 0).any(|word| word == wanted.as_bytes());
+    let is_ours = has("serve") && has(port);
+    let (Ok(pid), Ok(port)) = (pid.parse(), port.parse()) else { return Ok(None) };
     Ok(is_ours.then_some((pid, port)))
 }
 
-/// The base URL of a daemon that an earlier call started and that still answers.
-fn running() -> Result<Option<String>> {
-    let Some((_, port)) = state()? else { return Ok(None) };
+/// The base URL of an earlier call's daemon that answers; one that does not ends, since nobody could find it later.
+fn base_of((pid, port): (u32, u16)) -> Result<Option<String>> {
     let base = format!("http://127.0.0.1:{port}");
-    Ok(http::get(&format!("{base}/health")).call().is_ok().then_some(base))
+    if http::get(&format!("{base}/health")).call().is_ok() {
+        return Ok(Some(base));
+    }
+    end(pid)?;
+    Ok(None)
 }
 
 fn stop() -> Result<()> {
@@ -82,10 +90,15 @@ fn stop() -> Result<()> {
         println!("no daemon of the quick start is running");
         return Ok(());
     };
-    let status = Command::new("kill").arg(pid.to_string()).status()?;
-    anyhow::ensure!(status.success(), "cannot stop process {pid}");
+    end(pid)?;
     std::fs::remove_file(state_path()?)?;
     println!("stopped process {pid}");
+    Ok(())
+}
+
+fn end(pid: u32) -> Result<()> {
+    let status = Command::new("kill").arg(pid.to_string()).status()?;
+    anyhow::ensure!(status.success(), "cannot stop process {pid}");
     Ok(())
 }
 
@@ -169,4 +182,20 @@ fn ask(base: &str, model: &str, prompt: &str) -> Result<()> {
     println!();
     anyhow::ensure!(answered, "the answer was empty");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+    use crate::process;
+
+    #[test]
+    fn a_daemon_that_does_not_answer_is_stopped() {
+        let mut daemon = Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(base_of((daemon.id(), process::free_port().unwrap())).unwrap(), None);
+        // Ends by the first signal that it gets: SIGTERM.
+        assert_eq!(daemon.wait().unwrap().signal(), Some(15));
+    }
 }
