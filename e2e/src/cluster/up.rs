@@ -56,13 +56,13 @@ pub(super) fn check_path(folders: &Folders) -> Result<()> {
 /// A cluster that is up, whole and young is used again.
 fn is_in_use(state: &State, shape: Shape) -> Result<bool> {
     let is_whole = state.ready && state.ended().is_none();
-    if is_whole && state.age_seconds() > u64::from(RENEW_AFTER_DAYS) * 86400 {
-        eprintln!("the cluster's certificates end soon: starting it anew");
-        return Ok(false);
-    }
     if is_whole && (state.shape != shape || state.is_given) {
         let other = state.describe();
         bail!("another cluster is up ({other}): run `cluster down` first, or give this one a --name");
+    }
+    if is_whole && state.age_seconds() > u64::from(RENEW_AFTER_DAYS) * 86400 {
+        eprintln!("the cluster's certificates end soon: starting it anew");
+        return Ok(false);
     }
     Ok(is_whole)
 }
@@ -203,6 +203,10 @@ mod tests {
         assert!(error.contains("1 node simulated") && error.contains("cluster down"), "{error}");
         state.created_seconds -= 21 * 86400;
         assert!(!is_in_use(&state, shape).unwrap(), "its certificates end soon");
+        let mut given = State::given();
+        given.created_seconds -= 21 * 86400;
+        let error = is_in_use(&given, given.shape).unwrap_err().to_string();
+        assert!(error.contains("another's cluster"), "{error}");
     }
 
     #[test]
