@@ -179,6 +179,7 @@ impl Pool {
         states: &mut [S],
         f: impl Fn(&mut T, &mut S) + Sync,
     ) {
+        assert!(!states.is_empty(), "no thread has a state");
         if items.len() < 2 {
             return items.iter_mut().for_each(|item| f(item, &mut states[0]));
         }

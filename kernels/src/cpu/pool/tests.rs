@@ -131,6 +131,12 @@ fn each_item_is_met_once_whatever_threads_and_states_there_are() {
 }
 
 #[test]
+#[should_panic(expected = "no thread has a state")]
+fn items_that_nobody_would_meet_are_refused() {
+    Pool::new(2).for_each(&mut [(); 2], &mut [(); 0], |(), ()| {});
+}
+
+#[test]
 fn items_are_met_by_threads_at_the_same_time() {
     let deadline = Instant::now() + Duration::from_secs(30);
     let arrived = AtomicUsize::new(0);
