@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path as Parts, Request, State};
@@ -62,7 +62,7 @@ struct File {
 }
 
 /// # Errors
-/// A folder cannot be read, or the address is taken.
+/// A folder cannot be read, what is gated is not served, or the address is taken.
 pub fn run(command: &Command) -> Result<()> {
     let Command::Serve(options) = command;
     let hub = Hub::load(options)?;
@@ -78,7 +78,11 @@ pub fn run(command: &Command) -> Result<()> {
 impl Hub {
     fn load(options: &Serve) -> Result<Hub> {
         let models = options.models.iter().map(|(id, folder)| Ok((id.clone(), Repository::load(folder)?)));
-        let repositories = models.collect::<Result<_>>()?;
+        let repositories: BTreeMap<_, _> = models.collect::<Result<_>>()?;
+        // A misspelt one would leave its files to everybody.
+        for id in &options.gated {
+            ensure!(repositories.contains_key(id), "--gated {id} is none of the models");
+        }
         Ok(Hub { repositories, gated: options.gated.clone(), token: options.token.clone() })
     }
 }

@@ -70,6 +70,16 @@ fn it_refuses_as_the_hub_does() {
 }
 
 #[test]
+fn what_is_gated_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let models = vec![("a/c".to_owned(), folder.path().to_owned())];
+    let gated = vec!["a/C".to_owned()];
+    let options = Serve { listen: "127.0.0.1:0".parse().unwrap(), models, gated, token: None };
+    let error = Hub::load(&options).err().unwrap().to_string();
+    assert!(error.contains("a/C"), "{error}");
+}
+
+#[test]
 fn a_model_is_an_id_and_a_folder() {
     assert_eq!(parse_model("a/b=/c=d"), Ok(("a/b".to_owned(), PathBuf::from("/c=d"))));
     for bad in ["a/b", "a=/c", "a/b/c=/d", "/b=/c"] {
