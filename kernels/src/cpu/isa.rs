@@ -7,6 +7,8 @@ use thiserror::Error;
 use super::linear::matrix_unit::MatrixCode;
 #[cfg(target_arch = "x86_64")]
 use super::linear::matrix_unit::amx;
+#[cfg(test)]
+use super::linear::matrix_unit::emulated::Emulated;
 use super::simd::{self, Kernel};
 
 /// An instruction set that this processor has.
@@ -134,9 +136,10 @@ impl Isa {
         match self.0 {
             // SAFETY: `self` exists, so AMX is available.
             #[cfg(target_arch = "x86_64")]
-            Level::Amx => Some(unsafe { MatrixCode::amx() }),
+            Level::Amx => Some(unsafe { MatrixCode::of::<simd::Avx512, amx::Amx>() }),
+            // SAFETY: both are plain Rust.
             #[cfg(test)]
-            Level::EmulatedAmx => Some(MatrixCode::emulated()),
+            Level::EmulatedAmx => Some(unsafe { MatrixCode::of::<simd::Portable, Emulated>() }),
             _ => None,
         }
     }

@@ -7,10 +7,7 @@ use super::wide_panel::{ExpandFunction, expand};
 use super::wide_tile::{WideFunction, tile};
 use crate::cpu::attention::wide::{WideStepFunction, wide_step};
 use crate::cpu::block::WeightType;
-#[cfg(target_arch = "x86_64")]
-use crate::cpu::simd::Avx512;
-#[cfg(test)]
-use crate::cpu::simd::Portable;
+use crate::cpu::simd::Simd16;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod amx;
@@ -51,28 +48,14 @@ pub(crate) struct MatrixCode {
 
 impl MatrixCode {
     /// # Safety
-    /// [`amx::available`] was true.
-    #[cfg(target_arch = "x86_64")]
-    pub(crate) unsafe fn amx() -> Self {
-        use amx::Amx;
+    /// The processor has `S` and `U`, and the system lets this process use the unit.
+    pub(crate) unsafe fn of<S: Simd16, U: MatrixUnit>() -> Self {
         Self {
-            configure: Amx::configure,
-            release: Amx::release,
-            expand: expand::<Avx512>,
-            tile: tile::<Avx512, Amx>,
-            attend: wide_step::<Avx512, Amx>,
-        }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn emulated() -> Self {
-        use emulated::Emulated;
-        Self {
-            configure: Emulated::configure,
-            release: Emulated::release,
-            expand: expand::<Portable>,
-            tile: tile::<Portable, Emulated>,
-            attend: wide_step::<Portable, Emulated>,
+            configure: U::configure,
+            release: U::release,
+            expand: expand::<S>,
+            tile: tile::<S, U>,
+            attend: wide_step::<S, U>,
         }
     }
 }
