@@ -40,7 +40,7 @@ unsafe fn shrinks<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M]
         for r in 0..M {
             if counts[r] > 0 {
                 let max = rows.max.add(r);
-                let top = mask_and_top::<S>(p.add(r * STEP), counts[r]);
+                let top = mask_and_top::<S>(p.add(r * STEP), LANES, counts[r]);
                 let new = if top > *max { top } else { *max };
                 less = S::first_lanes(r, less, S::splat(*max - new));
                 *max = new;
@@ -58,20 +58,23 @@ unsafe fn shrinks<S: Simd16, const M: usize>(rows: RowState, counts: &[usize; M]
     }
 }
 
-/// Sets a row's scores from `count` on to minus infinity; returns the largest.
+/// Sets a row's scores from `count` on to minus infinity; returns the largest. `stride` floats lie from vector to vector.
+///
+/// # Safety
+/// `p` has the vectors, and nobody else accesses them; the processor has the instruction set of `S`.
 #[inline(always)]
-unsafe fn mask_and_top<S: Simd16>(p: *mut f32, count: usize) -> f32 {
-    // SAFETY: 64 floats at `p`.
+pub(super) unsafe fn mask_and_top<S: Simd16>(p: *mut f32, stride: usize, count: usize) -> f32 {
+    // SAFETY: see above.
     unsafe {
         let mut s = [S::zero(); VECTORS];
         for j in 0..VECTORS {
-            s[j] = S::load(p.add(j * LANES));
+            s[j] = S::load(p.add(j * stride));
         }
         if count < STEP {
             let masked = S::splat(f32::NEG_INFINITY);
             for j in 0..VECTORS {
                 s[j] = S::first_lanes(count.saturating_sub(j * LANES).min(LANES), s[j], masked);
-                S::store(p.add(j * LANES), s[j]);
+                S::store(p.add(j * stride), s[j]);
             }
         }
         S::reduce_max(S::max(S::max(s[0], s[1]), S::max(s[2], s[3])))

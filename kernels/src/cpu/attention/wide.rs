@@ -5,6 +5,7 @@
 //! output is fma(output, 2^(old maximum - new), values of the step).
 
 use super::step::{RowState, STEP};
+use super::weigh::mask_and_top;
 use super::wide_tiles::{pair, query_tiles};
 use crate::cpu::exp::exp2_negative;
 use crate::cpu::linear::matrix_unit::MatrixUnit;
@@ -153,7 +154,8 @@ impl WideStep {
             for row in first..self.rows.min(first + ROWS) {
                 let (count, row) = (self.count(row), row - first);
                 if count > 0 {
-                    let top = top::<S>(scores, row, count);
+                    let p = scores.as_mut_ptr().cast::<f32>().add(row * LANES);
+                    let top = mask_and_top::<S>(p, ROWS * LANES, count);
                     let max = state.max.add(row);
                     old.0[row] = *max;
                     new.0[row] = if top > *max { top } else { *max };
@@ -184,24 +186,6 @@ impl WideStep {
             }
             shrink
         }
-    }
-}
-
-/// The largest score of a row; those of keys beyond `count` become what no weight comes from.
-#[inline(always)]
-unsafe fn top<S: Simd16>(scores: &mut Scores, row: usize, count: usize) -> f32 {
-    // SAFETY: the instruction set is the caller's promise.
-    unsafe {
-        let mut s = [S::zero(); KEY_TILES];
-        for (j, s) in s.iter_mut().enumerate() {
-            *s = S::load(scores[j][row].as_ptr());
-            if count < STEP {
-                let masked = S::splat(f32::NEG_INFINITY);
-                *s = S::first_lanes(count.saturating_sub(j * LANES).min(LANES), *s, masked);
-                S::store(scores[j][row].as_mut_ptr(), *s);
-            }
-        }
-        S::reduce_max(S::max(S::max(s[0], s[1]), S::max(s[2], s[3])))
     }
 }
 
