@@ -132,7 +132,7 @@ impl Left<'_> {
         let Some(block) = self.blocks.get(page / (2 * shape.kv_heads)) else { return Stretch::NONE };
         let lines = most.min(page_lines - line);
         self.taken.store(taken + lines, Relaxed);
-        let (keys, values) = self.pages.addresses(*block, head);
+        let (keys, values) = self.pages.pages(*block, head);
         let start = if is_value { values } else { keys };
         Stretch { start: start.wrapping_add(line * 64), lines }
     }
@@ -196,8 +196,7 @@ mod tests {
         for (block, head) in
             [3, 69, 1, 50].into_iter().flat_map(|block| (0..3).map(move |head| (block, head)))
         {
-            // SAFETY: only addresses are compared.
-            let (keys, values) = unsafe { pages.pages(block, head) };
+            let (keys, values) = pages.pages(block, head);
             for start in [keys, values] {
                 expected.extend((0..16 * 40 * 2 / 64).map(|line| start as usize + line * 64));
             }

@@ -187,25 +187,11 @@ pub(crate) struct LayerPages {
 }
 
 impl LayerPages {
-    /// The pages of keys and of values of a block and head.
-    ///
-    /// # Safety
-    /// The cache has that block and head.
+    /// Where the pages of keys and of values of a block and head lie, also where there is no such cache any more.
     #[inline(always)]
-    pub(crate) unsafe fn pages(&self, block: u32, head: usize) -> (*mut u8, *mut u8) {
+    pub(crate) fn pages(&self, block: u32, head: usize) -> (*mut u8, *mut u8) {
         let [at, keys, values] = self.offsets(block, head);
-        // SAFETY: inside the cache by the caller's promise.
-        unsafe {
-            let start = self.start.get().add(at);
-            (start.add(keys), start.add(values))
-        }
-    }
-
-    /// Their addresses, also where there is no such cache any more.
-    #[inline(always)]
-    pub(crate) fn addresses(&self, block: u32, head: usize) -> (*const u8, *const u8) {
-        let [at, keys, values] = self.offsets(block, head);
-        let start = self.start.get().cast_const().wrapping_add(at);
+        let start = self.start.get().wrapping_add(at);
         (start.wrapping_add(keys), start.wrapping_add(values))
     }
 
@@ -259,8 +245,7 @@ mod tests {
             {
                 let (of_layer, (keys, values)) = (cache.layer_mut(layer), shape.page_bytes());
                 for head in 0..shape.kv_heads {
-                    // SAFETY: the cache has these blocks and heads.
-                    let places = unsafe { of_layer.pages(block, head) };
+                    let places = of_layer.pages(block, head);
                     pages.push((places.0 as usize - start, keys));
                     pages.push((places.1 as usize - start, values));
                 }
@@ -278,13 +263,10 @@ mod tests {
             let cache = KvCache::new(shape).unwrap();
             let pages = cache.layer(1);
             let (keys, values) = shape.page_bytes();
-            // SAFETY: only addresses are compared.
-            unsafe {
-                for block in 0..shape.extent_blocks() as u32 - streams {
-                    let (key, value) = pages.pages(block, 2);
-                    assert_eq!(pages.pages(block + streams, 2).0, key.add(keys));
-                    assert_eq!(pages.pages(block + 1, 2).1, value.add(values));
-                }
+            for block in 0..shape.extent_blocks() as u32 - streams {
+                let (key, value) = pages.pages(block, 2);
+                assert_eq!(pages.pages(block + streams, 2).0, key.wrapping_add(keys));
+                assert_eq!(pages.pages(block + 1, 2).1, value.wrapping_add(values));
             }
         }
     }

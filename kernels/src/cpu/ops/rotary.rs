@@ -191,9 +191,7 @@ mod tests {
         for (row, place) in places.iter().enumerate() {
             let (block, slot) = if place.position < 16 { (2, place.position as usize) } else { (0, row - 2) };
             for head in 0..2 {
-                let pages = cache.layer(1);
-                // SAFETY: the cache has these blocks and heads.
-                let (keys, values) = unsafe { pages.pages(block, head) };
+                let (keys, values) = cache.layer(1).pages(block, head);
                 for d in 0..24 {
                     let (key, value) = (qkv.row(row)[48 + head * 24 + d], qkv.row(row)[96 + head * 24 + d]);
                     assert_eq!(element(&cache, keys, d * 16 + slot), round(key), "{isa}");
