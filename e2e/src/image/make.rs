@@ -26,7 +26,7 @@ pub(super) struct Programs {
     /// A built daemon; without it `cargo build --release` makes one.
     #[arg(long, value_name = "PATH")]
     daemon: Option<PathBuf>,
-    /// A built operator; without it `cargo build --release` makes one, if the workspace has it.
+    /// A built operator; without it `cargo build --release` makes one.
     #[arg(long, value_name = "PATH")]
     operator: Option<PathBuf>,
 }
@@ -56,12 +56,8 @@ impl Programs {
         for architecture in self.architectures()? {
             for (name, given) in [("ostro", &self.daemon), ("ostro-operator", &self.operator)] {
                 let program = match given {
-                    Some(path) => Some(path.clone()),
+                    Some(path) => path.clone(),
                     None => programs::build(name, architecture)?,
-                };
-                let Some(program) = program else {
-                    eprintln!("skipped: {name}, which the workspace does not have");
-                    continue;
                 };
                 let small = programs::stripped(&program, stripped.path(), architecture)?;
                 let image = Image {

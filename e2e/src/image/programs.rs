@@ -11,15 +11,12 @@ use serde_json::Value;
 use super::architecture::Architecture;
 use crate::process::{cargo, run};
 
-/// Builds the package `name` and returns its program; `None` where the workspace has no such package.
+/// Builds the package `name` and returns its program.
 ///
 /// # Errors
 /// `cargo` or a compiler is missing, or the build fails.
-pub(super) fn build(name: &str, architecture: Architecture) -> Result<Option<PathBuf>> {
+pub(super) fn build(name: &str, architecture: Architecture) -> Result<PathBuf> {
     let metadata = metadata()?;
-    if !has_package(&metadata, name) {
-        return Ok(None);
-    }
     eprintln!("building {name} for {}", architecture.name());
     let mut command = cargo();
     command.args(build_words(name));
@@ -32,7 +29,7 @@ pub(super) fn build(name: &str, architecture: Architecture) -> Result<Option<Pat
     };
     let program = folder.join("release").join(name);
     ensure!(program.is_file(), "the build has made no {}", program.display());
-    Ok(Some(program))
+    Ok(program)
 }
 
 /// The daemon of an image also runs on GPUs: that needs no toolkit to build, and no GPU to start.
@@ -79,20 +76,9 @@ fn metadata() -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn has_package(metadata: &Value, name: &str) -> bool {
-    metadata["packages"].as_array().is_some_and(|all| all.iter().any(|package| package["name"] == name))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn packages_of_the_workspace_are_known() {
-        let metadata = metadata().unwrap();
-        assert!(has_package(&metadata, "ostro-e2e"));
-        assert!(!has_package(&metadata, "no-such-package"));
-    }
 
     #[test]
     fn a_stripped_program_is_smaller_and_runs() {
