@@ -7,7 +7,7 @@ mod support;
 use serde_json::{Value, json};
 use support::chart::{helm, install_api, release, start_operator};
 use support::helm::{NAMESPACE, RELEASE};
-use support::operator::Operator;
+use support::operator::{self, Operator};
 use support::{Cluster, await_until};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -28,11 +28,9 @@ fn serve_in(cluster: &Cluster, namespace: &str, name: &str) {
 }
 
 fn object(namespace: &str, name: &str) -> Value {
-    json!({
-        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
-        "metadata": { "name": name, "namespace": namespace },
-        "spec": { "models": [{ "modelId": "a/b" }], "replicas": 2, "networkPolicy": { "enabled": true } },
-    })
+    let spec =
+        json!({ "models": [{ "modelId": "a/b" }], "replicas": 2, "networkPolicy": { "enabled": true } });
+    operator::object(namespace, name, &spec)
 }
 
 /// Who an object, its Deployment and its pods are, and their specs' generations.

@@ -10,18 +10,13 @@ mod support;
 use std::process::Command;
 
 use serde_json::{Value, json};
-use support::operator::{Operator, program};
+use support::operator::{CRD, Operator, apply_api, object};
 use support::{Cluster, await_until};
 
 const NAMESPACE: &str = "ostro-e2e";
-const CRD: &str = "inferencedeployments.inference.ostro.dev";
 
 fn manifest(name: &str, spec: &Value) -> String {
-    let object = json!({
-        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
-        "metadata": { "name": name, "namespace": NAMESPACE }, "spec": spec,
-    });
-    object.to_string()
+    object(NAMESPACE, name, spec).to_string()
 }
 
 fn names(cluster: &Cluster, what: &str) -> Vec<String> {
@@ -45,9 +40,7 @@ fn another_clusters_kubeconfig_works() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("by its own means"), "{refused:?}");
 
     let had_api = cluster.kubectl(&["get", "crd", "--output", "name"]).contains(CRD);
-    let crd = Command::new(program("ostro-operator")).arg("crd").output().unwrap();
-    cluster.apply(&String::from_utf8(crd.stdout).unwrap());
-    cluster.await_established(&[&format!("crd/{CRD}")]);
+    apply_api(&cluster);
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
     rules::check(&cluster);
     reconcile(&cluster);

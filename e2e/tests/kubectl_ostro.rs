@@ -5,10 +5,10 @@
 mod support;
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
-use support::operator::{Operator, kubectl_ostro, program};
+use support::operator::{Operator, apply_api, kubectl_ostro, object};
 use support::{Cluster, await_until};
 
 const IMAGE: &str = "registry.local/ostro:1";
@@ -18,11 +18,7 @@ fn start_operator(cluster: &Cluster) -> Operator {
 }
 
 fn manifest(spec: &Value) -> String {
-    let object = json!({
-        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
-        "metadata": { "name": "m", "namespace": "shop" }, "spec": spec,
-    });
-    object.to_string()
+    object("shop", "m", spec).to_string()
 }
 
 /// Exit code, standard output and errors of `kubectl ostro`.
@@ -76,9 +72,7 @@ fn what_kubectl_ostro_says_is_what_the_operator_does() {
     cluster.kubectl(&["create", "namespace", "shop"]);
     let (code, _, errors) = ostro(&cluster, &["status", "-A"], "");
     assert!(code == 2 && errors.contains("the CRD is not installed"), "{errors}");
-    let crd = Command::new(program("ostro-operator")).arg("crd").output().unwrap();
-    cluster.apply(&String::from_utf8(crd.stdout).unwrap());
-    await_until("the API", || cluster.kubectl_input(&["get", "infd"], "").status.success());
+    apply_api(&cluster);
     let (code, _, errors) = ostro(&cluster, &["status", "m", "--namespace", "shop"], "");
     assert_eq!((code, errors.trim()), (2, "error: there is no InferenceDeployment m in namespace shop"));
 

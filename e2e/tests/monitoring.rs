@@ -12,7 +12,7 @@ use support::Cluster;
 use support::chart::{install_api, release, start_operator};
 use support::dashboards::{DASHBOARDS, parse, queries, selectors};
 use support::helm::{NAMESPACE, RELEASE};
-use support::operator::Operator;
+use support::operator::{Operator, object};
 use support::prometheus::{self, Prometheus};
 use tempfile::NamedTempFile;
 
@@ -48,12 +48,8 @@ fn create_model(cluster: &Cluster, name: &str, monitor: &str) {
     let monitoring = json!({
         "kind": monitor, "interval": "1s", "scrapeTimeout": "1s", "labels": { "release": "prometheus" },
     });
-    let object = json!({
-        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
-        "metadata": { "name": name, "namespace": "shop" },
-        "spec": { "models": [{ "modelId": "a/b" }], "monitoring": monitoring },
-    });
-    cluster.apply(&object);
+    let spec = json!({ "models": [{ "modelId": "a/b" }], "monitoring": monitoring });
+    cluster.apply(&object("shop", name, &spec));
     let words = ["--for=condition=Monitored", "--for=condition=Ready"];
     for word in words {
         cluster.kubectl(&["wait", word, &format!("infd/{name}"), "--namespace", "shop", "--timeout=60s"]);

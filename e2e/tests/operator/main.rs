@@ -9,12 +9,11 @@ mod specs;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::process::Command;
 use std::time::Duration;
 
 use ostro_e2e::writes::Writes;
 use serde_json::{Value, json};
-use support::operator::{Operator, program};
+use support::operator::{Operator, apply_api, object};
 use support::{Cluster, await_until};
 
 const NAMESPACE: &str = "shop";
@@ -31,15 +30,7 @@ fn start_with(cluster: &Cluster, identity: &str, image: &str) -> Operator {
 }
 
 fn manifest(name: &str, spec: &Value) -> String {
-    manifest_in(NAMESPACE, name, spec)
-}
-
-fn manifest_in(namespace: &str, name: &str, spec: &Value) -> String {
-    let object = json!({
-        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
-        "metadata": { "name": name, "namespace": namespace }, "spec": spec,
-    });
-    object.to_string()
+    object(NAMESPACE, name, spec).to_string()
 }
 
 fn get(cluster: &Cluster, what: &str) -> Value {
@@ -98,10 +89,7 @@ fn check_idle(cluster: &Cluster, seconds: u64) {
 fn up(name: &'static str) -> Option<Cluster> {
     let cluster = Cluster::with_simulated_nodes(name)?;
     cluster.run(&["up", "--control-plane-only"]);
-    let crd = Command::new(program("ostro-operator")).arg("crd").output().unwrap();
-    // Client-side: the object fits the annotation.
-    cluster.apply(&String::from_utf8(crd.stdout).unwrap());
-    await_until("the API", || cluster.kubectl_input(&["get", "infd"], "").status.success());
+    apply_api(&cluster);
     cluster.kubectl(&["create", "namespace", "shop"]);
     cluster.kubectl(&["label", "namespace", "shop", "pod-security.kubernetes.io/enforce=restricted"]);
     Some(cluster)

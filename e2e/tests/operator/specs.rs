@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, await_until};
-use crate::{applies, manifest_in};
+use crate::applies;
+use crate::support::{Cluster, await_until, operator};
 
 const NAMESPACE: &str = "specs";
 
@@ -12,10 +12,10 @@ const NAMESPACE: &str = "specs";
 pub(crate) fn check(cluster: &Cluster) {
     let cases: Vec<Value> = serde_json::from_str(include_str!("specs.json")).unwrap();
     cluster.kubectl(&["create", "namespace", NAMESPACE]);
-    let objects: Vec<String> = cases.iter().map(object).collect();
-    let list = format!("{{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [{}]}}", objects.join(","));
+    let objects: Vec<Value> = cases.iter().map(object).collect();
+    let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     // Without the word kubectl drops what is null.
-    let output = cluster.kubectl_input(&["apply", "--server-side", "-f", "-"], &list);
+    let output = cluster.kubectl_input(&["apply", "--server-side", "-f", "-"], &list.to_string());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let mut found = Value::Null;
     await_until("all to be told of", || {
@@ -34,10 +34,10 @@ pub(crate) fn check(cluster: &Cluster) {
     cluster.kubectl(&["delete", "namespace", NAMESPACE]);
 }
 
-fn object(case: &Value) -> String {
+fn object(case: &Value) -> Value {
     let mut spec = json!({ "replicas": 0, "models": [{ "modelId": "a/b" }] });
     spec.as_object_mut().unwrap().extend(case["spec"].as_object().unwrap().clone());
-    manifest_in(NAMESPACE, case["name"].as_str().unwrap(), &spec)
+    operator::object(NAMESPACE, case["name"].as_str().unwrap(), &spec)
 }
 
 /// The condition by the object's name.

@@ -4,17 +4,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::{Cluster, await_until};
+use crate::support::{Cluster, await_until, operator};
 
 pub(crate) const PYTHON: &str = "registry.local/python:1";
 pub(crate) const OSTRO: &str = "registry.local/ostro:dev";
 pub(crate) const BUSYBOX: &str = "registry.local/busybox:1";
 
 pub(crate) fn object(name: &str, spec: &Value) -> Value {
-    json!({
-        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
-        "metadata": { "name": name, "namespace": "default" }, "spec": spec,
-    })
+    operator::object("default", name, spec)
 }
 
 /// The quick start's model, which every node has on its disk. Held to its policy for all of the test.

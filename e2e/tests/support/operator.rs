@@ -1,10 +1,11 @@
-//! The operator as a process outside of the cluster, since simulated nodes run nothing.
+//! The operator as a process outside of the cluster, since simulated nodes run nothing; its API and objects of it.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use ostro_e2e::process::{Owned, free_port};
+use serde_json::{Value, json};
 
 use super::Cluster;
 
@@ -45,6 +46,24 @@ impl Operator {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
+}
+
+/// What defines its API.
+pub const CRD: &str = "inferencedeployments.inference.ostro.dev";
+
+/// Waits until the API server serves it.
+pub fn apply_api(cluster: &Cluster) {
+    let crd = Command::new(program("ostro-operator")).arg("crd").output().unwrap();
+    // Client-side: the object fits the annotation.
+    cluster.apply(&String::from_utf8(crd.stdout).unwrap());
+    cluster.await_established(&[&format!("crd/{CRD}")]);
+}
+
+pub fn object(namespace: &str, name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "inference.ostro.dev/v1alpha1", "kind": "InferenceDeployment",
+        "metadata": { "name": name, "namespace": namespace }, "spec": spec,
+    })
 }
 
 /// A program of this workspace, beside the tests' own folder.
