@@ -60,29 +60,27 @@ fn children(cluster: &Cluster, name: &str) -> Vec<String> {
     cluster.kubectl(&words).lines().map(str::to_owned).collect()
 }
 
+fn writes(cluster: &Cluster) -> Writes {
+    Writes::parse(&cluster.kubectl(&["get", "--raw", "/metrics"]))
+}
+
 /// Writes by server-side apply, which nobody but the operator does here, as the API server counts them.
 fn applies(cluster: &Cluster) -> u64 {
-    let metrics = cluster.kubectl(&["get", "--raw", "/metrics"]);
-    let lines = metrics.lines().filter(|line| {
-        line.starts_with("apiserver_request_total{")
-            && line.contains("verb=\"APPLY\"")
-            && !line.contains("code=\"4")
-    });
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    let writes = writes(cluster).0.into_iter();
+    writes.filter(|(name, _)| name.starts_with("APPLY ")).map(|(_, count)| count).sum()
 }
 
 /// Nobody writes for so long, once nothing was written for a moment.
 fn check_idle(cluster: &Cluster, seconds: u64) {
-    let writes = || Writes::parse(&cluster.kubectl(&["get", "--raw", "/metrics"]));
-    let mut before = writes();
+    let mut before = writes(cluster);
     await_until("writes to end", || {
         std::thread::sleep(Duration::from_secs(3));
-        let (last, now) = (before.clone(), writes());
+        let (last, now) = (before.clone(), writes(cluster));
         before = now;
         before.since(&last).total() == 0
     });
     std::thread::sleep(Duration::from_secs(seconds));
-    assert_eq!(writes().since(&before).describe(), "");
+    assert_eq!(writes(cluster).since(&before).describe(), "");
 }
 
 /// A control plane that knows the API, with a namespace that takes restricted pods only.

@@ -9,7 +9,7 @@ use ostro_e2e::writes::Writes;
 use serde_json::{Value, json};
 
 use crate::support::{Cluster, await_until};
-use crate::{NAMESPACE, await_ready, children, get, manifest};
+use crate::{NAMESPACE, await_ready, children, get, manifest, writes};
 
 const NAME: &str = "flapped";
 const PATH: &str = "/apis/inference.ostro.dev/v1alpha1/namespaces/shop/inferencedeployments/flapped";
@@ -46,10 +46,6 @@ fn apply(cluster: &Cluster, cpu: &str) {
     let object = manifest(NAME, &json!({ "models": [{ "modelId": "a/b" }], "resources": resources }));
     let output = cluster.kubectl_input(&["apply", "--server-side", "-f", "-"], &object);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn writes(cluster: &Cluster) -> Writes {
-    Writes::parse(&cluster.kubectl(&["get", "--raw", "/metrics"]))
 }
 
 fn replicas(cluster: &Cluster, kind: &str) -> u64 {
