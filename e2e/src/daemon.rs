@@ -78,9 +78,7 @@ impl Daemon {
 
     /// The first listed model's id.
     pub fn model_id(&self) -> Result<String> {
-        let models = self.models()?;
-        let id = models.first().and_then(|model| model["id"].as_str());
-        Ok(id.context("no model is listed")?.to_owned())
+        model_id(&self.base())
     }
 
     /// All metrics, in Prometheus' text form.
@@ -113,18 +111,13 @@ impl Daemon {
         self.process.signal(name)
     }
 
-    fn models(&self) -> Result<Vec<Value>> {
-        let list: Value = http::get(&format!("{}/v1/models", self.base())).call()?.body_mut().read_json()?;
-        Ok(list["data"].as_array().cloned().unwrap_or_default())
-    }
-
     fn await_loaded(&mut self, limit: Duration) -> Result<()> {
         let start = Instant::now();
         while start.elapsed() < limit {
             if let Some(status) = self.process.try_wait()? {
                 bail!("the daemon ended with {status}; log:\n{}", self.log());
             }
-            let models = self.models().unwrap_or_default();
+            let models = models(&self.base()).unwrap_or_default();
             if models.iter().any(|model| model["status"] == "loaded") {
                 return Ok(());
             }
@@ -136,6 +129,19 @@ impl Daemon {
         }
         bail!("the model did not load within {limit:?}; log:\n{}", self.log())
     }
+}
+
+/// What the server at `base` lists.
+pub(crate) fn models(base: &str) -> Result<Vec<Value>> {
+    let list: Value = http::get(&format!("{base}/v1/models")).call()?.body_mut().read_json()?;
+    Ok(list["data"].as_array().cloned().unwrap_or_default())
+}
+
+/// The id of the first of them.
+pub(crate) fn model_id(base: &str) -> Result<String> {
+    let models = models(base)?;
+    let id = models.first().and_then(|model| model["id"].as_str());
+    Ok(id.context("no model is listed")?.to_owned())
 }
 
 /// The `ostro` that was built beside this program: `target/PROFILE/ostro`.

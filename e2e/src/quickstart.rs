@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{cache, http, model};
+use crate::{cache, daemon, http, model};
 
 /// Loading takes a second; this is for a machine under heavy load.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
@@ -45,7 +45,7 @@ pub fn run(options: &Options) -> Result<()> {
         Some(base) => base,
         None => start(&model, free_port(options.port)?)?,
     };
-    let id = model_id(&base)?;
+    let id = daemon::model_id(&base)?;
     println!("> {}", options.prompt);
     ask(&base, &id, &options.prompt)?;
     println!();
@@ -134,7 +134,7 @@ fn await_loaded(base: &str, child: &mut Child) -> Result<()> {
         if let Some(status) = child.try_wait()? {
             bail!("the daemon ended with {status}; its log is {}", log_path()?.display());
         }
-        let models = models(base).unwrap_or_default();
+        let models = daemon::models(base).unwrap_or_default();
         if models.iter().any(|m| m["status"] == "failed") {
             bail!("the model did not load: {}", json!(models));
         }
@@ -145,17 +145,6 @@ fn await_loaded(base: &str, child: &mut Child) -> Result<()> {
         std::thread::sleep(Duration::from_millis(50));
     }
     bail!("the model did not load within {LOAD_LIMIT:?}")
-}
-
-fn models(base: &str) -> Result<Vec<Value>> {
-    let list: Value = http::get(&format!("{base}/v1/models")).call()?.body_mut().read_json()?;
-    Ok(list["data"].as_array().cloned().unwrap_or_default())
-}
-
-fn model_id(base: &str) -> Result<String> {
-    let models = models(base)?;
-    let id = models.first().and_then(|m| m["id"].as_str());
-    Ok(id.context("the daemon lists no model")?.to_owned())
 }
 
 /// Streams one greedy answer to standard output.

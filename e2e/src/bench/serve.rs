@@ -15,8 +15,8 @@ use super::huge_pages::Pages;
 use super::program::output_of;
 use super::rows::Visit;
 use super::samples::Sample;
-use crate::http;
 use crate::process::{self, Owned};
+use crate::{daemon, http};
 
 const READY_LIMIT: Duration = Duration::from_secs(120);
 const PROMPT_TOKENS: &str = "218";
@@ -153,9 +153,8 @@ impl Server {
         match ready {
             Ready::Healthy => http::get(&format!("{}/health", self.base)).call().is_ok(),
             Ready::Loaded => {
-                let answer = http::get(&format!("{}/v1/models", self.base)).call();
-                let list = answer.ok().and_then(|mut answer| answer.body_mut().read_json::<Value>().ok());
-                list.is_some_and(|list| list["data"][0]["status"] == "loaded")
+                let models = daemon::models(&self.base).unwrap_or_default();
+                models.first().is_some_and(|model| model["status"] == "loaded")
             }
         }
     }
