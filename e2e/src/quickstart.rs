@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use crate::{cache, daemon, http, model};
+use crate::{cache, daemon, http, model, process};
 
 /// Loading takes a second; this is for a machine under heavy load.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
@@ -103,10 +103,10 @@ fn end(pid: u32) -> Result<()> {
 }
 
 fn free_port(wanted: u16) -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
-        .or_else(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-        .context("no port is free on 127.0.0.1")?;
-    Ok(listener.local_addr()?.port())
+    match TcpListener::bind((Ipv4Addr::LOCALHOST, wanted)) {
+        Ok(listener) => Ok(listener.local_addr()?.port()),
+        Err(_) => process::free_port(),
+    }
 }
 
 fn start(model: &Path, port: u16) -> Result<String> {
@@ -178,7 +178,6 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
 
     use super::*;
-    use crate::process;
 
     #[test]
     fn a_daemon_that_does_not_answer_is_stopped() {
@@ -186,5 +185,12 @@ mod tests {
         assert_eq!(base_of((daemon.id(), process::free_port().unwrap())).unwrap(), None);
         // Ends by the first signal that it gets: SIGTERM.
         assert_eq!(daemon.wait().unwrap().signal(), Some(15));
+    }
+
+    #[test]
+    fn another_port_is_none_of_those_for_connections() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = free_port(taken.local_addr().unwrap().port()).unwrap();
+        assert!(port < 30_000, "{port}");
     }
 }
