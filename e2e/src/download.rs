@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
 use crate::process::run;
 
@@ -67,6 +68,38 @@ pub(crate) fn fetch(package: &Package, folder: &Path) -> Result<PathBuf> {
     Ok(archive)
 }
 
+/// The folder `name` in `parent` with the packages, of which `unpack` puts an archive into a folder; it is whole or not
+/// there.
+pub(crate) fn unpacked(
+    parent: &Path,
+    name: &str,
+    packages: &[Package],
+    unpack: impl Fn(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let folder = parent.join(name);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    let staging = TempDir::new_in(parent)?;
+    for package in packages {
+        let archives = TempDir::new_in(parent)?;
+        let archive = fetch(package, archives.path())?;
+        eprintln!("unpacking {}", archive.display());
+        unpack(&archive, staging.path())?;
+    }
+    arrive(staging.path(), &folder)?;
+    Ok(folder)
+}
+
+/// Who comes second finds the same files there.
+fn arrive(staging: &Path, folder: &Path) -> Result<()> {
+    if let Err(error) = std::fs::rename(staging, folder) {
+        ensure!(folder.is_dir(), "cannot move what was unpacked to {}: {error}", folder.display());
+    }
+    Ok(())
+}
+
 fn pip_download(package: &Package, kind: &str, folder: &Path) -> Result<()> {
     run(Command::new("python3")
         .args(["-m", "pip", "download", "--disable-pip-version-check", "--no-deps", kind, "--dest"])
@@ -113,4 +146,23 @@ pub(crate) fn bar(bytes: u64, what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{msg} {bar:40} {bytes}/{total_bytes} {bytes_per_sec}")
         .expect("the template is constant");
     ProgressBar::new(bytes).with_style(style).with_message(what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_unpacks_second_takes_what_is_there() {
+        let parent = TempDir::new().unwrap();
+        let folder = parent.path().join("package");
+        for run in ["first", "second"] {
+            let staging = TempDir::new_in(parent.path()).unwrap();
+            std::fs::write(staging.path().join("file"), run).unwrap();
+            arrive(staging.path(), &folder).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(folder.join("file")).unwrap(), "first");
+        let lost = arrive(&parent.path().join("none"), &parent.path().join("other"));
+        assert!(lost.unwrap_err().to_string().contains("other"));
+    }
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::slice;
 
 use anyhow::{Context, Result, ensure};
-use tempfile::TempDir;
 
-use crate::download::{LLAMA_CPP, Package, Registry, fetch};
+use crate::download::{self, LLAMA_CPP, Package, Registry};
 use crate::process::run;
 use crate::{cache, debian};
 
@@ -55,24 +55,15 @@ pub(super) fn tools() -> Result<()> {
     debian::install(&debian::missing(&TOOLS))
 }
 
-/// Fetches and unpacks into a temporary folder and renames, so that a broken run leaves nothing.
 fn unpacked(package: &Package, unpack: impl Fn(&Path, &Path) -> Result<()>) -> Result<PathBuf> {
-    let parent = cache::root()?.join("peers");
-    let folder = parent.join(format!("{}-{}", package.name, package.version));
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    std::fs::create_dir_all(&parent)?;
-    let (archives, staging) = (TempDir::new_in(&parent)?, TempDir::new_in(&parent)?);
-    let archive = fetch(package, archives.path())?;
-    eprintln!("unpacking {}", archive.display());
-    unpack(&archive, staging.path())?;
-    std::fs::rename(staging.keep(), &folder)?;
-    Ok(folder)
+    let name = format!("{}-{}", package.name, package.version);
+    download::unpacked(&cache::root()?.join("peers"), &name, slice::from_ref(package), unpack)
 }
 
 #[cfg(test)]
 mod tests {
+    use tempfile::TempDir;
+
     use super::*;
 
     #[test]

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use tempfile::TempDir;
 
 use crate::cache;
-use crate::download::{Package, Registry, fetch};
+use crate::download::{self, Package, Registry};
 
 const COMPILER: [Package; 5] = [
     wheel("nvidia-cuda-nvcc", "13.0.88", "56fe502eb77625a12f25172caa3cdddb4e4c8ba2c8c17dba44b164761b380f03"),
@@ -46,29 +45,15 @@ pub(super) fn assembler() -> Result<PathBuf> {
     Ok(unpacked(&ASSEMBLER, &[program])?.join(program))
 }
 
-/// The folder with the files of `packages`; it is whole or not there. Another pin has another folder.
+/// The folder with the files of `packages`. Another pin has another folder.
 fn unpacked(packages: &[Package], needed: &[&str]) -> Result<PathBuf> {
     ensure!(
         cfg!(all(target_os = "linux", target_arch = "x86_64")),
         "the compiler's pinned packages are for Linux on x86-64"
     );
-    let parent = cache::root()?.join("cuda");
-    let folder = parent.join(folder_name(packages));
-    if folder.is_dir() {
-        return Ok(folder);
-    }
-    std::fs::create_dir_all(&parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    let staging = TempDir::new_in(&parent)?;
-    for package in packages {
-        let archives = TempDir::new_in(&parent)?;
-        unpack(&fetch(package, archives.path())?, staging.path())?;
-    }
+    let folder = download::unpacked(&cache::root()?.join("cuda"), &folder_name(packages), packages, unpack)?;
     for file in needed {
-        ensure!(staging.path().join(file).is_file(), "the packages hold no {file}");
-    }
-    // Who comes second finds the same files there.
-    if let Err(error) = std::fs::rename(staging.path(), &folder) {
-        ensure!(folder.is_dir(), "cannot move the compiler to {}: {error}", folder.display());
+        ensure!(folder.join(file).is_file(), "the packages hold no {file}");
     }
     Ok(folder)
 }
