@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::processor::Processor;
+use crate::process::bytes_of;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Machine {
@@ -17,7 +18,7 @@ impl Machine {
         let read = |path| std::fs::read_to_string(path).with_context(|| format!("cannot read {path}"));
         let threads = std::thread::available_parallelism()?.get();
         let processor = Processor::parse(&read("/proc/cpuinfo")?);
-        let memory_gib = parse_memory_kib(&read("/proc/meminfo")?).unwrap_or_default() >> 20;
+        let memory_gib = bytes_of(&read("/proc/meminfo")?, "MemTotal:").unwrap_or_default() >> 30;
         let kernel = read("/proc/sys/kernel/osrelease")?.trim().to_owned();
         Ok(Machine { processor, threads, memory_gib, kernel })
     }
@@ -26,11 +27,6 @@ impl Machine {
         let Machine { processor, threads, memory_gib, kernel } = self;
         format!("{}, {threads} threads, {memory_gib} GiB, Linux {kernel}", processor.describe())
     }
-}
-
-fn parse_memory_kib(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 #[cfg(test)]
@@ -42,6 +38,5 @@ mod tests {
         let processor = Processor::parse("model name\t: Xeon X\nflags\t\t: fpu avx2\n");
         let machine = Machine { processor, threads: 2, memory_gib: 23, kernel: "6.1".to_owned() };
         assert_eq!(machine.describe(), "Xeon X (avx2), 2 threads, 23 GiB, Linux 6.1");
-        assert_eq!(parse_memory_kib("MemTotal:       24583344 kB\nMemFree: 1 kB\n"), Some(24583344));
     }
 }
