@@ -28,8 +28,8 @@ pub(super) fn measure(
     changes: usize,
     max_seqs: u32,
 ) -> Result<Latencies> {
-    let before: Vec<[u64; 2]> =
-        (0..changes).map(|index| generations(observer, index)).collect::<Result<_>>()?;
+    let before: Vec<u64> =
+        (0..changes).map(|index| deployment_generation(observer, index)).collect::<Result<_>>()?;
     let mut sent = Vec::new();
     let start = Instant::now();
     for index in 0..changes {
@@ -41,7 +41,7 @@ pub(super) fn measure(
     observer.await_until(LIMIT, |seen| {
         let is_written = |index: &usize| {
             let deployment = seen.get(&(Watched::Deployment, objects::key(*index)));
-            deployment.is_some_and(|deployment| deployment.generation > before[*index][1])
+            deployment.is_some_and(|deployment| deployment.generation > before[*index])
         };
         let written = (0..changes).filter(is_written).count();
         if written == changes { Ok(()) } else { Err(format!("{written} of {changes} Deployments changed")) }
@@ -60,13 +60,10 @@ pub(super) fn measure(
     Ok(latencies)
 }
 
-fn generations(observer: &mut Observer, index: usize) -> Result<[u64; 2]> {
+fn deployment_generation(observer: &mut Observer, index: usize) -> Result<u64> {
     let key = objects::key(index);
-    let mut of = |watched| {
-        let seen = observer.latest(watched, &key).with_context(|| format!("no {watched:?} {key}"))?;
-        anyhow::Ok(seen.generation)
-    };
-    Ok([of(Watched::Object)?, of(Watched::Deployment)?])
+    let seen = observer.latest(Watched::Deployment, &key);
+    Ok(seen.with_context(|| format!("no Deployment {key}"))?.generation)
 }
 
 /// The value that `percent` of all do not exceed.
