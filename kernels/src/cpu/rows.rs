@@ -44,10 +44,6 @@ impl Rows {
         self.rows
     }
 
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     pub fn width(&self) -> usize {
         self.width
     }
