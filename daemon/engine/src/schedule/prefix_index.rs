@@ -2,7 +2,8 @@
 //!
 //! `prefix_cache_n` counts the prefixes of ended sequences that stay findable: when one more ends, the oldest is
 //! dropped. A prefix that continues a kept one takes its place, so a conversation counts once. 0 turns the index
-//! off: nothing is shared, not even between running sequences. Blocks may go earlier, when the pool reuses them.
+//! off: nothing is shared, not even between running sequences. Blocks may go earlier, when the pool reuses them, and
+//! prefixes when the blocks of newer ones fill the pool.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
@@ -14,6 +15,9 @@ use super::block_pool::BlockId;
 pub(super) struct PrefixIndex {
     blocks: HashMap<BlockHash, BlockId, BuildHasherDefault<FirstBits>>,
     prefixes_max: usize,
+    /// Most hashes in `kept`. Those of one prefix fill the pool at most: beyond twice that, what is newer than the oldest
+    /// prefix has filled it.
+    kept_max: usize,
     /// Prefixes of ended sequences, oldest first; none is the start of another.
     prefixes: VecDeque<Vec<BlockHash>>,
     /// In how many of `prefixes` a hash occurs.
@@ -27,6 +31,7 @@ impl PrefixIndex {
         PrefixIndex {
             blocks: HashMap::with_capacity_and_hasher(capacity, BuildHasherDefault::default()),
             prefixes_max: prefix_cache_n,
+            kept_max: 2 * blocks as usize,
             prefixes: VecDeque::new(),
             kept: HashMap::default(),
         }
@@ -76,8 +81,8 @@ impl PrefixIndex {
             self.drop_prefix(old, dropped);
         }
         self.prefixes.push_back(prefix);
-        if self.prefixes.len() > self.prefixes_max {
-            let oldest = self.prefixes.pop_front().expect("just pushed");
+        while self.prefixes.len() > self.prefixes_max || self.kept.len() > self.kept_max {
+            let oldest = self.prefixes.pop_front().expect("without prefixes nothing is kept");
             self.drop_prefix(oldest, dropped);
         }
     }
@@ -126,6 +131,9 @@ impl PrefixIndex {
 
     pub(super) fn assert_consistent(&self) {
         assert!(self.prefixes.len() <= self.prefixes_max, "no more prefixes than allowed are kept");
+        assert!(self.kept.len() <= self.kept_max, "nor more names of blocks than the pool has a use for");
+        let is_exact = |prefix: &Vec<BlockHash>| prefix.capacity() == prefix.len();
+        assert!(self.prefixes.iter().all(is_exact), "prefixes take no more memory than they need");
         let mut kept = HashMap::default();
         self.prefixes.iter().flatten().for_each(|hash| *kept.entry(*hash).or_insert(0) += 1);
         assert_eq!(self.kept, kept, "kept blocks are counted");
@@ -180,6 +188,17 @@ mod tests {
     fn a_repeated_or_shorter_prefix_renews_the_longer_one() {
         check(2, &[&[1, 2], &[3], &[1], &[4]], &[3]);
         check(2, &[&[1, 2], &[3], &[1, 2], &[4]], &[3]);
+    }
+
+    #[test]
+    fn prefixes_whose_blocks_are_long_reused_are_dropped() {
+        let mut index = PrefixIndex::new(1 << 20, 8);
+        for first in 0..100 {
+            index.keep(chain(&[2 * first, 2 * first + 1]), &mut Vec::new());
+            index.assert_consistent();
+        }
+        assert_eq!(index.prefixes.len(), 8);
+        assert_eq!(index.prefixes[7], chain(&[198, 199]));
     }
 
     #[test]

@@ -207,10 +207,9 @@ impl Sequence {
     }
 
     /// The names of all blocks ever published, for a sequence that ends.
-    pub(super) fn into_published(mut self) -> Vec<BlockHash> {
-        self.hashes.truncate(self.published_max + 1);
-        self.hashes.remove(0);
-        self.hashes
+    pub(super) fn into_published(self) -> Vec<BlockHash> {
+        // A copy: `hashes` has room for all it might have generated.
+        self.hashes[1..=self.published_max].to_vec()
     }
 
     /// Appends a sampled token; says whether it was the last.

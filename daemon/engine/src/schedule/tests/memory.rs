@@ -71,6 +71,16 @@ fn only_the_last_prefix_cache_n_prefixes_are_kept() {
 }
 
 #[test]
+fn the_prefix_of_a_short_answer_keeps_no_room_for_a_long_one() {
+    let mut run = Run::new(OPTIONS);
+    run.submit(0..5, 100);
+    run.step();
+    run.step_with(7);
+    assert!(run.scheduler.is_idle());
+    run.scheduler.assert_consistent();
+}
+
+#[test]
 fn copies_of_a_prompt_are_computed_once() {
     let mut run = Run::new(OPTIONS);
     let ids: Vec<_> = (0..4).map(|_| run.submit(0..41, 3)).collect();
