@@ -106,7 +106,7 @@ fn not_loaded(id: &str, error: LoadError, origins: &Origins) -> ModelError {
 
 /// What an operator asks first: where it runs, and how much fits.
 fn tell(model: &str, info: &ModelInfo) {
-    let ModelInfo { instruction_set, device, weight_type, weight_bytes, cache, .. } = info;
+    let ModelInfo { instruction_set, device, weight_type, weight_bytes, cache, context_len, .. } = info;
     let (weights_mib, cache_mib) = (weight_bytes >> 20, cache.bytes >> 20);
     let cache_tokens = u64::from(cache.blocks) * u64::from(cache.block_size);
     tracing::info!(
@@ -117,6 +117,7 @@ fn tell(model: &str, info: &ModelInfo) {
         weights_mib,
         cache_mib,
         cache_tokens,
+        context_len,
         "placed"
     );
 }

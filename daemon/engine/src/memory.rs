@@ -10,7 +10,7 @@ pub use ledger::{MemoryLedger, Promise};
 
 use crate::options::{CacheOptions, CacheSize};
 
-/// Of the memory left beside the weights, what an automatically sized cache takes at most.
+/// Of the memory left beside the weights, what an automatically sized cache takes, but for one full context.
 const AUTO_PART: u64 = 4;
 
 /// Models that the same memory will hold after this one.

@@ -88,7 +88,7 @@ pub enum CacheType {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum CacheSize {
-    /// One full context at least, more while memory is plentiful.
+    /// One full context where half of what is left beside the weights holds it, more while memory is plentiful.
     Auto,
     /// Room for this many tokens of all sequences together.
     ContextLen(u64),

@@ -123,10 +123,54 @@ fn assemble(parts: EngineParts) -> Result<(Ready, StepLoop), LoadError> {
     // Live sequences are counted where they are submitted; the scheduler need not refuse any.
     schedule.waiting_max = live_max;
     let scheduler = Scheduler::new(schedule)?;
-    info.context_len = scheduler.sequence_tokens_max() as u32;
+    let holds = scheduler.sequence_tokens_max() as u32;
+    if holds < info.context_len {
+        tracing::warn!(
+            context_len = info.context_len,
+            holds,
+            "the key-value cache holds less than the context, longer requests are refused; a larger one can be chosen \
+             by context_len, memory_mb or memory_fraction"
+        );
+    }
+    info.context_len = holds;
     let (commands, receiver) = sync_channel(live_max.saturating_add(1));
     let (board, abandoned) = (Arc::new(StatsBoard::new(step_limit)), Arc::<AtomicU64>::default());
     let inbox = Inbox { commands: receiver, abandoned: abandoned.clone(), board: board.clone() };
     let step_loop = StepLoop::new(model, scheduler, isa, inbox);
     Ok((Ready { info, text, commands, board, abandoned, live_max }, step_loop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::load;
+    use crate::options::{CacheSize, DeviceChoice, EngineOptions};
+    use crate::tiny::{TinyFamily, TinyModel};
+
+    #[test]
+    fn a_cache_that_holds_less_than_the_context_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let model = folder.path().join("tiny.gguf");
+        TinyModel::new(TinyFamily::Llama).write_gguf(&model).unwrap();
+        let mut options = EngineOptions::new(model);
+        (options.threads, options.device) = (Some(1), DeviceChoice::Cpu);
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let writer = Arc::new(log.reopen().unwrap());
+        // While there is one subscriber only, a place of logging that a thread without it reaches first is off for good.
+        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(writer).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let mut warnings = |tokens| {
+            options.cache.size = CacheSize::ContextLen(tokens);
+            assemble(load(&options, &|_| ()).unwrap()).unwrap();
+            let text = std::fs::read_to_string(log.path()).unwrap();
+            text.lines()
+                .filter(|line| line.contains("WARN") && line.contains("cache"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert!(warnings(512).is_empty());
+        let told = warnings(64);
+        assert!(told.len() == 1 && told[0].ends_with("context_len=512 holds=65"), "{told:?}");
+    }
 }
