@@ -9,14 +9,25 @@ use std::iter;
 
 use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use serde_json::{Map, Value as Json};
+use thiserror::Error;
 use tokenizers::NormalizedString;
 use tokenizers::tokenizer::normalizer::Range;
 
 /// A noncharacter: no text has a use for it. Met in a text, it is marked itself.
 const MARK: char = '\u{FDD0}';
-/// Behind a mark, the character for text 0: private use, with room for 65,000 texts.
-const FIRST: u32 = 0x10_0000;
-const TEXTS_MAX: usize = 65_000;
+/// Behind a mark, the character for text 0: both planes of private use, with the noncharacters at their ends.
+const FIRST: u32 = 0xF_0000;
+/// Beside the mark itself.
+const TEXTS_MAX: usize = 0x2_0000 - 1;
+
+/// Why special tokens cannot be marked.
+#[derive(Debug, Error)]
+pub(super) enum MarkError {
+    #[error("{0} texts, at most {TEXTS_MAX} can be told apart")]
+    TooMany(usize),
+    #[error(transparent)]
+    Build(BuildError),
+}
 
 #[derive(Debug)]
 pub(super) struct SpecialTexts {
@@ -25,11 +36,14 @@ pub(super) struct SpecialTexts {
 }
 
 impl SpecialTexts {
-    pub(super) fn new(special: impl Iterator<Item = String>) -> Result<Self, BuildError> {
+    pub(super) fn new(special: impl Iterator<Item = String>) -> Result<Self, MarkError> {
         let mut texts = vec![MARK.to_string()];
-        texts.extend(special.filter(|text| !text.is_empty()).take(TEXTS_MAX));
-        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts)?;
-        Ok(SpecialTexts { texts, finder })
+        texts.extend(special.filter(|text| !text.is_empty()));
+        if texts.len() > 1 + TEXTS_MAX {
+            return Err(MarkError::TooMany(texts.len() - 1));
+        }
+        let finder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&texts);
+        Ok(SpecialTexts { finder: finder.map_err(MarkError::Build)?, texts })
     }
 
     /// Marks the special tokens in all strings of the values; hardly any have some.
@@ -160,6 +174,19 @@ mod tests {
         assert!(!marked.contains('<'), "{marked}");
         let place = |name: &str| marked.find(name).unwrap();
         assert!(place("first") < place("a\u{FDD0}") && place("a\u{FDD0}") < place("last"), "{marked}");
+    }
+
+    #[test]
+    fn a_token_for_each_sound_is_marked_and_more_are_refused() {
+        let texts = |count| SpecialTexts::new((0..count).map(|sound| format!("<|s_{sound}|>")));
+        let many = texts(TEXTS_MAX).unwrap();
+        let said = format!("a<|s_0|>b<|s_69999|>c<|s_{}|>", TEXTS_MAX - 1);
+        let marked = many.marked(&said);
+        assert!(!marked.contains('<'), "{marked:?}");
+        let mut text = NormalizedString::from(marked.as_str());
+        many.put_back(&mut text);
+        assert_eq!(text.get(), said);
+        assert!(matches!(texts(TEXTS_MAX + 1), Err(MarkError::TooMany(_))));
     }
 
     #[test]
