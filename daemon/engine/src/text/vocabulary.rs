@@ -27,8 +27,8 @@ pub struct GgufVocabulary {
     pub pre: Option<String>,
     pub tokens: Vec<String>,
     pub scores: Vec<f32>,
-    /// See [`TokenType`].
-    pub token_types: Vec<i32>,
+    /// See [`TokenType`]. Bytes, as a file may have them: of many, this takes no more memory.
+    pub token_types: Vec<u8>,
     /// `left right`, best first.
     pub merges: Vec<String>,
     pub bos: Option<TokenId>,

@@ -42,10 +42,10 @@ fn strings(metadata: &Metadata, key: &str) -> Result<Vec<String>, MetadataError>
     Ok(strings.into_iter().flat_map(|strings| strings.iter()).map(str::to_owned).collect())
 }
 
-fn token_types(metadata: &Metadata) -> Result<Vec<i32>, MetadataError> {
-    let types = metadata.ints("tokenizer.ggml.token_type")?.unwrap_or_default();
+fn token_types(metadata: &Metadata) -> Result<Vec<u8>, MetadataError> {
+    let types = metadata.ints("tokenizer.ggml.token_type")?;
     // A number no token type has is as good as any other such number.
-    Ok(types.into_iter().map(|value| i32::try_from(value).unwrap_or(0)).collect())
+    Ok(types.map(|types| types.map(|value| u8::try_from(value).unwrap_or(0)).collect()).unwrap_or_default())
 }
 
 /// All ones means that there is none.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::text::{Special, SpecialTokens};
+use crate::weights::gguf::{Metadata, Strings};
 
 fn strings(values: &[&str]) -> Vec<String> {
     values.iter().map(|value| (*value).to_owned()).collect()
@@ -158,12 +159,25 @@ fn what_contradicts_itself_is_refused_by_name() {
 }
 
 #[test]
+fn types_of_tokens_that_are_not_there_take_no_more_memory_than_the_file() {
+    let mut metadata = Metadata::default();
+    metadata.insert("tokenizer.ggml.model", "gpt2");
+    metadata.insert("tokenizer.ggml.tokens", ["a"].into_iter().collect::<Strings>());
+    metadata.insert("tokenizer.ggml.token_type", vec![1i32; 1 << 20].as_slice());
+    let vocabulary = GgufVocabulary::read(&metadata).unwrap();
+    // As large as the smallest numbers that a file has.
+    assert_eq!(size_of_val(vocabulary.token_types.as_slice()), 1 << 20);
+    assert_eq!(vocabulary.token_types.capacity(), 1 << 20);
+    refused(vocabulary, "the vocabulary has 1 tokens but 1048576 token types");
+}
+
+#[test]
 fn equal_tokens_and_wild_scores_do_no_harm() {
     let mut doubled = byte_level();
     doubled.tokens.push("ab".into());
     doubled.token_types.push(1);
     check(&doubled, "ab", Special::Keep, &[4]);
-    let wild = GgufVocabulary { scores: vec![f32::NAN; 12], token_types: vec![-7; 12], ..scored() };
+    let wild = GgufVocabulary { scores: vec![f32::NAN; 12], token_types: vec![200; 12], ..scored() };
     assert!(wild.build_tokenizer().unwrap().encode("abc é", Special::Keep).is_ok());
 }
 

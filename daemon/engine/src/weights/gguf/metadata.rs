@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::GgufError;
 use super::cursor::Cursor;
-use super::value::{Array, Number, NumberType, Strings, Value};
+use super::value::{Array, NumberType, Strings, Value};
 
 /// Real files have about fifty.
 const KEYS_MAX: u64 = 1 << 16;
@@ -84,9 +84,13 @@ impl Metadata {
     }
 
     /// An array of integers of any width; `Type` when one of them does not fit i64.
-    pub fn ints(&self, key: &str) -> Result<Option<Vec<i64>>, MetadataError> {
+    pub fn ints(&self, key: &str) -> Result<Option<impl Iterator<Item = i64>>, MetadataError> {
         self.typed(key, "an array of integers", |value| match value {
-            Value::Array(Array::Numbers(numbers)) => numbers.iter().map(Number::as_int).collect(),
+            Value::Array(Array::Numbers(numbers))
+                if numbers.iter().all(|number| number.as_int().is_some()) =>
+            {
+                Some(numbers.iter().map(|number| number.as_int().expect("just seen to be one")))
+            }
             _ => None,
         })
     }
