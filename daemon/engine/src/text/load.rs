@@ -154,11 +154,10 @@ impl TextModel {
         let mut eos = found.eos;
         eos.sort_unstable();
         eos.dedup();
-        let Found { mut tokenizer, bos, pad, .. } = found;
+        let Found { tokenizer, bos, pad, .. } = found;
         let frame: Vec<TokenId> = eos.iter().copied().chain(bos).collect();
-        let (marks, texts) = turn_marks::of(&tokenizer, &frame);
-        tokenizer.spell_out(&marks).map_err(|error| TextError::SpecialTokens(error.to_string()))?;
-        let special_texts = SpecialTexts::new(tokenizer.bytes().special_texts().chain(texts))
+        let marks = turn_marks::of(&tokenizer, &frame);
+        let special_texts = SpecialTexts::new(tokenizer.bytes().special_texts().chain(marks))
             .map_err(|error| TextError::SpecialTokens(error.to_string()))?;
         Ok(TextModel { tokenizer, special_texts, template, bos, pad, eos })
     }

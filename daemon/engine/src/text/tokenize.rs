@@ -6,8 +6,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
+use tokenizers::Encoding;
 use tokenizers::tokenizer::{Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer};
-use tokenizers::{AddedVocabulary, Encoding};
 
 use super::bpe::NoUnknownToken;
 use super::special_texts::SpecialTexts;
@@ -23,8 +23,6 @@ pub enum Special {
     Add,
     /// Those in the text count as tokens, none is added: for the output of a chat template.
     Keep,
-    /// Those in the text are ordinary text, none is added: for what a user typed.
-    Text,
 }
 
 #[derive(Debug, Error)]
@@ -34,17 +32,13 @@ pub struct EncodeError(String);
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: ModelTokenizer,
-    /// The added tokens, set so that special ones are not looked for.
-    plain: AddedVocabulary,
     bytes: TokenBytes,
     leading_space: LeadingSpace,
 }
 
 impl Tokenizer {
     pub(super) fn new(inner: ModelTokenizer, bytes: TokenBytes, leading_space: LeadingSpace) -> Self {
-        let mut plain = inner.get_added_vocabulary().clone();
-        plain.set_encode_special_tokens(true);
-        Tokenizer { inner, plain, bytes, leading_space }
+        Tokenizer { inner, bytes, leading_space }
     }
 
     /// Tokens beyond the model's pieces that nobody calls special: in a text they count, and an answer shows them.
@@ -54,20 +48,12 @@ impl Tokenizer {
         ordinary.map(|(id, token)| (*id, token.content.as_str()))
     }
 
-    /// These added tokens are text to [`Special::Text`], as special ones are.
-    pub(super) fn spell_out(&mut self, tokens: &[TokenId]) -> Result<(), EncodeError> {
-        let added = self.inner.get_added_vocabulary().get_added_tokens_decoder();
-        let special = tokens.iter().filter_map(|id| added.get(id)).map(|token| token.clone().special(true));
-        let added = self.plain.add_tokens(special, self.inner.get_model(), self.inner.get_normalizer());
-        added.map(|_| ()).map_err(|error| EncodeError(error.to_string()))
-    }
-
     pub fn encode(&self, text: &str, special: Special) -> Result<Vec<TokenId>, EncodeError> {
-        caught(|| match special {
-            Special::Text => self.ids(self.cut(&self.plain, text)),
-            Special::Add | Special::Keep => {
-                let ids = self.ids(self.cut(self.inner.get_added_vocabulary(), text))?;
-                self.framed(ids, special)
+        caught(|| {
+            let ids = self.ids(self.cut(text))?;
+            match special {
+                Special::Add => self.framed(ids),
+                Special::Keep => Ok(ids),
             }
         })
     }
@@ -78,18 +64,18 @@ impl Tokenizer {
     /// follows cuts and merges it with the words around it.
     pub(super) fn encode_marked(&self, text: &str, said: &SpecialTexts) -> Result<Vec<TokenId>, EncodeError> {
         caught(|| {
-            let mut pieces = self.cut(self.inner.get_added_vocabulary(), text);
+            let mut pieces = self.cut(text);
             pieces.normalize(|piece| {
                 said.put_back(piece);
                 Ok(())
             })?;
-            self.framed(self.ids(pieces)?, Special::Keep)
+            self.ids(pieces)
         })
     }
 
     /// Added tokens, and what is between them.
-    fn cut(&self, added: &AddedVocabulary, text: &str) -> PreTokenizedString {
-        added.extract_and_normalize(self.inner.get_normalizer(), text)
+    fn cut(&self, text: &str) -> PreTokenizedString {
+        self.inner.get_added_vocabulary().extract_and_normalize(self.inner.get_normalizer(), text)
     }
 
     fn ids(&self, mut pieces: PreTokenizedString) -> tokenizers::Result<Vec<TokenId>> {
@@ -114,14 +100,14 @@ impl Tokenizer {
         Ok(pieces.into_encoding(None, 0, OffsetType::None)?.get_ids().to_vec())
     }
 
-    /// With the tokens that the model puts around a text, where these are to be added.
-    fn framed(&self, ids: Vec<TokenId>, special: Special) -> tokenizers::Result<Vec<TokenId>> {
+    /// With the tokens that the model puts around a text.
+    fn framed(&self, ids: Vec<TokenId>) -> tokenizers::Result<Vec<TokenId>> {
         if self.inner.get_post_processor().is_none() {
             return Ok(ids);
         }
         // Nothing asks for what the library keeps beside the number of a token; cutting and padding are off (`load`).
         let encoding: Encoding = ids.into_iter().map(|id| (id, String::new(), (0, 0), None, 0)).collect();
-        let framed = self.inner.post_process(encoding, None, special == Special::Add)?;
+        let framed = self.inner.post_process(encoding, None, true)?;
         Ok(framed.get_ids().to_vec())
     }
 

