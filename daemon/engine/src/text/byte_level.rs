@@ -1,7 +1,5 @@
 //! Builds the tokeniser of a GGUF file of model `gpt2`: byte-level BPE.
 
-use tokenizers::decoders::byte_level::ByteLevel;
-
 use super::bpe::Bpe;
 use super::pre_tokenizer::scheme_named;
 use super::token_bytes::{LeadingSpace, Spelling};
@@ -17,7 +15,6 @@ pub(super) fn build(vocabulary: &GgufVocabulary) -> Result<TokenizerParts, Vocab
     let mut tokenizer = ModelTokenizer::new(TokenModel::Bpe(model));
     tokenizer.with_normalizer(scheme.normalizer()).map_err(VocabularyError::build)?;
     tokenizer.with_pre_tokenizer(Some(scheme.pre_tokenizer()?));
-    tokenizer.with_decoder(Some(ByteLevel::new(false, true, false)));
     Ok(TokenizerParts {
         tokenizer,
         spelling: Spelling::ByteLevel,

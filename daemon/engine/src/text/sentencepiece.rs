@@ -5,10 +5,6 @@
 //! whose concatenation scores best, so each way to cut a token in two tokens is a merge, ranked by
 //! that token's score. (A Unigram model cannot be told apart in GGUF and is treated alike.)
 
-use tokenizers::DecoderWrapper;
-use tokenizers::decoders::byte_fallback::ByteFallback;
-use tokenizers::decoders::fuse::Fuse;
-use tokenizers::decoders::sequence::Sequence as DecoderSequence;
 use tokenizers::normalizers::{NormalizerWrapper, Prepend, Replace, Sequence};
 
 use super::bpe::{Bpe, Merge, Merges, Texts};
@@ -61,12 +57,6 @@ fn build(
     }
     normalizers.push(Replace::new(" ", "▁").map_err(VocabularyError::build)?.into());
     tokenizer.with_normalizer(Some(Sequence::new(normalizers))).map_err(VocabularyError::build)?;
-    let decoders: Vec<DecoderWrapper> = vec![
-        Replace::new("▁", " ").map_err(VocabularyError::build)?.into(),
-        ByteFallback::new().into(),
-        Fuse::new().into(),
-    ];
-    tokenizer.with_decoder(Some(DecoderSequence::new(decoders)));
     Ok(TokenizerParts {
         tokenizer,
         spelling: Spelling::Metaspace,

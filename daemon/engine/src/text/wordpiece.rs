@@ -3,7 +3,6 @@
 //! GGUF spells word beginnings with `▁` and continuations bare; WordPiece itself spells beginnings
 //! bare and continuations with `##`. The vocabulary is turned back before use.
 
-use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -31,7 +30,6 @@ pub(super) fn build(vocabulary: &GgufVocabulary) -> Result<TokenizerParts, Vocab
         .with_normalizer(Some(BertNormalizer::new(true, true, None, is_uncased(vocabulary))))
         .map_err(VocabularyError::build)?;
     tokenizer.with_pre_tokenizer(Some(BertPreTokenizer));
-    tokenizer.with_decoder(Some(WordPieceDecoder::new("##".to_owned(), false)));
     Ok(TokenizerParts {
         tokenizer,
         spelling: Spelling::Metaspace,
