@@ -82,7 +82,7 @@ impl KvBlocks {
     /// prompt that follow each other in the cache too are read as one stream.
     pub(super) fn grow(&mut self, sequence: &mut Sequence, tokens: usize) -> bool {
         let first = sequence.blocks.len();
-        let wanted = tokens.div_ceil(self.block_size);
+        let wanted = self.blocks_for(tokens);
         while sequence.blocks.len() < wanted {
             let Some((block, evicted)) = self.pool.allocate() else { break };
             if let Some(hash) = evicted {

