@@ -69,10 +69,6 @@ pub fn read_spec(files: &ModelFiles) -> Result<(&'static Family, DecoderSpec), F
 }
 
 impl Family {
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// The names this family's tensors have in such files.
     pub fn tensor_names(&self, files: &ModelFiles) -> &'static TensorNames {
         match files {

@@ -140,16 +140,6 @@ impl Scheduler {
         self.running.is_empty() && self.waiting.is_empty()
     }
 
-    /// Most rows of a plan.
-    pub fn rows_max(&self) -> usize {
-        self.options.tokens_per_step
-    }
-
-    /// Most sequences of a plan.
-    pub fn sequences_max(&self) -> usize {
-        self.running_max
-    }
-
     /// Most tokens of one sequence, prompt and answer: what context and pool hold. The pool's tokens and one more,
     /// since the last token of an answer is not computed again.
     pub fn sequence_tokens_max(&self) -> usize {

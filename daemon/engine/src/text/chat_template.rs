@@ -121,12 +121,6 @@ impl ChatTemplate {
         Self::new(vec![(DEFAULT.to_owned(), source.to_owned())], tokens)
     }
 
-    /// The source of the template that is rendered without tools.
-    pub fn source(&self) -> String {
-        let environment = self.environment.get();
-        environment.get_template(DEFAULT).map_or(String::new(), |template| template.source().to_owned())
-    }
-
     pub fn render(&self, prompt: &ChatPrompt<'_>) -> Result<String, TemplateError> {
         match self.arguments_form.converted(prompt.messages) {
             Some(messages) => self.render_as_is(&ChatPrompt { messages: &messages, ..*prompt }),

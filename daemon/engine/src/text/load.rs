@@ -78,7 +78,6 @@ pub struct TextModel {
     special_texts: SpecialTexts,
     template: Option<ChatTemplate>,
     bos: Option<TokenId>,
-    pad: Option<TokenId>,
     eos: Vec<TokenId>,
 }
 
@@ -88,7 +87,6 @@ pub(super) struct Found {
     pub(super) templates: Vec<(String, String)>,
     pub(super) tokens: TemplateTokens,
     pub(super) bos: Option<TokenId>,
-    pub(super) pad: Option<TokenId>,
     pub(super) eos: Vec<TokenId>,
 }
 
@@ -131,8 +129,7 @@ impl TextModel {
             unk: text(vocabulary.unk),
             pad: text(vocabulary.pad),
         };
-        let (bos, pad) = (vocabulary.bos, vocabulary.pad);
-        Self::assemble(Found { tokenizer, templates, tokens, bos, pad, eos }, overrides)
+        Self::assemble(Found { tokenizer, templates, tokens, bos: vocabulary.bos, eos }, overrides)
     }
 
     /// From a model directory with `tokenizer.json` and, where present, `tokenizer_config.json`,
@@ -154,12 +151,12 @@ impl TextModel {
         let mut eos = found.eos;
         eos.sort_unstable();
         eos.dedup();
-        let Found { tokenizer, bos, pad, .. } = found;
+        let Found { tokenizer, bos, .. } = found;
         let frame: Vec<TokenId> = eos.iter().copied().chain(bos).collect();
         let marks = turn_marks::of(&tokenizer, &frame);
         let special_texts = SpecialTexts::new(tokenizer.bytes().special_texts().chain(marks))
             .map_err(|error| TextError::SpecialTokens(error.to_string()))?;
-        Ok(TextModel { tokenizer, special_texts, template, bos, pad, eos })
+        Ok(TextModel { tokenizer, special_texts, template, bos, eos })
     }
 
     /// The tokens of a conversation. Special tokens and marks of turns come from the template only: those that a
@@ -215,10 +212,6 @@ impl TextModel {
 
     pub fn bos(&self) -> Option<TokenId> {
         self.bos
-    }
-
-    pub fn pad(&self) -> Option<TokenId> {
-        self.pad
     }
 
     /// One more than the largest token id. The model's matrices may have more rows.

@@ -40,7 +40,6 @@ pub struct GgufVocabulary {
     pub pad: Option<TokenId>,
     pub sep: Option<TokenId>,
     pub cls: Option<TokenId>,
-    pub mask: Option<TokenId>,
     pub add_bos: Option<bool>,
     pub add_eos: Option<bool>,
     pub add_space_prefix: Option<bool>,
@@ -140,7 +139,7 @@ impl GgufVocabulary {
         Ok(())
     }
 
-    fn named_ids(&self) -> [(&'static str, Option<TokenId>); 9] {
+    fn named_ids(&self) -> [(&'static str, Option<TokenId>); 8] {
         [
             ("bos_token_id", self.bos),
             ("eos_token_id", self.eos),
@@ -150,7 +149,6 @@ impl GgufVocabulary {
             ("padding_token_id", self.pad),
             ("seperator_token_id", self.sep),
             ("cls_token_id", self.cls),
-            ("mask_token_id", self.mask),
         ]
     }
 

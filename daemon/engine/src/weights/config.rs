@@ -41,10 +41,6 @@ impl Config {
         }
     }
 
-    pub fn new(entries: Map<String, Value>) -> Self {
-        Config { entries }
-    }
-
     /// The value, `None` when absent or null.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.entries.get(key).filter(|value| !value.is_null())

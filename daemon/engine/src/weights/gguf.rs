@@ -56,10 +56,6 @@ impl GgufFile {
         &self.head.metadata
     }
 
-    pub fn version(&self) -> u32 {
-        self.head.version
-    }
-
     pub fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         self.head.tensor(name, self.map.bytes())
     }

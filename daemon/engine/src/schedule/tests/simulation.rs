@@ -185,8 +185,8 @@ impl Simulation {
 
     fn check_plan(&mut self) {
         let plan = &self.plan;
-        assert!(plan.rows().len() <= self.scheduler.rows_max());
-        assert!(plan.sequences().len() <= self.scheduler.sequences_max());
+        assert!(plan.rows().len() <= self.options.tokens_per_step);
+        assert!(plan.sequences().len() <= self.options.max_seqs);
         for id in plan.preempted() {
             assert!(plan.sequences().iter().all(|sequence| sequence.id != *id));
         }
@@ -229,7 +229,7 @@ impl Simulation {
             (Some(running), Some(waiting)) if waiting < running => self.oldest_waits + 1,
             _ => 0,
         };
-        let tokens_max = self.scheduler.sequences_max() * self.scheduler.sequence_tokens_max();
+        let tokens_max = self.options.max_seqs * self.scheduler.sequence_tokens_max();
         assert!(self.oldest_waits <= tokens_max, "the oldest sequence starves");
     }
 

@@ -45,10 +45,6 @@ impl<T: Send + Sync + 'static> Watched<T> {
         self.time_max = time_max;
     }
 
-    pub(super) fn get(&self) -> &T {
-        &self.of
-    }
-
     pub(super) fn run<R: Send + 'static>(
         &self,
         size: Size,

@@ -39,9 +39,8 @@ pub(super) fn read(path: &Path, overrides: &TextOverrides) -> Result<Found, Text
     }
     eos.extend(id_of(&tokens.eos));
     let bos = id_of(&tokens.bos).or_else(|| ids(&model, "bos_token_id").first().copied());
-    let pad = id_of(&tokens.pad);
     let templates = read_templates(path, &config)?;
-    Ok(Found { tokenizer, templates, tokens, bos, pad, eos })
+    Ok(Found { tokenizer, templates, tokens, bos, eos })
 }
 
 fn read_own_tokenizer(path: &Path) -> Result<Tokenizer, TextError> {

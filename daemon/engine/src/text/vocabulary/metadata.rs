@@ -27,7 +27,6 @@ impl GgufVocabulary {
             // The key is misspelt in the format.
             sep: id(metadata, "tokenizer.ggml.seperator_token_id")?,
             cls: id(metadata, "tokenizer.ggml.cls_token_id")?,
-            mask: id(metadata, "tokenizer.ggml.mask_token_id")?,
             add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?,
             add_eos: metadata.bool("tokenizer.ggml.add_eos_token")?,
             add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?,

@@ -29,10 +29,6 @@ pub enum MetadataError {
 }
 
 impl Metadata {
-    pub fn get(&self, key: &str) -> Option<&Value> {
-        self.entries.get(key)
-    }
-
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
