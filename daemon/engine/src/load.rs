@@ -30,7 +30,7 @@ use crate::options::{CacheType, EngineOptions};
 use crate::schedule::StepPlan;
 use crate::text::{GgufVocabulary, TextModel};
 use crate::weights::ModelFiles;
-use about::{About, Placed};
+use about::About;
 use choices::{check, context_len, limits, schedule, step_tokens};
 use size::Sizing;
 
@@ -77,8 +77,7 @@ fn load_on<B: Backend + 'static>(
     warn_of_tokens_beyond(spec.vocab, &text);
 
     tell(LoadStage::Cache, about.bytes, about.bytes);
-    let placed = Placed::read(&backend, &weights);
-    let weight_bytes = placed.weight_bytes;
+    let weight_bytes = weights.bytes(&backend);
     let sizing = Sizing { backend: &backend, spec: &spec, tensors: &tensors, weight_bytes, limits, later };
     let (shape, limits) = sizing.fit(options, &memory)?;
     let model_bytes = sizing.model_bytes(options, &memory, limits.positions);
@@ -92,8 +91,8 @@ fn load_on<B: Backend + 'static>(
     };
     let promise = options.memory.promise(&memory, model_bytes.saturating_add(cache.bytes));
     let sources_apart = backend.has_sources_apart();
-    let step_limit = step_limit(placed.device.kind) * step.all.div_ceil(backend.step_tokens().all) as u32;
-    let info = about.into_info(placed, &spec, (context_len, cache));
+    let step_limit = step_limit(backend.device().kind) * step.all.div_ceil(backend.step_tokens().all) as u32;
+    let info = about.into_info(&backend, &weights, &spec, (context_len, cache));
     // Before memory is reserved, which would keep pages that the load has touched.
     give_free_heap_back();
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::backend::Backend;
-use crate::info::{CacheInfo, DeviceInfo, ModelInfo};
+use crate::info::{CacheInfo, ModelInfo};
 use crate::model::decoder::DecoderWeights;
 use crate::model::roles::DecoderTensors;
 use crate::model::spec::DecoderSpec;
@@ -17,29 +17,6 @@ pub(super) struct About {
     layer_parameters: u64,
     /// The type of most parameters.
     weight_type: String,
-}
-
-/// What only the backend knows, once it has the weights.
-pub(super) struct Placed {
-    pub(super) weight_bytes: u64,
-    step_weight_bytes: u64,
-    threads: usize,
-    instruction_set: String,
-    pub(super) device: DeviceInfo,
-    nominal_bytes_per_second: Option<f64>,
-}
-
-impl Placed {
-    pub(super) fn read<B: Backend>(backend: &B, weights: &DecoderWeights<B>) -> Self {
-        Placed {
-            weight_bytes: weights.bytes(backend),
-            step_weight_bytes: weights.step_bytes(backend),
-            threads: backend.threads(),
-            instruction_set: backend.instruction_set(),
-            device: backend.device(),
-            nominal_bytes_per_second: backend.nominal_bytes_per_second(),
-        }
-    }
 }
 
 impl About {
@@ -57,9 +34,10 @@ impl About {
         About { name: name(files), bytes, parameters, layer_parameters, weight_type }
     }
 
-    pub(super) fn into_info(
+    pub(super) fn into_info<B: Backend>(
         self,
-        placed: Placed,
+        backend: &B,
+        weights: &DecoderWeights<B>,
         spec: &DecoderSpec,
         (context_len, cache): (u32, CacheInfo),
     ) -> ModelInfo {
@@ -74,13 +52,13 @@ impl About {
             vocab_size: spec.vocab as u32,
             context_len,
             model_context_len: spec.context_length as u32,
-            weight_bytes: placed.weight_bytes,
-            step_weight_bytes: placed.step_weight_bytes,
+            weight_bytes: weights.bytes(backend),
+            step_weight_bytes: weights.step_bytes(backend),
             cache,
-            threads: placed.threads,
-            instruction_set: placed.instruction_set,
-            device: placed.device,
-            nominal_bytes_per_second: placed.nominal_bytes_per_second,
+            threads: backend.threads(),
+            instruction_set: backend.instruction_set(),
+            device: backend.device(),
+            nominal_bytes_per_second: backend.nominal_bytes_per_second(),
             load_seconds: 0.0,
         }
     }
