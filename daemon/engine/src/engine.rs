@@ -111,8 +111,10 @@ impl Engine {
         loop {
             match news.recv() {
                 Ok(News::Progress(step)) => progress(step),
-                Ok(News::Ready(ready)) => {
-                    return Ok(Engine { shared: Arc::new(ready.into_shared(thread, began)) });
+                Ok(News::Ready(mut shared)) => {
+                    shared.info.load_seconds = began.elapsed().as_secs_f64();
+                    shared.thread = Mutex::new(Some(thread));
+                    return Ok(Engine { shared: Arc::from(shared) });
                 }
                 Ok(News::Failed(error)) => {
                     let _ = thread.join();

@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::{Sender, SyncSender, sync_channel};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Sender, sync_channel};
+use std::time::Duration;
 use std::{io, sync::Mutex};
 
 use ostro_kernels::cpu::isa::Isa;
 
-use super::{Command, Shared};
+use super::Shared;
 use crate::backend::BackendError;
 use crate::device::NoGpu;
 use crate::forward::Model;
@@ -76,26 +75,9 @@ pub enum LoadError {
 /// What the thread tells whoever waits for it.
 pub(super) enum News {
     Progress(LoadProgress),
-    Ready(Box<Ready>),
+    /// All but its thread and how long it took.
+    Ready(Box<Shared>),
     Failed(LoadError),
-}
-
-pub(super) struct Ready {
-    info: ModelInfo,
-    text: Arc<TextModel>,
-    commands: SyncSender<Command>,
-    board: Arc<StatsBoard>,
-    abandoned: Arc<AtomicU64>,
-    live_max: usize,
-}
-
-impl Ready {
-    pub(super) fn into_shared(self, thread: JoinHandle<()>, began: Instant) -> Shared {
-        let Ready { mut info, text, commands, board, abandoned, live_max } = self;
-        info.load_seconds = began.elapsed().as_secs_f64();
-        let (live, thread) = (Arc::default(), Mutex::new(Some(thread)));
-        Shared { info, text, commands, board, abandoned, live, live_max, thread }
-    }
 }
 
 /// The thread's body.
@@ -110,14 +92,14 @@ pub(super) fn serve(
     let built = build(&|progress| tell(News::Progress(progress))).and_then(assemble);
     match built {
         Err(error) => tell(News::Failed(error)),
-        Ok((ready, step_loop)) => {
-            tell(News::Ready(Box::new(ready)));
+        Ok((shared, step_loop)) => {
+            tell(News::Ready(Box::new(shared)));
             step_loop.run();
         }
     }
 }
 
-fn assemble(parts: EngineParts) -> Result<(Ready, StepLoop), LoadError> {
+fn assemble(parts: EngineParts) -> Result<(Shared, StepLoop), LoadError> {
     let EngineParts { model, text, mut info, mut schedule, isa, step_limit } = parts;
     let live_max = schedule.max_seqs.saturating_add(schedule.waiting_max);
     // Live sequences are counted where they are submitted; the scheduler need not refuse any.
@@ -137,7 +119,8 @@ fn assemble(parts: EngineParts) -> Result<(Ready, StepLoop), LoadError> {
     let (board, abandoned) = (Arc::new(StatsBoard::new(step_limit)), Arc::<AtomicU64>::default());
     let inbox = Inbox { commands: receiver, abandoned: abandoned.clone(), board: board.clone() };
     let step_loop = StepLoop::new(model, scheduler, isa, inbox);
-    Ok((Ready { info, text, commands, board, abandoned, live_max }, step_loop))
+    let (live, thread) = (Arc::default(), Mutex::default());
+    Ok((Shared { info, text, commands, board, abandoned, live, live_max, thread }, step_loop))
 }
 
 #[cfg(test)]
