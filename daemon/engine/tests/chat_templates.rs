@@ -4,10 +4,9 @@
 //! Read from `models/vocabularies/templates` in Ostro's cache folder, where `ostro-e2e model fetch vocabularies` puts them;
 //! skipped where they are not there.
 
-#[path = "../../../e2e/src/skipped.rs"]
-mod skipped;
+mod models;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, Result, ensure};
@@ -19,17 +18,6 @@ use serde_json::{Value, json};
 const CHANGE_LISTS: [&str; 2] = ["Kimi-K2-Instruct.jinja", "Kimi-K2-Thinking.jinja"];
 /// It raises an exception for a system message, and for what a tool says.
 const REFUSES: &str = "google-gemma-2-2b-it.jinja";
-
-fn folder() -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
-    let folder = cache?.join("ostro/models/vocabularies/templates");
-    let found = folder.is_dir();
-    if !found {
-        skipped::tell(format_args!("{} is not there", folder.display()));
-    }
-    Some(folder).filter(|_| found)
-}
 
 /// Messages and tools.
 fn conversations() -> Vec<(Value, Value)> {
@@ -98,7 +86,7 @@ fn check_turns(text: &str, messages: &[Value]) -> Result<()> {
 
 #[test]
 fn every_template_renders_turns() -> Result<()> {
-    let Some(folder) = folder() else { return Ok(()) };
+    let Some(folder) = models::cached("vocabularies/templates") else { return Ok(()) };
     let mut failures = Vec::new();
     let mut checked = 0;
     for entry in std::fs::read_dir(&folder)? {

@@ -1,32 +1,20 @@
 //! Model files against an independent reader (candle), and the real models of the tests' cache.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-#[path = "../../../e2e/src/skipped.rs"]
-mod skipped;
+mod models;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use candle_core::Device;
 use candle_core::quantized::gguf_file::Content;
+use models::{QWEN_CODER, SMOLLM2, STORIES, cached};
 use ostro_engine::model::families::read_spec;
 use ostro_engine::model::roles::DecoderTensors;
 use ostro_engine::model::spec::{DecoderSpec, RotaryStyle};
 use ostro_engine::tiny::{TinyFamily, TinyModel};
 use ostro_engine::weights::{GgufFile, ModelFiles, WeightType};
-
-/// `None`, with the reason printed, when the model is not in the cache (`ostro-e2e model fetch`).
-fn cached(model: &str) -> Option<PathBuf> {
-    let cache = std::env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
-    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))?;
-    let path = cache.join("ostro/models").join(model);
-    if path.exists() {
-        return Some(path);
-    }
-    skipped::tell(format_args!("{} is not there", path.display()));
-    None
-}
 
 fn spec(files: &ModelFiles) -> DecoderSpec {
     let (family, spec) = read_spec(files).unwrap();
@@ -104,7 +92,7 @@ fn candle_reads_the_same_from_tiny_directories() {
 
 #[test]
 fn smollm2_is_read() {
-    let Some(path) = cached("smollm2-135m-instruct/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let Some(path) = SMOLLM2.path() else { return };
     check_against_candle(&path);
     let spec = spec(&ModelFiles::open(&path).unwrap());
     assert_eq!((spec.layers, spec.hidden, spec.intermediate), (30, 576, 1536));
@@ -116,7 +104,7 @@ fn smollm2_is_read() {
 
 #[test]
 fn qwen2_5_coder_is_read() {
-    let Some(path) = cached("qwen2.5-coder-0.5b-instruct/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf") else {
+    let Some(path) = QWEN_CODER.path() else {
         return;
     };
     check_against_candle(&path);
@@ -131,7 +119,7 @@ fn qwen2_5_coder_is_read() {
 
 #[test]
 fn stories15m_is_read() {
-    let Some(path) = cached("stories15m") else { return };
+    let Some(path) = STORIES.path() else { return };
     let spec = spec(&ModelFiles::open(&path).unwrap());
     assert_eq!((spec.layers, spec.hidden, spec.heads, spec.head_dim), (6, 288, 6, 48));
     assert_eq!((spec.vocab, spec.context_length), (32_000, 256));

@@ -1,12 +1,12 @@
 //! What the tests on real models share. The models are in the user's cache folder, where
 //! `ostro-e2e model fetch NAME` puts them.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 #[path = "../../../../e2e/src/skipped.rs"]
 pub mod skipped;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ostro_engine::TokenStream;
 use ostro_engine::request::{TokenEvent, TokenId};
@@ -28,20 +28,24 @@ pub const STORIES: RealModel = RealModel { name: "stories15m", file: "" };
 impl RealModel {
     /// `None`, with a printed reason, when the model was not fetched.
     pub fn path(&self) -> Option<PathBuf> {
-        let cache = env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from);
-        let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")))?;
-        let path = cache.join("ostro/models").join(self.name).join(self.file);
-        let found = if self.file.is_empty() { path.join("config.json") } else { path.clone() };
-        if !found.exists() {
-            skipped::tell(format_args!(
-                "{} is not there; get it by `ostro-e2e model fetch {}`",
-                path.display(),
-                self.name
-            ));
-            return None;
+        match self.file {
+            "" => cached(&format!("{}/config.json", self.name))?.parent().map(Path::to_owned),
+            file => cached(&format!("{}/{file}", self.name)),
         }
-        Some(path)
     }
+}
+
+/// What is at this path inside the models' folder; `None`, with a printed reason, when it was not fetched.
+pub fn cached(path: &str) -> Option<PathBuf> {
+    let cache = env::var_os("XDG_CACHE_HOME").filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cache")))?;
+    let found = cache.join("ostro/models").join(path);
+    if found.exists() {
+        return Some(found);
+    }
+    let (name, found) = (path.split('/').next().unwrap_or(path), found.display());
+    skipped::tell(format_args!("{found} is not there; get it by `ostro-e2e model fetch {name}`"));
+    None
 }
 
 /// All tokens of an answer.
