@@ -27,16 +27,23 @@ pub(super) fn by_token(left: &Candidate, right: &Candidate) -> Ordering {
 
 /// The largest value, if all are finite (and there are any).
 pub(super) fn largest_finite(isa: Isa, values: &[f32]) -> Option<f32> {
-    isa.run_plain(LargestFinite(values))
+    let (largest, finite) = isa.run_plain(Largest(values));
+    (finite && !values.is_empty()).then_some(largest)
 }
 
-struct LargestFinite<'a>(&'a [f32]);
+/// The largest value; negative infinity of nothing.
+pub(super) fn largest(isa: Isa, values: &[f32]) -> f32 {
+    isa.run_plain(Largest(values)).0
+}
 
-impl PlainKernel for LargestFinite<'_> {
-    type Output = Option<f32>;
+/// And whether all are finite.
+struct Largest<'a>(&'a [f32]);
+
+impl PlainKernel for Largest<'_> {
+    type Output = (f32, bool);
 
     #[inline(always)]
-    fn run(self) -> Option<f32> {
+    fn run(self) -> (f32, bool) {
         let mut zeros = [0.0f32; LANES];
         let mut lanes = [f32::NEG_INFINITY; LANES];
         let (chunks, rest) = self.0.as_chunks::<LANES>();
@@ -49,30 +56,7 @@ impl PlainKernel for LargestFinite<'_> {
         }
         let finite = zeros.iter().chain(rest).all(|value| value.is_finite());
         let largest = lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger);
-        (finite && !self.0.is_empty()).then_some(largest)
-    }
-}
-
-/// The largest value; negative infinity of nothing.
-pub(super) fn largest(isa: Isa, values: &[f32]) -> f32 {
-    isa.run_plain(Largest(values))
-}
-
-struct Largest<'a>(&'a [f32]);
-
-impl PlainKernel for Largest<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run(self) -> f32 {
-        let mut lanes = [f32::NEG_INFINITY; LANES];
-        let (chunks, rest) = self.0.as_chunks::<LANES>();
-        for chunk in chunks {
-            for lane in 0..LANES {
-                lanes[lane] = larger(lanes[lane], chunk[lane]);
-            }
-        }
-        lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, larger)
+        (largest, finite)
     }
 }
 
