@@ -272,22 +272,21 @@ impl TensorList {
         value: impl Fn(f32) -> f32,
     ) {
         let elements = shape.iter().product();
-        let values = (0..elements).map(|_| value(self.noise())).collect();
+        let values = (0..elements).map(|_| value(noise(&mut self.random))).collect();
         self.tensors.push(Tensor { gguf_name, directory_name, shape, values, rows: Rows::Plain });
     }
 
     fn last(&mut self) -> &mut Tensor {
         self.tensors.last_mut().expect("a tensor was pushed before")
     }
+}
 
-    /// Mean 0, variance 1, nearly normal: four uniform numbers, exact in f32 on every machine.
-    fn noise(&mut self) -> f32 {
-        let bytes = self.random.next_u64().to_le_bytes();
-        let sum: i32 =
-            bytes.chunks_exact(2).map(|pair| i32::from(i16::from_le_bytes([pair[0], pair[1]]))).sum();
-        const DEVIATION: f32 = 37_837.23; // of the sum: 2 * 65536 / sqrt(12)
-        sum as f32 / DEVIATION
-    }
+/// Mean 0, variance 1, nearly normal: four uniform numbers, exact in f32 on every machine.
+fn noise(random: &mut ChaCha8Rng) -> f32 {
+    const DEVIATION: f32 = 37_837.23; // of the sum: 2 * 65536 / sqrt(12)
+    let bytes = random.next_u64().to_le_bytes();
+    let sum: i32 = bytes.as_chunks::<2>().0.iter().map(|pair| i32::from(i16::from_le_bytes(*pair))).sum();
+    sum as f32 / DEVIATION
 }
 
 fn write_json(path: &Path, value: &Value) -> io::Result<()> {

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use half::bf16;
 use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use rand_chacha::rand_core::SeedableRng;
 
-use super::vocabulary;
+use super::{noise, vocabulary};
 use crate::weights::WeightType;
 use crate::weights::gguf::write::{TensorHead, write_streamed};
 use crate::weights::gguf::{Metadata, Strings};
@@ -69,7 +69,8 @@ impl Shape {
     /// One GGUF file with bf16 matrices of deviation 0.02.
     pub fn write_gguf(&self, path: &Path) -> io::Result<()> {
         let mut random = ChaCha8Rng::seed_from_u64(0);
-        let noise: Vec<u8> = (0..NOISE_ELEMENTS).flat_map(|_| noise(&mut random).to_le_bytes()).collect();
+        let mut element = || bf16::from_f32(noise(&mut random) * 0.02);
+        let noise: Vec<u8> = (0..NOISE_ELEMENTS).flat_map(|_| element().to_le_bytes()).collect();
         let tensors = self.tensors();
         let mut file = BufWriter::with_capacity(1 << 22, File::create(path)?);
         write_streamed(&mut file, &self.metadata(), &tensors, |index, out| {
@@ -153,11 +154,4 @@ impl Shape {
         metadata.insert("tokenizer.ggml.token_type", types.as_slice());
         metadata
     }
-}
-
-/// Of deviation 0.02, nearly normal.
-fn noise(random: &mut ChaCha8Rng) -> bf16 {
-    let bytes = random.next_u64().to_le_bytes();
-    let sum: i32 = bytes.as_chunks::<2>().0.iter().map(|pair| i32::from(i16::from_le_bytes(*pair))).sum();
-    bf16::from_f32(sum as f32 / 37_837.23 * 0.02)
 }
