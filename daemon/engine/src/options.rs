@@ -20,7 +20,7 @@ pub struct EngineOptions {
     /// Threads that compute; `None` takes every CPU the process may use.
     pub threads: Option<usize>,
     /// Instruction set of the kernels and of sampling, this also beside a GPU; `None` takes the best that this processor
-    /// has. Answers do not depend on it.
+    /// has. All but AMX give the same answers.
     pub isa: Option<Isa>,
     pub device: DeviceChoice,
     pub cache: CacheOptions,
