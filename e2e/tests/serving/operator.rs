@@ -16,8 +16,8 @@ const NAMESPACE: &str = "killed";
 /// So many that a kill finds some done, some begun and some not seen.
 const OBJECTS: usize = 8;
 
-/// Three, since the kubelet waits longer before each start.
-const KILLS: u32 = 3;
+/// Two, since the kubelet waits longer before each start.
+const KILLS: u32 = 2;
 /// From the beginning of `kubectl apply`, milliseconds.
 const KILLED_AFTER: Range<u64> = 150..600;
 

@@ -8,11 +8,14 @@ use crate::support::{Cluster, await_until};
 /// Those on their way out too.
 const PODS: [&str; 6] = ["get", "pods", "--selector", "app.kubernetes.io/instance=chat", "--output", "name"];
 
+/// At two a second: for about twice as long as a replacement takes.
+const REQUESTS: &str = "70";
+
 /// Clients ask from before the update until the replaced pod has gone, and no faster than two slow processors that load
 /// a model beside it answer.
 pub(crate) fn rolling_update(cluster: &Cluster, object: &Value) {
     let before = cluster.kubectl(&PODS);
-    cluster.apply(&client("updated", None, &load(&["--rate", "2", "--requests", "100"])));
+    cluster.apply(&client("updated", None, &load(&["--rate", "2", "--requests", REQUESTS])));
     await_phase(cluster, "updated", "Running");
     cluster.apply(object);
     await_ready(cluster, "chat");
@@ -21,7 +24,7 @@ pub(crate) fn rolling_update(cluster: &Cluster, object: &Value) {
         before.lines().all(|pod| !now.lines().any(|other| other == pod))
     });
     await_phase(cluster, "updated", "Running");
-    check_answers(cluster, "updated", 100);
+    check_answers(cluster, "updated");
 }
 
 /// Of the node that has one of two replicas; clients and DNS are on the other.
@@ -33,7 +36,7 @@ pub(crate) fn drain(cluster: &Cluster) {
     assert!(!has_left(&pods(cluster, "chat")), "no pod is on {drained}");
 
     // Requests at this rate come whether the last is answered or not.
-    cluster.apply(&client("drained", Some(stays), &load(&["--rate", "2", "--requests", "100"])));
+    cluster.apply(&client("drained", Some(stays), &load(&["--rate", "2", "--requests", REQUESTS])));
     await_phase(cluster, "drained", "Running");
     cluster.kubectl(&["drain", drained, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=60s"]);
     await_phase(cluster, "drained", "Running");
@@ -42,14 +45,18 @@ pub(crate) fn drain(cluster: &Cluster) {
     assert!(pods.len() == 2 && has_left(&pods), "{pods:#?}");
     cluster.kubectl(&["uncordon", drained]);
     await_ready(cluster, "chat");
-    check_answers(cluster, "drained", 100);
+    check_answers(cluster, "drained");
 }
 
-fn check_answers(cluster: &Cluster, pod: &str, requests: u32) {
+fn check_answers(cluster: &Cluster, pod: &str) {
     await_until("clients to end", || {
         cluster.kubectl(&["get", "pod", pod, "--output", "jsonpath={.status.phase}"]) != "Running"
     });
     let told: Value = serde_json::from_str(&cluster.kubectl(&["logs", pod])).unwrap();
     let run = &told["runs"][0];
-    assert_eq!((&run["succeeded"], &run["errors"]), (&json!(requests), &json!({})), "{told}");
+    assert_eq!(
+        (&run["succeeded"], &run["errors"]),
+        (&json!(REQUESTS.parse::<u32>().unwrap()), &json!({})),
+        "{told}"
+    );
 }
