@@ -108,6 +108,17 @@ class Chat(unittest.TestCase):
         parts = [{"type": "text", "text": "What is the capital"}, {"type": "text", "text": " of France?"}]
         self.assertIn("Paris", chat(messages=[{"role": "user", "content": parts}]).choices[0].message.content)
 
+    def test_an_answer_that_the_package_has_parsed_can_be_sent_back(self):
+        request = {"model": MODEL, "messages": QUESTION, "temperature": 0, "max_tokens": 32}
+        parsed = CLIENT.chat.completions.parse(**request)
+        with CLIENT.chat.completions.stream(**request) as stream:
+            streamed = stream.get_final_completion()
+        for answer in (parsed, streamed):
+            message = answer.choices[0].message
+            self.assertEqual(message.content, ANSWER)
+            again = chat(messages=[*QUESTION, message, *QUESTION])
+            self.assertTrue(again.choices[0].message.content)
+
 
 class Completions(unittest.TestCase):
     def complete(self, prompt, **options):

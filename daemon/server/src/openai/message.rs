@@ -41,6 +41,9 @@ pub struct Message {
     pub refusal: Option<String>,
     #[schema(ignore)]
     pub annotations: Option<List<Anything, 1024>>,
+    /// What OpenAI's packages have read out of the content.
+    #[schema(ignore)]
+    pub parsed: Option<Anything>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
@@ -203,6 +206,7 @@ impl Message {
             audio: None,
             refusal: None,
             annotations: None,
+            parsed: None,
         }
     }
 

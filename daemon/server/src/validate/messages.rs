@@ -172,10 +172,12 @@ mod tests {
 
     #[test]
     fn an_answer_can_be_sent_back_as_it_came() {
-        let answer = json!({"role": "assistant", "content": "Hi", "refusal": null, "tool_calls": null,
-            "function_call": null, "audio": null, "annotations": [], "reasoning_content": "hm"});
         let expected = json!({"role": "assistant", "content": "Hi", "reasoning_content": "hm"});
-        assert_eq!(read(json!([answer])).unwrap(), [expected]);
+        for parsed in [json!(null), json!({"a": [1]})] {
+            let answer = json!({"role": "assistant", "content": "Hi", "refusal": null, "tool_calls": null,
+                "function_call": null, "audio": null, "annotations": [], "parsed": parsed, "reasoning_content": "hm"});
+            assert_eq!(read(json!([answer])).unwrap(), std::slice::from_ref(&expected));
+        }
     }
 
     #[test]
