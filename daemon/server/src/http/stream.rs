@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Json;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::stream;
@@ -87,9 +87,11 @@ impl<F: Form> Delivering<F> {
             Some((Ok::<_, Infallible>(event), (delivering, phase)))
         });
         let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
+        let headers = response.headers_mut();
+        // Events always are UTF-8, but Python's requests takes text for Latin-1 unless it is told.
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
         // Proxies of the nginx family would otherwise collect the events.
-        let name = HeaderName::from_static("x-accel-buffering");
-        response.headers_mut().insert(name, HeaderValue::from_static("no"));
+        headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
         response
     }
 

@@ -32,7 +32,7 @@ async fn an_answer_has_openais_shape() {
 async fn a_stream_gives_the_same_text_in_openais_events() {
     let server = Fixture::new().await;
     let answer = server.chat(json!({"stream": true, "stream_options": {"include_usage": true}})).await;
-    assert_eq!(answer.header("content-type"), Some("text/event-stream"));
+    assert_eq!(answer.header("content-type"), Some("text/event-stream; charset=utf-8"));
     assert_eq!(answer.header("x-accel-buffering"), Some("no"));
     let events = answer.events();
     assert_eq!(text_of(&events), ANSWER);
