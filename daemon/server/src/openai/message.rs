@@ -44,6 +44,9 @@ pub struct Message {
     /// What OpenAI's packages have read out of the content.
     #[schema(ignore)]
     pub parsed: Option<Anything>,
+    /// For Anthropic's cache of prompts; this one finds prefixes by itself.
+    #[schema(ignore)]
+    pub cache_control: Option<Anything>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, ToSchema)]
@@ -207,6 +210,7 @@ impl Message {
             refusal: None,
             annotations: None,
             parsed: None,
+            cache_control: None,
         }
     }
 

@@ -161,8 +161,8 @@ mod tests {
     fn marks_for_the_caches_of_others_change_nothing() {
         let parts = json!([{"type": "text", "text": "a", "prompt_cache_breakpoint": {"mode": "explicit"}},
             {"type": "text", "text": "b", "cache_control": {"type": "ephemeral"}}]);
-        let read = read(json!([{"role": "user", "content": parts}])).unwrap();
-        assert_eq!(read, [json!({"role": "user", "content": "ab"})]);
+        let message = json!({"role": "user", "content": parts, "cache_control": {"type": "ephemeral"}});
+        assert_eq!(read(json!([message])).unwrap(), [json!({"role": "user", "content": "ab"})]);
     }
 
     #[test]
