@@ -19,8 +19,8 @@ pub enum ApiError {
     ContextLength { param: &'static str, message: String },
     #[error("the model {name:?} does not exist; available: {available}")]
     UnknownModel { name: String, available: String },
-    #[error("no route for {method} {path}")]
-    UnknownRoute { method: String, path: String },
+    #[error("no route for {method} {path}{hint}")]
+    UnknownRoute { method: String, path: String, hint: String },
     #[error("{method} is not allowed on {path}")]
     MethodNotAllowed { method: String, path: String },
     #[error("{0}")]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, Method};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
@@ -112,9 +112,24 @@ fn cors(origins: Option<&[String]>) -> Result<CorsLayer, RouterError> {
         .expose_headers([request_id::HEADER]))
 }
 
-async fn unknown_route(request: Request) -> ApiError {
-    let path = request.uri().path().chars().take(200).collect();
-    ApiError::UnknownRoute { method: request.method().to_string(), path }
+async fn unknown_route(State(app): State<App>, request: Request) -> ApiError {
+    let path = request.uri().path();
+    let hint = hint(&app.options.base_path, path);
+    let path = path.chars().take(200).collect();
+    ApiError::UnknownRoute { method: request.method().to_string(), path, hint }
+}
+
+/// Some clients show a 404 as a missing model, so it has to say more.
+fn hint(base_path: &str, path: &str) -> String {
+    match path.strip_prefix(base_path).unwrap_or(path) {
+        path @ ("/models" | "/chat/completions" | "/completions") => {
+            format!("; did you mean {base_path}/v1{path}? the base URL of clients ends in /v1")
+        }
+        "/v1/responses" | "/responses" => {
+            format!("; the Responses API is not supported by this build, use {base_path}/v1/chat/completions")
+        }
+        _ => String::new(),
+    }
 }
 
 async fn method_not_allowed(request: Request) -> ApiError {

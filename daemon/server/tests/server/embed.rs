@@ -41,6 +41,8 @@ async fn a_base_path_is_before_every_route() {
     let get = |path: &str| Request::get(path).body(Body::empty()).unwrap();
     assert_eq!(call(router.clone(), get("/ai/health")).await.status, 200);
     assert_eq!(call(router.clone(), get("/health")).await.status, 404);
+    let missing = call(router.clone(), get("/ai/models")).await;
+    assert!(missing.text.contains("did you mean /ai/v1/models?"), "{}", missing.text);
     let document = call(router.clone(), get("/ai/openapi.json")).await.json();
     assert_eq!(document["servers"], json!([{"url": "/ai"}]));
     assert_eq!(call(router, post("/ai/v1/chat/completions", "x".repeat(101))).await.status, 413);

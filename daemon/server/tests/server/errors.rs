@@ -173,6 +173,20 @@ async fn routes_and_methods_that_do_not_exist_have_the_envelope() {
 }
 
 #[tokio::test]
+async fn a_route_that_does_not_exist_is_told_with_the_one_that_does() {
+    let server = Fixture::new().await;
+    for (path, hint) in [
+        ("/chat/completions", "; did you mean /v1/chat/completions? the base URL of clients ends in /v1"),
+        ("/v1/responses", "; the Responses API is not supported by this build, use /v1/chat/completions"),
+        ("/v1/embeddings", ""),
+    ] {
+        let answer = server.post(path, &json!({})).await;
+        assert_eq!(error(&answer)["message"], format!("no route for POST {path}{hint}"));
+        assert_eq!((answer.status.as_u16(), &error(&answer)["code"]), (404, &json!("unknown_url")));
+    }
+}
+
+#[tokio::test]
 async fn a_body_must_be_json_of_bounded_size() {
     let server = Fixture::with(RouterOptions { body_bytes_max: 1000, ..RouterOptions::default() }, 8).await;
     let send = |request: Request<Body>| server.call(request);
