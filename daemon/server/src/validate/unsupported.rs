@@ -126,9 +126,22 @@ pub(super) fn check(name: &str, value: &str, known: &[&str]) -> Result<(), ApiEr
     if is_harmless(values, value) {
         return Ok(());
     }
-    let shown: String = value.chars().take(80).collect();
-    let dots = if shown.len() < value.len() { "…" } else { "" };
-    Err(ApiError::unsupported(name, format!("{name} = {shown}{dots} is not supported by this build")))
+    Err(ApiError::unsupported(name, refusal(name, value)))
+}
+
+/// A tool or schema is not shown: whoever reads it would try a simpler one.
+fn refusal(name: &str, value: &str) -> String {
+    match name {
+        "tools" | "tool_choice" | "functions" | "function_call" => {
+            format!("{name}: tool calls are not supported by this build")
+        }
+        "response_format" => format!("{name}: formats other than text are not supported by this build"),
+        _ => {
+            let shown: String = value.chars().take(80).collect();
+            let dots = if shown.len() < value.len() { "…" } else { "" };
+            format!("{name} = {shown}{dots} is not supported by this build")
+        }
+    }
 }
 
 fn well_formed<T: DeserializeOwned>(name: &str, value: &str, expected: &str) -> Result<(), ApiError> {
@@ -194,6 +207,23 @@ mod tests {
             };
             assert_eq!(param, name);
             assert!(message.contains(name) && message.contains("not supported"), "{message}");
+        }
+    }
+
+    #[test]
+    fn no_tool_or_schema_is_shown_as_the_one_at_fault() {
+        for (name, value, expected) in [
+            ("tools", r#"[{"type":"function"}]"#, "tools: tool calls are not supported by this build"),
+            ("tool_choice", r#""required""#, "tool_choice: tool calls are not supported by this build"),
+            (
+                "response_format",
+                r#"{"type":"json_schema","json_schema":{"name":"x","schema":{}}}"#,
+                "response_format: formats other than text are not supported by this build",
+            ),
+            ("store", "true", "store = true is not supported by this build"),
+        ] {
+            let refused = ApiError::unsupported(name, expected);
+            assert_eq!(check(name, value, &[]), Err(refused));
         }
     }
 
