@@ -72,8 +72,9 @@ impl ScoredTokens {
     }
 
     fn top_by_text(&self, token: &ScoredToken) -> TopByText {
-        let mut top: Vec<(String, f32)> = Vec::with_capacity(token.logprobs.top.len());
-        for &(id, logprob) in &token.logprobs.top {
+        let drawn = (token.id, token.logprobs.logprob);
+        let mut top: Vec<(String, f32)> = Vec::with_capacity(token.logprobs.top.len() + 1);
+        for &(id, logprob) in token.logprobs.top.iter().chain([&drawn]) {
             let text = self.completion_text(id);
             if top.iter().all(|(other, _)| *other != text) {
                 top.push((text, shown(logprob)));
@@ -100,6 +101,7 @@ pub struct CompletionLogprobsSchema {
     tokens: Vec<String>,
     /// `None` for the first prompt token under `echo`.
     token_logprobs: Vec<Option<f32>>,
+    /// The likeliest tokens, best first, and the drawn one where it is none of them.
     top_logprobs: Vec<std::collections::HashMap<String, f32>>,
     /// Where each token begins in the text, in characters.
     text_offset: Vec<usize>,

@@ -118,6 +118,26 @@ async fn logprobs_have_the_old_shape() {
 }
 
 #[tokio::test]
+async fn the_drawn_token_is_among_the_top_logprobs() {
+    let server = Fixture::new().await;
+    for (top, temperature, expected) in [(0, 0, 1), (1, 0, 1), (1, 2, 2)] {
+        let fields = json!({"prompt": "a", "logprobs": top, "temperature": temperature, "seed": 5,
+            "max_tokens": 32, "ignore_eos": true});
+        let body = complete(&server, fields).await;
+        let logprobs = &body["choices"][0]["logprobs"];
+        let tokens = logprobs["tokens"].as_array().unwrap();
+        assert_eq!(tokens.len(), 32);
+        for (index, token) in tokens.iter().enumerate() {
+            let listed = &logprobs["top_logprobs"][index][token.as_str().unwrap()];
+            assert_eq!(listed, &logprobs["token_logprobs"][index], "{logprobs}");
+        }
+        let most = logprobs["top_logprobs"].as_array().unwrap().iter();
+        let most = most.map(|top| top.as_object().unwrap().len()).max();
+        assert_eq!(most, Some(expected), "logprobs = {top}, temperature = {temperature}");
+    }
+}
+
+#[tokio::test]
 async fn tokens_go_there_and_back() {
     let server = Fixture::new().await;
     let body = server.post("/tokenize", &json!({"prompt": "aé", "return_token_strs": true})).await.json();
