@@ -30,6 +30,7 @@ use crate::gpu;
 use crate::hub::hub_options;
 use crate::logging::{self, Verbosity};
 use crate::progress::Bar;
+use crate::terminal::Texts;
 use crate::translate::{Plan, plan};
 
 /// Larger files are not configurations.
@@ -170,9 +171,9 @@ fn load_only(plan: &mut Plan, environment: &Environment) -> Result<Model, Failur
     Ok(crate::load::load(model, &hub, &|step| bar.show(&step)).map_err(anyhow::Error::new)?)
 }
 
-/// Writes to standard output; a reader that has gone (`| head`) is no failure.
+/// Writes to standard output, where a terminal shows what would steer it; a reader that has gone (`| head`) is no failure.
 fn print(bytes: &[u8]) -> Result<(), Failure> {
-    let mut output = io::stdout().lock();
+    let mut output = Texts::stdout();
     match output.write_all(bytes).and_then(|()| output.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
             Err(Failure::Runtime(anyhow::Error::new(error).context("cannot write to standard output")))

@@ -18,6 +18,8 @@ use crate::{cache, daemon, http, model, process};
 
 /// Loading takes a second; this is for a machine under heavy load.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
+/// Of answers that still run.
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Args)]
 pub struct Options {
@@ -67,12 +69,15 @@ fn state() -> Result<Option<(u32, u16)>> {
     let Ok(text) = std::fs::read_to_string(state_path()?) else { return Ok(None) };
     let mut words = text.split_whitespace();
     let (Some(pid), Some(port)) = (words.next(), words.next()) else { return Ok(None) };
-    // A number may have been given to another program since.
+    let (Ok(pid), Ok(port)) = (pid.parse(), port.parse()) else { return Ok(None) };
+    Ok(is_there((pid, port)).then_some((pid, port)))
+}
+
+/// A number may have been given to another program since.
+fn is_there((pid, port): (u32, u16)) -> bool {
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let has = |wanted: &str| command.split(|byte| *byte == 0).any(|word| word == wanted.as_bytes());
-    let is_ours = has("serve") && has(port);
-    let (Ok(pid), Ok(port)) = (pid.parse(), port.parse()) else { return Ok(None) };
-    Ok(is_ours.then_some((pid, port)))
+    has("serve") && has(&port.to_string())
 }
 
 /// The base URL of an earlier call's daemon that answers; one that does not ends, since nobody could find it later.
@@ -82,6 +87,11 @@ fn base_of((pid, port): (u32, u16)) -> Result<Option<String>> {
         return Ok(Some(base));
     }
     end(pid)?;
+    let start = Instant::now();
+    while is_there((pid, port)) {
+        anyhow::ensure!(start.elapsed() < END_LIMIT, "process {pid} does not end");
+        std::thread::sleep(Duration::from_millis(100));
+    }
     Ok(None)
 }
 

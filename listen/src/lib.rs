@@ -1,5 +1,5 @@
-//! What Ostro's programs that listen on a port share: descriptors for their connections, and words about what goes wrong
-//! with them.
+//! What Ostro's programs that listen on a port share: descriptors for their connections, words about what goes wrong with
+//! them, and the end of those that nobody reads.
 #![forbid(unsafe_code)]
 
 mod any;

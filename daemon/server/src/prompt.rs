@@ -2,7 +2,7 @@
 //!
 //! Long texts, and all conversations, are worked on away from the threads that drive connections.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use ostro_engine::Engine;
@@ -82,9 +82,26 @@ pub(crate) async fn completions(
         }
     }
     let text = engine.text().clone();
-    let work = move || prompts.into_iter().map(|prompt| prepared(&text, context, prompt, echo)).collect();
+    let here = Arc::new(());
+    let client = Arc::downgrade(&here);
+    let work = move || while_here(&client, prompts, |prompt| prepared(&text, context, prompt, echo));
     // All of them at once: many short ones are long, and a list is let in or refused as a whole.
-    Work::Prompt.run(bytes, work).await
+    let prepared = Work::Prompt.run(bytes, work).await;
+    drop(here); // or with this future, when the client leaves
+    prepared
+}
+
+/// Ends between two of them when the client has left: all together may take minutes.
+fn while_here<T, U>(
+    client: &Weak<()>,
+    items: Vec<T>,
+    mut one: impl FnMut(T) -> Result<U, ApiError>,
+) -> Result<Vec<U>, ApiError> {
+    let here = |item| match client.strong_count() {
+        0 => Err(ApiError::Engine("the client has left".into())), // nobody reads it
+        _ => one(item),
+    };
+    items.into_iter().map(here).collect()
 }
 
 fn prepared(text: &TextModel, context: u32, prompt: Prompt, echo: bool) -> Result<PreparedPrompt, ApiError> {
@@ -214,15 +231,15 @@ fn text_bytes_max(context_len: u32) -> usize {
     tokens.saturating_mul(TOKEN_BYTES_MAX).min(long)
 }
 
-/// Of a value and all texts in it, which a template may write.
+/// Of all texts in a value, which a template may write; what has none takes memory too.
 fn value_bytes(value: &Value) -> usize {
     let inside: usize = match value {
-        Value::String(text) => text.len(),
+        Value::String(text) => return text.len(),
         Value::Array(items) => items.iter().map(value_bytes).sum(),
         Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + value_bytes(value)).sum(),
         Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     };
-    size_of::<Value>() + inside
+    inside.max(size_of::<Value>())
 }
 
 #[cfg(test)]
@@ -230,6 +247,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_list_of_a_client_that_has_left_is_not_gone_through() {
+        let mut here = Some(Arc::new(()));
+        let client = Arc::downgrade(here.as_ref().unwrap());
+        let mut done = Vec::new();
+        let all = while_here(&client, vec![1, 2, 3], |item| {
+            done.push(item);
+            here.take_if(|_| item == 2);
+            Ok(())
+        });
+        assert!(all.is_err());
+        assert_eq!(done, [1, 2]);
+    }
 
     #[test]
     fn values_without_texts_take_memory_too() {

@@ -92,6 +92,7 @@ fn go_build(module: &Module, source: &Path, out: &Path) -> Command {
         .current_dir(source)
         .env("CGO_ENABLED", "0")
         .env("GOWORK", "off")
+        .env("GOTOOLCHAIN", "auto") // images with Go in them forbid it to fetch the version that is asked for
         .env("GOFLAGS", "-mod=readonly -trimpath -buildvcs=false")
         .args(["build", "-v", "-tags", module.tags, "-ldflags", &module.link_flags(), "-o"]);
     match module.programs {

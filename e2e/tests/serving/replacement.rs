@@ -8,8 +8,8 @@ use crate::support::{Cluster, await_until};
 /// Those on their way out too.
 const PODS: [&str; 6] = ["get", "pods", "--selector", "app.kubernetes.io/instance=chat", "--output", "name"];
 
-/// At two a second: for about twice as long as a replacement takes.
-const REQUESTS: &str = "70";
+/// At two a second in the mean: for half as long again as a replacement takes.
+const REQUESTS: &str = "84";
 
 /// Clients ask from before the update until the replaced pod has gone, and no faster than two slow processors that load
 /// a model beside it answer.

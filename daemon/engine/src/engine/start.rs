@@ -108,10 +108,10 @@ fn assemble(parts: EngineParts) -> Result<(Shared, StepLoop), LoadError> {
     let holds = scheduler.sequence_tokens_max() as u32;
     if holds < info.context_len {
         tracing::warn!(
-            context_len = info.context_len,
+            wanted = info.context_len,
             holds,
-            "the key-value cache holds less than the context, longer requests are refused; a larger one can be chosen \
-             by context_len, memory_mb or memory_fraction"
+            "the key-value cache holds less than the context, longer requests are refused; context_len, memory_mb or \
+             memory_fraction of paged_attn make it larger, max_seq_len asks for less"
         );
     }
     info.context_len = holds;
@@ -154,6 +154,6 @@ mod tests {
         };
         assert!(warnings(512).is_empty());
         let told = warnings(64);
-        assert!(told.len() == 1 && told[0].ends_with("context_len=512 holds=65"), "{told:?}");
+        assert!(told.len() == 1 && told[0].ends_with("wanted=512 holds=65"), "{told:?}");
     }
 }

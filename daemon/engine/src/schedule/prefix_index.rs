@@ -20,6 +20,9 @@ pub(super) struct PrefixIndex {
     kept_max: usize,
     /// Prefixes of ended sequences, oldest first; none is the start of another.
     prefixes: VecDeque<Vec<BlockHash>>,
+    /// Hashes in all `prefixes`, of which many may begin alike: they take a kilobyte for each block of the pool at most.
+    hashes: usize,
+    hashes_max: usize,
     /// In how many of `prefixes` a hash occurs.
     kept: HashMap<BlockHash, u32, BuildHasherDefault<FirstBits>>,
 }
@@ -33,6 +36,8 @@ impl PrefixIndex {
             prefixes_max: prefix_cache_n,
             kept_max: 2 * blocks as usize,
             prefixes: VecDeque::new(),
+            hashes: 0,
+            hashes_max: 64 * blocks as usize,
             kept: HashMap::default(),
         }
     }
@@ -68,6 +73,7 @@ impl PrefixIndex {
         for hash in &prefix {
             *self.kept.entry(*hash).or_insert(0) += 1;
         }
+        self.hashes += prefix.len();
         let starts_new = |old: &[BlockHash]| prefix.get(old.len() - 1) == old.last();
         let old = self.prefixes.iter().position(|old| starts_new(old));
         let covered = |old: &[BlockHash]| old.get(prefix.len() - 1) == prefix.last();
@@ -82,13 +88,20 @@ impl PrefixIndex {
             self.drop_prefix(old, dropped);
         }
         self.prefixes.push_back(prefix);
-        while self.prefixes.len() > self.prefixes_max || self.kept.len() > self.kept_max {
+        while self.is_over() {
             let oldest = self.prefixes.pop_front().expect("without prefixes nothing is kept");
             self.drop_prefix(oldest, dropped);
         }
     }
 
+    fn is_over(&self) -> bool {
+        self.prefixes.len() > self.prefixes_max
+            || self.kept.len() > self.kept_max
+            || self.hashes > self.hashes_max
+    }
+
     fn drop_prefix(&mut self, prefix: Vec<BlockHash>, dropped: &mut Vec<(BlockHash, BlockId)>) {
+        self.hashes -= prefix.len();
         // The end of the prefix first: it is the first to be reused.
         for hash in prefix.into_iter().rev() {
             let count = self.kept.get_mut(&hash).expect("every kept prefix is counted");
@@ -133,6 +146,8 @@ impl PrefixIndex {
     pub(super) fn assert_consistent(&self) {
         assert!(self.prefixes.len() <= self.prefixes_max, "no more prefixes than allowed are kept");
         assert!(self.kept.len() <= self.kept_max, "nor more names of blocks than the pool has a use for");
+        assert_eq!(self.hashes, self.prefixes.iter().map(Vec::len).sum(), "hashes are counted");
+        assert!(self.hashes <= self.hashes_max, "prefixes take a bounded memory");
         let is_exact = |prefix: &Vec<BlockHash>| prefix.capacity() == prefix.len();
         assert!(self.prefixes.iter().all(is_exact), "prefixes take no more memory than they need");
         let mut kept = HashMap::default();
@@ -200,6 +215,21 @@ mod tests {
         }
         assert_eq!(index.prefixes.len(), 8);
         assert_eq!(index.prefixes[7], chain(&[198, 199]));
+    }
+
+    #[test]
+    fn prefixes_that_begin_alike_take_a_bounded_memory() {
+        let mut index = PrefixIndex::new(1 << 20, 40);
+        for last in 0..100 {
+            let tokens: Vec<u32> = (0..39).chain([100 + last]).collect();
+            index.keep(chain(&tokens), &mut Vec::new());
+            index.assert_consistent();
+        }
+        // Of 80 different hashes 41 prefixes: as many as `kept_max` allows.
+        assert_eq!(index.prefixes.len(), 41);
+        index.hashes_max = 400;
+        index.keep(chain(&[7]), &mut Vec::new());
+        assert_eq!((index.prefixes.len(), index.hashes), (10, 361));
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! Which files of a listing make up the model. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use super::names::is_inside;
 use super::{Format, WeightsError};
@@ -21,9 +22,36 @@ const BESIDE: [&str; 6] = [
 ];
 
 /// What else it has is not kept: as a value it took forty times its bytes.
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Index {
-    weight_map: BTreeMap<String, String>,
+    weight_map: Files,
+}
+
+/// Those that a map of tensors names.
+struct Files(BTreeSet<String>);
+
+impl<'de> Deserialize<'de> for Files {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Files, D::Error> {
+        deserializer.deserialize_map(FilesVisitor)
+    }
+}
+
+struct FilesVisitor;
+
+impl<'de> Visitor<'de> for FilesVisitor {
+    type Value = Files;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map of tensors to files")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Files, A::Error> {
+        let mut files = BTreeSet::new();
+        while let Some((_, file)) = map.next_entry::<IgnoredAny, String>()? {
+            files.insert(file);
+        }
+        Ok(Files(files))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +117,10 @@ fn gguf_files(names: &[String]) -> Vec<String> {
 /// The files that a safetensors index names, each once.
 pub(super) fn shards(model: &str, index: &[u8]) -> Result<Vec<String>, WeightsError> {
     let malformed = |what: String| WeightsError::Malformed { model: model.to_owned(), what };
-    let Index { weight_map } = ostro_json::from_slice(index).map_err(|error| {
+    let Index { weight_map: Files(files) } = ostro_json::from_slice(index).map_err(|error| {
         let error: String = error.to_string().chars().take(256).collect();
         malformed(format!("{INDEX} cannot be read: {error}"))
     })?;
-    let files: BTreeSet<String> = weight_map.into_values().collect();
     // As the engine takes them.
     let is_shard = |file: &String| is_inside(file) && !file.contains('/') && file.ends_with(".safetensors");
     match files.iter().all(is_shard) {

@@ -42,7 +42,6 @@ async fn an_answer_that_its_client_does_not_take_is_cancelled() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    // Less than 1500 steps take.
     tokio::time::timeout(Duration::from_secs(20), cancelled).await.expect("it is waited for");
     running.stop.send(()).unwrap();
     running.ended.await.unwrap();
