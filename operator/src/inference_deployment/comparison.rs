@@ -57,12 +57,18 @@ pub(crate) enum Texts {
     Plain,
     /// Whatever they are written like.
     Amounts,
+    /// Of keys that people and drivers choose, whatever these are.
+    Free,
 }
 
 impl Texts {
     /// Within a field.
     pub(crate) fn of_field(self, name: &str) -> Texts {
-        if AMOUNTS.contains(&name) { Texts::Amounts } else { self }
+        match self {
+            Texts::Plain if FREE.contains(&name) => Texts::Free,
+            Texts::Plain if AMOUNTS.contains(&name) => Texts::Amounts,
+            texts => texts,
+        }
     }
 
     pub(crate) fn are_same(self, one: &str, other: &str) -> bool {
@@ -73,6 +79,9 @@ impl Texts {
 
 /// Whose fields, or who themselves, are amounts.
 const AMOUNTS: [&str; 6] = ["divisor", "limits", "overhead", "requests", "sizeLimit", "storage"];
+/// Within which a name says nothing.
+const FREE: [&str; 6] =
+    ["annotations", "labels", "matchLabels", "nodeSelector", "options", "volumeAttributes"];
 /// Of these no more fields may be there: who adds one changes what is selected.
 const SELECTORS: [&str; 4] = ["matchLabels", "nodeSelector", "podSelector", "selector"];
 

@@ -274,7 +274,7 @@ fn the_message_says_what_runs_what_would_change_and_how() {
 #[test]
 fn differences_have_paths_that_can_be_found() {
     let base = json!({
-        "metadata": { "annotations": { "a.b/c": "1" } },
+        "metadata": { "annotations": { "a.b/c": "1" }, "labels": { "storage": "1" } },
         "spec": {
             "containers": [{ "name": "ostro", "env": [{ "name": "A", "value": "1" }, { "name": "B" }], "args": ["x"] }],
             "overhead": { "cpu": "1000m" },
@@ -293,6 +293,8 @@ fn differences_have_paths_that_can_be_found() {
         (with("/spec/overhead", json!({ "cpu": "2" })), vec!["spec.overhead.cpu"]),
         (with("/spec/overhead", json!({})), vec!["spec.overhead.cpu"]),
         (with("/metadata/annotations/a.b~1c", json!("2")), vec!["metadata.annotations[a.b/c]"]),
+        // The key of a label is anybody's.
+        (with("/metadata/labels/storage", json!("1000m")), vec!["metadata.labels.storage"]),
         (with("/spec/containers/0/args", json!(["y"])), vec!["spec.containers[ostro].args"]),
         (with("/spec/containers/0/args", json!(["x", "y"])), vec!["spec.containers[ostro].args"]),
         (
