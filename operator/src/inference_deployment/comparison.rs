@@ -189,7 +189,8 @@ fn is_left_out(name: &str, value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Bool(is_set) => !is_set && PLAIN_BOOLEANS.contains(&name),
-        Value::String(text) => text.is_empty(),
+        // No class is not the cluster's default one.
+        Value::String(text) => text.is_empty() && name != "storageClassName",
         Value::Object(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Number(number) => number.as_f64() == Some(0.0),

@@ -202,6 +202,10 @@ fn other_claims_are_held_and_no_release_is_offered() {
     assert!(out.message("m").contains(&format!("{RELEASE_ANNOTATION}={}", out.rendered)), "{out:?}");
     assert_eq!(OLD.reconciles(&volume("1Gi", true), &mut history), None);
     assert_eq!(history, before);
+    // No class is not the cluster's default one.
+    let none = with_volume(json!({ "size": "1Gi", "perReplica": true, "storageClassName": "" }), "All");
+    let pending = OLD.reconciles(&none, &mut history).unwrap();
+    assert_eq!(pending.paths, ["volumeClaimTemplates[cache]"]);
 }
 
 /// Which kind makes the pods is held with them.
