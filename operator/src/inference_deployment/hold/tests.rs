@@ -139,6 +139,13 @@ fn a_changed_spec_takes_what_waits_with_it() {
     assert_eq!(NEW.reconciles(&changed, &mut history), None);
     assert_eq!(image(&history), "ostro:2");
     assert_eq!(history.last_number, 2);
+    // Of the spec before only a hash is kept, so that one that is written otherwise is another.
+    let of = |cpu: &str| owner(json!({ "resources": { "limits": { "cpu": cpu } } }), None);
+    let mut history = empty();
+    OLD.reconciles(&of("1000m"), &mut history);
+    assert!(NEW.reconciles(&of("1000m"), &mut history).is_some());
+    assert_eq!(NEW.reconciles(&of("1"), &mut history), None);
+    assert_eq!(image(&history), "ostro:2");
 }
 
 #[test]
