@@ -49,7 +49,7 @@ pub(crate) use prefetch::{COMPLETE, FAILED, Prefetch};
 pub(crate) use prune::prune_job;
 pub(crate) use revision::{History, Kept, Rendering};
 pub(crate) use service::endpoint;
-pub(crate) use template::{TEMPLATE_HASH_ANNOTATION, image, startup_budget_seconds, template_hash};
+pub(crate) use template::{StartupTime, TEMPLATE_HASH_ANNOTATION, image, startup_time, template_hash};
 pub(crate) use volumes::{CACHE_VOLUME, CONFIG_DIR, CONFIG_VOLUME};
 
 /// Of what an object's fields were when the operator applied it.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use ostro_crds::Reason;
 
-use super::build::CACHE_VOLUME;
+use super::build::{CACHE_VOLUME, StartupTime};
 
 pub(crate) use containers::is_sidecar;
 pub(crate) use models::{failed_model, or_of_model};
@@ -40,8 +40,8 @@ pub(crate) struct Signals<'a> {
     pub(crate) refusal: Option<&'a str>,
     /// Of the pods' caches, those that are known.
     pub(crate) claims: &'a [PersistentVolumeClaim],
-    /// 0 without a startup probe, as Jobs have none.
-    pub(crate) startup_budget_seconds: i64,
+    /// None without a startup probe, as Jobs have none.
+    pub(crate) startup: Option<StartupTime>,
     /// A rollout starts pods before those go that they replace.
     pub(crate) needs_spare: bool,
     /// Every wanted replica is ready.
@@ -73,7 +73,7 @@ pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
         .and_then(rejected)
         .or_else(|| pods().find_map(|pod| scheduling::unschedulable(pod, signals)))
         .or_else(|| pods().find_map(containers::waiting))
-        .or_else(|| pods().find_map(|pod| containers::crashed(pod, signals.startup_budget_seconds)))
+        .or_else(|| pods().find_map(|pod| containers::crashed(pod, signals.startup)))
         .or_else(|| pods().find_map(|pod| readiness::withheld(pod, signals.now)))
         .or_else(ended)
 }
@@ -81,7 +81,7 @@ pub(crate) fn classify(signals: &Signals<'_>) -> Option<Cause> {
 /// Of pods that are not begun again: how the last of them ended that failed.
 pub(crate) fn last_crash(pods: &[&Pod]) -> Option<Cause> {
     let (pod, _) = pods.iter().filter_map(|pod| Some((pod, ended_at(pod)?))).max_by_key(|(_, time)| *time)?;
-    containers::crashed(pod, 0)
+    containers::crashed(pod, None)
 }
 
 fn cause(reason: Reason, message: impl Into<String>) -> Option<Cause> {

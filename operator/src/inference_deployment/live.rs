@@ -11,7 +11,7 @@ use kube::ResourceExt;
 use ostro_crds::{InferenceDeployment, Reason};
 
 use super::Context;
-use super::build::{CONTAINER, ChildKind, Purpose, needs_spare, startup_budget_seconds, template_hash};
+use super::build::{CONTAINER, ChildKind, Purpose, needs_spare, startup_time, template_hash};
 use super::classify::{
     self, Cause, Signals, Stuck, claim_name, classify, ended_quietly, with_end, with_lacking_secret,
 };
@@ -71,8 +71,7 @@ impl Live {
         // The Job says a moment later that it is done.
         let pods: Vec<&Pod> = pods.filter(|pod| is_of_pods || !has_done(pod)).collect();
         let claims = claims(context, owner, all);
-        let budget = |workload: &Workload| startup_budget_seconds(&workload.spec.template);
-        let budget = self.workload.as_ref().map_or(0, budget).into();
+        let startup = self.workload.as_ref().and_then(|workload| startup_time(&workload.spec.template));
         let (refusal, refusal_again) = self.refusal(context, owner, (awaited, &pods)).await;
         let is_deployment = matches!(awaited, Awaited::Pods(ChildKind::Deployment, _));
         let now = Timestamp::now();
@@ -82,7 +81,7 @@ impl Live {
             claims: &claims,
             needs_spare: is_deployment && needs_spare(&owner.spec),
             // A download takes as long as it takes.
-            startup_budget_seconds: if is_of_pods { budget } else { 0 },
+            startup: startup.filter(|_| is_of_pods),
             is_complete: is_of_pods && self.workload.as_ref().is_some_and(Workload::is_ready),
             now,
         };

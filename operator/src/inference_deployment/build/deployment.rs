@@ -8,12 +8,12 @@ use kube::core::ObjectMeta;
 use ostro_crds::{InferenceDeploymentSpec, RolloutStrategy, is_zero};
 
 use super::names::Names;
-use super::template::startup_budget_seconds;
+use super::template::startup_time;
 
 pub(super) fn build(names: &Names, spec: &InferenceDeploymentSpec, pod: &PodTemplateSpec) -> Deployment {
     let selector = LabelSelector { match_labels: Some(names.selector()), ..LabelSelector::default() };
     // A rollout is stuck only when pods had all the time that they may take to start.
-    let deadline = startup_budget_seconds(pod).saturating_add(600);
+    let deadline = startup_time(pod).map_or(0, |time| time.budget_seconds).saturating_add(600);
     Deployment {
         metadata: ObjectMeta { name: Some(names.name.clone()), ..ObjectMeta::default() },
         spec: DeploymentSpec {

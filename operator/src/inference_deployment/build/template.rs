@@ -30,14 +30,29 @@ pub(crate) fn image(pod: &PodTemplateSpec) -> Option<&str> {
     container(pod)?.image.as_deref()
 }
 
-/// How long a container may take to start before the kubelet ends it; 0 where it has no startup probe.
-pub(crate) fn startup_budget_seconds(pod: &PodTemplateSpec) -> i32 {
-    let Some(startup) = container(pod).and_then(|container| container.startup_probe.as_ref()) else {
-        return 0;
-    };
+/// How long a container may take to start before the kubelet ends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StartupTime {
+    pub(crate) budget_seconds: i32,
+    /// By up to so much it ends sooner: the kubelet's periods do not begin with the container.
+    pub(crate) period_seconds: i32,
+    /// By up to so much it ends later: who does not answer is asked again only when the probe has timed out.
+    pub(crate) late_seconds: i32,
+}
+
+/// None without a startup probe.
+pub(crate) fn startup_time(pod: &PodTemplateSpec) -> Option<StartupTime> {
+    let probe = container(pod)?.startup_probe.as_ref()?;
     // As Kubernetes has them when they are absent.
-    let asked = startup.period_seconds.unwrap_or(10).saturating_mul(startup.failure_threshold.unwrap_or(3));
-    asked.saturating_add(startup.initial_delay_seconds.unwrap_or(0))
+    let period_seconds = probe.period_seconds.unwrap_or(10);
+    let failures = probe.failure_threshold.unwrap_or(3);
+    let late = probe.timeout_seconds.unwrap_or(1).saturating_sub(period_seconds).max(0);
+    let delay = probe.initial_delay_seconds.unwrap_or(0);
+    Some(StartupTime {
+        budget_seconds: period_seconds.saturating_mul(failures).saturating_add(delay),
+        period_seconds,
+        late_seconds: late.saturating_mul(failures),
+    })
 }
 
 pub(super) fn served_ports(pod: &PodTemplateSpec) -> impl Iterator<Item = i32> {

@@ -35,7 +35,8 @@ fn of_kind(objects: &[Value], kind: &str) -> Option<Value> {
 
 fn budget(spec: Value) -> i32 {
     let deployment = of_kind(&built(spec), "Deployment").unwrap();
-    startup_budget_seconds(&serde_json::from_value(deployment["spec"]["template"].clone()).unwrap())
+    let pod = serde_json::from_value(deployment["spec"]["template"].clone()).unwrap();
+    startup_time(&pod).unwrap().budget_seconds
 }
 
 fn pod(fields: Value) -> Value {

@@ -2,7 +2,7 @@ use ostro_crds::{InferenceDeploymentSpec, Reason};
 use serde_json::json;
 
 use super::*;
-use crate::inference_deployment::build::{HASH_ANNOTATION, image, startup_budget_seconds};
+use crate::inference_deployment::build::{HASH_ANNOTATION, image, startup_time};
 use crate::inference_deployment::hold::RELEASE_ANNOTATION;
 use crate::inference_deployment::workload::Workload;
 
@@ -99,7 +99,7 @@ fn check_read(kind: ChildKind) {
             spec.replicas,
             status,
             image,
-            startup_budget_seconds(&spec.template),
+            startup_time(&spec.template).unwrap().budget_seconds,
         )
     };
     let before = read();

@@ -6,7 +6,7 @@ use ostro_crds::Reason;
 
 use super::pulling::hint;
 use super::{Cause, cause, names_secret};
-use crate::inference_deployment::build::{CONFIG_DIR, CONTAINER};
+use crate::inference_deployment::build::{CONFIG_DIR, CONTAINER, StartupTime};
 use crate::shortened::shortened;
 
 /// How a shell would tell of SIGKILL.
@@ -100,9 +100,9 @@ fn cannot_pull(container: &Seen<'_>, message: &str) -> String {
 }
 
 /// A container ended, and is started again.
-pub(super) fn crashed(pod: &Pod, startup_budget_seconds: i64) -> Option<Cause> {
+pub(super) fn crashed(pod: &Pod, startup: Option<StartupTime>) -> Option<Cause> {
     containers(pod).find_map(|container| match container.is_daemon() {
-        true => daemon_ended(pod, container.status, startup_budget_seconds),
+        true => daemon_ended(pod, container.status, startup),
         false => other_ended(&container, &pod.name_any()),
     })
 }
@@ -119,9 +119,9 @@ fn never_started(ended: &ContainerStateTerminated) -> Option<Cause> {
     cause(Reason::ContainerFailed, ended.message.clone().unwrap_or_default()).filter(|_| is_node)
 }
 
-fn daemon_ended(pod: &Pod, status: &ContainerStatus, startup_budget_seconds: i64) -> Option<Cause> {
+fn daemon_ended(pod: &Pod, status: &ContainerStatus, startup: Option<StartupTime>) -> Option<Cause> {
     // It has passed its startup probe since: what it lacks now has another cause.
-    if startup_budget_seconds > 0 && status.started == Some(true) {
+    if startup.is_some() && status.started == Some(true) {
         return None;
     }
     let ended = end(status)?;
@@ -134,13 +134,8 @@ fn daemon_ended(pod: &Pod, status: &ContainerStatus, startup_budget_seconds: i64
             "the daemon was killed for memory: raise spec.resources.limits.memory, or lower pagedAttn",
         );
     }
-    if is_over_budget(&ended, startup_budget_seconds) {
-        return cause(
-            Reason::StartupBudgetExceeded,
-            format!(
-                "the models were not loaded within {startup_budget_seconds} s; raise spec.probes.startup.failureThreshold"
-            ),
-        );
+    if let Some(cause) = startup.and_then(|startup| over_budget(&ended, startup)) {
+        return Some(cause);
     }
     if ended.exit_code == 0 {
         return stopped(pod);
@@ -193,14 +188,16 @@ fn other_ended(container: &Seen<'_>, pod: &str) -> Option<Cause> {
 }
 
 /// By how long it ran: whether it had passed its startup probe, nothing says of a container that has ended.
-fn is_over_budget(ended: &ContainerStateTerminated, startup_budget_seconds: i64) -> bool {
-    let ran = match (&ended.started_at, &ended.finished_at) {
-        (Some(started), Some(finished)) => finished.0.duration_since(started.0).as_secs(),
-        _ => 0,
-    };
+fn over_budget(ended: &ContainerStateTerminated, startup: StartupTime) -> Option<Cause> {
+    let StartupTime { budget_seconds, period_seconds, late_seconds } = startup;
+    let ran = ended.finished_at.as_ref()?.0.duration_since(ended.started_at.as_ref()?.0).as_secs();
     let is_killed = [KILLED, 143].contains(&ended.exit_code) || ended.exit_code == 0;
-    let ends = startup_budget_seconds - 5..=startup_budget_seconds + STARTUP_END_SECONDS;
-    is_killed && startup_budget_seconds > 0 && ends.contains(&ran)
+    let [budget, period, late] = [budget_seconds, period_seconds, late_seconds].map(i64::from);
+    // The times are of whole seconds.
+    let ends = budget - period - 1..=budget + late + STARTUP_END_SECONDS;
+    let message =
+        format!("the models were not loaded within {budget} s; raise spec.probes.startup.failureThreshold");
+    cause(Reason::StartupBudgetExceeded, message).filter(|_| is_killed && ends.contains(&ran))
 }
 
 /// The daemon's own words; its tests hold them.

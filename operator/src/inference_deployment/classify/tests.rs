@@ -1,13 +1,14 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::inference_deployment::build::startup_time;
 
 const UNBOUND: &str = "pod has unbound immediate PersistentVolumeClaims";
 const NOTHING: Signals<'_> = Signals {
     pods: &[],
     refusal: None,
     claims: &[],
-    startup_budget_seconds: 60,
+    startup: Some(StartupTime { budget_seconds: 60, period_seconds: 2, late_seconds: 0 }),
     needs_spare: true,
     is_complete: false,
     now: Timestamp::UNIX_EPOCH,
@@ -118,10 +119,38 @@ fn a_daemon_that_has_served_did_not_miss_its_startup_budget() {
 }
 
 #[test]
+fn a_startup_probe_gives_up_a_period_early_or_after_late_answers() {
+    let cases = [
+        (json!({ "periodSeconds": 2, "timeoutSeconds": 1, "failureThreshold": 300 }), 597, 690),
+        (json!({ "periodSeconds": 2, "timeoutSeconds": 5, "failureThreshold": 300 }), 597, 1590),
+        (json!({ "periodSeconds": 60, "timeoutSeconds": 5, "failureThreshold": 10 }), 539, 690),
+        (json!({}), 19, 120),
+    ];
+    for (probe, soonest, latest) in cases {
+        let daemon = json!({ "name": "ostro", "startupProbe": probe });
+        let template = serde_json::from_value(json!({ "spec": { "containers": [daemon] } })).unwrap();
+        let reason = |ran: i64| {
+            let status = crash(0, "Completed", "", ran);
+            let pod: Pod = serde_json::from_value(json!({ "status": status })).unwrap();
+            let startup = startup_time(&template);
+            classify(&Signals { pods: &[&pod], startup, ..NOTHING }).unwrap().reason
+        };
+        for (ran, expected) in [
+            (soonest - 1, Reason::CrashLoop),
+            (soonest, Reason::StartupBudgetExceeded),
+            (latest, Reason::StartupBudgetExceeded),
+            (latest + 1, Reason::CrashLoop),
+        ] {
+            assert_eq!(reason(ran), expected, "{daemon}: {ran}");
+        }
+    }
+}
+
+#[test]
 fn no_end_is_one_of_a_startup_probe_that_is_not_there() {
     for ran in [0, 5, 61] {
         let pod: Pod = serde_json::from_value(json!({ "status": crash(137, "Error", "", ran) })).unwrap();
-        let cause = classify(&Signals { pods: &[&pod], startup_budget_seconds: 0, ..NOTHING }).unwrap();
+        let cause = classify(&Signals { pods: &[&pod], startup: None, ..NOTHING }).unwrap();
         assert_eq!(cause.reason, Reason::CrashLoop, "{ran}");
     }
 }
