@@ -146,7 +146,7 @@ impl PrefixIndex {
     pub(super) fn assert_consistent(&self) {
         assert!(self.prefixes.len() <= self.prefixes_max, "no more prefixes than allowed are kept");
         assert!(self.kept.len() <= self.kept_max, "nor more names of blocks than the pool has a use for");
-        assert_eq!(self.hashes, self.prefixes.iter().map(Vec::len).sum(), "hashes are counted");
+        assert_eq!(self.hashes, self.prefixes.iter().flatten().count(), "hashes are counted");
         assert!(self.hashes <= self.hashes_max, "prefixes take a bounded memory");
         let is_exact = |prefix: &Vec<BlockHash>| prefix.capacity() == prefix.len();
         assert!(self.prefixes.iter().all(is_exact), "prefixes take no more memory than they need");

@@ -1,5 +1,6 @@
 //! What the kubelet says of a pod's containers.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
 use kube::ResourceExt;
 use ostro_crds::Reason;
@@ -134,7 +135,7 @@ fn daemon_ended(pod: &Pod, status: &ContainerStatus, startup: Option<StartupTime
             "the daemon was killed for memory: raise spec.resources.limits.memory, or lower pagedAttn",
         );
     }
-    if let Some(cause) = startup.and_then(|startup| over_budget(&ended, startup)) {
+    if let Some(cause) = startup.and_then(|startup| over_budget(pod, &ended, startup)) {
         return Some(cause);
     }
     if ended.exit_code == 0 {
@@ -187,10 +188,15 @@ fn other_ended(container: &Seen<'_>, pod: &str) -> Option<Cause> {
     cause(Reason::CrashLoop, format!("{name} ended with code {code}: {error}; {logs}"))
 }
 
-/// By how long it ran: whether it had passed its startup probe, nothing says of a container that has ended.
-fn over_budget(ended: &ContainerStateTerminated, startup: StartupTime) -> Option<Cause> {
+/// By how long it ran, and that it was never ready: whether it had passed its startup probe, nothing says of a container
+/// that has ended.
+fn over_budget(pod: &Pod, ended: &ContainerStateTerminated, startup: StartupTime) -> Option<Cause> {
     let StartupTime { budget_seconds, period_seconds, late_seconds } = startup;
-    let ran = ended.finished_at.as_ref()?.0.duration_since(ended.started_at.as_ref()?.0).as_secs();
+    let started = ended.started_at.as_ref()?.0;
+    if turned_ready(pod).is_some_and(|turned| turned > started) {
+        return None;
+    }
+    let ran = ended.finished_at.as_ref()?.0.duration_since(started).as_secs();
     let is_killed = [KILLED, 143].contains(&ended.exit_code) || ended.exit_code == 0;
     let [budget, period, late] = [budget_seconds, period_seconds, late_seconds].map(i64::from);
     // The times are of whole seconds.
@@ -198,6 +204,13 @@ fn over_budget(ended: &ContainerStateTerminated, startup: StartupTime) -> Option
     let message =
         format!("the models were not loaded within {budget} s; raise spec.probes.startup.failureThreshold");
     cause(Reason::StartupBudgetExceeded, message).filter(|_| is_killed && ends.contains(&ran))
+}
+
+/// When the pod last became ready, or was it no more.
+fn turned_ready(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.as_deref()?;
+    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    Some(ready.last_transition_time.as_ref()?.0)
 }
 
 /// The daemon's own words; its tests hold them.

@@ -116,6 +116,13 @@ fn each_failure_has_its_reason_and_its_words() {
 fn a_daemon_that_has_served_did_not_miss_its_startup_budget() {
     check(crash(0, "Completed", "", 3000), Reason::CrashLoop, "liveness probe");
     check(crash(137, "Error", "", 3000), Reason::CrashLoop, "was killed (SIGKILL)");
+    let turned = |time: &str| {
+        let mut status = crash(0, "Completed", "", 61);
+        status["conditions"] = json!([{ "type": "Ready", "status": "False", "lastTransitionTime": time }]);
+        status
+    };
+    check(turned("2026-01-01T00:01:01Z"), Reason::CrashLoop, "liveness probe");
+    check(turned("2026-01-01T00:00:00Z"), Reason::StartupBudgetExceeded, "60 s");
 }
 
 #[test]
