@@ -21,11 +21,20 @@ else
   echo "skipped: NEON, whose standard library rustup cannot fetch" >&2
 fi
 cargo test --workspace "${cuda[@]}" --no-run # also builds the programs
-./e2e/avx512.sh
+# The emulator takes one processor for a minute and a half: the tests below have the others meanwhile.
+said=$(mktemp)
+trap 'rm -f "$said"' EXIT
+./e2e/avx512.sh >"$said" 2>&1 &
+emulated=$!
 "$CARGO_TARGET_DIR/debug/ostro-e2e" model fetch all
 if has_go; then
   "$CARGO_TARGET_DIR/debug/ostro-e2e" cluster build >/dev/null # once, in about 20 minutes
 else
   echo "skipped: tests on a Kubernetes, whose programs Go 1.21 or newer would build" >&2
 fi
-exec cargo test --workspace "${cuda[@]}" "$@"
+cargo test --workspace "${cuda[@]}" "$@"
+wait "$emulated" || {
+  cat "$said" >&2
+  exit 1
+}
+cat "$said"
