@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that must pass before a change lands. Words after the name go to `cargo test`.
 . "$(dirname "$0")/setup.sh" npm:npm runc:runc ip:iproute2 nft:nftables conntrack:conntrack iptables:iptables \
-  ipset:ipset busybox:busybox-static g++:g++ /usr/lib/cni/ptp:containernetworking-plugins
+  ipset:ipset busybox:busybox-static patch:patch zstd:zstd g++:g++ /usr/lib/cni/ptp:containernetworking-plugins
 command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked --debug # optimised, it takes minutes more
 cargo fmt --all --check
 cargo clippy --workspace --all-targets -- -D warnings
@@ -23,9 +23,11 @@ fi
 cargo test --workspace "${cuda[@]}" --no-run # also builds the programs
 # The emulator takes one processor for a minute and a half: the tests below have the others meanwhile.
 said=$(mktemp)
-trap 'rm -f "$said"' EXIT
-./e2e/avx512.sh >"$said" 2>&1 &
+set -m # a group of its own, which ends with this script
+./e2e/avx512.sh >"$said" 2>&1 </dev/null &
+set +m
 emulated=$!
+trap 'kill -- "-$emulated" 2>/dev/null || true; rm -f "$said"' EXIT
 "$CARGO_TARGET_DIR/debug/ostro-e2e" model fetch all
 if has_go; then
   "$CARGO_TARGET_DIR/debug/ostro-e2e" cluster build >/dev/null # once, in about 20 minutes

@@ -234,10 +234,10 @@ fn text_bytes_max(context_len: u32) -> usize {
 /// Of all texts in a value, which a template may write; what has none takes memory too.
 fn value_bytes(value: &Value) -> usize {
     let inside: usize = match value {
-        Value::String(text) => return text.len(),
+        Value::String(text) if !text.is_empty() => return text.len(),
         Value::Array(items) => items.iter().map(value_bytes).sum(),
         Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + value_bytes(value)).sum(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(_) | Value::Null | Value::Bool(_) | Value::Number(_) => 0,
     };
     inside.max(size_of::<Value>())
 }
@@ -264,7 +264,12 @@ mod tests {
 
     #[test]
     fn values_without_texts_take_memory_too() {
-        for value in [json!(vec![0; 5000]), json!(vec![json!({}); 5000]), json!("a".repeat(5000))] {
+        for value in [
+            json!(vec![0; 5000]),
+            json!(vec![json!({}); 5000]),
+            json!(vec![""; 5000]),
+            json!("a".repeat(5000)),
+        ] {
             assert!((5000..1 << 20).contains(&value_bytes(&value)), "{}", value_bytes(&value));
         }
     }
