@@ -21,22 +21,41 @@ else
   echo "skipped: NEON, whose standard library rustup cannot fetch" >&2
 fi
 cargo test --workspace "${cuda[@]}" --no-run # also builds the programs
-# The emulator takes one processor for a minute and a half: the tests below have the others meanwhile.
-said=$(mktemp)
-set -m # a group of its own, which ends with this script
-./e2e/avx512.sh >"$said" 2>&1 </dev/null &
-set +m
-emulated=$!
-trap 'kill -- "-$emulated" 2>/dev/null || true; rm -f "$said"' EXIT
 "$CARGO_TARGET_DIR/debug/ostro-e2e" model fetch all
 if has_go; then
   "$CARGO_TARGET_DIR/debug/ostro-e2e" cluster build >/dev/null # once, in about 20 minutes
 else
   echo "skipped: tests on a Kubernetes, whose programs Go 1.21 or newer would build" >&2
 fi
-cargo test --workspace "${cuda[@]}" "$@"
-wait "$emulated" || {
-  cat "$said" >&2
-  exit 1
+
+said=$(mktemp -d)
+declare -A groups
+trap 'for group in "${groups[@]}"; do kill -- "-$group" 2>/dev/null || true; done; rm -rf "$said"' EXIT
+# NAME COMMAND...: runs it at the lowest priority beside the tests below, which leave half of two processors idle.
+beside() {
+  set -m # a group of its own, which ends with this script
+  nice -n 19 "${@:2}" >"$said/$1" 2>&1 </dev/null &
+  set +m
+  groups[$1]=$!
 }
-cat "$said"
+beside emulator ./e2e/avx512.sh
+if [ $# -eq 0 ]; then
+  # Whole models take ten minutes of one processor. All calls select the workspace: cargo would build another choice anew.
+  models=(golden exactness perplexity)
+  beside models cargo test --workspace "${cuda[@]}" "${models[@]/#/--test=}"
+  beside documentation cargo test --workspace "${cuda[@]}" --doc
+  others=$(cargo metadata --no-deps --format-version 1 | python3 -c 'import json, sys
+for package in json.load(sys.stdin)["packages"]:
+  for target in package["targets"]:
+    if target["kind"] == ["test"] and target["name"] not in sys.argv:
+      print("--test=" + target["name"])' "${models[@]}")
+  set -- --lib --bins $others
+fi
+cargo test --workspace "${cuda[@]}" "$@"
+for name in "${!groups[@]}"; do
+  wait "${groups[$name]}" || {
+    cat "$said/$name" >&2
+    exit 1
+  }
+  cat "$said/$name"
+done
