@@ -1,6 +1,6 @@
 //! Which tensor plays which role in the decoder, with its shape checked against the spec.
 //!
-//! Reads no weights. A tensor that no role wants is an error: the model would have a part the decoder
+//! Reads no weights, but a tied head's copy. A tensor that no role wants is an error: the model would have a part the decoder
 //! leaves out, and answer wrongly.
 
 use std::cell::RefCell;
@@ -167,9 +167,17 @@ impl<'a> Finder<'a, '_> {
     fn head(&self) -> Result<Option<TensorView<'a>>, RoleError> {
         let name = format!("{}.weight", self.names.head);
         if self.spec.tied_head {
-            // Some writers store the tied matrix twice; the embedding is the one that counts.
-            self.found.borrow_mut().extend(self.files.tensor(&name).map(|tensor| tensor.name));
-            return Ok(None);
+            // Some writers store the tied matrix twice. Where training has parted the two, the head is what was trained.
+            let embedding = self.files.tensor(&format!("{}.weight", self.names.embedding));
+            let Some(head) = self.files.tensor(&name) else { return Ok(None) };
+            if embedding.is_some_and(|embedding| embedding.has_numbers_of(&head)) {
+                self.found.borrow_mut().insert(head.name);
+                return Ok(None);
+            }
+            tracing::warn!(
+                tensor = name,
+                "tie_word_embeddings is set, but this is not the embedding: it is used"
+            );
         }
         self.matrix(&name, self.spec.vocab, self.spec.hidden).map(Some)
     }

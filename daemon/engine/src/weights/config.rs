@@ -68,6 +68,15 @@ impl Config {
         Ok(entries.map(|entries| Config { entries: entries.clone() }))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// True if some value is an object itself.
+    pub fn has_objects(&self) -> bool {
+        self.entries.values().any(Value::is_object)
+    }
+
     pub fn strings(&self, key: &str) -> Result<Option<Vec<&str>>, ConfigError> {
         self.typed(key, "a list of strings", |value| value.as_array()?.iter().map(Value::as_str).collect())
     }

@@ -17,6 +17,11 @@ impl TensorView<'_> {
         self.shape.iter().product()
     }
 
+    /// True of equal bytes of one type and shape.
+    pub fn has_numbers_of(&self, other: &TensorView<'_>) -> bool {
+        (self.dtype, &self.shape, self.bytes) == (other.dtype, &other.shape, other.bytes)
+    }
+
     /// All elements as f32, exactly.
     pub fn to_f32(&self) -> Vec<f32> {
         let mut out = vec![0.0; self.elements()];

@@ -25,7 +25,7 @@ pub(super) fn read(config: &Config, architecture: &str) -> Result<DecoderSpec, F
         head_dim,
         intermediate: required(config, "intermediate_size")?,
         vocab: required(config, "vocab_size")?,
-        context_length: required(config, "max_position_embeddings")?,
+        context_length: context_length(config)?,
         norm_eps: config.float("rms_norm_eps")?.unwrap_or(1e-6) as f32,
         rotary: rotary(config, head_dim)?,
         activation: activation(config)?,
@@ -35,6 +35,13 @@ pub(super) fn read(config: &Config, architecture: &str) -> Result<DecoderSpec, F
         tied_head: config.bool("tie_word_embeddings")?.unwrap_or(false),
         attention_scale: (1.0 / (head_dim as f64).sqrt()) as f32,
     })
+}
+
+/// Where attention to chunks takes over, the rest of the context is not there yet.
+fn context_length(config: &Config) -> Result<usize, FamilyError> {
+    let all = required(config, "max_position_embeddings")?;
+    let Some(chunks) = config.object("dual_chunk_attention_config")? else { return Ok(all) };
+    Ok(all.min(required(&chunks, "original_max_position_embeddings")?))
 }
 
 /// Fails when some layer attends to fewer than all earlier positions.
@@ -56,6 +63,9 @@ fn refuse_other_designs(config: &Config) -> Result<(), FamilyError> {
     }
     if config.bool("mlp_bias")? == Some(true) {
         return Err(unsupported("mlp_bias = true"));
+    }
+    if config.bool("is_causal")? == Some(false) {
+        return Err(unsupported("attention to later positions (is_causal = false)"));
     }
     let kinds = config.strings("layer_types")?.unwrap_or_default();
     match kinds.iter().find(|&&kind| kind != "full_attention") {
@@ -84,14 +94,17 @@ fn activation(config: &Config) -> Result<Activation, FamilyError> {
 }
 
 fn rotary(config: &Config, head_dim: usize) -> Result<Rotary, FamilyError> {
-    // Newer configs keep base and scaling together in `rope_parameters`.
-    let parameters = config.object("rope_parameters")?;
-    let newer_theta = parameters.as_ref().map(|parameters| parameters.float("rope_theta")).transpose()?;
-    let theta = config.float("rope_theta")?.or(newer_theta.flatten());
-    let scaling = match config.object("rope_scaling")?.or(parameters) {
-        Some(settings) => rotary_scaling(&settings)?,
-        None => RotaryScaling::None,
+    // Newer configs keep base and scaling together in `rope_parameters`, whose base comes first.
+    let settings = config.object("rope_scaling")?.filter(|settings| !settings.is_empty());
+    let settings = settings.or(config.object("rope_parameters")?);
+    let (theta, scaling) = match &settings {
+        Some(settings) if settings.has_objects() => {
+            return Err(unsupported("rotary settings that differ by type of layer"));
+        }
+        Some(settings) => (settings.float("rope_theta")?, rotary_scaling(settings)?),
+        None => (None, RotaryScaling::None),
     };
+    let theta = theta.or(config.float("rope_theta")?);
     let part = config.float("partial_rotary_factor")?.unwrap_or(1.0);
     if !(part > 0.0 && part <= 1.0) {
         return Err(config.value_error("partial_rotary_factor", "above 0 and at most 1").into());

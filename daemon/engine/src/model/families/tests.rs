@@ -152,6 +152,14 @@ fn config_variants_are_read() {
     assert_eq!(scaled.rotary.scaling, RotaryScaling::Llama3(expected));
     let newer = json!({"rope_theta": null, "rope_parameters": {"rope_type": "default", "rope_theta": 5e5}});
     assert_eq!(llama.with(newer).unwrap().rotary.theta, 500_000.0);
+    let both = json!({"rope_theta": 1e4, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}});
+    assert_eq!(llama.with(both).unwrap().rotary.theta, 1e6, "as transformers and llama.cpp");
+    let older = json!({"rope_theta": 1e4, "rope_scaling": {"rope_type": "default", "rope_theta": 1e6}});
+    assert_eq!(llama.with(older).unwrap().rotary.theta, 1e6);
+    let empty = json!({"rope_scaling": {}, "rope_parameters": {"type": "linear", "factor": 2.0}});
+    assert_eq!(llama.with(empty).unwrap().rotary.scaling, RotaryScaling::Linear { factor: 2.0 });
+    let chunks = json!({"original_max_position_embeddings": 64, "chunk_size": 64});
+    assert_eq!(llama.with(json!({"dual_chunk_attention_config": chunks})).unwrap().context_length, 64);
     assert_eq!(llama.with(json!({"partial_rotary_factor": 0.5})).unwrap().rotary.dims, 8);
     let gelu = llama.with(json!({"hidden_act": "gelu_pytorch_tanh"})).unwrap();
     assert_eq!(gelu.activation, Activation::GeluTanh);
@@ -187,6 +195,11 @@ fn configs_that_ask_for_more_are_refused_by_name() {
     llama.check_refused(json!({"rope_scaling": {"type": "linear", "factor": -1}}), "scaling factor is -1");
     llama.check_refused(json!({"num_local_experts": 8}), "a mixture of experts (num_local_experts)");
     llama.check_refused(json!({"mlp_bias": true}), "mlp_bias = true is not supported");
+    llama.check_refused(json!({"is_causal": false}), "later positions (is_causal = false) is not supported");
+    llama.check_refused(
+        json!({"rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 1e6}}}),
+        "rotary settings that differ by type of layer",
+    );
     llama.check_refused(json!({"hidden_act": "xielu"}), "the activation \"xielu\"");
     llama.check_refused(json!({"quantization_config": {"quant_method": "fp8"}}), "quantised by \"fp8\"");
     llama.check_refused(json!({"hidden_size": null}), "key \"hidden_size\" is missing");
@@ -228,8 +241,32 @@ fn tensors_that_do_not_fit_the_config_are_refused() {
     );
     let qwen3 = Directory::new(TinyFamily::Qwen3);
     qwen3.check_refused(json!({"architectures": ["LlamaForCausalLM"]}), "k_norm.weight\" has no role");
-    let tied = llama.with(json!({"tie_word_embeddings": true})).unwrap();
-    assert!(tied.tied_head, "a second copy of a tied head is no error");
+}
+
+#[test]
+fn a_head_beside_a_tied_embedding_is_used_unless_it_is_a_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    TinyModel::new(TinyFamily::Llama).head(TinyHead::Separate).write_directory(folder.path()).unwrap();
+    let config = folder.path().join("config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    let mut settings: Value = serde_json::from_str(&text).unwrap();
+    settings["tie_word_embeddings"] = true.into();
+    fs::write(&config, settings.to_string()).unwrap();
+    let has_head = || {
+        let files = ModelFiles::open(folder.path()).unwrap();
+        let (family, spec) = read_spec(&files).unwrap();
+        DecoderTensors::find(&files, family, &spec).unwrap().head.is_some()
+    };
+    assert!(has_head());
+    let weights = folder.path().join("model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let data = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..data]).unwrap();
+    let offset = |name: &str, end: usize| data + header[name]["data_offsets"][end].as_u64().unwrap() as usize;
+    let embedding = "model.embed_tokens.weight";
+    bytes.copy_within(offset(embedding, 0)..offset(embedding, 1), offset("lm_head.weight", 0));
+    fs::write(&weights, bytes).unwrap();
+    assert!(!has_head());
 }
 
 #[test]
