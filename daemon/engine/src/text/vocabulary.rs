@@ -131,7 +131,7 @@ impl GgufVocabulary {
         if let Some((id, token)) = self.tokens.iter().enumerate().find(|(_, t)| t.len() > TOKEN_BYTES_MAX) {
             return Err(VocabularyError::TokenTooLong { id, bytes: token.len() });
         }
-        for (field, id) in self.named_ids() {
+        for (field, id) in self.used_ids() {
             if let Some(id) = id.filter(|id| *id as usize >= tokens) {
                 return Err(VocabularyError::IdOutOfRange { field, id, tokens });
             }
@@ -139,16 +139,14 @@ impl GgufVocabulary {
         Ok(())
     }
 
-    fn named_ids(&self) -> [(&'static str, Option<TokenId>); 8] {
+    /// Of the others, files of models that have no use for them name some that are not there.
+    fn used_ids(&self) -> [(&'static str, Option<TokenId>); 5] {
         [
             ("bos_token_id", self.bos),
             ("eos_token_id", self.eos),
             ("eot_token_id", self.eot),
             ("eom_token_id", self.eom),
             ("unknown_token_id", self.unk),
-            ("padding_token_id", self.pad),
-            ("seperator_token_id", self.sep),
-            ("cls_token_id", self.cls),
         ]
     }
 

@@ -1,7 +1,8 @@
 //! What a chat template can see and call: the environment `transformers` gives it.
 //!
 //! Source: `transformers.utils.chat_template_utils` (block trimming, `tojson`, `raise_exception`,
-//! `strftime_now`, loop controls, the `generation` tag).
+//! `strftime_now`, loop controls, the `generation` tag). `date_string`, today's, is as in llama.cpp and mistral.rs: templates
+//! of Llama 3.1 and 3.3 would else say a day of 2024. A client can send its own in `chat_template_kwargs`.
 
 use std::fmt::Write as _;
 

@@ -13,7 +13,7 @@ impl GgufVocabulary {
         let missing = || MetadataError::Missing(model_key.to_owned());
         Ok(GgufVocabulary {
             model: metadata.str(model_key)?.ok_or_else(missing)?.to_owned(),
-            pre: metadata.str("tokenizer.ggml.pre")?.map(str::to_owned),
+            pre: pre_tokenizer(metadata)?.map(str::to_owned),
             tokens: strings(metadata, "tokenizer.ggml.tokens")?,
             scores: metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default(),
             token_types: token_types(metadata)?,
@@ -34,6 +34,13 @@ impl GgufVocabulary {
             named_chat_templates: named_templates(metadata)?,
         })
     }
+}
+
+/// Files from before May 2024 do not name it; all models of this architecture had the same one then.
+fn pre_tokenizer(metadata: &Metadata) -> Result<Option<&str>, MetadataError> {
+    let named = metadata.str("tokenizer.ggml.pre")?;
+    let is_qwen2 = metadata.str("general.architecture")? == Some("qwen2");
+    Ok(named.or(is_qwen2.then_some("qwen2")))
 }
 
 fn strings(metadata: &Metadata, key: &str) -> Result<Vec<String>, MetadataError> {

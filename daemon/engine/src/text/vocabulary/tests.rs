@@ -166,6 +166,23 @@ fn types_of_tokens_that_are_not_there_take_no_more_memory_than_the_file() {
 }
 
 #[test]
+fn an_older_file_of_qwen2_is_cut_as_all_of_them_were() {
+    let mut metadata = Metadata::default();
+    metadata.insert("tokenizer.ggml.model", "gpt2");
+    metadata.insert("general.architecture", "llama");
+    assert_eq!(GgufVocabulary::read(&metadata).unwrap().pre, None);
+    metadata.insert("general.architecture", "qwen2");
+    assert_eq!(GgufVocabulary::read(&metadata).unwrap().pre.as_deref(), Some("qwen2"));
+    metadata.insert("tokenizer.ggml.pre", "deepseek-r1-qwen");
+    assert_eq!(GgufVocabulary::read(&metadata).unwrap().pre.as_deref(), Some("deepseek-r1-qwen"));
+}
+
+#[test]
+fn an_id_that_nothing_uses_need_not_be_there() {
+    check(&GgufVocabulary { pad: Some(9), ..byte_level() }, "ab", Special::Keep, &[4]);
+}
+
+#[test]
 fn equal_tokens_and_wild_scores_do_no_harm() {
     let mut doubled = byte_level();
     doubled.tokens.push("ab".into());
