@@ -6,7 +6,8 @@ use ostro_config::{Problem, WeightFormat};
 use ostro_engine::device::NoGpu;
 use ostro_engine::{Engine, EngineOptions, LoadError, ModelInfo};
 use ostro_server::Progress;
-use ostro_server::models::{DefaultsError, Loaded, read_sampling_defaults};
+use ostro_server::models::{DefaultsError, Loaded, checked_sampling_defaults, read_sampling_defaults};
+use ostro_server::validate::SamplingDefaults;
 use ostro_server::weights::{
     Format, HubMode, HubOptions, ModelLocation, ModelReference, WeightsError, is_of_hub, resolve_model,
 };
@@ -40,11 +41,11 @@ pub(crate) fn load(
     gpu::check(plan.engine.device).map_err(|reason| ModelError::NoGpu { id: plan.id.clone(), reason })?;
     let path = find(&plan, hub, progress)?;
     let ModelPlan { id, engine, seed, origins, .. } = plan;
-    let mut defaults = read_sampling_defaults(&path)?;
-    defaults.seed = seed;
-    let options = EngineOptions { model: path, ..engine };
+    let beside = SamplingDefaults { seed, ..read_sampling_defaults(&path)? };
+    let options = EngineOptions { model: path.clone(), ..engine };
     let engine = Engine::load(options, &|step| progress(step.into()));
     let engine = engine.map_err(|error| not_loaded(&id, error, &origins))?;
+    let defaults = beside.or(checked_sampling_defaults(&path, &engine.info().published_sampling)?);
     tell(&id, engine.info());
     Ok(Loaded { engine, defaults })
 }

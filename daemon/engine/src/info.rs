@@ -19,6 +19,8 @@ pub struct ModelInfo {
     pub layers: u32,
     pub hidden_size: u32,
     pub vocab_size: u32,
+    #[serde(skip)]
+    pub published_sampling: PublishedSampling,
     /// Most tokens of one sequence, prompt and answer together, under the engine's options.
     pub context_len: u32,
     /// What the model was trained for.
@@ -35,6 +37,16 @@ pub struct ModelInfo {
     /// What the device's memory gives by its data sheet, where it has one.
     pub nominal_bytes_per_second: Option<f64>,
     pub load_seconds: f64,
+}
+
+/// How who made the model has its tokens chosen, where the weights' file says so; its values are not checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct PublishedSampling {
+    pub temperature: Option<f64>,
+    pub top_p: Option<f64>,
+    pub top_k: Option<f64>,
+    pub min_p: Option<f64>,
+    pub repetition_penalty: Option<f64>,
 }
 
 /// What a model runs on.

@@ -25,7 +25,7 @@ pub mod weights;
 
 pub use engine::{Engine, EngineParts, LoadError, SubmitError};
 pub use forward::{ForwardError, Logits, Model};
-pub use info::{DeviceInfo, DeviceKind, LoadProgress, LoadStage, ModelInfo};
+pub use info::{DeviceInfo, DeviceKind, LoadProgress, LoadStage, ModelInfo, PublishedSampling};
 pub use load::OptionError;
 pub use options::{CacheOptions, CacheSize, CacheType, DeviceChoice, EngineOptions, ScheduleOptions};
 pub use ostro_kernels::cpu::isa::Isa;

@@ -56,7 +56,7 @@ fn load_on<B: Backend + 'static>(
     let (family, spec) = read_spec(&files)?;
     let context_len = context_len(options, &spec)?;
     let tensors = DecoderTensors::find(&files, family, &spec)?;
-    let about = About::read(&files, &tensors);
+    let about = About::read(&files, &tensors)?;
     let mut backend = open()?;
     backend.check(&spec, cache_type(options.cache.cache_type))?;
     let memory = options.memory.left(backend.memory()?);

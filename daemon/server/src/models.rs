@@ -16,7 +16,7 @@ use crate::error::{ApiError, bounded};
 use crate::openai::models::{ModelCard, ModelStatus};
 use crate::validate::SamplingDefaults;
 
-pub use defaults::{DefaultsError, read as read_sampling_defaults};
+pub use defaults::{DefaultsError, checked as checked_sampling_defaults, read as read_sampling_defaults};
 pub use source::{LoadFailure, Loaded, ModelSource, Progress};
 
 /// The name that always means the default model, also where another one is called so.

@@ -49,8 +49,8 @@ pub enum LoadError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Family(#[from] FamilyError),
-    #[error("the tokenizer's metadata")]
-    Vocabulary(#[from] MetadataError),
+    #[error("the file's metadata")]
+    Metadata(#[from] MetadataError),
     #[error(transparent)]
     Text(#[from] TextError),
     #[error("the model's tensors")]

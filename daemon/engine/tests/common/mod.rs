@@ -14,7 +14,7 @@ use ostro_engine::schedule::{SchedulerOptions, StepPlan};
 use ostro_engine::text::{GgufVocabulary, TextModel, TextOverrides};
 use ostro_engine::{
     CacheType, DeviceInfo, Engine, EngineParts, EngineStats, ForwardError, Isa, LoadError, Logits, Model,
-    ModelInfo, TokenStream,
+    ModelInfo, PublishedSampling, TokenStream,
 };
 use ostro_kernels::cpu::pool::Pool;
 
@@ -133,6 +133,7 @@ pub fn info(options: &SchedulerOptions) -> ModelInfo {
         layers: 1,
         hidden_size: 1,
         vocab_size: VOCAB,
+        published_sampling: PublishedSampling::default(),
         context_len: options.context_len,
         model_context_len: options.context_len,
         weight_bytes: 0,

@@ -1,9 +1,10 @@
-//! Sampling defaults from a model directory's `generation_config.json`.
+//! Sampling defaults from a model directory's `generation_config.json`, or from a GGUF file's metadata.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ostro_engine::PublishedSampling;
 use serde::Deserialize;
 
 use crate::validate::SamplingDefaults;
@@ -22,6 +23,7 @@ pub enum DefaultsError {
 
 #[derive(Deserialize)]
 struct GenerationConfig {
+    do_sample: Option<bool>,
     temperature: Option<f64>,
     top_p: Option<f64>,
     top_k: Option<f64>,
@@ -29,7 +31,7 @@ struct GenerationConfig {
     repetition_penalty: Option<f64>,
 }
 
-/// Reads the defaults beside the weights; a GGUF file or a directory without the file has none.
+/// Reads the defaults beside the weights; a directory without the file, and a file of weights, has none there.
 ///
 /// # Errors
 /// The file is there and cannot be used.
@@ -50,19 +52,33 @@ pub fn read(model: &Path) -> Result<SamplingDefaults, DefaultsError> {
     file.take(BYTES_MAX).read_to_end(&mut text).map_err(failed)?;
     let config: GenerationConfig = serde_json::from_slice(&text)
         .map_err(|source| DefaultsError::Parse { path: path.clone(), source })?;
+    let GenerationConfig { do_sample, temperature, top_p, top_k, min_p, repetition_penalty } = config;
+    let published = PublishedSampling { temperature, top_p, top_k, min_p, repetition_penalty };
+    let defaults = checked(&path, &published)?;
+    // A temperature beside `false` is for who asks for sampling.
+    let temperature = if do_sample == Some(false) { Some(0.0) } else { defaults.temperature };
+    Ok(SamplingDefaults { temperature, ..defaults })
+}
+
+/// The defaults that the file at `path` has of its own.
+///
+/// # Errors
+/// One is out of range.
+pub fn checked(path: &Path, published: &PublishedSampling) -> Result<SamplingDefaults, DefaultsError> {
     let within = |name, value: Option<f64>, low: f64, high: f64| match value {
         Some(value) if !(low..=high).contains(&value) => {
-            Err(DefaultsError::Range { path: path.clone(), name, value })
+            Err(DefaultsError::Range { path: path.to_owned(), name, value })
         }
         value => Ok(value.map(|value| value as f32)),
     };
+    let &PublishedSampling { temperature, top_p, top_k, min_p, repetition_penalty } = published;
     Ok(SamplingDefaults {
-        temperature: within("temperature", config.temperature, 0.0, 2.0)?,
+        temperature: within("temperature", temperature, 0.0, 2.0)?,
         // Some files say 0 where they mean off.
-        top_p: within("top_p", config.top_p, 0.0, 1.0)?.filter(|&p| p > 0.0),
-        top_k: within("top_k", config.top_k, -1.0, 1e6)?.map(|k| k as u32).filter(|&k| k > 0),
-        min_p: within("min_p", config.min_p, 0.0, 1.0)?,
-        repetition_penalty: within("repetition_penalty", config.repetition_penalty, 0.01, 10.0)?,
+        top_p: within("top_p", top_p, 0.0, 1.0)?.filter(|&p| p > 0.0),
+        top_k: within("top_k", top_k, -1.0, 1e6)?.map(|k| k as u32).filter(|&k| k > 0),
+        min_p: within("min_p", min_p, 0.0, 1.0)?,
+        repetition_penalty: within("repetition_penalty", repetition_penalty, 0.01, 10.0)?,
         seed: None,
     })
 }
@@ -82,6 +98,9 @@ mod tests {
         let expected =
             SamplingDefaults { temperature: Some(0.6), top_k: Some(20), ..SamplingDefaults::default() };
         assert_eq!(read(folder.path()).unwrap(), expected);
+        std::fs::write(&path, r#"{"temperature":0.6,"top_k":20,"do_sample":false}"#).unwrap();
+        let greedy = SamplingDefaults { temperature: Some(0.0), ..expected };
+        assert_eq!(read(folder.path()).unwrap(), greedy);
         std::fs::write(&path, r#"{"temperature":-1}"#).unwrap();
         assert!(matches!(read(folder.path()), Err(DefaultsError::Range { name: "temperature", .. })));
         std::fs::write(&path, "[").unwrap();

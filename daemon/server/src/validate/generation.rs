@@ -18,7 +18,7 @@ const TOP_K_MAX: i64 = 1 << 20;
 /// The smallest number above 0.
 const ABOVE_ZERO: f64 = f64::from_bits(1);
 
-/// What a model's own `generation_config.json` says when a request does not.
+/// What a model's own files say when a request does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct SamplingDefaults {
     pub temperature: Option<f32>,
@@ -28,6 +28,21 @@ pub struct SamplingDefaults {
     pub repetition_penalty: Option<f32>,
     /// Of requests that bring none; the operator's choice, not the files'.
     pub seed: Option<u64>,
+}
+
+impl SamplingDefaults {
+    /// These, and where they say nothing, others.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        SamplingDefaults {
+            temperature: self.temperature.or(other.temperature),
+            top_p: self.top_p.or(other.top_p),
+            top_k: self.top_k.or(other.top_k),
+            min_p: self.min_p.or(other.min_p),
+            repetition_penalty: self.repetition_penalty.or(other.repetition_penalty),
+            seed: self.seed.or(other.seed),
+        }
+    }
 }
 
 /// The checked form of [`GenerationFields`]; sampling still lacks the model's defaults.

@@ -15,6 +15,7 @@ use ostro_engine::schedule::{SchedulerOptions, StepPlan};
 use ostro_engine::text::{GgufVocabulary, TextModel, TextOverrides};
 use ostro_engine::{
     CacheType, DeviceInfo, Engine, EngineParts, EngineStats, ForwardError, Isa, Logits, Model, ModelInfo,
+    PublishedSampling,
 };
 use ostro_server::models::Loaded;
 use ostro_server::{ModelSource, Models, RouterBuilder, RouterOptions};
@@ -130,6 +131,7 @@ pub fn info(schedule: &SchedulerOptions) -> ModelInfo {
         layers: 1,
         hidden_size: 1,
         vocab_size: VOCABULARY,
+        published_sampling: PublishedSampling::default(),
         context_len: CONTEXT,
         model_context_len: CONTEXT,
         weight_bytes: 0,

@@ -64,7 +64,7 @@ fn milliseconds(of: &Percentiles) -> [f64; 3] {
 
 #[cfg(test)]
 mod tests {
-    use ostro_engine::info::{CacheInfo, DeviceInfo, ModelInfo};
+    use ostro_engine::info::{CacheInfo, DeviceInfo, ModelInfo, PublishedSampling};
     use ostro_engine::options::CacheType;
 
     use super::*;
@@ -81,6 +81,7 @@ mod tests {
                 layers: 30,
                 hidden_size: 576,
                 vocab_size: 49_152,
+                published_sampling: PublishedSampling::default(),
                 context_len: 2048,
                 model_context_len: 2048,
                 weight_bytes: 98_000_000,
