@@ -28,6 +28,8 @@ const TEMPLATE_HASH: &str = "pod-template-hash";
 const POD_BYTES_MAX: usize = 256 << 10;
 /// Claims, sidecars and the like: as types they take some KiB each, and anybody may write thousands into a pod.
 const ITEMS_MAX: usize = 64;
+/// That are read.
+const CONDITIONS: [&str; 3] = ["ContainersReady", "PodScheduled", "Ready"];
 
 /// As the API server sends it. Anybody may label a pod as the operator's, and write into it what cannot be read.
 #[derive(Deserialize)]
@@ -245,7 +247,7 @@ fn status(status: PodStatus) -> PodStatus {
         pod_ip,
         ..
     } = status;
-    let is_read = |condition: &PodCondition| ["Ready", "PodScheduled"].contains(&condition.type_.as_str());
+    let is_read = |condition: &PodCondition| CONDITIONS.contains(&condition.type_.as_str());
     let containers = |all: Vec<ContainerStatus>| first(all).map(container_status).collect();
     PodStatus {
         conditions: conditions.map(|all| first(all.into_iter().filter(is_read)).collect()),

@@ -188,8 +188,8 @@ fn other_ended(container: &Seen<'_>, pod: &str) -> Option<Cause> {
     cause(Reason::CrashLoop, format!("{name} ended with code {code}: {error}; {logs}"))
 }
 
-/// By how long it ran, and that it was never ready: whether it had passed its startup probe, nothing says of a container
-/// that has ended.
+/// By how long it ran, and that the pod's containers were never ready in that time: whether it had passed its startup
+/// probe, nothing says of a container that has ended.
 fn over_budget(pod: &Pod, ended: &ContainerStateTerminated, startup: StartupTime) -> Option<Cause> {
     let StartupTime { budget_seconds, period_seconds, late_seconds } = startup;
     let started = ended.started_at.as_ref()?.0;
@@ -206,10 +206,10 @@ fn over_budget(pod: &Pod, ended: &ContainerStateTerminated, startup: StartupTime
     cause(Reason::StartupBudgetExceeded, message).filter(|_| is_killed && ends.contains(&ran))
 }
 
-/// When the pod last became ready, or was it no more.
+/// When the pod's containers last became ready, or were it no more. The pod itself is not ready while a gate is shut.
 fn turned_ready(pod: &Pod) -> Option<Timestamp> {
     let conditions = pod.status.as_ref()?.conditions.as_deref()?;
-    let ready = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+    let ready = conditions.iter().find(|condition| condition.type_ == "ContainersReady")?;
     Some(ready.last_transition_time.as_ref()?.0)
 }
 

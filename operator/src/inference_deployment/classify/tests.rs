@@ -118,7 +118,11 @@ fn a_daemon_that_has_served_did_not_miss_its_startup_budget() {
     check(crash(137, "Error", "", 3000), Reason::CrashLoop, "was killed (SIGKILL)");
     let turned = |time: &str| {
         let mut status = crash(0, "Completed", "", 61);
-        status["conditions"] = json!([{ "type": "Ready", "status": "False", "lastTransitionTime": time }]);
+        let condition =
+            |kind: &str, time: &str| json!({ "type": kind, "status": "False", "lastTransitionTime": time });
+        // As of a pod whose gate nobody opens.
+        status["conditions"] =
+            json!([condition("Ready", "2026-01-01T00:00:00Z"), condition("ContainersReady", time)]);
         status
     };
     check(turned("2026-01-01T00:01:01Z"), Reason::CrashLoop, "liveness probe");

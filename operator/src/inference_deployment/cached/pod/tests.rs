@@ -19,7 +19,9 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
         "state": { "running": {} }, "lastState": { "terminated": { "exitCode": 1 } }, "started": true,
     });
     let side = json!({ "name": "sidecar", "image": "", "imageID": "", "ready": true, "restartCount": 0 });
-    let ready = json!({ "type": "Ready", "status": "True" });
+    let of_kind = |kind: &str| json!({ "type": kind, "status": "True" });
+    let read = ["ContainersReady", "PodScheduled", "Ready"].map(of_kind);
+    let conditions = [vec![of_kind("Initialized")], read.to_vec()].concat();
     let cache = json!({ "name": "cache", "persistentVolumeClaim": { "claimName": "cache-m-1" } });
     let mut metadata = of_replica_set("m-5d4", "5d4");
     metadata["annotations"] = json!({ "inference.ostro.dev/template-hash": "h", "other": "x" });
@@ -38,7 +40,7 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
             ],
         },
         "status": {
-            "phase": "Running", "podIP": "10.0.0.1", "conditions": [{ "type": "Initialized", "status": "True" }, ready],
+            "phase": "Running", "podIP": "10.0.0.1", "conditions": conditions,
             "containerStatuses": [side, daemon], "startTime": "2026-01-01T00:00:00Z", "reason": "r",
         },
     });
@@ -56,7 +58,7 @@ fn a_pod_is_whose_it_is_its_daemon_and_its_status() {
             "containers": [{ "name": "ostro", "ports": [{ "containerPort": 1 }], "lifecycle": { "postStart": {} } }],
             "volumes": [cache, { "name": "config", "configMap": { "name": "m-config-1" } }],
         },
-        "status": { "podIP": "10.0.0.1", "conditions": [ready], "containerStatuses": [side, daemon] },
+        "status": { "podIP": "10.0.0.1", "conditions": read, "containerStatuses": [side, daemon] },
     });
     let mut expected: Pod = serde_json::from_value(expected).unwrap();
     expected.status.as_mut().unwrap().container_statuses.as_mut().unwrap()[1].restart_count = 0;
