@@ -43,6 +43,7 @@ pub(crate) use job::{Purpose, prefix as job_prefix};
 pub(crate) use models::looks_like_path;
 pub(crate) use monitor::kind as monitor_kind;
 pub(crate) use names::{MANAGED_BY, Names, instance_of, selector_text};
+pub(crate) use network_policy::add_ports;
 pub(crate) use patch::merge_key;
 pub(crate) use pod::CONTAINER;
 pub(crate) use prefetch::{COMPLETE, FAILED, Prefetch};
@@ -171,7 +172,7 @@ where
     DynamicObject { types: Some(types), metadata, data: value }
 }
 
-/// Owner, labels, and the hash by which the next reconcile sees that nothing changed.
+/// Owner, labels, and its hash.
 fn finish(owner: &InferenceDeployment, kind: ChildKind, mut object: DynamicObject) -> Prepared {
     object.metadata.namespace = owner.namespace();
     let mut reference = owner.controller_owner_ref(&()).expect("it was read from the API");
@@ -179,9 +180,14 @@ fn finish(owner: &InferenceDeployment, kind: ChildKind, mut object: DynamicObjec
     reference.block_owner_deletion = kind.makes_pods().then_some(true);
     object.metadata.owner_references = Some(vec![reference]);
     object.labels_mut().extend(names::labels_of(kind, &owner.name_any()));
+    mark(&mut object);
+    Prepared { object, kind }
+}
+
+/// With the hash by which the next reconcile sees that nothing changed.
+fn mark(object: &mut DynamicObject) {
     let bytes = serde_json::to_vec(&(&object.metadata, &object.data)).expect("an object is JSON");
     object.annotations_mut().insert(HASH_ANNOTATION.to_owned(), short_hash(&bytes));
-    Prepared { object, kind }
 }
 
 /// 64 bits of SHA-256 in hexadecimal.

@@ -15,7 +15,7 @@ use super::orphans::Whose;
 use super::prune::Unfinished;
 use super::status::{self, Finding};
 use super::workload::Workload;
-use super::{Context, orphans, prune};
+use super::{Context, orphans, prune, superseded};
 use crate::in_words::in_words;
 use crate::traces::TARGET;
 
@@ -190,15 +190,21 @@ struct Wanted {
 }
 
 fn wanted(context: &Context, owner: &InferenceDeployment, (history, kept): (&History, &Kept)) -> Wanted {
-    if let Some(Prefetch { prepared, name, template_hash }) = prefetch_of(context, owner, (history, kept)) {
-        let first = Some(First::Download { job: name, template_hash });
-        return Wanted { prepared, first, prune: None };
-    }
-    let mut prepared = build(owner, kept);
-    let prune = prune::due(context, owner, kept);
-    let names = prune.as_ref().map(prune::names);
-    prepared.extend(prune);
-    Wanted { prepared, first: None, prune: names }
+    let mut wanted = match prefetch_of(context, owner, (history, kept)) {
+        Some(Prefetch { prepared, name, template_hash }) => {
+            let first = Some(First::Download { job: name, template_hash });
+            Wanted { prepared, first, prune: None }
+        }
+        None => {
+            let mut prepared = build(owner, kept);
+            let prune = prune::due(context, owner, kept);
+            let names = prune.as_ref().map(prune::names);
+            prepared.extend(prune);
+            Wanted { prepared, first: None, prune: names }
+        }
+    };
+    superseded::let_in(&context.children, owner, &mut wanted.prepared);
+    wanted
 }
 
 /// The download that pods of what is kept wait for; none once it is done.

@@ -1,12 +1,17 @@
-//! Configurations and the account of before. Pods of before read theirs again when their containers start again, and none
-//! takes the place of one that goes without its account; so these stay for as long as a rollout may still need them.
+//! Configurations, the account and the ports of before. Pods of before read their configuration again when their
+//! containers start again, none takes the place of one that goes without its account, and all serve where they listen; so
+//! these stay for as long as a rollout may still need them.
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::ResourceExt;
 use ostro_crds::InferenceDeployment;
 
-use super::build::{ChildKind, Names, Prepared, Purpose, config_map_of, config_prefix};
+use super::build::{ChildKind, Names, Prepared, Purpose, add_ports, config_map_of, config_prefix};
 use super::children::Children;
+use super::classify::has_ended;
+use super::daemons::http_port;
 use super::workload::Workload;
 
 /// Without pods that read them, more are not kept for a rollout that does not end.
@@ -41,6 +46,18 @@ pub(super) fn spare(
         }
         _ => true,
     });
+}
+
+/// Has the pods' policy let in where pods of before listen.
+pub(super) fn let_in(children: &Children, owner: &InferenceDeployment, prepared: &mut [Prepared]) {
+    let name = owner.name_any();
+    let is_of_pods =
+        |one: &&mut Prepared| one.kind == ChildKind::NetworkPolicy && one.object.name_any() == name;
+    let Some(policy) = prepared.iter_mut().find(is_of_pods) else { return };
+    let pods = children.pods_of(owner);
+    let live = pods.iter().filter(|pod| !pod.status.as_ref().is_some_and(has_ended));
+    let ports: BTreeSet<u16> = live.filter_map(http_port).collect();
+    add_ports(policy, ports);
 }
 
 fn read_by(template: &PodTemplateSpec) -> Option<&str> {

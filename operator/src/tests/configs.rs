@@ -1,4 +1,4 @@
-//! Configurations and the account of before, which stay for pods of before.
+//! Configurations, the account and the ports of before, which stay for pods of before.
 
 use super::*;
 
@@ -75,4 +75,39 @@ async fn the_account_of_before_stays_until_all_pods_have_another() {
     assert!(api.get("", "serviceaccounts", "m").is_some());
     make_ready(&api);
     await_within(SOON, "that of before to go", || api.get("", "serviceaccounts", "m").is_none()).await;
+}
+
+/// Where it listens, though pods of the spec listen elsewhere.
+#[tokio::test(start_paused = true)]
+async fn a_pod_of_before_is_let_in_until_it_has_ended() {
+    let api = FakeApi::default();
+    let _operator = Operator::start(&api, Scope::Cluster);
+    let listen_at = |port: u16| {
+        put(&api, json!({ "networkPolicy": { "enabled": true }, "server": { "port": port } }));
+    };
+    let put_pod = |phase: &str| {
+        let ports = json!([{ "name": "http", "containerPort": 81 }]);
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": pod_metadata(&api, "old"),
+            "spec": { "containers": [{ "name": "ostro", "ports": ports }] }, "status": { "phase": phase },
+        });
+        api.put("", "pods", pod);
+    };
+    let is_let_in = |ports: &[u16]| {
+        let policy = api.get("networking.k8s.io", "networkpolicies", "m").unwrap_or_default();
+        let wanted: Value = ports.iter().map(|port| json!({ "protocol": "TCP", "port": port })).collect();
+        policy["spec"]["ingress"] == json!([{ "ports": wanted }])
+    };
+    listen_at(81);
+    await_within(SOON, "the Deployment", || api.get("apps", "deployments", "m").is_some()).await;
+    put_pod("Running");
+    tokio::time::sleep(SOON).await;
+    assert!(is_let_in(&[81]));
+    listen_at(82);
+    await_within(SOON, "both ports", || is_let_in(&[82, 81])).await;
+    make_ready(&api);
+    tokio::time::sleep(SOON).await;
+    assert!(is_let_in(&[82, 81]), "the pod is still there");
+    put_pod("Failed");
+    await_within(SOON, "the port of before to go", || is_let_in(&[82])).await;
 }

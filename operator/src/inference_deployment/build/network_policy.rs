@@ -11,10 +11,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::ObjectMeta;
 use ostro_crds::InferenceDeploymentSpec;
+use serde_json::{Value, json};
 
 use super::job::Purpose;
 use super::names::{Names, job_selector};
 use super::template::served_ports;
+use super::{Prepared, mark};
 
 /// Of pods that serve, or that download for those.
 pub(super) fn build(
@@ -49,6 +51,19 @@ pub(super) fn of_pruning(names: &Names, spec: &InferenceDeploymentSpec) -> Optio
     let is_wanted = spec.prunes() && spec.network_policy.as_ref().is_some_and(|options| options.enabled);
     let selector = job_selector(&names.name, Purpose::Prune);
     is_wanted.then(|| policy(names.pruning(), selector, (Vec::new(), Vec::new())))
+}
+
+/// Lets in at these ports too.
+pub(crate) fn add_ports(policy: &mut Prepared, ports: impl IntoIterator<Item = u16>) {
+    let ingress = &mut policy.object.data["spec"]["ingress"];
+    let mut allowed = ingress[0]["ports"].as_array().cloned().unwrap_or_default();
+    let ports = ports.into_iter().map(|port| json!({ "protocol": "TCP", "port": port }));
+    let more: Vec<Value> = ports.filter(|port| !allowed.contains(port)).collect();
+    if !more.is_empty() {
+        allowed.extend(more);
+        *ingress = json!([{ "ports": allowed }]);
+        mark(&mut policy.object);
+    }
 }
 
 fn policy(
