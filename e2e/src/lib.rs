@@ -16,6 +16,7 @@ pub mod hub;
 pub mod image;
 mod interrupt;
 mod llama_bench;
+mod lock;
 pub mod model;
 pub mod process;
 pub mod python;

@@ -1,12 +1,13 @@
 //! Where everything of a cluster lies: all of it in the user's cache folder, nothing in the checkout.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::cache;
+use crate::lock::lock;
 
 /// Part of file names, of the network namespace and of cgroups: 1 to 16 of a–z, 0–9 and `-`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,28 +97,13 @@ impl Folders {
 
     /// Held while one command changes the cluster; let go by the kernel should the command be killed.
     pub(super) fn lock(&self) -> Result<File> {
-        lock(self.root.join(format!("{}.lock", self.name)))
+        lock(&self.root.join(format!("{}.lock", self.name)))
     }
 
     /// Held while programs are built.
     pub(super) fn lock_programs(&self) -> Result<File> {
-        lock(self.root.join("programs.lock"))
+        lock(&self.root.join("programs.lock"))
     }
-}
-
-fn lock(path: PathBuf) -> Result<File> {
-    let folder = path.parent().context("a lock has a folder")?;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
-    let file = File::create(&path).with_context(|| format!("cannot open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            eprintln!("waiting for another ostro-e2e, which holds {}", path.display());
-            file.lock()?;
-        }
-        Err(TryLockError::Error(error)) => bail!("cannot lock {}: {error}", path.display()),
-    }
-    Ok(file)
 }
 
 #[cfg(test)]
