@@ -50,7 +50,7 @@ pub use simulated::Simulated;
 use folders::Folders;
 use modules::{CONTROL_PLANE, MONITORING, NODES, PULLING, SIGNING};
 pub use network::REGISTRY;
-use place::Place;
+use place::{MARK, Place};
 use requirements::Missing;
 use state::{Shape, State};
 
@@ -74,7 +74,8 @@ enum Command {
     Down,
     /// Tell what runs; fails when no cluster is up or a program of it has ended.
     Status,
-    /// Run a command in the cluster's network, with KUBECONFIG set and the cluster's programs first on PATH.
+    /// Run a command in the cluster's network, with KUBECONFIG set and the cluster's programs first on PATH. It ends with the
+    /// cluster.
     Exec {
         #[arg(required = true, last = true, value_name = "CMD")]
         command: Vec<OsString>,
@@ -201,12 +202,12 @@ fn build(folders: &Folders, missing: Missing) -> Result<()> {
     Ok(())
 }
 
-/// Becomes the command, so that its signals, terminal and exit status are its own.
+/// Becomes the command, so that its signals, terminal and exit status are its own. By its mark `down` finds it.
 fn exec(folders: &Folders, command: &[OsString]) -> Result<()> {
     let Some(state) = State::load(&folders.state())? else { bail!("no cluster is up") };
     let (program, arguments) = command.split_first().context("a command is required")?;
     let mut command = Place::new(folders, state.shape).command(program)?;
-    let error = command.args(arguments).exec();
+    let error = command.args(arguments).env(MARK, &folders.run).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 

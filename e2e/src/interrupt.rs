@@ -1,7 +1,10 @@
 //! What must be gone also where a signal ends this program, which drops nothing then.
 //!
-//! The program becomes the command that removes it: no thread makes more of it meanwhile.
+//! The program becomes a shell that removes it: no thread makes more of it meanwhile.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,31 +15,33 @@ use tokio::signal::unix::{SignalKind, signal};
 
 struct State {
     is_watching: bool,
-    last: Option<Command>,
+    /// By numbers that grow.
+    last: BTreeMap<u64, Command>,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { is_watching: false, last: None });
+static STATE: Mutex<State> = Mutex::new(State { is_watching: false, last: BTreeMap::new() });
 
 /// Once it is dropped, nothing is left to be removed.
-pub(crate) struct AtSignal(());
+pub struct AtSignal(u64);
 
-/// `last` is run at SIGINT, SIGTERM or SIGHUP, with its arguments alone; there is one at a time.
+/// `last` is run at SIGINT, SIGTERM or SIGHUP, with its arguments alone, and after those of before.
 ///
 /// # Errors
 /// The system has no threads or descriptors left.
-pub(crate) fn at_signal(last: Command) -> Result<AtSignal> {
+pub fn at_signal(last: Command) -> Result<AtSignal> {
     let mut state = state();
     if !state.is_watching {
         watch().context("cannot wait for signals")?;
         state.is_watching = true;
     }
-    state.last = Some(last);
-    Ok(AtSignal(()))
+    let number = state.last.last_key_value().map_or(0, |(number, _)| number + 1);
+    state.last.insert(number, last);
+    Ok(AtSignal(number))
 }
 
 impl Drop for AtSignal {
     fn drop(&mut self) {
-        state().last = None;
+        state().last.remove(&self.0);
     }
 }
 
@@ -70,39 +75,65 @@ fn is_ignored(kind: SignalKind) -> Result<bool> {
 }
 
 fn end() {
-    // A terminal that goes may send SIGHUP twice.
-    const SCRIPT: &str = "trap '' HUP; \"$@\"; exit 130";
-    if let Some(last) = &state().last {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", SCRIPT, "sh"]).arg(last.get_program()).args(last.get_args());
-        eprintln!("cannot start sh: {}", shell.exec());
+    let state = state();
+    if !state.last.is_empty() {
+        let error = Command::new("sh").arg("-c").arg(script(state.last.values())).exec();
+        eprintln!("cannot start sh: {error}");
     }
     std::process::exit(130);
 }
 
+fn script<'a>(commands: impl Iterator<Item = &'a Command>) -> OsString {
+    // A terminal that goes may send SIGHUP twice.
+    let mut script = b"trap '' HUP\n".to_vec();
+    for command in commands {
+        for word in std::iter::once(command.get_program()).chain(command.get_args()) {
+            let parts: Vec<&[u8]> = word.as_bytes().split(|byte| *byte == b'\'').collect();
+            script.push(b'\'');
+            script.extend(parts.join(&br"'\''"[..]));
+            script.extend(b"' ");
+        }
+        script.push(b'\n');
+    }
+    script.extend(b"exit 130");
+    OsString::from_vec(script)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
 
     const FOLDER: &str = "OSTRO_TEST_INTERRUPT";
+    const NAMES: [&str; 2] = ["one", "it's another"];
+    const KEPT: &str = "kept";
 
     /// In a process of its own.
     #[test]
     fn a_signal_leaves_nothing() {
         if let Some(folder) = std::env::var_os(FOLDER) {
-            let mut remove = Command::new("rm");
-            remove.arg("-r").arg(folder);
-            let _at_signal = at_signal(remove).unwrap();
+            let remove = |name: &str| {
+                let mut remove = Command::new("rm");
+                remove.arg("-r").arg(Path::new(&folder).join(name));
+                at_signal(remove).unwrap()
+            };
+            let _at_signal = NAMES.map(remove);
+            drop(remove(KEPT));
             Command::new("kill").arg(std::process::id().to_string()).status().unwrap();
             std::thread::sleep(Duration::from_secs(60));
             return;
         }
         let folder = tempfile::tempdir().unwrap();
+        for name in NAMES.iter().chain([&KEPT]) {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "interrupt::tests::a_signal_leaves_nothing"]).env(FOLDER, folder.path());
         let ended = command.output().unwrap();
-        assert!(ended.status.code() == Some(130) && !folder.path().exists(), "{ended:?}");
+        assert_eq!(ended.status.code(), Some(130), "{ended:?}");
+        let left = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(left.collect::<Vec<_>>(), [KEPT], "{ended:?}");
     }
 }

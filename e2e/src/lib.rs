@@ -14,7 +14,7 @@ pub mod gpu;
 pub mod http;
 pub mod hub;
 pub mod image;
-mod interrupt;
+pub mod interrupt;
 mod llama_bench;
 mod lock;
 pub mod model;

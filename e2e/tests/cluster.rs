@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
+use ostro_e2e::process::Owned;
 use support::{Cluster, await_until};
 
 const POD: [&str; 7] =
@@ -37,7 +39,12 @@ fn a_simulated_pod_runs_and_nothing_is_left() {
     assert!(String::from_utf8_lossy(&other.stderr).contains("cluster down"));
     let status = cluster.try_run(&["exec", "--", "sh", "-c", "exit 7"]).status;
     assert_eq!(status.code(), Some(7));
+    // As an operator whose test was killed.
+    let mut left = Owned::new(cluster.command(&["exec", "--", "sleep", "600"]).spawn().unwrap());
+    let command = format!("/proc/{}/cmdline", left.id());
+    await_until("sleep", || std::fs::read(&command).unwrap().starts_with(b"sleep"));
     cluster.run(&["down"]);
+    await_until("its end", || left.try_wait().unwrap().is_some_and(|status| status.signal() == Some(9)));
     assert_eq!(cluster.leftovers(), [""; 0]);
 }
 

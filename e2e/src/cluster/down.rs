@@ -40,7 +40,7 @@ pub(super) fn remove_all(folders: &Folders) -> Result<()> {
     let strays = Strays { mark: mark(&folders.run), network: network::path(&namespace) };
     ensure!(
         !strays.has(std::process::id()),
-        "this is of the cluster's network itself: run it outside of `cluster exec`"
+        "this is of the cluster itself: run it outside of `cluster exec`"
     );
     // Written down, or marked, or in the cluster's network.
     let state = State::load(&folders.state()).unwrap_or_else(|error| {

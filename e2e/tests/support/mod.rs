@@ -14,11 +14,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use ostro_e2e::interrupt::{AtSignal, at_signal};
 use ostro_e2e::{cache, cluster, skipped};
 
-/// A cluster of its own, which goes when the test ends.
+/// A cluster of its own, which goes when the test ends, or a signal ends the test.
 pub struct Cluster {
     name: &'static str,
+    _at_signal: AtSignal,
 }
 
 /// Why a test with these programs cannot run here; building them first may be asked for.
@@ -56,15 +58,14 @@ impl Cluster {
             skipped::tell(reason);
             return None;
         }
-        let cluster = Cluster { name };
+        let _at_signal = at_signal(command(name, &["down"])).unwrap();
+        let cluster = Cluster { name, _at_signal };
         cluster.run(&["down"]); // of an earlier run that was killed
         Some(cluster)
     }
 
     pub fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ostro-e2e"));
-        command.args(["cluster", "--name", self.name]).args(words);
-        command
+        command(self.name, words)
     }
 
     pub fn try_run(&self, words: &[&str]) -> Output {
@@ -149,6 +150,12 @@ impl Cluster {
         }
         all
     }
+}
+
+fn command(name: &str, words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ostro-e2e"));
+    command.args(["cluster", "--name", name]).args(words);
+    command
 }
 
 fn folders_in(folder: &Path) -> Vec<PathBuf> {
