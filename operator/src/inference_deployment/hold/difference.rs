@@ -115,3 +115,6 @@ fn items(place: &Place, key: &str, (kept, rendered): (&[Value], &[Value]), paths
         before.iter().filter(|id| after.contains(id)).ne(after.iter().filter(|id| before.contains(id)));
     paths.extend(is_moved.then(|| format!("{} (order)", place.path)));
 }
+
+#[cfg(test)]
+mod tests;
