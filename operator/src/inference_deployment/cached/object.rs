@@ -149,3 +149,6 @@ impl CachedObject {
 }
 
 resource_as!(CachedObject, InferenceDeployment);
+
+#[cfg(test)]
+mod tests;
