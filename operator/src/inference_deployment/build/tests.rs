@@ -3,6 +3,8 @@ use serde_json::{Value, json};
 use super::*;
 
 mod gpu;
+mod network;
+mod stateful_set;
 
 fn object(spec: Value) -> InferenceDeployment {
     let object = json!({
@@ -119,46 +121,6 @@ fn a_changed_configuration_replaces_pods_and_nothing_else_does() {
 }
 
 #[test]
-fn ports_follow_the_server() {
-    let objects = built(with(json!({ "server": { "port": 8000 }, "networkPolicy": { "enabled": true } })));
-    let deployment = of_kind(&objects, "Deployment").unwrap();
-    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["ports"][0]["containerPort"], 8000);
-    assert_eq!(of_kind(&objects, "Service").unwrap()["spec"]["ports"][0]["targetPort"], "http");
-    let policy = of_kind(&objects, "NetworkPolicy").unwrap();
-    // From everywhere: clients, Prometheus, and the operator, which asks for the models' state.
-    assert_eq!(policy["spec"]["ingress"], json!([{ "ports": [{ "protocol": "TCP", "port": 8000 }] }]));
-    assert_eq!(policy["spec"]["egress"].as_array().unwrap().len(), 2);
-    let offline = json!({ "networkPolicy": { "enabled": true, "offline": true } });
-    assert_eq!(of_kind(&built(with(offline.clone())), "NetworkPolicy").unwrap()["spec"]["egress"], json!([]));
-    let names: Vec<Value> = pod(offline)["spec"]["containers"][0]["env"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|variable| variable["name"].clone())
-        .collect();
-    assert!(names.contains(&json!("HF_HUB_OFFLINE")), "{names:?}");
-}
-
-/// Which have the hub's token, and nothing to ask anybody.
-#[test]
-fn pods_that_prune_reach_nothing() {
-    let cache = json!({ "volume": { "size": "1Gi" }, "prune": true });
-    let objects = built(with(json!({ "cache": cache, "networkPolicy": { "enabled": true } })));
-    let policy = objects.iter().find(|object| object["metadata"]["name"] == "m.prune").unwrap();
-    let selected = json!({ "app.kubernetes.io/name": "ostro-prune", "app.kubernetes.io/instance": "m" });
-    let expected = json!({
-        "podSelector": { "matchLabels": selected },
-        "ingress": [], "egress": [], "policyTypes": ["Ingress", "Egress"],
-    });
-    assert_eq!(policy["spec"], expected);
-    for lacking in [json!({ "cache": cache }), json!({ "networkPolicy": { "enabled": true } })] {
-        let objects = built(with(lacking));
-        assert!(objects.iter().all(|object| object["metadata"]["name"] != "m.prune"));
-    }
-}
-
-#[test]
 fn every_cache_is_mounted_where_the_daemon_looks() {
     let cases = [
         (json!({}), "emptyDir"),
@@ -201,113 +163,11 @@ fn a_pod_has_the_time_to_drain_that_its_daemon_is_told() {
 }
 
 #[test]
-fn each_replica_may_have_a_cache_of_its_own() {
-    let volume = json!({ "size": "5Gi", "storageClassName": "fast", "perReplica": true });
-    let fields = json!({ "cache": { "volume": volume }, "replicas": 3, "rollout": { "drainSeconds": 7 } });
-    let objects = built(with(fields.clone()));
-    for absent in ["Deployment", "PersistentVolumeClaim"] {
-        assert_eq!(of_kind(&objects, absent), None);
-    }
-    let set = of_kind(&objects, "StatefulSet").unwrap();
-    let spec = &set["spec"];
-    assert_eq!((&set["metadata"]["name"], &spec["replicas"]), (&json!("m"), &json!(3)));
-    assert_eq!(spec["podManagementPolicy"], "Parallel");
-    assert_eq!(spec["updateStrategy"], json!({ "type": "RollingUpdate" }));
-    let retain = json!({ "whenDeleted": "Retain", "whenScaled": "Retain" });
-    assert_eq!(spec["persistentVolumeClaimRetentionPolicy"], retain);
-    let claim = &spec["volumeClaimTemplates"][0];
-    assert_eq!(claim["metadata"]["name"], "cache");
-    assert_eq!(claim["metadata"]["labels"][MANAGED_BY], "ostro-operator");
-    assert_eq!(claim["spec"]["accessModes"], json!(["ReadWriteOnce"]));
-    assert_eq!(claim["spec"]["storageClassName"], "fast");
-    assert_eq!(claim["spec"]["resources"]["requests"]["storage"], "5Gi");
-    // The claim takes the volume's place; the mount stays.
-    let pod = &spec["template"]["spec"];
-    let has = |list: &Value| list.as_array().unwrap().iter().any(|item| item["name"] == "cache");
-    assert!(!has(&pod["volumes"]) && has(&pod["containers"][0]["volumeMounts"]), "{pod}");
-    let mut shared = fields;
-    shared["cache"]["volume"]["perReplica"] = false.into();
-    let deployment = of_kind(&built(with(shared)), "Deployment").unwrap();
-    let other = &deployment["spec"]["template"]["spec"];
-    assert_eq!(
-        (&other["containers"], &deployment["spec"]["selector"]),
-        (&pod["containers"], &spec["selector"])
-    );
-}
-
-/// Before anything is written: what runs would be deleted for what cannot start.
-#[test]
-fn what_a_stateful_set_cannot_be_is_refused_by_name() {
-    let refused = |name: &str, fields: Value| {
-        let mut object = object(with(fields));
-        object.metadata.name = Some(name.to_owned());
-        let valid = object.spec.validate().unwrap();
-        let problems = render(&object, &valid, &Defaults { image: "ostro:1".to_owned() }).err();
-        let problems = problems.into_iter().flat_map(|problems| problems.0);
-        problems.map(|problem| problem.key).collect::<Vec<_>>()
-    };
-    let of = |own: bool| json!({ "cache": { "volume": { "size": "1Gi", "perReplica": own } } });
-    let (longest, longer) = ("n".repeat(52), "n".repeat(53));
-    assert_eq!(refused(&longest, of(true)), [""; 0]);
-    assert_eq!(refused(&longer, of(true)), ["metadata.name"]);
-    assert_eq!(refused(&longer, of(false)), [""; 0]);
-}
-
-/// The Service of clients, and one by which pods have names, which no monitor scrapes: it has no port.
-#[test]
-fn replicas_with_caches_have_a_headless_service() {
-    let volume = json!({ "size": "1Gi", "perReplica": true });
-    let objects = built(with(json!({ "cache": { "volume": volume } })));
-    let services: Vec<&Value> = objects.iter().filter(|object| object["kind"] == "Service").collect();
-    let names: Vec<&Value> = services.iter().map(|service| &service["metadata"]["name"]).collect();
-    assert_eq!(names, ["m", "m-headless"]);
-    let headless = &services[1]["spec"];
-    assert_eq!((&headless["clusterIP"], headless.get("ports")), (&json!("None"), None));
-    assert_eq!(headless["selector"], services[0]["spec"]["selector"]);
-    assert_eq!(of_kind(&objects, "StatefulSet").unwrap()["spec"]["serviceName"], "m-headless");
-}
-
-#[test]
 fn a_budget_never_blocks_the_drain_of_a_lone_pod() {
     assert_eq!(of_kind(&built(with(json!({}))), "PodDisruptionBudget"), None);
     let two = of_kind(&built(with(json!({ "replicas": 2 }))), "PodDisruptionBudget").unwrap();
     assert_eq!(two["spec"]["maxUnavailable"], 1);
     assert_eq!(two["spec"]["unhealthyPodEvictionPolicy"], "AlwaysAllow");
-}
-
-/// The daemon's port has this name in the Service and in the pod.
-#[test]
-fn a_monitor_selects_what_the_object_serves() {
-    for (kind, endpoints) in [("ServiceMonitor", "endpoints"), ("PodMonitor", "podMetricsEndpoints")] {
-        let labels = json!({ "release": "prometheus" });
-        let monitoring = json!({ "kind": kind, "labels": labels, "interval": "1m", "scrapeTimeout": "10s" });
-        let objects = built(with(json!({ "monitoring": monitoring, "server": { "port": 8000 } })));
-        let monitors: Vec<&Value> =
-            objects.iter().filter(|object| object["kind"].as_str().unwrap().ends_with("Monitor")).collect();
-        assert_eq!(monitors.len(), 1, "{monitors:?}");
-        let monitor = monitors[0];
-        assert_eq!(
-            (&monitor["kind"], &monitor["apiVersion"]),
-            (&json!(kind), &json!("monitoring.coreos.com/v1"))
-        );
-        assert_eq!(monitor["metadata"]["labels"]["release"], "prometheus");
-        let endpoint =
-            json!({ "port": "http", "path": "/metrics", "interval": "1m", "scrapeTimeout": "10s" });
-        assert_eq!(monitor["spec"][endpoints], json!([endpoint]));
-        let template = of_kind(&objects, "Deployment").unwrap()["spec"]["template"].clone();
-        let service = of_kind(&objects, "Service").unwrap();
-        assert_eq!(template["spec"]["containers"][0]["ports"][0]["name"], "http");
-        assert_eq!(service["spec"]["ports"][0]["name"], "http");
-        let selector = monitor["spec"]["selector"]["matchLabels"].as_object().unwrap();
-        assert_eq!(selector.len(), 2, "{selector:?}");
-        for (label, value) in selector {
-            for selected in [&service["metadata"]["labels"][label], &template["metadata"]["labels"][label]] {
-                assert_eq!(selected, value, "{label}");
-            }
-        }
-    }
-    let plain = of_kind(&built(with(json!({ "monitoring": {} }))), "ServiceMonitor").unwrap();
-    assert_eq!(plain["spec"]["endpoints"], json!([{ "port": "http", "path": "/metrics" }]));
 }
 
 #[test]
