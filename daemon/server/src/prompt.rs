@@ -2,13 +2,14 @@
 //!
 //! Long texts, and all conversations, are worked on away from the threads that drive connections.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use ostro_engine::Engine;
 use ostro_engine::request::TokenId;
 use ostro_engine::text::{ChatError, ChatPrompt, Special, SpecialTokens, TemplateError, TextModel};
 use serde_json::{Map, Value};
+use tokio_util::sync::CancellationToken;
 
 use crate::error::ApiError;
 use crate::openai::completion::Prompt;
@@ -82,26 +83,24 @@ pub(crate) async fn completions(
         }
     }
     let text = engine.text().clone();
-    let here = Arc::new(());
-    let client = Arc::downgrade(&here);
-    let work = move || while_here(&client, prompts, |prompt| prepared(&text, context, prompt, echo));
+    let left = CancellationToken::new();
+    let _here = left.clone().drop_guard(); // dropped with this future when the client leaves
+    let work = move || until_left(&left, prompts, |prompt| prepared(&text, context, prompt, echo));
     // All of them at once: many short ones are long, and a list is let in or refused as a whole.
-    let prepared = Work::Prompt.run(bytes, work).await;
-    drop(here); // or with this future, when the client leaves
-    prepared
+    Work::Prompt.run(bytes, work).await
 }
 
 /// Ends between two of them when the client has left: all together may take minutes.
-fn while_here<T, U>(
-    client: &Weak<()>,
+fn until_left<T, U>(
+    left: &CancellationToken,
     items: Vec<T>,
     mut one: impl FnMut(T) -> Result<U, ApiError>,
 ) -> Result<Vec<U>, ApiError> {
-    let here = |item| match client.strong_count() {
-        0 => Err(ApiError::Engine("the client has left".into())), // nobody reads it
-        _ => one(item),
+    let next = |item| match left.is_cancelled() {
+        true => Err(ApiError::Engine("the client has left".into())), // nobody reads it
+        false => one(item),
     };
-    items.into_iter().map(here).collect()
+    items.into_iter().map(next).collect()
 }
 
 fn prepared(text: &TextModel, context: u32, prompt: Prompt, echo: bool) -> Result<PreparedPrompt, ApiError> {
@@ -250,12 +249,13 @@ mod tests {
 
     #[test]
     fn a_list_of_a_client_that_has_left_is_not_gone_through() {
-        let mut here = Some(Arc::new(()));
-        let client = Arc::downgrade(here.as_ref().unwrap());
+        let left = CancellationToken::new();
         let mut done = Vec::new();
-        let all = while_here(&client, vec![1, 2, 3], |item| {
+        let all = until_left(&left, vec![1, 2, 3], |item| {
             done.push(item);
-            here.take_if(|_| item == 2);
+            if item == 2 {
+                left.cancel();
+            }
             Ok(())
         });
         assert!(all.is_err());
