@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{HeaderError, SafetensorsError};
 pub use header::{Header, TensorEntry};
+pub use index::INDEX_BYTES_MAX;
 
 use super::config::Config;
 use super::mapped_file::MappedFile;

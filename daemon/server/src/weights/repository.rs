@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use ostro_engine::weights::safetensors::INDEX_BYTES_MAX;
+
 use super::cache::RepositoryCache;
 use super::download::Downloads;
 use super::hub::Hub;
@@ -12,9 +14,6 @@ use super::select::{INDEX, Selection, select, shards};
 use super::{
     DEFAULT_REVISION, DownloadProgress, HubMode, HubOptions, ModelReference, ResolvedModel, WeightsError,
 };
-
-/// As the engine reads of it.
-const INDEX_BYTES_MAX: u64 = 32 << 20;
 
 /// `id` is that of the reference.
 pub(super) fn resolve(

@@ -9,7 +9,7 @@ use super::SafetensorsError;
 use crate::weights::config::read_json;
 
 /// The largest models' indexes have ten megabytes and name a few hundred files.
-const INDEX_BYTES_MAX: u64 = 32 << 20;
+pub const INDEX_BYTES_MAX: u64 = 32 << 20;
 const SHARDS_MAX: usize = 4096;
 
 #[derive(Deserialize)]
