@@ -5,6 +5,7 @@ mod chat;
 mod completions;
 mod docs;
 mod error;
+mod event;
 mod health;
 mod metrics;
 mod models;

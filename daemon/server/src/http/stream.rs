@@ -12,6 +12,7 @@ use futures::stream;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::event::json;
 use super::track::Tracked;
 use crate::answer::Answer;
 use crate::choice::Piece;
@@ -128,10 +129,6 @@ enum Phase {
     Answer,
     Done,
     End,
-}
-
-fn json(value: &impl Serialize) -> Event {
-    Event::default().json_data(value).expect("wire types are always JSON without line breaks")
 }
 
 fn done() -> Event {

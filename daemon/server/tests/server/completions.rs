@@ -86,6 +86,20 @@ async fn echo_begins_with_the_prompt() {
     }
 }
 
+/// Python's `str.splitlines` knows more ends of lines than events have.
+#[tokio::test]
+async fn an_event_is_one_line_to_every_client() {
+    let server = Fixture::new().await;
+    let ends = ['\u{85}', '\u{2028}', '\u{2029}'];
+    let prompt = format!("{} w", String::from_iter(ends));
+    let fields = json!({"prompt": prompt, "echo": true, "stream": true, "temperature": 0});
+    let answer = server.post("/v1/completions", &fields).await;
+    assert!(!answer.text.contains(ends), "{}", answer.text);
+    let events = answer.events();
+    let text: String = events.iter().map(|event| event["choices"][0]["text"].as_str().unwrap()).collect();
+    assert_eq!(text, format!("{prompt}xyz"));
+}
+
 #[tokio::test]
 async fn a_stream_gives_the_same_text() {
     let server = Fixture::new().await;
