@@ -1,5 +1,6 @@
 //! Listens, serves and shuts down: the life of the process' port.
 
+mod activity;
 mod connection;
 mod head;
 mod held;

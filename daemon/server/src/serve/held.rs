@@ -7,7 +7,7 @@ use ostro_listen::Seldom;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::connection::{Activity, WeakActivity};
+use super::activity::{Activity, WeakActivity};
 
 /// For a request that is on its way.
 const IDLE_TIME_MIN: Duration = Duration::from_secs(1);
