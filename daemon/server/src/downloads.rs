@@ -59,7 +59,7 @@ impl Downloads {
             .fallback(|| std::future::ready(StatusCode::SERVICE_UNAVAILABLE))
             .with_state(self);
         let options = ServerOptions { connections_max: CONNECTIONS_MAX, ..ServerOptions::default() };
-        answer_all(port, (&router, &Admission::new(CONNECTIONS_MAX)), &options).await;
+        answer_all(port, (router, Admission::new(CONNECTIONS_MAX)), &options).await;
     }
 
     fn cards(&self) -> MutexGuard<'_, Vec<ModelCard>> {

@@ -50,6 +50,8 @@ pub struct Metrics {
     pub http: HttpMetrics,
     pub latencies: Latencies,
     pub rejections: Family<RejectionLabels, Counter>,
+    /// Of requests that no other family has.
+    pub heads_refused: Family<HeadLabels, Counter>,
     /// Entries that the payload log lost because its file was too slow.
     pub payload_log_dropped: Counter,
     gpus: Option<GpuReader>,
@@ -88,6 +90,12 @@ pub struct RejectionLabels {
     pub reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HeadLabels {
+    /// `malformed` or `too_large`.
+    pub reason: &'static str,
+}
+
 impl Metrics {
     /// With the GPUs that the library of NVIDIA (`RouterOptions::nvml_library`) shows, if one is named and loads.
     pub fn new(models: &Models, nvml_library: Option<&Path>) -> Metrics {
@@ -118,6 +126,12 @@ impl Metrics {
             "Requests refused before any work",
             rejections.clone(),
         );
+        let heads_refused = Family::default();
+        registry.register(
+            "ostro_http_heads_refused",
+            "Requests of HTTP/1 refused for their heads",
+            heads_refused.clone(),
+        );
         let payload_log_dropped = Counter::default();
         registry.register(
             "ostro_payload_log_dropped",
@@ -128,7 +142,8 @@ impl Metrics {
         registry.register("ostro_build", "This build", build);
         registry.register_collector(Box::new(engine::EngineCollector::new(models.clone())));
         let gpus = nvml_library.map(|library| gpu::register(library, &mut registry));
-        Metrics { http, latencies, rejections, payload_log_dropped, gpus, registry: Arc::new(registry) }
+        let registry = Arc::new(registry);
+        Metrics { http, latencies, rejections, heads_refused, payload_log_dropped, gpus, registry }
     }
 
     /// The text that a scraper reads, after at most a second for the GPUs.

@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use axum::Router;
 use ostro_listen::{Seldom, without_ipv6};
+use prometheus_client::metrics::family::Family;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use self::connection::Responder;
 use self::held::Held;
 use crate::admission::Admission;
 use crate::http::{App, RouterError, router};
@@ -93,11 +95,13 @@ impl Port {
 /// On an open port, until it is dropped.
 pub(crate) async fn answer_all(
     Port { listener, address }: Port,
-    router: (&Router, &Admission),
+    (router, admission): (Router, Admission),
     options: &ServerOptions,
 ) {
     tracing::info!(%address, "listening");
-    accept(listener, router, &TaskTracker::new(), options, std::future::pending()).await;
+    // Without metrics.
+    let responder = Responder { router, admission, heads_refused: Family::default() };
+    accept(listener, &responder, &TaskTracker::new(), options, std::future::pending()).await;
 }
 
 impl Server {
@@ -129,7 +133,9 @@ impl Server {
         let Server { port: Port { listener, address }, router, app, options } = self;
         tracing::info!(%address, "listening");
         let connections = TaskTracker::new();
-        accept(listener, (&router, &app.admission), &connections, &options, shutdown).await;
+        let (admission, heads_refused) = (app.admission.clone(), app.metrics.heads_refused.clone());
+        let responder = Responder { router, admission, heads_refused };
+        accept(listener, &responder, &connections, &options, shutdown).await;
         tracing::info!(connections = connections.len(), "shutting down");
         app.admission.leave();
         connections.close();
@@ -152,7 +158,7 @@ impl Server {
 /// Accepts until `shutdown` is ready; the port closes with the listener.
 async fn accept(
     listener: TcpListener,
-    (router, admission): (&Router, &Admission),
+    responder: &Responder,
     connections: &TaskTracker,
     options: &ServerOptions,
     shutdown: impl Future<Output = ()>,
@@ -173,8 +179,7 @@ async fn accept(
         match accepted {
             Ok((socket, place)) => {
                 let limits = connection::Limits::new(place, options);
-                let (router, admission) = (router.clone(), admission.clone());
-                held.add(&connection::spawn(socket, router, connections, admission, limits));
+                held.add(&connection::spawn(socket, responder.clone(), connections, limits));
             }
             Err(error) => {
                 if let Some(failures) = failures.note() {

@@ -1,6 +1,7 @@
 //! One connection: its limits, and its end when nobody asks anything over it.
 
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use ostro_listen::end_when_unread;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::task::TaskTracker;
@@ -24,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use super::activity::Activity;
 use super::head;
 use crate::admission::Admission;
+use crate::metrics::HeadLabels;
 use crate::options::ServerOptions;
 
 /// Of a request's head.
@@ -35,6 +39,21 @@ const HTTP2_STREAMS_MAX: u32 = 256;
 /// While the server shuts down: for a client that keeps its connection to send one more request. Were it closed under
 /// it, the request could be on its way.
 const LAST_REQUEST_TIME: Duration = Duration::from_secs(3);
+
+/// What answers on all connections.
+#[derive(Clone)]
+pub(super) struct Responder {
+    pub(super) router: Router,
+    pub(super) admission: Admission,
+    pub(super) heads_refused: Family<HeadLabels, Counter>,
+}
+
+impl Responder {
+    fn refused_head(&self, reason: &'static str, error: &dyn Display) {
+        tracing::debug!(%error, "the head of a request was refused");
+        self.heads_refused.get_or_create(&HeadLabels { reason }).inc();
+    }
+}
 
 /// What a connection may take.
 pub(super) struct Limits {
@@ -56,23 +75,22 @@ impl Limits {
 /// Serves one connection until either side ends it, or it had no request for too long.
 pub(super) fn spawn(
     socket: TcpStream,
-    router: Router,
+    responder: Responder,
     connections: &TaskTracker,
-    admission: Admission,
     limits: Limits,
 ) -> Activity {
     // Tokens leave one by one; waiting to fill packets would hold them back.
     let _ = socket.set_nodelay(true);
     let _ = end_when_unread(&socket, limits.idle);
     let activity = Activity::new();
-    let service = service_fn(answering(router, activity.clone(), admission.clone()));
+    let service = service_fn(answering(responder.clone(), activity.clone()));
     let connection = builder().serve_connection(TokioIo::new(socket), service).into_owned();
     let spawned = activity.clone();
     connections.spawn(async move {
         let mut connection = pin!(connection);
         let ended = tokio::select! {
             ended = connection.as_mut() => ended,
-            () = no_more_requests(&admission, &activity, &limits) => {
+            () = no_more_requests(&responder.admission, &activity, &limits) => {
                 // Not dropped: hyper gives up an answer's body when it has taken its last bytes, not written them.
                 connection.as_mut().graceful_shutdown();
                 activity.touch();
@@ -83,7 +101,10 @@ pub(super) fn spawn(
             }
         };
         if let Err(error) = ended {
-            tracing::debug!(%error, "a connection broke");
+            match head::refusal(&*error) {
+                Some(reason) => responder.refused_head(reason, &error),
+                None => tracing::debug!(%error, "a connection broke"),
+            }
         }
         drop(limits.place);
     });
@@ -131,22 +152,20 @@ fn builder() -> Builder<TokioExecutor> {
 /// The router, with every answer counted as running until its body has ended. While the server shuts down, an answer is
 /// the last one of its connection.
 fn answering(
-    router: Router,
+    responder: Responder,
     activity: Activity,
-    admission: Admission,
 ) -> impl Fn(Request<Incoming>) -> Answering<Response<CountedBody>> {
-    let router = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(responder.router.clone());
     move |request| {
         let running = activity.begin(request.version());
-        let answer = head::check(request.version(), request.headers()).map(|()| router.call(request));
-        let admission = admission.clone();
+        let checked = head::check(request.version(), request.headers());
+        let checked = checked.inspect_err(|error| responder.refused_head(head::MALFORMED, error));
+        let answer = checked.map(|()| router.call(request));
+        let admission = responder.admission.clone();
         Box::pin(async move {
             let mut answer = match answer {
                 Ok(answer) => answer.await?,
-                Err(refused) => {
-                    tracing::debug!(%refused, "the head of a request was refused");
-                    refused.into_response()
-                }
+                Err(refused) => refused.into_response(),
             };
             if admission.is_leaving() && !running.0.is_http2() {
                 answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

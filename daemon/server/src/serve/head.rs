@@ -1,10 +1,16 @@
-//! What HTTP/1 asks of a request's head and hyper does not check: one host, no unknown coding of the body.
+//! What HTTP/1 asks of a request's head and hyper does not check: one host, no unknown coding of the body. And why hyper
+//! refused one.
 //!
 //! Of requests that came over a connection only: inside a program nobody writes a host.
+
+use std::error::Error;
 
 use axum::http::{HeaderMap, Version, header};
 
 use crate::error::ApiError;
+
+/// Why heads that `check` refuses are, to metrics.
+pub(super) const MALFORMED: &str = "malformed";
 
 /// # Errors
 /// A head that RFC 9112 tells servers to refuse.
@@ -15,6 +21,15 @@ pub(super) fn check(version: Version, headers: &HeaderMap) -> Result<(), ApiErro
     }
     check_host(version, headers)?;
     check_transfer_coding(headers)
+}
+
+/// Why hyper refused a head and ended the connection, by this error. Of HTTP/2 it tells nobody.
+pub(super) fn refusal(error: &(dyn Error + Send + Sync + 'static)) -> Option<&'static str> {
+    let error = error.downcast_ref::<hyper::Error>()?;
+    match error.is_parse_too_large() {
+        true => Some("too_large"),
+        false => error.is_parse().then_some(MALFORMED),
+    }
 }
 
 /// Section 3.2.

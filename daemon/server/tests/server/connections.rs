@@ -1,5 +1,6 @@
 //! Connections of a listening server: limits of a request's head, idle ones, those that clients leave.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ostro_server::{Server, ServerOptions};
@@ -47,6 +48,19 @@ async fn an_answer_that_its_client_does_not_take_is_cancelled() {
     running.ended.await.unwrap();
 }
 
+/// A connection is looked at after its client has seen its end.
+async fn until_counted(address: SocketAddr, line: &str) {
+    let scrape = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let mut metrics = String::new();
+    let counted = async {
+        while !metrics.lines().any(|have| have == line) {
+            metrics = read_all(send(address, scrape).await).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), counted).await;
+    assert!(waited.is_ok(), "{line} is not in:\n{metrics}");
+}
+
 #[tokio::test]
 async fn heads_are_bounded_and_garbage_is_refused() {
     let server = Fixture::new().await;
@@ -61,8 +75,12 @@ async fn heads_are_bounded_and_garbage_is_refused() {
         let answer = read_all(socket).await;
         assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     }
-    let alive = send(running.address, b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(read_all(alive).await.starts_with("HTTP/1.1 200"));
+    for line in [
+        r#"ostro_http_heads_refused_total{reason="too_large"} 2"#,
+        r#"ostro_http_heads_refused_total{reason="malformed"} 3"#,
+    ] {
+        until_counted(running.address, line).await;
+    }
     running.stop.send(()).unwrap();
     running.ended.await.unwrap();
 }
@@ -77,6 +95,7 @@ async fn heads_that_http_forbids_are_refused() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
         assert!(answer.contains("\"type\":\"invalid_request_error\""), "{answer}");
     }
+    until_counted(running.address, r#"ostro_http_heads_refused_total{reason="malformed"} 2"#).await;
     running.stop.send(()).unwrap();
     running.ended.await.unwrap();
 }
