@@ -11,8 +11,8 @@ pub(crate) struct PreparedRows {
     /// In blocks, with copies.
     pub(crate) blocks: usize,
     pub(crate) wide: usize,
-    /// Both together.
-    pub(crate) all: usize,
+    /// In floats: all that dense weights read, else one a thread, to make digits of.
+    pub(crate) floats: usize,
 }
 
 /// Their columns in each form, 0 where nobody reads it.
@@ -39,7 +39,17 @@ impl ActivationSizes {
             digits: rows.blocks * columns.digits.div_ceil(BLOCK),
             wide_digits: groups * bytes,
             wide_scales: groups * scales,
-            floats: rows.all * columns.floats.next_multiple_of(LANES),
+            floats: rows.floats * columns.floats.next_multiple_of(LANES),
+        }
+    }
+
+    /// What is enough for both.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self {
+            digits: self.digits.max(other.digits),
+            wide_digits: self.wide_digits.max(other.wide_digits),
+            wide_scales: self.wide_scales.max(other.wide_scales),
+            floats: self.floats.max(other.floats),
         }
     }
 

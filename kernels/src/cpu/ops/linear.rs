@@ -129,14 +129,15 @@ impl Cpu {
         };
         let is_shared = is_shared(rows.count, wide.count);
         let copies = if is_shared { rows.count } else { rows.count * self.pool.threads() };
-        let prepared = PreparedRows { blocks: copies, wide: wide.count, all: copies + wide.count };
+        let floats = if needs.dense { copies } else { self.pool.threads() };
+        let prepared = PreparedRows { blocks: copies, wide: wide.count, floats };
         let sizes = ActivationSizes::of(prepared, needs.columns(width));
         self.activations.provide(sizes).expect("memory for a step's activations");
         self.check_reserved();
         out.set_rows(rows.count + wide.count);
         let takes_words = needs.large_quants && rows.count >= WORD_ROWS && !self.isa.has_dots();
         let form = if takes_words { Form::Words } else { Form::Digits };
-        let call = Call { input, needs, form, memory: Memory::of(&mut self.activations, width), copies };
+        let call = Call { input, needs, form, memory: Memory::of(&mut self.activations, width) };
         let (isa, ahead) = (self.isa, &self.ahead);
         let (unit, out) = (isa.matrix_unit(), out.shared());
         self.pool.run(&|team| {
@@ -145,11 +146,11 @@ impl Cpu {
             for i in if is_shared { team.share(rows.count) } else { 0..rows.count } {
                 // SAFETY: `provide` has made room for all copies; each is written by one thread, and read by others
                 // after the barrier only.
-                isa.run(unsafe { call.prepare_row(rows.input(i), first + i) });
+                isa.run(unsafe { call.prepare_row(rows.input(i), first + i, team.id) });
             }
             for i in team.share(wide.count) {
                 // SAFETY: as above.
-                isa.run(unsafe { call.prepare_wide(wide.input(i), i) });
+                isa.run(unsafe { call.prepare_wide(wide.input(i), i, team.id) });
             }
             if is_shared {
                 team.barrier();
@@ -178,8 +179,6 @@ struct Call<'a> {
     needs: Needs,
     form: Form,
     memory: Memory,
-    /// Of rows in blocks; the floats of wide ones lie behind theirs.
-    copies: usize,
 }
 
 /// Where prepared rows lie.
@@ -209,34 +208,36 @@ impl Memory {
 
 impl<'a> Call<'a> {
     /// # Safety
-    /// There is room for `copy`, which nobody else touches while the result is used.
-    unsafe fn prepare_row(&self, row: usize, copy: usize) -> PrepareRow<'_> {
+    /// There is room for `copy`, which nobody else touches while the result is used, and no other thread is `thread`.
+    unsafe fn prepare_row(&self, row: usize, copy: usize, thread: usize) -> PrepareRow<'_> {
         let blocks = if self.needs.digits { self.memory.blocks } else { 0 };
         // SAFETY: the caller's promise.
         unsafe {
             let digits = self.memory.digits.get().add(copy * blocks);
             let digits = DigitRow::Blocks(std::slice::from_raw_parts_mut(digits, blocks), self.form);
-            PrepareRow { x: self.input.x.row(row), norm: self.input.norm, floats: self.floats(copy), digits }
+            let floats = self.floats(if self.needs.dense { copy } else { thread });
+            PrepareRow { x: self.input.x.row(row), norm: self.input.norm, floats, digits }
         }
     }
 
     /// # Safety
     /// As `prepare_row`, with `copy` one of the wide rows.
-    unsafe fn prepare_wide(&self, row: usize, copy: usize) -> PrepareRow<'_> {
+    unsafe fn prepare_wide(&self, row: usize, copy: usize, thread: usize) -> PrepareRow<'_> {
         let (digits, scales) = (self.memory.wide_digits.get(), self.memory.wide_scales.get());
         // SAFETY: the caller's promise.
         unsafe {
             let digits = DigitRow::Wide(WideRow::new(digits, scales, self.input.x.width(), copy));
-            let floats = self.floats(self.copies + copy);
+            // Dense weights have no wide rows.
+            let floats = self.floats(thread);
             PrepareRow { x: self.input.x.row(row), norm: self.input.norm, floats, digits }
         }
     }
 
     #[allow(clippy::mut_from_ref)] // `prepare_row` and `prepare_wide` pass the promise on
-    unsafe fn floats(&self, copy: usize) -> Option<&mut [f32]> {
+    unsafe fn floats(&self, row: usize) -> Option<&mut [f32]> {
         // SAFETY: the callers' promise.
         self.needs.floats.then(|| unsafe {
-            let start = self.memory.floats.get().add(copy * self.memory.stride);
+            let start = self.memory.floats.get().add(row * self.memory.stride);
             std::slice::from_raw_parts_mut(start, self.input.x.width())
         })
     }

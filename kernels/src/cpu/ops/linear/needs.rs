@@ -39,9 +39,10 @@ impl InputColumns {
     pub(crate) fn sizes(self, rows: usize, (isa, threads): (Isa, usize)) -> ActivationSizes {
         let blocks = rows.max(rows.min(SHARED_ROWS - 1) * threads);
         let wide = if isa.has_matrix_unit() { rows } else { 0 };
-        // No row is both in blocks and wide.
-        let rows = PreparedRows { blocks, wide, all: blocks };
-        ActivationSizes::of(rows, FormColumns { digits: self.blocks, floats: self.dense.max(self.normed) })
+        let dense = PreparedRows { blocks, wide, floats: blocks };
+        let dense = ActivationSizes::of(dense, FormColumns { digits: self.blocks, floats: self.dense });
+        let normed = PreparedRows { blocks: 0, wide: 0, floats: threads };
+        dense.max(ActivationSizes::of(normed, FormColumns { digits: 0, floats: self.normed }))
     }
 }
 
