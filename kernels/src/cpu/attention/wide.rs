@@ -20,6 +20,8 @@ pub(super) const DEPTH: usize = 32;
 pub(super) const TILE: usize = 1024;
 /// Of keys, in a step.
 pub(super) const KEY_TILES: usize = STEP / LANES;
+/// Whose sums are made at a time.
+const TILES_MAX: usize = 4;
 
 /// Steps of 32 dimensions.
 pub(super) const fn depth_steps(dims: usize) -> usize {
@@ -69,8 +71,8 @@ struct Floats([f32; ROWS]);
 struct Memory {
     scores: Scores,
     weights: Weights,
-    /// Of 32 dimensions.
-    values: [[[f32; LANES]; ROWS]; 2],
+    /// Of 16 dimensions after another.
+    values: [[[f32; LANES]; ROWS]; TILES_MAX],
 }
 
 // Whoever makes the kernel keeps the promises of `wide_step`.
@@ -106,13 +108,10 @@ impl WideStep {
     #[inline(always)]
     unsafe fn scores(&self, unit: &mut impl MatrixUnit, group: usize, to: *mut u8) {
         unsafe {
+            const { assert!(KEY_TILES == TILES_MAX) }
             let queries = query_tiles(self.state.q, group * ROWS);
-            for pair in 0..KEY_TILES / 2 {
-                let keys = self.keys.add(pair * 4 * TILE);
-                multiply(unit, queries, keys, (depth_steps(self.state.dims), 2 * KEY_TILES));
-                unit.store::<0>(to.add(2 * pair * TILE));
-                unit.store::<1>(to.add((2 * pair + 1) * TILE));
-            }
+            let steps = (depth_steps(self.state.dims), KEY_TILES);
+            multiply(unit, (queries, self.keys), steps, (KEY_TILES, to));
         }
     }
 
@@ -124,18 +123,19 @@ impl WideStep {
             let state = self.state.from(first);
             let shrink = self.soften::<S>(first, &mut (*memory).scores, &raw mut (*memory).weights);
             let steps = depth_steps(state.dims);
-            for pair in 0..steps {
+            for first_tile in (0..2 * steps).step_by(TILES_MAX) {
                 let weights = (&raw const (*memory).weights).cast();
-                multiply(unit, weights, self.values.add(pair * 4 * TILE), (STEP / DEPTH, 4 * steps));
-                unit.store::<0>((&raw mut (*memory).values[0]).cast());
-                unit.store::<1>((&raw mut (*memory).values[1]).cast());
+                let values = self.values.add(first_tile * 2 * TILE);
+                let to = (&raw mut (*memory).values).cast();
+                let left = (2 * steps - first_tile, to);
+                let count = multiply(unit, (weights, values), (STEP / DEPTH, 2 * steps), left);
                 for (row, &shrink) in shrink.0[..ROWS.min(self.rows - first)].iter().enumerate() {
                     let shrink = S::splat(shrink);
-                    for half in 0..2 {
-                        let d = (2 * pair + half) * LANES;
+                    for tile in 0..count {
+                        let d = (first_tile + tile) * LANES;
                         if d < state.width {
                             let o = state.o.add(row * state.width + d);
-                            let value = S::load((&raw const (*memory).values[half][row]).cast());
+                            let value = S::load((&raw const (*memory).values[tile][row]).cast());
                             S::store(o, S::fma(S::load(o), shrink, value));
                         }
                     }
@@ -189,13 +189,38 @@ impl WideStep {
     }
 }
 
-/// Sums in registers 0 and 1 of rows `a` with two tiles of columns each of `steps` times; `stride` tiles lie between.
+/// Stores products of rows `a` with the next tiles of columns, of which each of `steps` steps has `tiles`: four, or the two that
+/// are left. Returns how many.
 #[inline(always)]
 unsafe fn multiply(
     unit: &mut impl MatrixUnit,
-    mut a: *const u8,
-    mut b: *const u8,
-    (steps, stride): (usize, usize),
+    (a, b): (*const u8, *const u8),
+    (steps, tiles): (usize, usize),
+    (left, to): (usize, *mut u8),
+) -> usize {
+    // SAFETY: the callers' promises.
+    unsafe {
+        if left < TILES_MAX {
+            sum_two(unit, (a, b), (steps, tiles));
+            unit.store::<0>(to);
+            unit.store::<1>(to.add(TILE));
+            return 2;
+        }
+        sum_four(unit, (a, b), (steps, tiles));
+        unit.store::<0>(to);
+        unit.store::<1>(to.add(TILE));
+        unit.store::<2>(to.add(2 * TILE));
+        unit.store::<3>(to.add(3 * TILE));
+        TILES_MAX
+    }
+}
+
+/// Sums in registers 0 and 1.
+#[inline(always)]
+unsafe fn sum_two(
+    unit: &mut impl MatrixUnit,
+    (mut a, mut b): (*const u8, *const u8),
+    (steps, tiles): (usize, usize),
 ) {
     // SAFETY: the callers' promises.
     unsafe {
@@ -205,17 +230,62 @@ unsafe fn multiply(
             unit.load::<2>(a);
             unit.load::<5>(b.add(TILE));
             unit.dot_bf16::<0, 2, 5>();
-            unit.load::<4>(b);
-            unit.dot_bf16::<0, 2, 4>();
             unit.load::<7>(b.add(3 * TILE));
             unit.dot_bf16::<1, 2, 7>();
+            unit.load::<4>(b);
+            unit.dot_bf16::<0, 2, 4>();
             unit.load::<6>(b.add(2 * TILE));
             unit.dot_bf16::<1, 2, 6>();
             unit.load::<3>(a.add(TILE));
             unit.dot_bf16::<0, 3, 4>();
             unit.dot_bf16::<1, 3, 6>();
             a = a.add(2 * TILE);
-            b = b.add(stride * TILE);
+            b = b.add(2 * tiles * TILE);
+        }
+    }
+}
+
+/// Sums in registers 0 to 3: enough that none waits for its last product.
+#[inline(always)]
+unsafe fn sum_four(
+    unit: &mut impl MatrixUnit,
+    (mut a, mut b): (*const u8, *const u8),
+    (steps, tiles): (usize, usize),
+) {
+    // SAFETY: the callers' promises.
+    unsafe {
+        unit.zero::<0>();
+        unit.zero::<1>();
+        unit.zero::<2>();
+        unit.zero::<3>();
+        for _ in 0..steps {
+            let (high, low) =
+                (|tile: usize| b.add(2 * tile * TILE), |tile: usize| b.add((2 * tile + 1) * TILE));
+            unit.load::<4>(a);
+            unit.load::<5>(low(0));
+            unit.dot_bf16::<0, 4, 5>();
+            unit.load::<6>(low(1));
+            unit.dot_bf16::<1, 4, 6>();
+            unit.load::<7>(low(2));
+            unit.dot_bf16::<2, 4, 7>();
+            unit.load::<5>(low(3));
+            unit.dot_bf16::<3, 4, 5>();
+            unit.load::<6>(high(0));
+            unit.dot_bf16::<0, 4, 6>();
+            unit.load::<7>(high(1));
+            unit.dot_bf16::<1, 4, 7>();
+            unit.load::<5>(high(2));
+            unit.dot_bf16::<2, 4, 5>();
+            unit.load::<6>(high(3));
+            unit.dot_bf16::<3, 4, 6>();
+            unit.load::<4>(a.add(TILE));
+            unit.dot_bf16::<1, 4, 7>();
+            unit.load::<7>(high(0));
+            unit.dot_bf16::<0, 4, 7>();
+            unit.dot_bf16::<2, 4, 5>();
+            unit.dot_bf16::<3, 4, 6>();
+            a = a.add(2 * TILE);
+            b = b.add(2 * tiles * TILE);
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::cpu::digits::BLOCK;
 pub(crate) const STEP: usize = 64;
 /// Rows of a group: one tile.
 pub(crate) const GROUP_ROWS: usize = 16;
-/// The most steps of a segment: a panel's 36 KiB stay in the nearest cache, and f32(H) is exact.
+/// The most steps of a segment: a panel's 36 KiB fit the nearest cache, and f32(H) is exact.
 pub(crate) const SEGMENT_STEPS: usize = 9;
 /// Bytes of 16 rows x 64 columns.
 pub(crate) const TILE_BYTES: usize = GROUP_ROWS * STEP;

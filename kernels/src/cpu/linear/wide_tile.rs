@@ -71,7 +71,11 @@ impl<U: MatrixUnit> Kernel for WideTile<'_, U> {
                 for group in 0..call.groups {
                     let digits = call.digits.add((group * segments.steps + steps.start) * 2 * TILE_BYTES);
                     let tiles = (&raw const (*memory).panel.tiles).cast::<Tile>();
-                    multiply(&mut unit, digits.cast(), tiles, steps.len());
+                    // A panel and a group's digits are more than the nearest cache: what was read last is still there.
+                    match group % 2 {
+                        0 => multiply(&mut unit, digits.cast(), tiles, 0..steps.len()),
+                        _ => multiply(&mut unit, digits.cast(), tiles, (0..steps.len()).rev()),
+                    }
                     store(&mut unit, (&raw mut (*memory).sums).cast());
                     let scales = call.scales.add((group * segments.count + segment) * GROUP_ROWS);
                     let out = call.out.add(group * GROUP_ROWS * PANEL_ROWS);
@@ -82,30 +86,35 @@ impl<U: MatrixUnit> Kernel for WideTile<'_, U> {
     }
 }
 
-/// Sums in registers 0 to 3. Each register is loaded as late as the one before it was used.
+/// Sums in registers 0 to 3: of the first outputs H and C, then of the others. Those of C get two products a step: they are as
+/// far apart as they can be, since a product waits for the one before of its register.
 #[inline(always)]
-unsafe fn multiply<U: MatrixUnit>(unit: &mut U, mut digits: *const u8, mut tiles: *const Tile, steps: usize) {
+unsafe fn multiply<U: MatrixUnit>(
+    unit: &mut U,
+    digits: *const u8,
+    tiles: *const Tile,
+    steps: impl Iterator<Item = usize>,
+) {
     // SAFETY: the caller's promises.
     unsafe {
         unit.zero::<0>();
         unit.zero::<1>();
         unit.zero::<2>();
         unit.zero::<3>();
-        for _ in 0..steps {
+        for step in steps {
+            let (digits, tiles) = (digits.add(step * 2 * TILE_BYTES), tiles.add(step * 4));
             unit.load::<4>(digits);
-            unit.load::<6>(tiles.cast());
-            unit.dot::<0, 4, 6>();
-            unit.load::<7>(tiles.add(1).cast());
-            unit.dot::<1, 4, 7>();
-            unit.load::<5>(digits.add(TILE_BYTES));
-            unit.dot::<1, 5, 6>();
-            unit.load::<6>(tiles.add(2).cast());
-            unit.dot::<2, 4, 6>();
+            unit.load::<6>(tiles.add(1).cast());
+            unit.dot::<1, 4, 6>();
             unit.load::<7>(tiles.add(3).cast());
             unit.dot::<3, 4, 7>();
-            unit.dot::<3, 5, 6>();
-            digits = digits.add(2 * TILE_BYTES);
-            tiles = tiles.add(4);
+            unit.load::<6>(tiles.cast());
+            unit.dot::<0, 4, 6>();
+            unit.load::<5>(digits.add(TILE_BYTES));
+            unit.dot::<1, 5, 6>();
+            unit.load::<7>(tiles.add(2).cast());
+            unit.dot::<3, 5, 7>();
+            unit.dot::<2, 4, 7>();
         }
     }
 }
