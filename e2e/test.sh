@@ -31,11 +31,11 @@ fi
 said=$(mktemp -d)
 declare -A groups
 trap 'for group in "${groups[@]}"; do kill -- "-$group" 2>/dev/null || true; done; rm -rf "$said"' EXIT
-# NAME COMMAND...: runs it at the lowest priority beside the tests below, which leave half of two processors idle.
+# NAME COMMAND...: runs it at the lowest priority beside the tests below, which leave half of two processors idle. Where Linux
+# shares them among sessions first, as each program of a cluster is one, that of a process counts inside its session only.
 beside() {
-  set -m # a group of its own, which ends with this script
-  nice -n 19 "${@:2}" >"$said/$1" 2>&1 </dev/null &
-  set +m
+  setsid sh -c '{ echo 19 >/proc/self/autogroup; } 2>/dev/null; exec nice -n 19 "$@"' sh "${@:2}" \
+    >"$said/$1" 2>&1 </dev/null & # a group of its own too, which ends with this script
   groups[$1]=$!
 }
 beside emulator ./e2e/avx512.sh
