@@ -15,7 +15,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::lock::lock;
-use crate::{cache, daemon, http, model, process};
+use crate::process::{self, Owned};
+use crate::{cache, daemon, http, model};
 
 /// Loading takes a second; this is for a machine under heavy load.
 const LOAD_LIMIT: Duration = Duration::from_secs(120);
@@ -125,7 +126,7 @@ fn free_port(wanted: u16) -> Result<u16> {
 fn start(model: &Path, port: u16) -> Result<String> {
     let daemon = std::env::current_exe()?.with_file_name("ostro");
     let log = File::create(log_path()?)?;
-    let mut child = Command::new(&daemon)
+    let child = Command::new(&daemon)
         .args(["serve", "--host", "127.0.0.1", "--port", &port.to_string(), "-m"])
         .arg(model)
         .stdin(Stdio::null())
@@ -136,8 +137,17 @@ fn start(model: &Path, port: u16) -> Result<String> {
         .with_context(|| format!("cannot start {}", daemon.display()))?;
     std::fs::write(state_path()?, format!("{} {port}", child.id()))?;
     let base = format!("http://127.0.0.1:{port}");
-    await_loaded(&base, &mut child)?;
+    keep_loaded(&base, child)?;
     Ok(base)
+}
+
+/// A daemon without its model ends: the next call would find it, and ask it in vain.
+fn keep_loaded(base: &str, mut child: Child) -> Result<()> {
+    let loaded = await_loaded(base, &mut child);
+    if loaded.is_err() {
+        drop(Owned::new(child));
+    }
+    loaded
 }
 
 fn await_loaded(base: &str, child: &mut Child) -> Result<()> {
@@ -198,6 +208,29 @@ mod tests {
         assert_eq!(base_of((daemon.id(), process::free_port().unwrap())).unwrap(), None);
         // Ends by the first signal that it gets: SIGTERM.
         assert_eq!(daemon.wait().unwrap().signal(), Some(15));
+    }
+
+    /// Answers every request like a daemon whose model failed; it ends with the tests.
+    fn serve_failed(listener: TcpListener) {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let _ = BufReader::new(&stream).lines().map_while(Result::ok).find(String::is_empty);
+            let body = r#"{"data": [{"id": "tiny.gguf", "status": "failed", "error": "no memory"}]}"#;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close", body.len());
+            let _ = write!(&stream, "{head}\r\n\r\n{body}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_cannot_load_is_not_left_running() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || serve_failed(listener));
+        let daemon = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = PathBuf::from(format!("/proc/{}", daemon.id()));
+        assert!(process.exists());
+        let error = keep_loaded(&base, daemon).unwrap_err().to_string();
+        assert!(error.contains("no memory"), "{error}");
+        assert!(!process.exists());
     }
 
     #[test]
