@@ -130,7 +130,8 @@ const VARIABLES: [(&str, &str); 7] = [
     ("$by", "namespace, job"),
 ];
 
-/// Families without a member here: nobody is refused, no reconcile fails, and no GPU is read.
+/// Families without a member here: nobody is refused, no reconcile fails, and no GPU is read. Tests of the server and of
+/// the operator hold their names.
 const ABSENT: [&str; 7] = [
     "ostro_admission_rejections_total",
     "ostro_gpu_memory_total_bytes",

@@ -277,10 +277,11 @@ async fn a_full_queue_is_429_with_a_time_to_come_back() {
     }
     assert!(refused > 0, "nothing was refused");
     let metrics = server.get("/metrics").await.text;
-    let line = format!(
-        "vllm:admission_rejections_total{{model_name=\"test/chain\",reason=\"queue_full\"}} {refused}"
-    );
-    assert!(metrics.contains(&line), "{line}\n{metrics}");
+    for prefix in ["ostro_", "vllm:"] {
+        let labels = r#"{model_name="test/chain",reason="queue_full"}"#;
+        let line = format!("{prefix}admission_rejections_total{labels} {refused}");
+        assert!(metrics.contains(&line), "{line}\n{metrics}");
+    }
 }
 
 #[tokio::test]

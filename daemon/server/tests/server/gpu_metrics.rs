@@ -25,6 +25,8 @@ const LINES: [&str; 9] = [
     r#"ostro_gpu_power_watts{uuid="GPU-00000000-0000-4000-8000-000000000001",gpu="0",name="NVIDIA H100 80GB HBM3"} 123.456"#,
 ];
 
+const DASHBOARD: &str = include_str!("../../../../charts/ostro-operator/files/dashboards/models.json");
+
 /// A library of its own for each test, in a folder that steers it.
 struct Nvml {
     folder: TempDir,
@@ -101,6 +103,18 @@ async fn each_gpu_shows_what_it_answers() {
     let head = "# HELP ostro_gpu_power_watts Power draw of the GPU and its memory\n\
                 # TYPE ostro_gpu_power_watts gauge\nostro_gpu_power_watts{";
     assert!(text.contains(head), "{text}");
+}
+
+#[test]
+fn the_dashboard_asks_for_what_gpus_show() {
+    let ends_name = |letter: char| !(letter.is_ascii_lowercase() || letter == '_');
+    let name = |rest: &'static str| rest.split(ends_name).next().unwrap();
+    let uses = DASHBOARD.match_indices("ostro_gpu_");
+    let asked: Vec<&str> = uses.map(|(at, _)| name(&DASHBOARD[at..])).collect();
+    assert!(!asked.is_empty());
+    for metric in asked {
+        assert!(LINES.iter().any(|line| line.split('{').next() == Some(metric)), "{metric}");
+    }
 }
 
 #[tokio::test]
