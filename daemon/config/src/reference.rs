@@ -10,7 +10,8 @@ use crate::{Command, DaemonConfig};
 
 const HEAD: &str = "# Configuration file
 
-<!-- Written by `cargo test -p ostro-config` from the types in daemon/config/src; do not edit. -->
+<!-- Written by `OSTRO_UPDATE_DOCS=1 cargo test -p ostro-config reference_page` from the types in daemon/config/src; do not
+edit. -->
 
 `ostro from-config -f FILE.toml` reads one TOML file; `ostro config check -f FILE.toml` says what is wrong with it, by
 line and key; `ostro config show -f FILE.toml` prints the values in force and where each comes from. Every key has the

@@ -13,7 +13,7 @@ mod tests {
 
     const HEAD: &str = "# Command line
 
-<!-- Written by `cargo test -p ostro cli_page` from daemon/src/args; do not edit. -->
+<!-- Written by `OSTRO_UPDATE_DOCS=1 cargo test -p ostro cli_page` from daemon/src/args; do not edit. -->
 
 Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, 130 stopped by Ctrl-C. SIGTERM and
 SIGINT end a server, with 0, after running answers had 25 s to end (`OSTRO_DRAIN_SECONDS`); SIGINT after either ends it at
