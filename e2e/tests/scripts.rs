@@ -60,13 +60,20 @@ fn words_of_the_quick_start_are_the_tools() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     std::fs::create_dir(folder.join("release")).unwrap();
-    write_script(&folder.join("release/ostro-e2e"), "echo \"$@\"");
-    write_script(&folder.join("cargo"), "");
+    let tool = folder.join("release/ostro-e2e");
+    write_script(&folder.join("cargo"), "echo built");
     let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let mut command = Command::new(format!("{SCRIPTS}/quickstart.sh"));
-    command.arg("--stop").env("CARGO_TARGET_DIR", folder).env("HOME", folder).env("PATH", path);
-    let ended = command.output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&ended.stdout), "quickstart --stop\n", "{ended:?}");
+    let check = |words: &[&str], expected: &str| {
+        let mut command = Command::new(format!("{SCRIPTS}/quickstart.sh"));
+        command.args(words).env("CARGO_TARGET_DIR", folder).env("HOME", folder).env("PATH", &path);
+        let ended = command.output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&ended.stdout), expected, "{words:?}: {ended:?}");
+    };
+    check(&["--stop"], "built\n");
+    write_script(&tool, "echo \"$@\"");
+    check(&["--stop"], "quickstart --stop\n");
+    check(&["--prompt", "--stop"], "built\nquickstart --prompt --stop\n");
+    check(&[], "built\nquickstart\n");
 }
 
 #[test]
