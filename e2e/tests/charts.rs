@@ -87,7 +87,7 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     let before = identities(&cluster, "m");
     // The object, a Deployment, a Service, two pods.
     assert_eq!(before.len(), 5, "{before:?}");
-    drop(operator);
+    operator.stop();
 
     let upgrade = "helm upgrade ostro-operator";
     for word in ["logFilter=", "image.tag=TAG"] {
@@ -98,13 +98,13 @@ fn objects_and_pods_outlive_upgrades_rollbacks_and_removal() {
     let operator = start(&cluster, "second");
     serve(&cluster, "n");
     assert_eq!((log_filter(&cluster).as_str(), identities(&cluster, "m")), ("debug", before.clone()));
-    drop(operator);
+    operator.stop();
 
     helm(&cluster, &["rollback", RELEASE, "1", "--namespace", NAMESPACE, "--wait", "--timeout", "60s"]);
     let operator = start(&cluster, "third");
     serve(&cluster, "o");
     assert_eq!((log_filter(&cluster).as_str(), identities(&cluster, "m")), ("info", before.clone()));
-    drop(operator);
+    operator.stop();
 
     helm(&cluster, &["uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "60s"]);
     helm(&cluster, &["uninstall", "ostro-crds"]);
