@@ -1,10 +1,15 @@
 //! What CEL and `validate()` say of a spec.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
-use kube::core::cel::Validator;
+use kube::core::cel::{CompiledSchema, compile_schema, validate_compiled};
 use ostro_crds::{InferenceDeploymentSpec, crd_json};
 use serde_json::{Value, json};
+
+/// Of an object. To compile the rules takes longer than to ask them.
+pub(crate) static SCHEMA: LazyLock<CompiledSchema> =
+    LazyLock::new(|| compile_schema(&crd_json()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]));
 
 pub(crate) fn object(spec: &Value) -> Value {
     let metadata = json!({ "name": "m", "creationTimestamp": null });
@@ -13,8 +18,7 @@ pub(crate) fn object(spec: &Value) -> Value {
 
 /// Messages of the rules that a spec breaks, by CEL and by `validate()`.
 pub(crate) fn verdicts(spec: &Value) -> (BTreeSet<String>, Vec<String>) {
-    let schema = &crd_json()["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
-    let cel = match Validator::new().validate(schema, &object(spec), None) {
+    let cel = match validate_compiled(&SCHEMA, &object(spec), None) {
         Ok(()) => BTreeSet::new(),
         Err(errors) => errors.iter().map(|error| error.message.clone()).collect(),
     };
