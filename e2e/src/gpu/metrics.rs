@@ -15,9 +15,9 @@ use crate::exposition::{samples, total};
 use crate::process::output_within;
 
 const MIB: f64 = 1024.0 * 1024.0;
-/// Others may use the GPUs meanwhile.
+/// Others may use the GPUs meanwhile; nobody uses those of tests.
 const TRIES: usize = 3;
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(if cfg!(test) { 10 } else { 1000 });
 /// More than the model's weights, so that it shows in what is used.
 const FLAGS: [&str; 2] = ["--pa-memory-mb", "64"];
 
