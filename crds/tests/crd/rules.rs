@@ -1,4 +1,4 @@
-//! The tables of rules, which a real API server is held to as well (`e2e/tests/operator/rules.rs`).
+//! The tables of rules, which a real API server is held to as well (`e2e/tests/given_cluster/rules.rs`).
 
 use std::collections::BTreeSet;
 

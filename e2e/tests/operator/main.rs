@@ -1,10 +1,9 @@
-//! The operator against a real API server, controllers and scheduler, with simulated nodes: rules, children, status,
-//! writes, crashes, deletion. Three clusters, told of by the same few functions.
+//! The operator against a real API server, controllers and scheduler, with simulated nodes: children, status, writes,
+//! crashes, deletion. Three clusters, told of by the same few functions.
 #![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
 mod caches;
 mod foreign;
-mod rules;
 mod scaling;
 mod specs;
 #[path = "../support/mod.rs"]
@@ -97,8 +96,6 @@ fn up(name: &'static str) -> Option<Cluster> {
 #[test]
 fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let Some(cluster) = up("test-operator") else { return };
-    rules::check(&cluster);
-
     let operator = start(&cluster, "first");
     let spec = json!({ "models": [{ "modelId": "a/b" }], "resources": { "requests": { "cpu": "100m" } } });
     cluster.apply(&manifest("m", &spec));

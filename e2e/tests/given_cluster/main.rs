@@ -3,8 +3,8 @@
 //! made, so that no images are needed.
 #![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
-#[path = "operator/rules.rs"]
 mod rules;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::process::Command;
