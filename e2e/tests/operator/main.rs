@@ -1,5 +1,5 @@
 //! The operator against a real API server, controllers and scheduler, with simulated nodes: children, status, writes,
-//! crashes, deletion. Three clusters, told of by the same few functions.
+//! crashes, deletion. Four clusters, told of by the same few functions.
 #![allow(clippy::unwrap_used)] // the helpers of a test fail like the test
 
 mod caches;
@@ -70,8 +70,8 @@ fn applies(cluster: &Cluster) -> u64 {
     writes.filter(|(name, _)| name.starts_with("APPLY ")).map(|(_, count)| count).sum()
 }
 
-/// Nobody writes for so long, once nothing was written for a moment.
-fn check_idle(cluster: &Cluster, seconds: u64) {
+/// Until nothing was written for a moment; what was.
+fn await_rest(cluster: &Cluster) -> Writes {
     let mut before = writes(cluster);
     await_until("writes to end", || {
         std::thread::sleep(Duration::from_secs(3));
@@ -79,6 +79,12 @@ fn check_idle(cluster: &Cluster, seconds: u64) {
         before = now;
         before.since(&last).total() == 0
     });
+    before
+}
+
+/// Nobody writes for so long after that.
+fn check_idle(cluster: &Cluster, seconds: u64) {
+    let before = await_rest(cluster);
     std::thread::sleep(Duration::from_secs(seconds));
     assert_eq!(writes(cluster).since(&before).describe(), "");
 }
@@ -115,9 +121,8 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     assert!(children(&cluster, "m").contains(&"poddisruptionbudget.policy/m".to_owned()));
 
     foreign::check(&cluster, &spec);
-    scaling::check(&cluster);
-    specs::check(&cluster);
 
+    await_rest(&cluster);
     // After a crash the next operator finds nothing to do.
     let before = applies(&cluster);
     operator.kill();
@@ -134,6 +139,14 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     for name in ["m", "n"] {
         await_until("the children to go", || children(&cluster, name).is_empty());
     }
+}
+
+#[test]
+fn autoscalers_and_odd_specs_are_followed() {
+    let Some(cluster) = up("test-specs") else { return };
+    let _operator = start(&cluster, "only");
+    scaling::check(&cluster);
+    specs::check(&cluster);
 }
 
 /// The Deployment's generation and the image of its pods.
