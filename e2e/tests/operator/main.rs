@@ -133,7 +133,8 @@ fn an_object_becomes_ready_pods_and_goes_without_a_trace() {
     let of_new = applies(&cluster) - before;
     // Four children beside the revision, which is not applied, and the status as it changed; `m` was reconciled too.
     assert!((5..=12).contains(&of_new), "{of_new} writes");
-    check_idle(&cluster, 60);
+    // What the operator does by itself comes every 10 or 30 seconds, or after five minutes.
+    check_idle(&cluster, 35);
 
     cluster.kubectl(&["delete", "infd/m", "infd/n", "--namespace", "shop", "--cascade=foreground"]);
     for name in ["m", "n"] {
