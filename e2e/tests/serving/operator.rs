@@ -74,6 +74,8 @@ fn kill_while_applying(cluster: &Cluster, objects: &Value, after: Duration) -> u
         std::thread::sleep(after);
         assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
         let made = children(cluster).len();
+        // That the next one waits until it ends, `tests/operator` shows.
+        cluster.kubectl(&["delete", "lease/ostro-operator", "--namespace", "ostro"]);
         applied.join().unwrap();
         made
     })
