@@ -110,10 +110,11 @@ fn models_are_served_on_real_nodes() {
     step("the openai package of Python, in a pod", || clients::openai(&cluster, model));
     step("kubectl ostro", || clients::kubectl_ostro(&cluster));
     step("a killed daemon starts again while the other answers", || crash::kill(&cluster));
-    step("a drained node loses no request", || replacement::drain(&cluster));
+    step("a node is drained", || replacement::drain(&cluster));
     step("an operator killed at any moment ends in the same state", || {
         operator::kill(&cluster, model);
     });
+    step("the drain lost no request", || replacement::check_drained(&cluster));
     step("an upgrade of the operator by Helm restarts no pod", || upgrade::by_helm(&cluster));
     step("the example, without a hub and with one", || example::check(&cluster));
     step("caches: a claim, another's, a disk, an image", || caches::check(&cluster));
