@@ -1,4 +1,5 @@
-//! One thread's part of a product: its own contiguous panels of weights, all rows of activations.
+//! One thread's part of a product: its own contiguous panels of weights and all rows of activations, or of many rows its own
+//! and all panels.
 //!
 //! Rows are taken in blocks that all panels pass; inside a block, tile by tile, a part of the panel stays in the
 //! first cache. A matrix unit takes a whole block of rows as one tile.
@@ -24,7 +25,9 @@ use crate::cpu::simd::{Kernel, Simd16};
 
 /// The most rows of a block: every block streams the panels, and unpacks them, once more. Activations beyond the second
 /// cache cost nothing, since tiles read them in order.
-const ROW_BLOCK: usize = 256;
+pub(crate) const ROW_BLOCK: usize = 256;
+/// The most rows of a tile.
+pub(crate) const TILE_ROWS: usize = 4;
 /// Rows of a block for a matrix unit, which expands a panel for every block: with 1536 columns 1.5 MiB.
 const WIDE_ROW_BLOCK: usize = 512;
 
@@ -41,6 +44,8 @@ pub(crate) enum Weights<'a> {
 pub(crate) struct Multiply<'a> {
     pub(crate) weights: Weights<'a>,
     pub(crate) rows: Taken<'a>,
+    /// Of them, those that are multiplied.
+    pub(crate) range: Range<usize>,
     pub(crate) prepared: Prepared,
     pub(crate) out: SharedRows,
     /// This thread's number, and that of all.
@@ -60,7 +65,7 @@ pub(crate) enum Prepared {
 
 /// Rows of a block, when there are any: whole tiles, about as many in each.
 fn row_block(rows: usize) -> usize {
-    rows.div_ceil(rows.div_ceil(ROW_BLOCK)).next_multiple_of(4)
+    rows.div_ceil(rows.div_ceil(ROW_BLOCK)).next_multiple_of(TILE_ROWS)
 }
 
 /// Results of a panel.
@@ -84,14 +89,14 @@ impl Kernel for Multiply<'_> {
         // SAFETY: see above.
         unsafe {
             let block = match self.prepared {
-                Prepared::Rows { .. } => row_block(self.rows.count),
+                Prepared::Rows { .. } => row_block(self.range.len()),
                 Prepared::Wide { code, .. } => {
                     (code.configure)();
                     WIDE_ROW_BLOCK
                 }
             };
-            for first in (0..self.rows.count).step_by(block) {
-                let rows = first..self.rows.count.min(first + block);
+            for first in self.range.clone().step_by(block) {
+                let rows = first..self.range.end.min(first + block);
                 match self.weights {
                     Weights::Stack { parts, bias, mode } => {
                         self.stack::<S>(rows, (parts, bias), mode);

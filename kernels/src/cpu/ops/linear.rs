@@ -1,16 +1,19 @@
 //! Linear layers: fused RMSNorm of the input, matrices that share it, bias, residual, gated pairs, and
 //! products for chosen rows only.
 
+use std::ops::Range;
+
 use super::Cpu;
 use crate::cpu::digits::sizes::{ActivationSizes, PreparedRows};
 use crate::cpu::digits::wide::WideRow;
 use crate::cpu::digits::{Activations, BLOCK, DigitBlock, DigitRow, Form, PrepareRow};
 use crate::cpu::linear::matrix_unit::MatrixCode;
-use crate::cpu::linear::multiply::{Multiply, Prepared, Weights};
+use crate::cpu::linear::multiply::{Multiply, Prepared, ROW_BLOCK, TILE_ROWS, Weights};
 use crate::cpu::linear::taken::Taken;
 use crate::cpu::linear::tile::Strided;
 use crate::cpu::memory::Shared;
 use crate::cpu::pack::PackedMatrix;
+use crate::cpu::pool::Team;
 use crate::cpu::rows::Rows;
 use crate::cpu::simd::LANES;
 use needs::{Needs, is_shared};
@@ -140,10 +143,21 @@ impl Cpu {
         let call = Call { input, needs, form, memory: Memory::of(&mut self.activations, width) };
         let (isa, ahead) = (self.isa, &self.ahead);
         let (unit, out) = (isa.matrix_unit(), out.shared());
+        // Of many rows a thread takes its own and all weights: it reads no activations but those that it wrote.
+        let are_apart = wide.count == 0 && rows.count / self.pool.threads() >= ROW_BLOCK;
         self.pool.run(&|team| {
-            let thread = (team.id, team.threads);
+            let all = 0..rows.count;
+            let (range, thread) = match are_apart {
+                true => (tiles_of(team, rows.count), (0, 1)),
+                false => (all.clone(), (team.id, team.threads)),
+            };
             let first = if is_shared { 0 } else { team.id * rows.count };
-            for i in if is_shared { team.share(rows.count) } else { 0..rows.count } {
+            let to_prepare = match (are_apart, is_shared) {
+                (true, _) => range.clone(),
+                (false, true) => team.share(rows.count),
+                (false, false) => all,
+            };
+            for i in to_prepare {
                 // SAFETY: `provide` has made room for all copies; each is written by one thread, and read by others
                 // after the barrier only.
                 isa.run(unsafe { call.prepare_row(rows.input(i), first + i, team.id) });
@@ -152,17 +166,26 @@ impl Cpu {
                 // SAFETY: as above.
                 isa.run(unsafe { call.prepare_wide(wide.input(i), i, team.id) });
             }
-            if is_shared {
+            if is_shared && !are_apart {
                 team.barrier();
             }
             if rows.count > 0 {
-                let ahead = ahead.left(rows.count, thread);
-                isa.run(Multiply { weights, rows, prepared: call.prepared(first), out, thread, ahead });
+                let ahead = ahead.left(rows.count, (team.id, team.threads));
+                isa.run(Multiply {
+                    weights,
+                    rows,
+                    range,
+                    prepared: call.prepared(first),
+                    out,
+                    thread,
+                    ahead,
+                });
             }
             if let Some(code) = unit.filter(|_| wide.count > 0) {
                 isa.run(Multiply {
                     weights,
                     rows: wide,
+                    range: 0..wide.count,
                     prepared: call.prepared_wide(code),
                     out,
                     thread,
@@ -171,6 +194,12 @@ impl Cpu {
             }
         });
     }
+}
+
+/// This thread's share of rows, in whole tiles.
+fn tiles_of(team: Team<'_>, rows: usize) -> Range<usize> {
+    let Range { start, end } = team.share(rows.div_ceil(TILE_ROWS));
+    start * TILE_ROWS..rows.min(end * TILE_ROWS)
 }
 
 /// A product as its threads share it.

@@ -304,6 +304,14 @@ fn rows_beyond_a_row_block_are_like_the_first() {
 }
 
 #[test]
+fn rows_that_threads_have_apart_are_like_the_first() {
+    for weight_type in [WeightType::Q4_0, WeightType::BF16] {
+        let matrix = Matrix::random(weight_type, 65, 64, 63).packed;
+        check_alone(&matrix, &random_rows(530, 64, 64), &[0, 263, 264, 529]);
+    }
+}
+
+#[test]
 fn the_gated_layer_is_its_two_products_with_the_activation() {
     check_gated(5, 256);
 }
