@@ -1,7 +1,9 @@
 //! What the kubelet says of a pod's containers.
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{
+    Container, ContainerState, ContainerStateTerminated, ContainerStatus, Pod, PodCondition,
+};
 use kube::ResourceExt;
 use ostro_crds::Reason;
 
@@ -206,11 +208,13 @@ fn over_budget(pod: &Pod, ended: &ContainerStateTerminated, startup: StartupTime
     cause(Reason::StartupBudgetExceeded, message).filter(|_| is_killed && ends.contains(&ran))
 }
 
-/// When the pod's containers last became ready, or were it no more. The pod itself is not ready while a gate is shut.
+/// When the pod or its containers last became ready, or were it no more. A pod is not ready while a gate is shut; of virtual
+/// nodes some tell of the pod alone.
 fn turned_ready(pod: &Pod) -> Option<Timestamp> {
     let conditions = pod.status.as_ref()?.conditions.as_deref()?;
-    let ready = conditions.iter().find(|condition| condition.type_ == "ContainersReady")?;
-    Some(ready.last_transition_time.as_ref()?.0)
+    let of_readiness = |one: &&PodCondition| ["ContainersReady", "Ready"].contains(&one.type_.as_str());
+    let turned = conditions.iter().filter(of_readiness).filter_map(|one| one.last_transition_time.as_ref());
+    turned.map(|time| time.0).max()
 }
 
 /// The daemon's own words; its tests hold them.
