@@ -10,7 +10,7 @@ use super::folders::Folders;
 use super::network;
 use super::state::Shape;
 
-/// Marks what `up` starts, so that also what was not written down any more can be found; its value is the run's folder.
+/// Marks what `up` starts and `exec` runs, so that also what was not written down can be found; its value is the run's folder.
 pub(super) const MARK: &str = "OSTRO_CLUSTER_RUN";
 
 #[derive(Clone, Debug)]

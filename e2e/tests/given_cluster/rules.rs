@@ -58,7 +58,7 @@ fn check_cases(cluster: &Cluster, server: &Server) {
     for case in tables.map(|table| serde_json::from_str::<Vec<Value>>(table).unwrap()).concat() {
         let spec = &case["spec"];
         let object = manifest("rules", spec);
-        // What is null kubectl drops, and cases with it are of that.
+        // kubectl drops what is null, and these cases are of what is left then.
         let has_null = object.contains("null");
         let refusal = if has_null { refusal_by_kubectl(cluster, &object) } else { server.refusal(&object) };
         // Messages of rules, and fields that the schema refuses.
