@@ -20,7 +20,7 @@ pub(super) const DEPTH: usize = 32;
 pub(super) const TILE: usize = 1024;
 /// Of keys, in a step.
 pub(super) const KEY_TILES: usize = STEP / LANES;
-/// Whose sums are made at a time.
+/// Tiles of columns whose sums are in registers at once.
 const TILES_MAX: usize = 4;
 
 /// Steps of 32 dimensions.
@@ -127,8 +127,8 @@ impl WideStep {
                 let weights = (&raw const (*memory).weights).cast();
                 let values = self.values.add(first_tile * 2 * TILE);
                 let to = (&raw mut (*memory).values).cast();
-                let left = (2 * steps - first_tile, to);
-                let count = multiply(unit, (weights, values), (STEP / DEPTH, 2 * steps), left);
+                let (tiles, left) = (2 * steps, 2 * steps - first_tile);
+                let count = multiply(unit, (weights, values), (STEP / DEPTH, tiles), (left, to));
                 for (row, &shrink) in shrink.0[..ROWS.min(self.rows - first)].iter().enumerate() {
                     let shrink = S::splat(shrink);
                     for tile in 0..count {

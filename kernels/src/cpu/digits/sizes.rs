@@ -11,7 +11,7 @@ pub(crate) struct PreparedRows {
     /// In blocks, with copies.
     pub(crate) blocks: usize,
     pub(crate) wide: usize,
-    /// In floats: all that dense weights read, else one a thread, to make digits of.
+    /// In floats: all where weights are dense, else one a thread, which becomes digits at once.
     pub(crate) floats: usize,
 }
 

@@ -48,8 +48,8 @@ pub(crate) struct Multiply<'a> {
     pub(crate) range: Range<usize>,
     pub(crate) prepared: Prepared,
     pub(crate) out: SharedRows,
-    /// This thread's number, and that of all.
-    pub(crate) thread: (usize, usize),
+    /// Which of how many shares of the panels; those who have the same one have other rows.
+    pub(crate) share: (usize, usize),
     /// To be fetched by the tiles.
     pub(crate) ahead: Option<Left<'a>>,
 }
@@ -79,8 +79,8 @@ struct Buffer {
 pub(crate) const STACK_BYTES: usize =
     3 * size_of::<Buffer>() + size_of::<Expanded>() + wide_tile::MEMORY_BYTES;
 
-// The inputs have `rows` prepared rows in the forms that the weights need, the output as many rows of their
-// outputs, and no other thread has the same number: whoever makes the part answers for that.
+// The rows of `range` are prepared in the forms that the weights need, the output has them, and no other thread has both
+// the same share of the panels and one of these rows: whoever makes the part answers for that.
 impl Kernel for Multiply<'_> {
     type Output = ();
 
@@ -121,7 +121,7 @@ impl Multiply<'_> {
         (parts, bias): (&[&PackedMatrix], Option<&[f32]>),
         mode: Store,
     ) {
-        // SAFETY: as in `run`; a panel's results lie inside the matrix' rows, where no other thread writes.
+        // SAFETY: as in `run`; results lie inside the matrix' rows, where no other thread writes those of `rows`.
         unsafe {
             let total: usize = parts.iter().map(|part| part.bytes()).sum();
             let mine = self.share(total);
@@ -170,8 +170,8 @@ impl Multiply<'_> {
 
     /// This thread's contiguous share of `0..total`.
     fn share(&self, total: usize) -> Range<usize> {
-        let (id, threads) = self.thread;
-        total * id / threads..total * (id + 1) / threads
+        let (id, shares) = self.share;
+        total * id / shares..total * (id + 1) / shares
     }
 
     /// A block of `rows` times a panel: 32 results a row, in `out`.

@@ -1,28 +1,27 @@
 //! Linear layers: fused RMSNorm of the input, matrices that share it, bias, residual, gated pairs, and
 //! products for chosen rows only.
 
-use std::ops::Range;
-
 use super::Cpu;
 use crate::cpu::digits::sizes::{ActivationSizes, PreparedRows};
 use crate::cpu::digits::wide::WideRow;
 use crate::cpu::digits::{Activations, BLOCK, DigitBlock, DigitRow, Form, PrepareRow};
 use crate::cpu::linear::matrix_unit::MatrixCode;
-use crate::cpu::linear::multiply::{Multiply, Prepared, ROW_BLOCK, TILE_ROWS, Weights};
+use crate::cpu::linear::multiply::{Multiply, Prepared, Weights};
 use crate::cpu::linear::taken::Taken;
 use crate::cpu::linear::tile::Strided;
 use crate::cpu::memory::Shared;
 use crate::cpu::pack::PackedMatrix;
-use crate::cpu::pool::Team;
 use crate::cpu::rows::Rows;
 use crate::cpu::simd::LANES;
-use needs::{Needs, is_shared};
+use cut::{Cut, Part};
+use needs::Needs;
 
 pub use crate::cpu::activation::Activation;
 pub use crate::cpu::digits::Norm;
 pub use crate::cpu::linear::finish::Store;
 pub use needs::InputColumns;
 
+mod cut;
 mod needs;
 #[cfg(test)]
 mod tests;
@@ -130,9 +129,10 @@ impl Cpu {
             Some(rows) => (Taken::gathered(rows), Taken::all(0)),
             None => self.split(input, needs),
         };
-        let is_shared = is_shared(rows.count, wide.count);
-        let copies = if is_shared { rows.count } else { rows.count * self.pool.threads() };
-        let floats = if needs.dense { copies } else { self.pool.threads() };
+        let threads = self.pool.threads();
+        let cut = Cut::of(rows.count, wide.count, threads);
+        let copies = cut.prepared(rows.count, threads);
+        let floats = if needs.dense { copies } else { threads };
         let prepared = PreparedRows { blocks: copies, wide: wide.count, floats };
         let sizes = ActivationSizes::of(prepared, needs.columns(width));
         self.activations.provide(sizes).expect("memory for a step's activations");
@@ -143,63 +143,31 @@ impl Cpu {
         let call = Call { input, needs, form, memory: Memory::of(&mut self.activations, width) };
         let (isa, ahead) = (self.isa, &self.ahead);
         let (unit, out) = (isa.matrix_unit(), out.shared());
-        // Of many rows a thread takes its own and all weights: it reads no activations but those that it wrote.
-        let are_apart = wide.count == 0 && rows.count / self.pool.threads() >= ROW_BLOCK;
         self.pool.run(&|team| {
-            let all = 0..rows.count;
-            let (range, thread) = match are_apart {
-                true => (tiles_of(team, rows.count), (0, 1)),
-                false => (all.clone(), (team.id, team.threads)),
-            };
-            let first = if is_shared { 0 } else { team.id * rows.count };
-            let to_prepare = match (are_apart, is_shared) {
-                (true, _) => range.clone(),
-                (false, true) => team.share(rows.count),
-                (false, false) => all,
-            };
-            for i in to_prepare {
+            let Part { prepares, first, multiplies, share } = cut.part(team, rows.count);
+            for i in prepares {
                 // SAFETY: `provide` has made room for all copies; each is written by one thread, and read by others
-                // after the barrier only.
+                // after the barrier only. No two threads have one id.
                 isa.run(unsafe { call.prepare_row(rows.input(i), first + i, team.id) });
             }
             for i in team.share(wide.count) {
                 // SAFETY: as above.
                 isa.run(unsafe { call.prepare_wide(wide.input(i), i, team.id) });
             }
-            if is_shared && !are_apart {
+            if cut == Cut::Shared {
                 team.barrier();
             }
             if rows.count > 0 {
                 let ahead = ahead.left(rows.count, (team.id, team.threads));
-                isa.run(Multiply {
-                    weights,
-                    rows,
-                    range,
-                    prepared: call.prepared(first),
-                    out,
-                    thread,
-                    ahead,
-                });
+                let prepared = call.prepared(first);
+                isa.run(Multiply { weights, rows, range: multiplies, prepared, out, share, ahead });
             }
             if let Some(code) = unit.filter(|_| wide.count > 0) {
-                isa.run(Multiply {
-                    weights,
-                    rows: wide,
-                    range: 0..wide.count,
-                    prepared: call.prepared_wide(code),
-                    out,
-                    thread,
-                    ahead: None,
-                });
+                let (range, prepared) = (0..wide.count, call.prepared_wide(code));
+                isa.run(Multiply { weights, rows: wide, range, prepared, out, share, ahead: None });
             }
         });
     }
-}
-
-/// This thread's share of rows, in whole tiles.
-fn tiles_of(team: Team<'_>, rows: usize) -> Range<usize> {
-    let Range { start, end } = team.share(rows.div_ceil(TILE_ROWS));
-    start * TILE_ROWS..rows.min(end * TILE_ROWS)
 }
 
 /// A product as its threads share it.
@@ -275,10 +243,11 @@ impl<'a> Call<'a> {
     fn prepared(&self, first: usize) -> Prepared {
         let Memory { digits, floats, stride, .. } = &self.memory;
         let blocks = if self.needs.digits { self.memory.blocks } else { 0 };
+        let stride = if self.needs.dense { *stride } else { 0 };
         Prepared::Rows {
             digits: Strided { start: digits.get().wrapping_add(first * blocks), stride: blocks },
             form: self.form,
-            floats: Strided { start: floats.get().wrapping_add(first * stride), stride: *stride },
+            floats: Strided { start: floats.get().wrapping_add(first * stride), stride },
         }
     }
 

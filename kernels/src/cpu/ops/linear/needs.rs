@@ -1,20 +1,12 @@
 //! What a product's weights ask of its input, and how much room that takes.
 
 use super::LinearInput;
+use super::cut::SHARED_ROWS;
 use crate::cpu::block::BlockFormat;
 use crate::cpu::digits::sizes::{ActivationSizes, FormColumns, PreparedRows};
 use crate::cpu::isa::Isa;
 use crate::cpu::linear::multiply::Weights;
 use crate::cpu::pack::PackedMatrix;
-
-/// From this many rows on, threads share the rows' preparation and meet at a barrier; fewer are prepared
-/// by every thread for itself.
-const SHARED_ROWS: usize = 4;
-
-/// Whether threads share the preparation of so many rows in blocks and wide ones.
-pub(super) fn is_shared(blocks: usize, wide: usize) -> bool {
-    blocks >= SHARED_ROWS || wide > 0
-}
 
 /// The columns of a model's widest inputs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,10 +31,10 @@ impl InputColumns {
     pub(crate) fn sizes(self, rows: usize, (isa, threads): (Isa, usize)) -> ActivationSizes {
         let blocks = rows.max(rows.min(SHARED_ROWS - 1) * threads);
         let wide = if isa.has_matrix_unit() { rows } else { 0 };
-        let dense = PreparedRows { blocks, wide, floats: blocks };
-        let dense = ActivationSizes::of(dense, FormColumns { digits: self.blocks, floats: self.dense });
+        let read = PreparedRows { blocks, wide, floats: blocks };
+        let read = ActivationSizes::of(read, FormColumns { digits: self.blocks, floats: self.dense });
         let normed = PreparedRows { blocks: 0, wide: 0, floats: threads };
-        dense.max(ActivationSizes::of(normed, FormColumns { digits: 0, floats: self.normed }))
+        read.max(ActivationSizes::of(normed, FormColumns { digits: 0, floats: self.normed }))
     }
 }
 

@@ -219,7 +219,7 @@ fn results_keep_the_proven_bound_against_f64() {
 
 #[test]
 fn stacked_parts_are_each_part_alone() {
-    let x = random_rows(18, 512, 31);
+    let x = random_rows(512, 512, 31);
     let types =
         [(WeightType::Q4_K, 100), (WeightType::Q6_K, 33), (WeightType::F16, 7), (WeightType::Q8_0, 64)];
     let parts: Vec<_> = types.iter().map(|(t, rows)| Matrix::random(*t, *rows, 512, 32).packed).collect();
@@ -256,7 +256,13 @@ fn normed_rows(isa: Isa, x: &Rows, weight: &[f32]) -> Rows {
 
 #[test]
 fn norm_bias_and_residual_are_those_done_apart() {
-    for (weight_type, rows) in [(WeightType::Q4_1, 1), (WeightType::Q4_1, 7), (WeightType::BF16, 2)] {
+    for (weight_type, rows) in [
+        (WeightType::Q4_1, 1),
+        (WeightType::Q4_1, 7),
+        (WeightType::Q4_1, 512),
+        (WeightType::BF16, 2),
+        (WeightType::BF16, 512),
+    ] {
         let matrix = Matrix::random(weight_type, 70, 288, 41).packed;
         let x = random_rows(rows, 288, 42);
         let weight: Vec<f32> = random_rows(1, 288, 43).row(0).to_vec();
@@ -307,13 +313,14 @@ fn rows_beyond_a_row_block_are_like_the_first() {
 fn rows_that_threads_have_apart_are_like_the_first() {
     for weight_type in [WeightType::Q4_0, WeightType::BF16] {
         let matrix = Matrix::random(weight_type, 65, 64, 63).packed;
-        check_alone(&matrix, &random_rows(530, 64, 64), &[0, 263, 264, 529]);
+        check_alone(&matrix, &random_rows(1022, 64, 64), &[0, 511, 512, 1021]);
     }
 }
 
 #[test]
 fn the_gated_layer_is_its_two_products_with_the_activation() {
     check_gated(5, 256);
+    check_gated(768, 256);
 }
 
 #[test]

@@ -179,7 +179,7 @@ fn extreme_quants_meet_extreme_activations_exactly() {
 }
 
 /// Where a block's f16 scales lie.
-fn scale_bytes(weight_type: WeightType) -> Range<usize> {
+fn scale_bytes(weight_type: WeightType) -> std::ops::Range<usize> {
     match weight_type {
         WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => 0..2,
         WeightType::Q4_1 | WeightType::Q5_1 | WeightType::Q4_K | WeightType::Q5_K => 0..4,
