@@ -45,7 +45,12 @@ pub(crate) fn load(
     let options = EngineOptions { model: path.clone(), ..engine };
     let engine = Engine::load(options, &|step| progress(step.into()));
     let engine = engine.map_err(|error| not_loaded(&id, error, &origins))?;
-    let defaults = beside.or(checked_sampling_defaults(&path, &engine.info().published_sampling)?);
+    let published = checked_sampling_defaults(&path, &engine.info().published_sampling);
+    let published = published.unwrap_or_else(|error| {
+        tracing::warn!(model = id, %error, "what the file says of sampling is not used");
+        SamplingDefaults::default()
+    });
+    let defaults = beside.or(published);
     tell(&id, engine.info());
     Ok(Loaded { engine, defaults })
 }
@@ -133,7 +138,12 @@ fn check_format(format: Option<WeightFormat>, path: &Path) -> Result<(), ModelEr
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use ostro_engine::DeviceChoice;
+    use ostro_engine::tiny::{TinyFamily, TinyModel};
+    use ostro_engine::weights::gguf::GgufFile;
+    use ostro_engine::weights::gguf::write::{TensorData, write};
 
     use super::*;
     use crate::translate::plan;
@@ -149,5 +159,38 @@ mod tests {
         let told = with_later(first, &later).engine.later;
         let devices: Vec<_> = told.iter().map(|later| later.device).collect();
         assert_eq!(devices, [DeviceChoice::Cpu, DeviceChoice::Auto]);
+    }
+
+    /// The defaults of a model whose file says so of sampling, under a seed of the operator's.
+    fn defaults_of(published: [(&str, f32); 2]) -> SamplingDefaults {
+        let folder = tempfile::tempdir().unwrap();
+        let [plain, path] = ["plain.gguf", "tiny.gguf"].map(|name| folder.path().join(name));
+        TinyModel::new(TinyFamily::Llama).write_gguf(&plain).unwrap();
+        let file = GgufFile::open(&plain).unwrap();
+        let mut metadata = file.metadata().clone();
+        for (key, value) in published {
+            metadata.insert(key, value);
+        }
+        let tensors = file.tensor_names().map(|name| file.tensor(name).unwrap()).map(|view| TensorData {
+            name: view.name.to_owned(),
+            dtype: view.dtype,
+            shape: view.shape,
+            bytes: view.bytes.to_vec(),
+        });
+        write(&mut File::create(&path).unwrap(), &metadata, &tensors.collect::<Vec<_>>()).unwrap();
+        let text = format!("[[models]]\nmodel_id = {:?}\n", path.to_str().unwrap());
+        let loaded = ostro_config::Loaded::from_toml("a.toml", &text).unwrap();
+        let mut plan = plan(loaded, None, DeviceChoice::Cpu).models.remove(0);
+        plan.seed = Some(7);
+        load(plan, &HubOptions::new(folder.path()), &|_| ()).unwrap().defaults
+    }
+
+    #[test]
+    fn what_a_file_says_of_sampling_is_the_default() {
+        let of_seed = SamplingDefaults { seed: Some(7), ..SamplingDefaults::default() };
+        let defaults = defaults_of([("general.sampling.temp", 0.5), ("general.sampling.top_k", 20.0)]);
+        assert_eq!(defaults, SamplingDefaults { temperature: Some(0.5), top_k: Some(20), ..of_seed });
+        let wild = defaults_of([("general.sampling.temp", 2.5), ("general.sampling.top_k", 20.0)]);
+        assert_eq!(wild, of_seed, "llama.cpp takes any temperature");
     }
 }

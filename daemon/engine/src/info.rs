@@ -39,7 +39,7 @@ pub struct ModelInfo {
     pub load_seconds: f64,
 }
 
-/// How who made the model has its tokens chosen, where the weights' file says so; its values are not checked.
+/// The sampling that the model's makers suggest in the weights' file; values are not checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PublishedSampling {
     pub temperature: Option<f64>,

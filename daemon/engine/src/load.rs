@@ -56,6 +56,9 @@ fn load_on<B: Backend + 'static>(
     let (family, spec) = read_spec(&files)?;
     let context_len = context_len(options, &spec)?;
     let tensors = DecoderTensors::find(&files, family, &spec)?;
+    if spec.tied_head && tensors.head.is_some() {
+        tracing::warn!("tie_word_embeddings is set, but the head is not the embedding: the head is used");
+    }
     let about = About::read(&files, &tensors)?;
     let mut backend = open()?;
     backend.check(&spec, cache_type(options.cache.cache_type))?;

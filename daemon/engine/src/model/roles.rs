@@ -64,11 +64,13 @@ impl<'a> DecoderTensors<'a> {
     pub fn find(files: &'a ModelFiles, family: &Family, spec: &DecoderSpec) -> Result<Self, RoleError> {
         let names = family.tensor_names(files);
         let finder = Finder { files, names, spec, found: RefCell::default() };
+        let embedding = finder.matrix(&format!("{}.weight", names.embedding), spec.vocab, spec.hidden)?;
+        let head = finder.head(&embedding)?;
         let tensors = DecoderTensors {
-            embedding: finder.matrix(&format!("{}.weight", names.embedding), spec.vocab, spec.hidden)?,
+            embedding,
             layers: (0..spec.layers).map(|layer| finder.layer(layer)).collect::<Result<_, _>>()?,
             final_norm: finder.vector(&format!("{}.weight", names.final_norm), spec.hidden)?,
-            head: finder.head()?,
+            head,
             files,
         };
         finder.refuse_unknown()?;
@@ -164,20 +166,15 @@ impl<'a> Finder<'a, '_> {
         })
     }
 
-    fn head(&self) -> Result<Option<TensorView<'a>>, RoleError> {
+    fn head(&self, embedding: &TensorView<'a>) -> Result<Option<TensorView<'a>>, RoleError> {
         let name = format!("{}.weight", self.names.head);
         if self.spec.tied_head {
             // Some writers store the tied matrix twice. Where training has parted the two, the head is what was trained.
-            let embedding = self.files.tensor(&format!("{}.weight", self.names.embedding));
             let Some(head) = self.files.tensor(&name) else { return Ok(None) };
-            if embedding.is_some_and(|embedding| embedding.has_numbers_of(&head)) {
+            if embedding.has_numbers_of(&head) {
                 self.found.borrow_mut().insert(head.name);
                 return Ok(None);
             }
-            tracing::warn!(
-                tensor = name,
-                "tie_word_embeddings is set, but this is not the embedding: it is used"
-            );
         }
         self.matrix(&name, self.spec.vocab, self.spec.hidden).map(Some)
     }

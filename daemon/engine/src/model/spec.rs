@@ -27,7 +27,7 @@ pub struct DecoderSpec {
     pub output_bias: bool,
     /// Queries and keys are normalised per head before the rotary embedding.
     pub qk_norm: bool,
-    /// The embedding is the output matrix too.
+    /// The embedding is the output matrix too, unless the files have another one.
     pub tied_head: bool,
     /// Multiplies query · key.
     pub attention_scale: f32,

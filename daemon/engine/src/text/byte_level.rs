@@ -7,13 +7,13 @@ use super::token_model::{ModelTokenizer, TokenModel};
 use super::vocabulary::{Frame, GgufVocabulary, TokenizerParts, VocabularyError};
 
 pub(super) fn build(vocabulary: &GgufVocabulary) -> Result<TokenizerParts, VocabularyError> {
-    let scheme = scheme_named(vocabulary.pre.as_deref().unwrap_or_else(|| {
+    if vocabulary.pre.is_none() {
         tracing::warn!(
             "the file has no tokenizer.ggml.pre: texts are cut as before May 2024, which may not be as the \
              model's own tokenizer does; convert the model anew"
         );
-        "default"
-    }))?;
+    }
+    let scheme = scheme_named(vocabulary.pre.as_deref().unwrap_or("default"))?;
     let texts = vocabulary.texts();
     let merges = vocabulary.read_merges(&texts)?;
     let model = Bpe::new(texts, merges).ignore_merges(scheme.ignore_merges);

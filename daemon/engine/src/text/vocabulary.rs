@@ -139,7 +139,7 @@ impl GgufVocabulary {
         Ok(())
     }
 
-    /// Of the others, files of models that have no use for them name some that are not there.
+    /// Padding, separator and class are left out: files name ones beyond the vocabulary where the model uses none.
     fn used_ids(&self) -> [(&'static str, Option<TokenId>); 5] {
         [
             ("bos_token_id", self.bos),

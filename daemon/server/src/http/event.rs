@@ -11,7 +11,7 @@ use serde_json::ser::Formatter;
 /// httpx cut a stream.
 const LINE_ENDS: [char; 3] = ['\u{85}', '\u{2028}', '\u{2029}'];
 
-/// Of most events, at most.
+/// Most events are shorter.
 const EVENT_BYTES: usize = 512;
 
 pub(super) fn json(value: &impl Serialize) -> Event {

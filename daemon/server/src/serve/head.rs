@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Version, header};
 
 use crate::error::ApiError;
 
-/// Why heads that `check` refuses are, to metrics.
+/// The metrics' reason for heads that `check` refuses, also where it is a coding that is not served.
 pub(super) const MALFORMED: &str = "malformed";
 
 /// # Errors

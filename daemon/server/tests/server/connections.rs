@@ -48,7 +48,7 @@ async fn an_answer_that_its_client_does_not_take_is_cancelled() {
     running.ended.await.unwrap();
 }
 
-/// A connection is looked at after its client has seen its end.
+/// A connection's task may end after its client has seen the end.
 async fn until_counted(address: SocketAddr, line: &str) {
     let scrape = b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     let mut metrics = String::new();

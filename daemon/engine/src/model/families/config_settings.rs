@@ -95,8 +95,9 @@ fn activation(config: &Config) -> Result<Activation, FamilyError> {
 
 fn rotary(config: &Config, head_dim: usize) -> Result<Rotary, FamilyError> {
     // Newer configs keep base and scaling together in `rope_parameters`, whose base comes first.
-    let settings = config.object("rope_scaling")?.filter(|settings| !settings.is_empty());
-    let settings = settings.or(config.object("rope_parameters")?);
+    let newer = config.object("rope_parameters")?;
+    let newer_theta = newer.as_ref().map(|newer| newer.float("rope_theta")).transpose()?.flatten();
+    let settings = config.object("rope_scaling")?.filter(|settings| !settings.is_empty()).or(newer);
     let (theta, scaling) = match &settings {
         Some(settings) if settings.has_objects() => {
             return Err(unsupported("rotary settings that differ by type of layer"));
@@ -104,7 +105,7 @@ fn rotary(config: &Config, head_dim: usize) -> Result<Rotary, FamilyError> {
         Some(settings) => (settings.float("rope_theta")?, rotary_scaling(settings)?),
         None => (None, RotaryScaling::None),
     };
-    let theta = theta.or(config.float("rope_theta")?);
+    let theta = theta.or(newer_theta).or(config.float("rope_theta")?);
     let part = config.float("partial_rotary_factor")?.unwrap_or(1.0);
     if !(part > 0.0 && part <= 1.0) {
         return Err(config.value_error("partial_rotary_factor", "above 0 and at most 1").into());

@@ -156,6 +156,9 @@ fn config_variants_are_read() {
     assert_eq!(llama.with(both).unwrap().rotary.theta, 1e6, "as transformers and llama.cpp");
     let older = json!({"rope_theta": 1e4, "rope_scaling": {"rope_type": "default", "rope_theta": 1e6}});
     assert_eq!(llama.with(older).unwrap().rotary.theta, 1e6);
+    let apart =
+        json!({"rope_scaling": {"type": "linear", "factor": 2}, "rope_parameters": {"rope_theta": 1e6}});
+    assert_eq!(llama.with(apart).unwrap().rotary.theta, 1e6);
     let empty = json!({"rope_scaling": {}, "rope_parameters": {"type": "linear", "factor": 2.0}});
     assert_eq!(llama.with(empty).unwrap().rotary.scaling, RotaryScaling::Linear { factor: 2.0 });
     let chunks = json!({"original_max_position_embeddings": 64, "chunk_size": 64});
