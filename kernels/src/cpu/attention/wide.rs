@@ -207,10 +207,7 @@ unsafe fn multiply(
             return 2;
         }
         sum_four(unit, (a, b), (steps, tiles));
-        unit.store::<0>(to);
-        unit.store::<1>(to.add(TILE));
-        unit.store::<2>(to.add(2 * TILE));
-        unit.store::<3>(to.add(3 * TILE));
+        unit.store_sums(to);
         TILES_MAX
     }
 }
@@ -254,10 +251,7 @@ unsafe fn sum_four(
 ) {
     // SAFETY: the callers' promises.
     unsafe {
-        unit.zero::<0>();
-        unit.zero::<1>();
-        unit.zero::<2>();
-        unit.zero::<3>();
+        unit.zero_sums();
         for _ in 0..steps {
             let (high, low) =
                 (|tile: usize| b.add(2 * tile * TILE), |tile: usize| b.add((2 * tile + 1) * TILE));

@@ -3,6 +3,7 @@
 //! All registers have 16 rows of 64 bytes: sums of 16 rows x 16 outputs, activations of 16 rows x 64 signed bytes (or
 //! 32 bf16), or weights of 64 columns x 16 outputs, as lines of 16 outputs x 4 columns (or 2 of bf16).
 
+use super::wide::TILE_BYTES;
 use super::wide_panel::{ExpandFunction, expand};
 use super::wide_tile::{WideFunction, tile};
 use crate::cpu::attention::wide::{WideStepFunction, wide_step};
@@ -80,4 +81,28 @@ pub(crate) trait MatrixUnit: Sized {
     /// Adds the products of bf16, two of which lie in 32 bits: sums[row][column] += a[row] * b[column]. Numbers that
     /// are subnormal are 0.
     unsafe fn dot_bf16<const SUMS: usize, const A: usize, const B: usize>(&mut self);
+
+    /// Registers 0 to 3.
+    #[inline(always)]
+    unsafe fn zero_sums(&mut self) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.zero::<0>();
+            self.zero::<1>();
+            self.zero::<2>();
+            self.zero::<3>();
+        }
+    }
+
+    /// Registers 0 to 3, one behind the other: the pointer is valid for all of them.
+    #[inline(always)]
+    unsafe fn store_sums(&mut self, to: *mut u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.store::<0>(to);
+            self.store::<1>(to.add(TILE_BYTES));
+            self.store::<2>(to.add(2 * TILE_BYTES));
+            self.store::<3>(to.add(3 * TILE_BYTES));
+        }
+    }
 }

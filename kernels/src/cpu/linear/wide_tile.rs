@@ -76,7 +76,7 @@ impl<U: MatrixUnit> Kernel for WideTile<'_, U> {
                         0 => multiply(&mut unit, digits.cast(), tiles, 0..steps.len()),
                         _ => multiply(&mut unit, digits.cast(), tiles, (0..steps.len()).rev()),
                     }
-                    store(&mut unit, (&raw mut (*memory).sums).cast());
+                    unit.store_sums((&raw mut (*memory).sums).cast());
                     let scales = call.scales.add((group * segments.count + segment) * GROUP_ROWS);
                     let out = call.out.add(group * GROUP_ROWS * PANEL_ROWS);
                     add::<S>(memory, scales, out, segment == 0);
@@ -97,10 +97,7 @@ unsafe fn multiply<U: MatrixUnit>(
 ) {
     // SAFETY: the caller's promises.
     unsafe {
-        unit.zero::<0>();
-        unit.zero::<1>();
-        unit.zero::<2>();
-        unit.zero::<3>();
+        unit.zero_sums();
         for step in steps {
             let (digits, tiles) = (digits.add(step * 2 * TILE_BYTES), tiles.add(step * 4));
             unit.load::<4>(digits);
@@ -116,17 +113,6 @@ unsafe fn multiply<U: MatrixUnit>(
             unit.dot::<3, 5, 7>();
             unit.dot::<2, 4, 7>();
         }
-    }
-}
-
-#[inline(always)]
-unsafe fn store(unit: &mut impl MatrixUnit, to: *mut u8) {
-    // SAFETY: the caller's promises.
-    unsafe {
-        unit.store::<0>(to);
-        unit.store::<1>(to.add(TILE_BYTES));
-        unit.store::<2>(to.add(2 * TILE_BYTES));
-        unit.store::<3>(to.add(3 * TILE_BYTES));
     }
 }
 
