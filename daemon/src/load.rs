@@ -171,13 +171,9 @@ mod tests {
         for (key, value) in published {
             metadata.insert(key, value);
         }
-        let tensors = file.tensor_names().map(|name| file.tensor(name).unwrap()).map(|view| TensorData {
-            name: view.name.to_owned(),
-            dtype: view.dtype,
-            shape: view.shape,
-            bytes: view.bytes.to_vec(),
-        });
-        write(&mut File::create(&path).unwrap(), &metadata, &tensors.collect::<Vec<_>>()).unwrap();
+        let tensors: Vec<TensorData> =
+            file.tensor_names().map(|name| file.tensor(name).unwrap().into()).collect();
+        write(&mut File::create(&path).unwrap(), &metadata, &tensors).unwrap();
         let text = format!("[[models]]\nmodel_id = {:?}\n", path.to_str().unwrap());
         let loaded = ostro_config::Loaded::from_toml("a.toml", &text).unwrap();
         let mut plan = plan(loaded, None, DeviceChoice::Cpu).models.remove(0);

@@ -69,13 +69,7 @@ impl Gguf {
         let path = folder.path().join("tiny.gguf");
         model.write_gguf(&path).unwrap();
         let file = GgufFile::open(&path).unwrap();
-        let view = |name| file.tensor(name).unwrap();
-        let tensors = file.tensor_names().map(view).map(|view| TensorData {
-            name: view.name.to_owned(),
-            dtype: view.dtype,
-            shape: view.shape,
-            bytes: view.bytes.to_vec(),
-        });
+        let tensors = file.tensor_names().map(|name| file.tensor(name).unwrap().into());
         Gguf { tensors: tensors.collect(), metadata: file.metadata().clone(), folder }
     }
 

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::metadata::{TYPE_ARRAY, TYPE_BOOL, TYPE_STRING};
 use super::value::{Array, Value};
 use super::{ALIGNMENT_DEFAULT, ALIGNMENT_KEY, MAGIC, Metadata};
-use crate::weights::WeightType;
+use crate::weights::{TensorView, WeightType};
 
 /// A tensor to write.
 #[derive(Clone, Debug)]
@@ -17,6 +17,13 @@ pub struct TensorData {
     /// Row-major, rows first.
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
+}
+
+impl From<TensorView<'_>> for TensorData {
+    fn from(tensor: TensorView<'_>) -> Self {
+        let TensorView { name, dtype, shape, bytes } = tensor;
+        TensorData { name: name.to_owned(), dtype, shape, bytes: bytes.to_vec() }
+    }
 }
 
 /// A tensor without its bytes.
