@@ -8,6 +8,7 @@ pub mod block;
 pub(crate) mod digits;
 pub mod embedding;
 mod exp;
+pub mod head;
 pub mod isa;
 pub mod kv_cache;
 pub(crate) mod linear;

@@ -1,10 +1,12 @@
 //! Rates of the linear layers. For every weight type: GB/s of one row over a matrix beyond the caches,
 //! beside a plain read of the same bytes, and GOPS (2 a multiplication) of 512 rows of a prompt, beside what the
 //! products alone reach (`peak`), and beside AVX-512 without AMX. Then all products of steps of
-//! SmolLM2-135M (Q4_1 layers, Q8_0 head), of generated rows and of prompts.
+//! SmolLM2-135M (Q4_1 layers, Q8_0 head), of generated rows and of prompts, and its head alone: all logits, and where the
+//! largest are.
 //! `cargo run --release -p ostro-kernels --example linear_rates [ISA]`.
 //! Each is the best of several runs, taken in turn: on a shared machine the others say little.
 
+mod logits;
 #[path = "../measure/matrices.rs"]
 mod matrices;
 mod peak;
@@ -36,6 +38,7 @@ fn main() {
             rates_of(&mut Cpu::new(isa, threads), weight_type, peak);
         }
         SmolLm2::new(isa, threads).rates(peak);
+        logits::rates(&mut Cpu::new(isa, threads));
     }
 }
 

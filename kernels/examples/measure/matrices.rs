@@ -1,6 +1,7 @@
 //! Weights and activations of no model, for examples that print rates.
 
 use ostro_kernels::cpu::block::WeightType;
+use ostro_kernels::cpu::head::Head;
 use ostro_kernels::cpu::ops::Cpu;
 use ostro_kernels::cpu::pack::{MatrixBytes, PackedMatrix};
 use ostro_kernels::cpu::rows::Rows;
@@ -14,6 +15,13 @@ fn random_bytes(weight_type: WeightType, elements: usize) -> Vec<u8> {
         (state >> 56) as u8 & 0x3B | 0x08
     };
     std::iter::repeat_with(next).take(bytes).collect()
+}
+
+/// The matrix of logits.
+#[allow(dead_code)] // not all examples have one
+pub(crate) fn head(cpu: &mut Cpu, weight_type: WeightType, rows: usize, columns: usize) -> Head {
+    let bytes = random_bytes(weight_type, rows * columns);
+    Head::pack(MatrixBytes { weight_type, rows, columns, bytes: &bytes }, cpu).expect("a good matrix")
 }
 
 pub(crate) fn matrix(cpu: &mut Cpu, weight_type: WeightType, rows: usize, columns: usize) -> PackedMatrix {

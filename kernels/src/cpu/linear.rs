@@ -13,8 +13,11 @@
 
 mod block_tile;
 mod dense_tile;
+pub(crate) mod estimate;
+mod estimate_tile;
 mod expand;
 pub(crate) mod finish;
+pub(crate) mod largest;
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, unused_imports))] // where there is no matrix unit
 pub(crate) mod matrix_unit;
 pub(crate) mod multiply;

@@ -12,6 +12,7 @@ use super::attention::scratch::AttentionScratch;
 use super::digits::Activations;
 use super::isa::Isa;
 use super::pool::{Pool, ThreadError};
+use linear::largest::LargestScratch;
 
 /// A processor's threads and instruction set, with the scratch memory of the operations.
 pub struct Cpu {
@@ -20,6 +21,7 @@ pub struct Cpu {
     activations: Activations,
     pub(crate) attention: AttentionScratch,
     ahead: Ahead,
+    largest: LargestScratch,
     /// Of scratch memory; `None` while it grows as it is needed.
     reserved_bytes: Option<usize>,
 }
@@ -40,6 +42,7 @@ impl Cpu {
             activations: Activations::default(),
             attention: AttentionScratch::default(),
             ahead: Ahead::default(),
+            largest: LargestScratch::default(),
             reserved_bytes: None,
         })
     }

@@ -226,7 +226,7 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
 
 /// The digits of a step's four columns.
 #[inline(always)]
-fn four(digits: &[i8; BLOCK], step: usize) -> i32 {
+pub(super) fn four(digits: &[i8; BLOCK], step: usize) -> i32 {
     i32::from_ne_bytes(std::array::from_fn(|i| digits[step * 4 + i] as u8))
 }
 

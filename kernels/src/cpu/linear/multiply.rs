@@ -223,7 +223,7 @@ impl Multiply<'_> {
 }
 
 /// The first output of a panel, and how many it has.
-fn outputs(matrix: &PackedMatrix, panel: usize) -> (usize, usize) {
+pub(super) fn outputs(matrix: &PackedMatrix, panel: usize) -> (usize, usize) {
     let first = panel * PANEL_ROWS;
     (first, (matrix.rows() - first).min(PANEL_ROWS))
 }

@@ -44,6 +44,11 @@ impl<T: Number> Scratch<T> {
         self.len() * size_of::<T>()
     }
 
+    /// The first `len` numbers.
+    pub(crate) fn first(&self, len: usize) -> &[T] {
+        &self.buffer[..len]
+    }
+
     pub(crate) fn as_mut_ptr(&mut self) -> *mut T {
         self.buffer.as_mut_ptr()
     }

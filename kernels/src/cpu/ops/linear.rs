@@ -22,6 +22,7 @@ pub use crate::cpu::linear::finish::Store;
 pub use needs::InputColumns;
 
 mod cut;
+pub(super) mod largest;
 mod needs;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 
 use super::Cpu;
 use super::linear::InputColumns;
+use super::linear::largest::LargestScratch;
 use crate::cpu::ahead::Ahead;
 use crate::cpu::attention::HeadShape;
 use crate::cpu::attention::plan::sizes::PlanSizes;
@@ -32,6 +33,7 @@ impl ScratchLimits {
         self.columns.sizes(self.rows, (isa, threads)).bytes()
             + attention
             + Ahead::bytes_max(self.blocks(), threads)
+            + LargestScratch::bytes_max((self.rows, self.columns.normed), threads)
             + threads * STACK_BYTES
     }
 
@@ -52,13 +54,14 @@ impl Cpu {
         self.activations.reserve(limits.columns.sizes(limits.rows, (self.isa, threads)))?;
         self.attention.reserve(limits.plan(threads), &limits.shape, threads)?;
         self.ahead.reserve(limits.blocks(), threads)?;
+        self.largest.reserve((limits.rows, limits.columns.normed), threads)?;
         self.reserved_bytes = Some(self.scratch_bytes());
         Ok(())
     }
 
     /// What operations have taken so far, stacks aside.
     pub fn scratch_bytes(&mut self) -> usize {
-        self.activations.bytes() + self.attention.bytes() + self.ahead.bytes()
+        self.activations.bytes() + self.attention.bytes() + self.ahead.bytes() + self.largest.bytes()
     }
 
     /// After `reserve` no operation takes more.
