@@ -115,7 +115,7 @@ pub trait Backend {
     /// Keeps only the listed rows, which ascend, at the front of each: nobody reads the others any more. A backend may
     /// leave them where they are, and keep all.
     fn keep_rows(&mut self, rows: [&mut Self::Rows; 2], kept: &[u32]) -> Kept;
-    /// Logits of the batch's sampled rows, in their order.
+    /// Logits of the batch's sampled rows, in their order; or only where the largest ones are, if nothing else is wanted.
     fn logits(&mut self, input: Normed<'_, Self>, head: &Self::Head, out: &mut Self::Rows);
     /// Waits for what was queued and gives the logits.
     fn read<'a>(&'a mut self, logits: &'a mut Self::Rows) -> Result<Logits<'a>, ForwardError>;
@@ -184,6 +184,8 @@ pub struct Batch<'a> {
     pub block_tables: &'a [&'a [u32]],
     /// Rows whose logits are wanted.
     pub sampled: &'a [u32],
+    /// Nothing but the tokens of these rows' largest logits is wanted.
+    pub best_only: bool,
     /// Rows of prompt tokens, and all others.
     pub prompt: &'a [u32],
     pub generated: &'a [u32],

@@ -9,7 +9,7 @@ use crate::schedule::StepPlan;
 
 pub trait Model {
     /// Computes the rows of a plan, writes their keys and values to the plan's blocks, and gives the logits of the
-    /// rows that sample, in their order. After an error the plan's sequences are given up; others go on.
+    /// rows that sample, in their order, or of each only its best token if the plan says that this is enough. After an error the plan's sequences are given up; others go on.
     fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError>;
 }
 
@@ -25,6 +25,8 @@ enum Place<'a> {
         pool: Option<&'a mut Pool>,
     },
     Device(Box<dyn DeviceLogits + 'a>),
+    /// None were computed beside those.
+    Best(&'a [Best]),
 }
 
 /// Whole rows in memory.
@@ -71,8 +73,13 @@ impl<'a> Logits<'a> {
     pub fn shared_by(self, pool: &'a mut Pool) -> Self {
         match self.place {
             Place::Here { rows, .. } => Logits { place: Place::Here { rows, pool: Some(pool) } },
-            Place::Device(_) => self,
+            Place::Device(_) | Place::Best(_) => self,
         }
+    }
+
+    /// Of rows of which nothing else is wanted.
+    pub fn best_only(best: &'a [Best]) -> Self {
+        Logits { place: Place::Best(best) }
     }
 
     pub fn on_device(logits: impl DeviceLogits + 'a) -> Self {
@@ -83,6 +90,7 @@ impl<'a> Logits<'a> {
         match &self.place {
             Place::Here { rows, .. } => rows.values.len() / rows.stride,
             Place::Device(logits) => logits.rows(),
+            Place::Best(best) => best.len(),
         }
     }
 
@@ -91,15 +99,21 @@ impl<'a> Logits<'a> {
         match &self.place {
             Place::Here { .. } => Best::Unknown,
             Place::Device(logits) => logits.best(row),
+            Place::Best(best) => best[row],
         }
     }
 
     /// # Errors
-    /// When the device that holds the row fails.
+    /// When the device that holds the row fails, and where only the best token was wanted.
     pub fn row_mut(&mut self, row: usize) -> Result<&mut [f32], ForwardError> {
         match &mut self.place {
             Place::Here { rows, .. } => Ok(&mut rows.values[row * rows.stride..][..rows.vocab_size]),
             Place::Device(logits) => logits.row_mut(row),
+            Place::Best(_) => Err(ForwardError {
+                operation: "logits",
+                reason: format!("those of row {row} were not wanted"),
+                is_lost: false,
+            }),
         }
     }
 

@@ -222,6 +222,8 @@ impl StepLoop {
 
     /// Leaves what became of each sample in `sampled`, and tokens with their live sequences.
     fn compute(&mut self) -> Result<(), ForwardError> {
+        let planned = Planned { plan: &self.plan, scheduler: &self.scheduler };
+        self.plan.set_best_only(sampling::takes_best_only(planned, &self.live));
         self.clock.book(Part::Rest, &mut self.stats);
         let forwarded = self.model.forward(&self.plan);
         self.clock.book(Part::Forward, &mut self.stats);

@@ -14,7 +14,7 @@ use ostro_engine::request::TokenId;
 use ostro_engine::tiny::{TinyFamily, TinyHead, TinyModel};
 use ostro_engine::weights::WeightType;
 use ostro_engine::{Isa, ScheduleOptions};
-use recorded::{Rows, Run, Setting, chunks, crowd, lone, run};
+use recorded::{Rows, Run, Setting, answers, chunks, crowd, lone, run};
 
 /// Tokens of the prompt whose rows are compared at depth.
 const DEPTH: usize = 4205;
@@ -112,6 +112,17 @@ fn check_drafts(path: &Path, vocab_size: u32, sets: &[Isa]) -> u64 {
     wrong
 }
 
+/// Greedy answers are the same where no more of the logits is computed than where the largest are.
+fn check_greedy(path: &Path, prompts: &[Vec<TokenId>], sets: &[Isa]) {
+    for &isa in sets {
+        let greedy = Setting { isa, temperature: 0.0, ..crowd() };
+        let expected = run(path, &greedy, &[prompts]).answers;
+        for setting in [greedy, Setting { threads: 3, ..greedy }, drafting(greedy)] {
+            assert!(answers(path, &setting, prompts) == expected, "{isa}, {setting:?}");
+        }
+    }
+}
+
 fn sharing(setting: Setting) -> Setting {
     Setting { schedule: ScheduleOptions { prefix_cache_n: 64, ..setting.schedule }, ..setting }
 }
@@ -129,6 +140,7 @@ fn check_real(model: RealModel, vocab_size: u32, longest: usize) {
     settings.extend(avx2.map(|isa| ("AVX2", Setting { isa, ..crowd() })));
     check(&path, &prompts(longest, vocab_size), &settings);
     assert!(check_drafts(&path, vocab_size, &[Isa::detect()]) > 0);
+    check_greedy(&path, &prompts(longest, vocab_size), &[Isa::detect()]);
 }
 
 #[test]
@@ -185,6 +197,7 @@ fn check_tiny(model: &TinyModel) {
     check(&path, &prompts(300, 300), &settings);
     Isa::supported().into_iter().for_each(|isa| check_conversations(&path, isa));
     check_drafts(&path, 300, &Isa::supported());
+    check_greedy(&path, &prompts(40, 300), &Isa::supported());
 }
 
 #[test]

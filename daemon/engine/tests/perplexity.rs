@@ -45,7 +45,9 @@ struct Teacher {
 
 impl Model for Forced {
     fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
-        let mut logits = self.model.forward(plan)?;
+        let mut whole = plan.clone();
+        whole.set_best_only(false);
+        let mut logits = self.model.forward(&whole)?;
         for (index, sample) in plan.samples().iter().enumerate() {
             let next = plan.rows()[sample.row as usize].position as usize + 1;
             let row = logits.row_mut(index).unwrap();

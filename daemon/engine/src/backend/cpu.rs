@@ -2,6 +2,7 @@
 
 use ostro_kernels::cpu::attention::BatchView;
 use ostro_kernels::cpu::embedding::{self, EmbeddingTable};
+use ostro_kernels::cpu::head::Head;
 use ostro_kernels::cpu::isa::Isa;
 use ostro_kernels::cpu::kv_cache::KvCache;
 use ostro_kernels::cpu::ops::attention::AttentionInput;
@@ -20,22 +21,31 @@ use super::{
     Backend, BackendError, Batch, CacheType, Embeddings, Gated, HeadNorms, HeadShape, Kept, KvCacheShape,
     LayerPlace, Normed, Plain, Projection, Queued, RowsUse, StepLimits, StepTokens, Work,
 };
-use crate::forward::{ForwardError, Logits};
+use crate::forward::{Best, ForwardError, Logits};
 use crate::info::DeviceInfo;
 use crate::memory::Memory;
 use crate::model::spec::{Activation, DecoderSpec, Rotary, RotaryStyle};
 use crate::weights::TensorView;
+
+/// Rows from which it takes less time to find where their largest logits are than to compute all.
+const ESTIMATED_ROWS: usize = 4;
 
 /// Used by one thread, which `reserve` pins.
 pub struct CpuBackend {
     cpu: Cpu,
     /// Of the matrices loaded so far.
     columns: InputColumns,
+    /// Of the step, where only these are wanted.
+    best: Vec<Best>,
 }
 
 impl CpuBackend {
     pub fn new(isa: Isa, threads: usize) -> Result<Self, BackendError> {
-        Ok(CpuBackend { cpu: Cpu::try_new(isa, threads)?, columns: InputColumns::default() })
+        Ok(CpuBackend {
+            cpu: Cpu::try_new(isa, threads)?,
+            columns: InputColumns::default(),
+            best: Vec::new(),
+        })
     }
 
     fn scratch(&self, limits: &StepLimits) -> ScratchLimits {
@@ -47,7 +57,7 @@ impl CpuBackend {
 
 impl Backend for CpuBackend {
     type Matrix = PackedMatrix;
-    type Head = PackedMatrix;
+    type Head = Head;
     type Embedding = EmbeddingTable;
     type Vector = Vec<f32>;
     type Rows = Rows;
@@ -120,12 +130,15 @@ impl Backend for CpuBackend {
         matrix.bytes() as u64
     }
 
-    fn load_head(&mut self, tensor: &TensorView<'_>) -> Result<PackedMatrix, BackendError> {
-        self.load_matrix(tensor)
+    fn load_head(&mut self, tensor: &TensorView<'_>) -> Result<Head, BackendError> {
+        let head =
+            Head::pack(matrix_bytes(tensor), &mut self.cpu).map_err(|error| pack_error(error, tensor))?;
+        self.columns.add(head.matrix());
+        Ok(head)
     }
 
-    fn head_bytes(&self, head: &PackedMatrix) -> u64 {
-        self.matrix_bytes(head)
+    fn head_bytes(&self, head: &Head) -> u64 {
+        head.bytes() as u64
     }
 
     fn check_gated(&self, _: &PackedMatrix, _: &PackedMatrix) -> Result<(), BackendError> {
@@ -189,7 +202,7 @@ impl Backend for CpuBackend {
 
     fn embed(&mut self, from: Embeddings<'_, Self>, batch: &Batch<'_>, out: &mut Rows) {
         let Embeddings { table, head } = from;
-        self.cpu.embed(embedding::Embeddings { table, head }, batch.tokens, out);
+        self.cpu.embed(embedding::Embeddings { table, head: head.matrix() }, batch.tokens, out);
     }
 
     fn linear(&mut self, input: Normed<'_, Self>, projection: &Projection<'_, Self>, out: &mut Rows) {
@@ -237,15 +250,25 @@ impl Backend for CpuBackend {
         Kept::Listed
     }
 
-    fn logits(&mut self, input: Normed<'_, Self>, head: &PackedMatrix, out: &mut Rows) {
-        let head = LinearWeights { parts: &[head], bias: None };
+    fn logits(&mut self, input: Normed<'_, Self>, head: &Head, out: &mut Rows) {
+        self.best.clear();
         match input.batch.sampled {
             [] => out.set_rows(0),
-            sampled => self.cpu.linear_rows(normed(&input), sampled, head, out),
+            sampled if input.batch.best_only && sampled.len() >= ESTIMATED_ROWS && head.is_estimated() => {
+                let largest = self.cpu.largest_outputs(normed(&input), sampled, head, out);
+                self.best.extend(largest.map(|token| token.map_or(Best::NotFinite, Best::Token)));
+            }
+            sampled => {
+                let head = LinearWeights { parts: &[head.matrix()], bias: None };
+                self.cpu.linear_rows(normed(&input), sampled, head, out);
+            }
         }
     }
 
     fn read<'a>(&'a mut self, logits: &'a mut Rows) -> Result<Logits<'a>, ForwardError> {
+        if !self.best.is_empty() {
+            return Ok(Logits::best_only(&self.best));
+        }
         let (width, stride) = (logits.width(), logits.stride());
         Ok(Logits::strided(logits.as_mut_slice(), width, stride).shared_by(self.cpu.pool_mut()))
     }
@@ -283,32 +306,4 @@ fn view<'a>(batch: &Batch<'a>) -> BatchView<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::weights::WeightType;
-
-    #[test]
-    fn matrices_take_what_was_told_before_they_were_packed() {
-        let mut backend = CpuBackend::new(Isa::PORTABLE, 1).unwrap();
-        for dtype in WeightType::ALL {
-            // The second has rows of a panel that is not full.
-            for rows in [64, 33] {
-                let bytes = vec![0; dtype.bytes_of(rows * 512).unwrap()];
-                let tensor = TensorView { name: "matrix", dtype, shape: vec![rows, 512], bytes: &bytes };
-                let matrix = backend.load_matrix(&tensor).unwrap();
-                assert_eq!(
-                    backend.tensor_bytes(&tensor),
-                    backend.matrix_bytes(&matrix),
-                    "{dtype}, {rows} rows"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn vectors_take_what_their_numbers_take() {
-        let bytes = [0; 6];
-        let tensor = TensorView { name: "norm", dtype: WeightType::F16, shape: vec![3], bytes: &bytes };
-        assert_eq!(CpuBackend::new(Isa::PORTABLE, 1).unwrap().tensor_bytes(&tensor), 12);
-    }
-}
+mod tests;

@@ -56,6 +56,7 @@ pub struct StepPlan {
     samples: Vec<Sample>,
     blocks: Vec<u32>,
     preempted: Vec<SequenceId>,
+    best_only: bool,
 }
 
 impl StepPlan {
@@ -75,6 +76,16 @@ impl StepPlan {
     /// Ascending by row; `Scheduler::advance` takes what became of each.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
+    }
+
+    /// Of all samples only the token of the largest logit is wanted: a model may compute no more.
+    pub fn is_best_only(&self) -> bool {
+        self.best_only
+    }
+
+    /// Said by who samples, anew for each plan.
+    pub fn set_best_only(&mut self, best_only: bool) {
+        self.best_only = best_only;
     }
 
     /// Whether `samples()[sample]` counts, with the token of the one before: that of a draft token only if the token was
@@ -100,6 +111,7 @@ impl StepPlan {
         self.samples.clear();
         self.blocks.clear();
         self.preempted.clear();
+        self.best_only = false;
     }
 
     pub(super) fn push_preempted(&mut self, id: SequenceId) {

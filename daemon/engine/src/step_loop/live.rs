@@ -53,6 +53,10 @@ impl LiveSequences {
         found.into_iter().map(|(_, sequence)| sequence).collect()
     }
 
+    pub(super) fn takes_best(&self, id: SequenceId, history: History<'_>) -> bool {
+        self.sequences.get(&id).is_some_and(|sequence| sequence.submission.sampler.takes_best(history))
+    }
+
     pub(super) fn retain(&mut self, mut keep: impl FnMut(SequenceId, &LiveSequence) -> bool) {
         self.sequences.retain(|id, sequence| keep(*id, sequence));
     }

@@ -26,6 +26,14 @@ struct Turn<'a> {
     sampled: &'a mut [Sampled],
 }
 
+/// Nothing but the tokens of the largest logits is wanted.
+pub(super) fn takes_best_only(Planned { plan, scheduler }: Planned<'_>, live: &LiveSequences) -> bool {
+    plan.samples().iter().all(|&Sample { sequence, drafts, .. }| {
+        let history = scheduler.history(sequence, drafts).expect("a planned sequence runs");
+        live.takes_best(sequence, history)
+    })
+}
+
 /// What became of each of the plan's samples. `scratches` has at least one, and gets more as threads need them.
 ///
 /// # Errors

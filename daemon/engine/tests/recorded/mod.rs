@@ -25,7 +25,7 @@ pub struct Row {
     pub together: usize,
 }
 
-/// Passes everything through and remembers the logits' bits.
+/// Asks for all logits, also where only the largest are wanted, and remembers their bits.
 struct Recorder {
     model: Box<dyn Model>,
     rows: Arc<Mutex<Rows>>,
@@ -33,7 +33,9 @@ struct Recorder {
 
 impl Model for Recorder {
     fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
-        let mut logits = self.model.forward(plan)?;
+        let mut whole = plan.clone();
+        whole.set_best_only(false);
+        let mut logits = self.model.forward(&whole)?;
         let mut rows = self.rows.lock().unwrap();
         for (index, sample) in plan.samples().iter().enumerate() {
             let row = plan.rows()[sample.row as usize];
@@ -103,12 +105,7 @@ pub struct Run {
 
 /// All prompts of a round at once, round by round.
 pub fn run(path: &Path, setting: &Setting, rounds: &[&[Vec<TokenId>]]) -> Run {
-    let mut options = EngineOptions::new(path);
-    options.threads = Some(setting.threads);
-    options.isa = Some(setting.isa);
-    options.cache.block_size = setting.block_size;
-    options.cache.size = CacheSize::ContextLen(setting.cache_tokens);
-    options.schedule = setting.schedule;
+    let options = options(path, setting);
     let rows: Arc<Mutex<Rows>> = Arc::default();
     let seen = rows.clone();
     let record = move |report: &dyn Fn(_)| {
@@ -119,9 +116,7 @@ pub fn run(path: &Path, setting: &Setting, rounds: &[&[Vec<TokenId>]]) -> Run {
     let engine = Engine::start(record, &|_| ()).unwrap();
     let mut answers = Vec::new();
     for prompts in rounds {
-        let streams: Vec<_> =
-            prompts.iter().map(|prompt| engine.submit(generation(prompt, setting)).unwrap()).collect();
-        answers = streams.into_iter().map(read).collect();
+        answers = ask(&engine, setting, prompts);
     }
     let stats = engine.stats();
     drop(engine);
@@ -132,6 +127,27 @@ pub fn run(path: &Path, setting: &Setting, rounds: &[&[Vec<TokenId>]]) -> Run {
     let last =
         last.into_iter().map(|((sequence, position), row)| ((sequence - before as u64, position), row));
     Run { first: rows, rows: last.collect(), answers, stats }
+}
+
+/// All prompts at once, by an engine that computes no more than it needs.
+pub fn answers(path: &Path, setting: &Setting, prompts: &[Vec<TokenId>]) -> Vec<Vec<TokenId>> {
+    ask(&Engine::load(options(path, setting), &|_| ()).unwrap(), setting, prompts)
+}
+
+fn options(path: &Path, setting: &Setting) -> EngineOptions {
+    let mut options = EngineOptions::new(path);
+    options.threads = Some(setting.threads);
+    options.isa = Some(setting.isa);
+    options.cache.block_size = setting.block_size;
+    options.cache.size = CacheSize::ContextLen(setting.cache_tokens);
+    options.schedule = setting.schedule;
+    options
+}
+
+fn ask(engine: &Engine, setting: &Setting, prompts: &[Vec<TokenId>]) -> Vec<Vec<TokenId>> {
+    let streams: Vec<_> =
+        prompts.iter().map(|prompt| engine.submit(generation(prompt, setting)).unwrap()).collect();
+    streams.into_iter().map(read).collect()
 }
 
 /// Sampled, so that a wrong bit anywhere in a row has a chance to change the answer too.

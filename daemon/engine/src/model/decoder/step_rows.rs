@@ -47,7 +47,8 @@ impl StepRows {
         self.sampled.fill(sampled_rows, 0..plan.samples().len() as u32);
         let mut block_tables = emptied(std::mem::take(&mut self.block_tables));
         block_tables.extend((0..plan.sequences().len()).map(|sequence| plan.block_table(sequence)));
-        let (all, sampled) = (self.all.batch(&block_tables), self.sampled.batch(&block_tables));
+        let (mut all, mut sampled) = (self.all.batch(&block_tables), self.sampled.batch(&block_tables));
+        (all.best_only, sampled.best_only) = (plan.is_best_only(), plan.is_best_only());
         let result = run(&StepBatch { all, sampled });
         self.block_tables = emptied(block_tables);
         result
@@ -84,7 +85,7 @@ impl Lists {
 
     fn batch<'a>(&'a self, block_tables: &'a [&'a [u32]]) -> Batch<'a> {
         let Lists { tokens, places, sampled, prompt, generated } = self;
-        Batch { tokens, places, block_tables, sampled, prompt, generated }
+        Batch { tokens, places, block_tables, sampled, best_only: false, prompt, generated }
     }
 }
 
