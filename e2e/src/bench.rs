@@ -181,7 +181,8 @@ impl About<'_> {
         Ok(format!(
             "{date}, {rounds} rounds. Machine: {}. File: `{file}`.\n\n\
              - Ostro {}: `ostro bench --prompt-len N --depth N --concurrency N --prefix-cache-n 0`, \
-             `ostro serve --max-seqs {} --pa-context-len {} --prompt-lookup-n 0` (but for edits of code).\n\
+             `ostro serve --max-seqs {} --pa-context-len {} --prompt-lookup-n 0` (but for edits of code). Its answers are greedy, \
+             for which only the largest logits are looked for; llama-batched-bench computes all, and goes on with random tokens.\n\
              - llama.cpp {} (llama-cpp-python {}), {}, {}, since in tokens/s it was {}: `llama-bench -lm none -fa 0,1`, \
              `llama-batched-bench -npp 128 -ntg 128 -npl 16 -no-kvu`, `llama-server -c {} {}`, all with \
              `GLIBC_TUNABLES=glibc.malloc.hugetlb=1`. It uses the instruction sets named above by its own account.\n\

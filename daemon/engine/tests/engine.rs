@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::*;
-use ostro_engine::request::{FinishReason, Sampling, StopRules, TokenId};
+use ostro_engine::request::{FinishReason, Generation, Sampling, StopRules, TokenId};
 use ostro_engine::schedule::{Row, SchedulerOptions, StepPlan};
 use ostro_engine::{
     Engine, EngineHealth, ForwardError, LoadError, LoadProgress, LoadStage, Logits, Model, SubmitError,
@@ -25,6 +25,21 @@ fn gate() -> (SyncSender<()>, impl FnMut(&StepPlan) -> Result<(), ForwardError> 
         Ok(())
     };
     (open, before)
+}
+
+/// Of each step that samples, whether all logits but the largest may be left out.
+type BestOnly = Arc<Mutex<Vec<bool>>>;
+
+fn best_only_steps() -> (BestOnly, impl FnMut(&StepPlan) -> Result<(), ForwardError> + Send + 'static) {
+    let steps = BestOnly::default();
+    let seen = steps.clone();
+    let before = move |plan: &StepPlan| {
+        if !plan.samples().is_empty() {
+            seen.lock().unwrap().push(plan.is_best_only());
+        }
+        Ok(())
+    };
+    (steps, before)
 }
 
 fn assert_idle(engine: &Engine) {
@@ -139,7 +154,7 @@ fn salts_do_not_share() {
     let engine = engine(options());
     let prompt = prompt(5, 100);
     for cache_salt in [1, 2] {
-        let generation = ostro_engine::request::Generation { cache_salt, ..greedy(&prompt, 20) };
+        let generation = Generation { cache_salt, ..greedy(&prompt, 20) };
         assert_eq!(read(engine.submit(generation).unwrap()).finished().usage.cached_tokens, 0);
     }
 }
@@ -430,4 +445,30 @@ fn failure_to_build_is_an_error() {
     assert!(matches!(refused, Err(LoadError::Schedule(_))));
     let panicked = Engine::start(|_| panic!("a broken reader"), &|_| ());
     assert!(matches!(panicked, Err(LoadError::Panic(reason)) if reason == "a broken reader"));
+}
+
+#[test]
+fn logits_are_left_out_only_where_every_sequence_is_greedy() {
+    let (steps, before) = best_only_steps();
+    // A step a token.
+    let engine = engine_with(SchedulerOptions { draft_tokens: 0, ..options() }, before);
+    let take = || std::mem::take(&mut *steps.lock().unwrap());
+    let plain = greedy(&prompt(1, 9), 5);
+    read(engine.submit(plain.clone()).unwrap());
+    assert_eq!(take(), [true; 5]);
+    let sampling = Sampling { seed: Some(3), temperature: 0.5, ..Sampling::default() };
+    let sampled = Generation { sampling, ..plain.clone() };
+    read(engine.submit(sampled.clone()).unwrap());
+    read(engine.submit(Generation { logprobs: Some(0), ..plain.clone() }).unwrap());
+    assert_eq!(take(), [false; 10]);
+    // Long enough for all to run at once for a while.
+    let long = |of: &Generation| Generation {
+        stop: StopRules { max_tokens: 200, ignore_eos: true, ..StopRules::default() },
+        ..of.clone()
+    };
+    let streams = [long(&plain), long(&sampled), long(&plain)].map(|of| engine.submit(of).unwrap());
+    let answers = streams.map(|stream| read(stream).ids());
+    assert!(answers[0] == answers[2] && answers[0].len() == 200);
+    let together = take();
+    assert!(together.iter().filter(|best_only| !**best_only).count() >= 200, "{together:?}");
 }

@@ -106,6 +106,7 @@ fn check_drafts(path: &Path, vocab_size: u32, sets: &[Isa]) -> u64 {
             assert_same(&format!("drafts, {isa}"), &found, &expected);
             let stats = &found.stats;
             assert!(stats.accepted_tokens_total > 0, "{stats:?}");
+            assert!(answers(path, &setting, &prompts) == expected.answers, "drafts, {isa}");
             wrong += stats.draft_tokens_total - stats.accepted_tokens_total;
         }
     }

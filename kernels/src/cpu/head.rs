@@ -2,7 +2,7 @@
 
 use super::block::BlockFormat;
 use super::linear::estimate::{MeasurePanels, lengths};
-use super::memory::Shared;
+use super::memory::{AllocError, Shared};
 use super::ops::Cpu;
 use super::pack::{MatrixBytes, PackError, PackedMatrix};
 
@@ -17,8 +17,16 @@ impl Head {
     /// On all threads.
     pub fn pack(matrix: MatrixBytes<'_>, cpu: &mut Cpu) -> Result<Self, PackError> {
         let matrix = PackedMatrix::pack(matrix, cpu)?;
-        let is_estimated = cpu.isa().has_dots() && BlockFormat::of(matrix.weight_type()).is_some();
-        let lengths = if is_estimated { measure(&matrix, cpu) } else { Vec::new() };
+        let is_estimated = cpu.isa().estimates_logits() && BlockFormat::of(matrix.weight_type()).is_some();
+        let lengths = if is_estimated { measure(&matrix, cpu)? } else { Vec::new() };
+        Ok(Self { matrix, lengths })
+    }
+
+    /// Estimated on any instruction set; of block-wise weights.
+    #[cfg(test)]
+    pub(crate) fn pack_estimated(matrix: MatrixBytes<'_>, cpu: &mut Cpu) -> Result<Self, PackError> {
+        let matrix = PackedMatrix::pack(matrix, cpu)?;
+        let lengths = measure(&matrix, cpu)?;
         Ok(Self { matrix, lengths })
     }
 
@@ -41,9 +49,12 @@ impl Head {
     }
 }
 
-fn measure(matrix: &PackedMatrix, cpu: &mut Cpu) -> Vec<f32> {
+fn measure(matrix: &PackedMatrix, cpu: &mut Cpu) -> Result<Vec<f32>, AllocError> {
     let count = lengths(matrix.columns());
-    let mut lengths = vec![0.0; matrix.panels() * count];
+    let len = matrix.panels() * count;
+    let mut lengths = Vec::new();
+    lengths.try_reserve_exact(len).map_err(|_| AllocError { bytes: len * size_of::<f32>() })?;
+    lengths.resize(len, 0.0);
     let (isa, out) = (cpu.isa(), Shared(lengths.as_mut_ptr()));
     cpu.pool_mut().run(&|team| {
         let panels = team.share(matrix.panels());
@@ -52,5 +63,5 @@ fn measure(matrix: &PackedMatrix, cpu: &mut Cpu) -> Vec<f32> {
         let lengths = unsafe { std::slice::from_raw_parts_mut(out.get().add(start), len) };
         isa.run(MeasurePanels { matrix, first: panels.start, lengths });
     });
-    lengths
+    Ok(lengths)
 }

@@ -126,6 +126,20 @@ impl Isa {
         self.run(HasDots)
     }
 
+    /// Whether estimates of logits take less time than logits: with fewer registers their tiles have fewer rows, and nobody
+    /// has measured.
+    pub(crate) fn estimates_logits(self) -> bool {
+        struct IsWide;
+        impl Kernel for IsWide {
+            type Output = bool;
+            #[inline(always)]
+            unsafe fn run<S: simd::Simd16>(self) -> bool {
+                S::HAS_DOTS && S::REGISTERS >= 32
+            }
+        }
+        self.run(IsWide)
+    }
+
     /// True if products with prompt rows keep a contract of their own: see `ops::linear::Split`.
     pub fn has_matrix_unit(self) -> bool {
         self.matrix_unit().is_some()

@@ -49,9 +49,9 @@ impl CpuBackend {
     }
 
     fn scratch(&self, limits: &StepLimits) -> ScratchLimits {
-        let StepLimits { rows, sampled: _, positions, block_size, hidden, shape } = *limits;
+        let StepLimits { rows, sampled, positions, block_size, hidden, shape } = *limits;
         let columns = InputColumns { normed: hidden, ..self.columns };
-        ScratchLimits { rows, positions, block_size, shape, columns }
+        ScratchLimits { rows, sampled, positions, block_size, shape, columns }
     }
 }
 
@@ -97,7 +97,7 @@ impl Backend for CpuBackend {
         self.cpu.isa().has_matrix_unit()
     }
 
-    /// An embedding may take less.
+    /// An embedding may take less, a head a thousandth more.
     fn tensor_bytes(&self, tensor: &TensorView<'_>) -> u64 {
         let bytes = match tensor.shape.as_slice() {
             &[rows, columns] => PackedMatrix::bytes_of(tensor.dtype, rows, columns),
@@ -133,7 +133,7 @@ impl Backend for CpuBackend {
     fn load_head(&mut self, tensor: &TensorView<'_>) -> Result<Head, BackendError> {
         let head =
             Head::pack(matrix_bytes(tensor), &mut self.cpu).map_err(|error| pack_error(error, tensor))?;
-        self.columns.add(head.matrix());
+        self.columns.add_head(&head);
         Ok(head)
     }
 
@@ -178,6 +178,7 @@ impl Backend for CpuBackend {
     }
 
     fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError> {
+        self.best.reserve(limits.sampled);
         let scratch = self.scratch(limits);
         self.cpu
             .reserve(&scratch)

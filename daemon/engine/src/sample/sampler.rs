@@ -107,7 +107,8 @@ impl Sampler {
         })
     }
 
-    /// Whether the token after `history` is that of the largest logit, whatever the others are.
+    /// Whether the token after `history` is that of the largest logit, whatever the others are, and whatever `allowed` is
+    /// not given.
     pub fn takes_best(&self, history: History<'_>) -> bool {
         let Sampling { temperature, dry, logit_bias, .. } = &self.options.sampling;
         let too_early = history.generated().len() < self.options.min_tokens as usize;

@@ -201,3 +201,27 @@ fn settings_out_of_range_are_refused_by_name() {
     let many = SamplerOptions { logprobs: Some(21), ..options(GREEDY, 8) };
     assert_eq!(Sampler::new(many).unwrap_err(), SamplerError::TooManyLogprobs { logprobs: 21 });
 }
+
+#[test]
+fn the_best_token_is_enough_only_where_nothing_changes_logits_or_reads_others() {
+    let dry = Dry { multiplier: 0.5, base: 2.0, allowed_length: 1, breakers: [].into() };
+    let takes_best = |options: SamplerOptions| {
+        let tokens = [1, 2, 3];
+        Sampler::new(options).unwrap().takes_best(History::new(&tokens, 1))
+    };
+    assert!(takes_best(options(GREEDY, 5)));
+    assert!(takes_best(options(Sampling { temperature: 1e-8, top_k: Some(2), top_p: 0.5, ..GREEDY }, 5)));
+    assert!(takes_best(SamplerOptions { min_tokens: 2, ..options(GREEDY, 5) }));
+    for sampling in [
+        Sampling { temperature: 0.1, ..GREEDY },
+        Sampling { repetition_penalty: 1.1, ..GREEDY },
+        Sampling { presence_penalty: 0.1, ..GREEDY },
+        Sampling { frequency_penalty: -0.1, ..GREEDY },
+        Sampling { logit_bias: vec![(1, 0.5)], ..GREEDY },
+        Sampling { dry: Some(dry), ..GREEDY },
+    ] {
+        assert!(!takes_best(options(sampling.clone(), 5)), "{sampling:?}");
+    }
+    assert!(!takes_best(SamplerOptions { min_tokens: 3, ..options(GREEDY, 5) }));
+    assert!(!takes_best(SamplerOptions { logprobs: Some(0), ..options(GREEDY, 5) }));
+}

@@ -1,7 +1,7 @@
 //! One step as data: the rows to compute, where their keys and values go, which rows need logits.
 //!
 //! Written by `Scheduler::plan` into buffers that the caller keeps, so a step allocates nothing once they have
-//! grown; read by the model and the sampler.
+//! grown; read by the model and the sampler, of whom the latter says beforehand if the best tokens are enough.
 
 use std::ops::Range;
 

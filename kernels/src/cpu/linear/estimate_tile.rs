@@ -79,7 +79,7 @@ impl<const TYPE: u32, const M: usize> Kernel for EstimateTile<'_, TYPE, M> {
             while block < blocks {
                 let head = at.add(format.head_at());
                 for _ in 0..format.subs {
-                    for line in block * lines..(block + 1) * lines {
+                    for line in block * lines..call.ahead.lines.min((block + 1) * lines) {
                         S::prefetch(call.ahead.start.wrapping_add(line * 64));
                     }
                     for group in 0..format.groups {

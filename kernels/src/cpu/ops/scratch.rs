@@ -19,6 +19,8 @@ mod tests;
 #[derive(Clone, Copy, Debug)]
 pub struct ScratchLimits {
     pub rows: usize,
+    /// Of them, those whose logits are wanted.
+    pub sampled: usize,
     pub positions: usize,
     /// Of the cache.
     pub block_size: usize,
@@ -33,7 +35,7 @@ impl ScratchLimits {
         self.columns.sizes(self.rows, (isa, threads)).bytes()
             + attention
             + Ahead::bytes_max(self.blocks(), threads)
-            + LargestScratch::bytes_max((self.rows, self.columns.normed), threads)
+            + LargestScratch::bytes_max((self.sampled, self.columns.estimated), threads)
             + threads * STACK_BYTES
     }
 
@@ -54,7 +56,7 @@ impl Cpu {
         self.activations.reserve(limits.columns.sizes(limits.rows, (self.isa, threads)))?;
         self.attention.reserve(limits.plan(threads), &limits.shape, threads)?;
         self.ahead.reserve(limits.blocks(), threads)?;
-        self.largest.reserve((limits.rows, limits.columns.normed), threads)?;
+        self.largest.reserve((limits.sampled, limits.columns.estimated), threads)?;
         self.reserved_bytes = Some(self.scratch_bytes());
         Ok(())
     }

@@ -7,11 +7,14 @@ use crate::cpu::isa::Isa;
 use crate::cpu::linear::estimate_tile::{EstimateCall, estimate_function};
 use crate::cpu::linear::tile::Strided;
 use crate::cpu::ops::Cpu;
+use crate::cpu::ops::linear::{LinearInput, LinearWeights, Store};
 use crate::cpu::pack::MatrixBytes;
+use crate::cpu::rows::Rows;
 use crate::cpu::simd::Portable;
 
 /// A row as digits have it, its estimate's part, and its lengths.
 struct Row {
+    x: Vec<f32>,
     numbers: Vec<f32>,
     blocks: Vec<EstimateBlock>,
     lengths: Vec<f32>,
@@ -26,15 +29,25 @@ impl Row {
             EstimateBlock { digits: [0; BLOCK], scale: 0.0, sums: [0.0; 3], negative: [0; 3], unused: 0 };
         let (mut blocks, mut lengths) = (vec![empty; digits.len()], vec![0.0; lengths(x.len())]);
         Isa::PORTABLE.run(EstimateRow { digits: &digits, blocks: &mut blocks, lengths: &mut lengths });
-        Row { numbers: digits.iter().flat_map(numbers).collect(), blocks, lengths }
+        Row { x: x.to_vec(), numbers: digits.iter().flat_map(numbers).collect(), blocks, lengths }
     }
 
-    /// How far the estimate of its product with the head's one row is off, of how far it can be.
-    fn error(&self, head: &Head, weights: &[f32]) -> f64 {
-        let product: f64 =
-            weights.iter().zip(&self.numbers).map(|(w, x)| f64::from(*w) * f64::from(*x)).sum();
-        let error = (f64::from(self.estimate(head.matrix())) - product).abs();
-        error / f64::from(reach(head.lengths(), &self.lengths))
+    /// How far the largest estimate is off the largest product, of how far it can be.
+    fn error(&self, head: &Head) -> f64 {
+        let largest = self.product(head).into_iter().fold(f32::NEG_INFINITY, f32::max);
+        let error = f64::from(self.estimate(head.matrix())) - f64::from(largest);
+        error.abs() / f64::from(reach(head.lengths(), &self.lengths))
+    }
+
+    /// As tiles compute it.
+    fn product(&self, head: &Head) -> Vec<f32> {
+        let mut x = Rows::new(1, self.numbers.len());
+        x.row_mut(0).copy_from_slice(&self.x);
+        let mut out = Rows::new(1, head.matrix().rows());
+        let weights = LinearWeights { parts: &[head.matrix()], bias: None };
+        let input = LinearInput { x: &x, norm: None, split: None };
+        Cpu::new(Isa::PORTABLE, 1).linear(input, weights, &mut out, Store::Replace);
+        out.row(0).to_vec()
     }
 
     fn estimate(&self, matrix: &PackedMatrix) -> f32 {
@@ -55,26 +68,50 @@ impl Row {
     }
 }
 
-fn one_row(weight_type: WeightType, bytes: &[u8], columns: usize) -> (Head, Vec<f32>) {
-    let mut weights = vec![0.0; columns];
-    weight_type.dequantise(bytes, &mut weights);
-    let matrix = MatrixBytes { weight_type, rows: 1, columns, bytes };
-    (Head::pack(matrix, &mut Cpu::new(Isa::PORTABLE, 1)).unwrap(), weights)
+/// One panel.
+fn head(weight_type: WeightType, rows: usize, bytes: &[u8], columns: usize) -> Head {
+    let matrix = MatrixBytes { weight_type, rows, columns, bytes };
+    Head::pack_estimated(matrix, &mut Cpu::new(Isa::PORTABLE, 1)).unwrap()
+}
+
+/// Where the f16 scale of a block lies, and its minimum.
+fn places(weight_type: WeightType) -> (usize, Option<usize>) {
+    match weight_type {
+        WeightType::Q2_K => (80, Some(82)),
+        WeightType::Q3_K => (108, None),
+        WeightType::Q6_K => (208, None),
+        _ => (0, BlockFormat::of(weight_type).unwrap().has_minimum().then_some(2)),
+    }
 }
 
 #[test]
 fn estimates_are_within_their_reach() {
     const COLUMNS: usize = 768;
+    // Scales and minima: those of a model, negative, subnormal, none, minima that make up most of a weight.
+    let numbers = [None, Some([-0.01, 0.0]), Some([6e-8, 6e-8]), Some([0.0, 0.0]), Some([0.001, -2.0])];
     for weight_type in WeightType::ALL.into_iter().filter(|t| BlockFormat::of(*t).is_some()) {
-        let mut random = Random(71);
-        let errors = (0..200).map(|_| {
-            let (head, weights) = one_row(weight_type, &random.weights(weight_type, COLUMNS), COLUMNS);
-            let x: Vec<f32> = (0..COLUMNS).map(|_| random.activation()).collect();
-            Row::new(&x).error(&head, &weights)
-        });
-        let worst = errors.fold(0.0, f64::max);
-        // Far below 1 while weights and what is left out know nothing of each other.
-        assert!((0.03..0.5).contains(&worst), "{weight_type}: {worst} of the reach");
+        for numbers in numbers {
+            let mut random = Random(71);
+            let errors = (1..=32).map(|rows| {
+                let mut bytes = random.weights(weight_type, rows * COLUMNS);
+                for block in bytes.chunks_exact_mut(weight_type.block_bytes()) {
+                    let Some([d, m]) = numbers.map(|numbers| numbers.map(half::f16::from_f32)) else { break };
+                    let (scale, minimum) = places(weight_type);
+                    block[scale..scale + 2].copy_from_slice(&d.to_le_bytes());
+                    if let Some(at) = minimum {
+                        block[at..at + 2].copy_from_slice(&m.to_le_bytes());
+                    }
+                }
+                let x: Vec<f32> = (0..COLUMNS).map(|_| random.activation()).collect();
+                let row = Row::new(&x);
+                let head = head(weight_type, rows, &bytes, COLUMNS);
+                if row.product(&head).iter().all(|product| *product == 0.0) { 0.0 } else { row.error(&head) }
+            });
+            let worst = errors.fold(0.0, f64::max);
+            // Far below 1 while weights and what is left out know nothing of each other.
+            assert!(worst < 0.6, "{weight_type}, {numbers:?}: {worst} of the reach");
+            assert!(numbers.is_some() || worst > 0.02, "{weight_type}: {worst} of the reach");
+        }
     }
 }
 
@@ -82,15 +119,61 @@ fn estimates_are_within_their_reach() {
 #[test]
 fn no_reach_is_less_than_what_is_left_out() {
     const COLUMNS: usize = 256;
-    let weight_type = WeightType::Q8_0;
-    let mut bytes = vec![0; weight_type.bytes_of(COLUMNS).unwrap()];
+    // A scale of 100 in each block, and a rest of 49 at all columns but one.
+    let x: Vec<f32> = (0..COLUMNS).map(|k| if k % BLOCK == 0 { 12_700.0 } else { 249.0 }).collect();
+    let worst = Row::new(&x).error(&head(WeightType::Q8_0, 1, &steady(COLUMNS), COLUMNS));
+    assert!((0.95..1.0).contains(&worst), "{worst} of the reach");
+}
+
+/// Weights of 100, as Q8_0.
+fn steady(columns: usize) -> Vec<u8> {
+    let mut bytes = vec![0; WeightType::Q8_0.bytes_of(columns).unwrap()];
     for block in bytes.chunks_exact_mut(34) {
         block[..2].copy_from_slice(&half::f16::ONE.to_le_bytes());
         block[2..].fill(100);
     }
-    let (head, weights) = one_row(weight_type, &bytes, COLUMNS);
-    // A scale of 100 in each block, and a rest of 49 at all columns but one.
-    let x: Vec<f32> = (0..COLUMNS).map(|k| if k % BLOCK == 0 { 12_700.0 } else { 249.0 }).collect();
-    let worst = Row::new(&x).error(&head, &weights);
-    assert!((0.95..1.0).contains(&worst), "{worst} of the reach");
+    bytes
+}
+
+/// Activations that 8 bits hold: both results differ by what is rounded alone, of sums that grow all along.
+#[test]
+fn no_reach_is_less_than_what_is_rounded() {
+    const COLUMNS: usize = 4864;
+    let head = head(WeightType::Q8_0, 1, &steady(COLUMNS), COLUMNS);
+    let mut random = Random(75);
+    let errors = (0..50).map(|_| {
+        let mut x: Vec<f32> = (0..COLUMNS).map(|_| (random.next() >> 40) as f32 % 127.0 + 1.0).collect();
+        x.iter_mut().step_by(BLOCK).for_each(|x| *x = 127.0);
+        let row = Row::new(&x);
+        let left_out: f32 = row.lengths[..row.lengths.len() - 1].iter().sum();
+        assert!(left_out < 1e-2, "{left_out} is left out");
+        let reach = reach(head.lengths(), &row.lengths);
+        let (estimate, product) = (row.estimate(head.matrix()), row.product(&head)[0]);
+        assert!((estimate - product).abs() <= reach, "{estimate} for {product}, {reach}");
+        // More than what is left out tells.
+        let without = left_out * head.lengths()[0];
+        f64::from((estimate - product).abs()) / f64::from(without)
+    });
+    let worst = errors.fold(0.0, f64::max);
+    assert!(worst > 1.0, "{worst} of what is left out");
+}
+
+#[test]
+fn nothing_is_known_of_rows_that_are_too_large_or_too_small() {
+    let mut random = Random(77);
+    let x: Vec<f32> = (0..160).map(|_| random.activation()).collect();
+    for (scale, is_known) in [
+        (0.0, false),
+        (1e-25, false),
+        (1e-12, true),
+        (1.0, true),
+        (1e12, true),
+        (1e25, false),
+        (f32::INFINITY, false),
+        (f32::NAN, false),
+    ] {
+        let x: Vec<f32> = x.iter().map(|x| x * scale).collect();
+        let reach = reach(&[1.0; 3], &Row::new(&x).lengths);
+        assert_eq!(reach.is_finite(), is_known, "{scale}: {reach}");
+    }
 }

@@ -20,12 +20,15 @@ pub(in crate::cpu::ops) struct LargestScratch {
 }
 
 impl LargestScratch {
-    /// For rows of so many columns.
+    /// For rows of so many columns, 0 where no head is estimated.
     pub(in crate::cpu::ops) fn reserve(
         &mut self,
         (rows, columns): (usize, usize),
         threads: usize,
     ) -> Result<(), AllocError> {
+        if columns == 0 {
+            return Ok(());
+        }
         self.estimates.reserve(rows * (columns / BLOCK))?;
         self.row_lengths.reserve(rows * lengths(columns))?;
         self.at_least.reserve(rows * threads)?;
@@ -53,6 +56,9 @@ impl LargestScratch {
 
     /// What `reserve` takes.
     pub(in crate::cpu::ops) fn bytes_max((rows, columns): (usize, usize), threads: usize) -> usize {
+        if columns == 0 {
+            return 0;
+        }
         let row = columns / BLOCK * size_of::<EstimateBlock>() + lengths(columns) * size_of::<f32>();
         rows * (row + threads * (size_of::<f32>() + size_of::<Found>()))
     }

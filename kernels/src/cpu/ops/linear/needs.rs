@@ -4,6 +4,7 @@ use super::LinearInput;
 use super::cut::SHARED_ROWS;
 use crate::cpu::block::BlockFormat;
 use crate::cpu::digits::sizes::{ActivationSizes, FormColumns, PreparedRows};
+use crate::cpu::head::Head;
 use crate::cpu::isa::Isa;
 use crate::cpu::linear::multiply::Weights;
 use crate::cpu::pack::PackedMatrix;
@@ -17,6 +18,8 @@ pub struct InputColumns {
     pub dense: usize,
     /// Of what is normalised first.
     pub normed: usize,
+    /// Of a head that is estimated.
+    pub estimated: usize,
 }
 
 impl InputColumns {
@@ -25,6 +28,13 @@ impl InputColumns {
         let is_dense = BlockFormat::of(weights.weight_type()).is_none();
         let columns = if is_dense { &mut self.dense } else { &mut self.blocks };
         *columns = weights.columns().max(*columns);
+    }
+
+    pub fn add_head(&mut self, head: &Head) {
+        self.add(head.matrix());
+        if head.is_estimated() {
+            self.estimated = head.matrix().columns().max(self.estimated);
+        }
     }
 
     /// The most room that products with up to `rows` rows take.

@@ -8,7 +8,7 @@ use crate::cpu::norm::rms_norm_row;
 use crate::cpu::pack::MatrixBytes;
 use crate::cpu::simd::{Kernel, Simd16};
 
-mod largest;
+mod greedy;
 mod wide;
 
 /// A matrix, packed and as numbers.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cpu::attention::{BatchView, RowPlace};
-use crate::cpu::block::WeightType;
+use crate::cpu::block::{BlockFormat, WeightType};
 use crate::cpu::head::Head;
 use crate::cpu::kv_cache::{CacheType, KvCache, KvCacheShape};
 use crate::cpu::ops::attention::AttentionInput;
@@ -33,17 +33,23 @@ impl Layer {
         };
         let bytes = vec![0; 40 * weight_type.bytes_of(hidden).unwrap()];
         let head = MatrixBytes { weight_type, rows: 40, columns: hidden, bytes: &bytes };
-        let head = Head::pack(head, &mut Cpu::new(Isa::PORTABLE, 1)).unwrap();
+        let cpu = &mut Cpu::new(Isa::PORTABLE, 1);
+        let head = match BlockFormat::of(weight_type) {
+            Some(_) => Head::pack_estimated(head, cpu),
+            None => Head::pack(head, cpu),
+        };
+        let head = head.unwrap();
         let (gate, down) = (matrix(hidden), matrix(columns));
         let mut columns = InputColumns { normed: hidden, ..InputColumns::default() };
         [&gate, &down].into_iter().for_each(|matrix| columns.add(matrix));
+        columns.add_head(&head);
         let shape = HeadShape { query_heads, kv_heads, head_dim, scale: 1.0 };
         let (block_size, blocks) = (16, positions.div_ceil(16));
         let cache_type = CacheType::F16;
         let cache =
             KvCache::new(KvCacheShape { layers: 1, blocks, block_size, kv_heads, head_dim, cache_type });
         Layer {
-            limits: ScratchLimits { rows, positions, block_size, shape, columns },
+            limits: ScratchLimits { rows, sampled: rows, positions, block_size, shape, columns },
             hidden,
             gate,
             down,
