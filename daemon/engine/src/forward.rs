@@ -9,7 +9,8 @@ use crate::schedule::StepPlan;
 
 pub trait Model {
     /// Computes the rows of a plan, writes their keys and values to the plan's blocks, and gives the logits of the
-    /// rows that sample, in their order, or of each only its best token if the plan says that this is enough. After an error the plan's sequences are given up; others go on.
+    /// rows that sample, in their order, or of each only its best token if the plan says that this is enough. After an
+    /// error the plan's sequences are given up; others go on.
     fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError>;
 }
 

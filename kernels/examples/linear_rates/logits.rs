@@ -1,15 +1,12 @@
 //! The head of SmolLM2-135M, with random weights: all logits of some rows, beside finding the largest only.
 
-use super::best_in_turn;
 use super::matrices::{activations, head};
+use super::{HIDDEN, VOCAB, best_in_turn};
 
 use ostro_kernels::cpu::block::WeightType;
 use ostro_kernels::cpu::ops::Cpu;
 use ostro_kernels::cpu::ops::linear::{LinearInput, LinearWeights};
 use ostro_kernels::cpu::rows::Rows;
-
-const VOCAB: usize = 49152;
-const HIDDEN: usize = 576;
 
 pub(crate) fn rates(cpu: &mut Cpu) {
     let head = head(cpu, WeightType::Q8_0, VOCAB, HIDDEN);

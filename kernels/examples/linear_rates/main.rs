@@ -137,6 +137,7 @@ struct Buffers {
 }
 
 const HIDDEN: usize = 576;
+const VOCAB: usize = 49152;
 const GATED: usize = 1536;
 
 impl SmolLm2 {
@@ -156,7 +157,7 @@ impl SmolLm2 {
                 }
             })
             .collect();
-        let head = matrix(&mut cpu, WeightType::Q8_0, 49152, HIDDEN);
+        let head = matrix(&mut cpu, WeightType::Q8_0, VOCAB, HIDDEN);
         Self { cpu, layers, head, norm: vec![1.0; HIDDEN] }
     }
 
@@ -197,7 +198,7 @@ impl SmolLm2 {
                 qkv: Rows::new(rows, HIDDEN + 384),
                 attention: activations(rows, HIDDEN),
                 gated: Rows::new(rows, GATED),
-                logits: Rows::new(1, 49152),
+                logits: Rows::new(1, VOCAB),
             };
             let [time, read] = best_in_turn(
                 21,
@@ -207,7 +208,7 @@ impl SmolLm2 {
                 }],
             );
             let layers = self.layers.iter().flat_map(Layer::all).map(|m| m.rows() * m.columns());
-            let operations = (2 * (layers.sum::<usize>() * rows + 49152 * HIDDEN)) as f64;
+            let operations = (2 * (layers.sum::<usize>() * rows + VOCAB * HIDDEN)) as f64;
             println!(
                 "  SmolLM2-135M products, {rows:>3} {}: {:>7.3} ms, {:>6.0} tok/s, {:>3.0}% of read, {:>5.0} GOPS, {:>3.0}% of peak",
                 if is_prompt { "rows of a prompt" } else { "generated rows" },

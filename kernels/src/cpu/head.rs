@@ -16,14 +16,13 @@ pub struct Head {
 impl Head {
     /// On all threads.
     pub fn pack(matrix: MatrixBytes<'_>, cpu: &mut Cpu) -> Result<Self, PackError> {
-        let matrix = PackedMatrix::pack(matrix, cpu)?;
-        let is_estimated = cpu.isa().estimates_logits() && BlockFormat::of(matrix.weight_type()).is_some();
-        let lengths = if is_estimated { measure(&matrix, cpu)? } else { Vec::new() };
-        Ok(Self { matrix, lengths })
+        if cpu.isa().estimates_logits() && BlockFormat::of(matrix.weight_type).is_some() {
+            return Self::pack_estimated(matrix, cpu);
+        }
+        Ok(Self { matrix: PackedMatrix::pack(matrix, cpu)?, lengths: Vec::new() })
     }
 
-    /// Estimated on any instruction set; of block-wise weights.
-    #[cfg(test)]
+    /// Of block-wise weights, on any instruction set.
     pub(crate) fn pack_estimated(matrix: MatrixBytes<'_>, cpu: &mut Cpu) -> Result<Self, PackError> {
         let matrix = PackedMatrix::pack(matrix, cpu)?;
         let lengths = measure(&matrix, cpu)?;

@@ -115,29 +115,14 @@ impl Isa {
 
     /// Whether dot products of bytes are instructions.
     pub(crate) fn has_dots(self) -> bool {
-        struct HasDots;
-        impl Kernel for HasDots {
-            type Output = bool;
-            #[inline(always)]
-            unsafe fn run<S: simd::Simd16>(self) -> bool {
-                S::HAS_DOTS
-            }
-        }
-        self.run(HasDots)
+        self.run(Vectors).has_dots
     }
 
     /// Whether estimates of logits take less time than logits: with fewer registers their tiles have fewer rows, and nobody
     /// has measured.
     pub(crate) fn estimates_logits(self) -> bool {
-        struct IsWide;
-        impl Kernel for IsWide {
-            type Output = bool;
-            #[inline(always)]
-            unsafe fn run<S: simd::Simd16>(self) -> bool {
-                S::HAS_DOTS && S::REGISTERS >= 32
-            }
-        }
-        self.run(IsWide)
+        let vectors = self.run(Vectors);
+        vectors.has_dots && vectors.registers >= 32
     }
 
     /// True if products with prompt rows keep a contract of their own: see `ops::linear::Split`.
@@ -176,6 +161,23 @@ impl Isa {
                 Level::EmulatedAmx => simd::Portable::call(kernel),
             }
         }
+    }
+}
+
+/// Asks for what kernels know of their vectors.
+struct Vectors;
+
+struct VectorFacts {
+    has_dots: bool,
+    registers: usize,
+}
+
+impl Kernel for Vectors {
+    type Output = VectorFacts;
+
+    #[inline(always)]
+    unsafe fn run<S: simd::Simd16>(self) -> VectorFacts {
+        VectorFacts { has_dots: S::HAS_DOTS, registers: S::REGISTERS }
     }
 }
 

@@ -41,12 +41,7 @@ impl Random {
         let start = out.len();
         out.extend((0..weight_type.block_bytes()).map(|_| 0));
         out[start..].fill_with(|| (self.next() >> 32) as u8);
-        let (d, m): (usize, Option<usize>) = match weight_type {
-            WeightType::Q2_K => (80, Some(82)),
-            WeightType::Q3_K => (108, None),
-            WeightType::Q6_K => (208, None),
-            _ => (0, BlockFormat::of(weight_type).unwrap().has_minimum().then_some(2)),
-        };
+        let (d, m) = scale_places(weight_type);
         let levels = (1 << BlockFormat::of(weight_type).unwrap().bits) as f32;
         let scale = 0.1 / levels * (1.0 + 0.5 * self.unit());
         let k_type = weight_type.block_elements() == 256;
@@ -56,6 +51,16 @@ impl Random {
             let m_value = if k_type { d_value * levels / 2.0 } else { -scale * levels / 2.0 };
             out[start + m..][..2].copy_from_slice(&f16::from_f32(m_value).to_le_bytes());
         }
+    }
+}
+
+/// Where a block in a file has its f16 scale, and its minimum.
+pub(crate) fn scale_places(weight_type: WeightType) -> (usize, Option<usize>) {
+    match weight_type {
+        WeightType::Q2_K => (80, Some(82)),
+        WeightType::Q3_K => (108, None),
+        WeightType::Q6_K => (208, None),
+        _ => (0, BlockFormat::of(weight_type).unwrap().has_minimum().then_some(2)),
     }
 }
 

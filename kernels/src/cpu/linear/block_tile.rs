@@ -57,6 +57,20 @@ pub(super) const fn format_of(id: u32) -> BlockFormat {
     panic!("not a block-wise type");
 }
 
+/// `function::<S, TYPE>` of a block-wise type, whose ggml id is `TYPE`.
+macro_rules! by_block_type {
+    ($weight_type:expr, $function:ident::<$s:ident>) => {
+        by_block_type!($weight_type, $function::<$s>: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K)
+    };
+    ($weight_type:expr, $function:ident::<$s:ident>: $($block:ident)*) => {
+        match $weight_type {
+            $(WeightType::$block => $function::<$s, { WeightType::$block.ggml_id() }>,)*
+            WeightType::F32 | WeightType::F16 | WeightType::BF16 => unreachable!("dense types have no digits"),
+        }
+    };
+}
+pub(super) use by_block_type;
+
 /// Integers of `M` rows, `H` halves of a panel, two digits.
 type Integers<S, const H: usize, const M: usize> = [[[<S as Simd16>::I; 2]; H]; M];
 

@@ -5,7 +5,7 @@
 //! on the way, in each operation by at most 2^-24 of the sum of their terms' sizes, which is no more than the length of the
 //! weights' terms (d q, and m where there is one) times |x|.
 
-use super::block_tile::{format_of, quants, scales};
+use super::block_tile::{by_block_type, format_of, quants, scales};
 use crate::cpu::block::{BlockFormat, WeightType, Zero};
 use crate::cpu::digits::{BLOCK, DigitBlock, SCALE_BLOCKS};
 use crate::cpu::memory::Number;
@@ -138,15 +138,7 @@ impl Kernel for MeasurePanels<'_> {
 
     #[inline(always)]
     unsafe fn run<S: Simd16>(self) {
-        macro_rules! by_type {
-            ($($block:ident)*) => {
-                match self.matrix.weight_type() {
-                    $(WeightType::$block => measure::<S, { WeightType::$block.ggml_id() }>,)*
-                    WeightType::F32 | WeightType::F16 | WeightType::BF16 => unreachable!("not block-wise"),
-                }
-            };
-        }
-        let measure = by_type!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K);
+        let measure = by_block_type!(self.matrix.weight_type(), measure::<S>);
         let columns = self.matrix.columns();
         for (panel, lengths) in (self.first..).zip(self.lengths.chunks_exact_mut(lengths(columns))) {
             // SAFETY: the panel has the matrix' columns; the instruction set is the caller's promise.
@@ -193,11 +185,9 @@ impl<const TYPE: u32> Kernel for MeasurePanel<'_, TYPE> {
                     squares.weights = zero;
                     let last = (self.columns / BLOCK).min((scale + 1) * SCALE_BLOCKS);
                     for block in scale * SCALE_BLOCKS..last {
-                        let (whole, sub) = (block / format.subs, block % format.subs);
-                        let whole = self.panel.add(whole * format.panel_block_bytes());
-                        let (sub, head) = (whole.add(sub * format.sub_bytes()), whole.add(format.head_at()));
+                        let at = format.sub_block(self.panel, block);
                         for group in 0..format.groups {
-                            squares.add_group(format, (sub, head), (group, half));
+                            squares.add_group(format, at, (group, half));
                         }
                     }
                     *weights = weights.max(largest_root::<S>(squares.weights));

@@ -1,7 +1,7 @@
 //! A tile of estimates: one panel of a block-wise type times activations of 8 bits. See `estimate`.
 #![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
 
-use super::block_tile::{format_of, four, quants, scales};
+use super::block_tile::{by_block_type, format_of, four, quants, scales};
 use super::estimate::EstimateBlock;
 use super::tile::{Results, Strided};
 use crate::cpu::ahead::Stretch;
@@ -36,17 +36,9 @@ pub(super) const fn estimate_rows<S: Simd16>(left: usize) -> usize {
     if S::REGISTERS >= 32 && left >= 4 { 4 } else { 1 }
 }
 
-/// The code for a weight type and so many rows; `None` for dense types.
-pub(super) fn estimate_function<S: Simd16>(weight_type: WeightType, rows: usize) -> Option<EstimateFunction> {
-    macro_rules! by_type {
-        ($($block:ident)*) => {
-            match weight_type {
-                $(WeightType::$block => Some(function::<S, { WeightType::$block.ggml_id() }>(rows)),)*
-                WeightType::F32 | WeightType::F16 | WeightType::BF16 => None,
-            }
-        };
-    }
-    by_type!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K)
+/// The code for a block-wise weight type and so many rows.
+pub(super) fn estimate_function<S: Simd16>(weight_type: WeightType, rows: usize) -> EstimateFunction {
+    by_block_type!(weight_type, function::<S>)(rows)
 }
 
 fn function<S: Simd16, const TYPE: u32>(rows: usize) -> EstimateFunction {
@@ -74,21 +66,14 @@ impl<const TYPE: u32, const M: usize> Kernel for EstimateTile<'_, TYPE, M> {
             let blocks = call.columns / BLOCK;
             let lines = call.ahead.lines.div_ceil(blocks);
             let mut y = [[S::zero(); 2]; M];
-            let mut at = call.panel;
-            let mut block = 0;
-            while block < blocks {
-                let head = at.add(format.head_at());
-                for _ in 0..format.subs {
-                    for line in block * lines..call.ahead.lines.min((block + 1) * lines) {
-                        S::prefetch(call.ahead.start.wrapping_add(line * 64));
-                    }
-                    for group in 0..format.groups {
-                        self.add_group::<S>((at, head), (block, group), &mut y);
-                    }
-                    at = at.add(format.sub_bytes());
-                    block += 1;
+            for block in 0..blocks {
+                for line in block * lines..call.ahead.lines.min((block + 1) * lines) {
+                    S::prefetch(call.ahead.start.wrapping_add(line * 64));
                 }
-                at = at.add(format.panel_block_bytes() - format.head_at());
+                let at = format.sub_block(call.panel, block);
+                for group in 0..format.groups {
+                    self.add_group::<S>(at, (block, group), &mut y);
+                }
             }
             for m in 0..M {
                 *call.largest.add(m) = largest::<S>(y[m], call.outputs);

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::block_tile::{format_of, quants, scales};
+use super::block_tile::{by_block_type, format_of, quants, scales};
 use super::wide::{SEGMENT_STEPS, STEP, TILE_BYTES};
 use crate::cpu::block::{BlockFormat, WeightType, Zero};
 use crate::cpu::digits::{BLOCK, LARGEST, TINY};
@@ -37,15 +37,7 @@ pub(super) type ExpandFunction = unsafe fn(*const u8, Range<usize>, *mut WidePan
 /// # Safety
 /// The processor has the instruction set of `S`.
 pub(super) unsafe fn expand<S: Simd16>(weight_type: WeightType) -> ExpandFunction {
-    macro_rules! by_type {
-        ($($block:ident)*) => {
-            match weight_type {
-                $(WeightType::$block => expand_type::<S, { WeightType::$block.ggml_id() }>,)*
-                _ => unreachable!("dense types have no digits"),
-            }
-        };
-    }
-    by_type!(Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 Q2_K Q3_K Q4_K Q5_K Q6_K)
+    by_block_type!(weight_type, expand_type::<S>)
 }
 
 unsafe fn expand_type<S: Simd16, const TYPE: u32>(
@@ -92,16 +84,6 @@ impl<const TYPE: u32> Kernel for Expand<TYPE> {
 impl<const TYPE: u32> Expand<TYPE> {
     const FORMAT: BlockFormat = format_of(TYPE);
 
-    /// A block's 32 columns, and where d and m of its block lie.
-    #[inline(always)]
-    unsafe fn places(&self, block: usize) -> (*const u8, *const u8) {
-        let format = Self::FORMAT;
-        unsafe {
-            let whole = self.panel.add(block / format.subs * format.panel_block_bytes());
-            (whole.add(block % format.subs * format.sub_bytes()), whole.add(format.head_at()))
-        }
-    }
-
     /// A bound of each output's weights: the largest of what its groups' quants can be.
     #[inline(always)]
     unsafe fn size<S: Simd16>(&self, half: usize) -> S::F {
@@ -110,7 +92,7 @@ impl<const TYPE: u32> Expand<TYPE> {
             let mut size = S::zero();
             for block in self.blocks.clone() {
                 for group in 0..format.groups {
-                    let (d, m) = scales::<S>(format, self.places(block), (group, half));
+                    let (d, m) = scales::<S>(format, format.sub_block(self.panel, block), (group, half));
                     size = match format.zero {
                         Zero::Offset { shift } => {
                             S::max(size, magnitude::<S>(S::mul(d, S::splat((1 << shift) as f32))))
@@ -132,7 +114,7 @@ impl<const TYPE: u32> Expand<TYPE> {
         let format = Self::FORMAT;
         unsafe {
             for (i, block) in self.blocks.clone().enumerate() {
-                let (sub, head) = self.places(block);
+                let (sub, head) = format.sub_block(self.panel, block);
                 for line in 0..format.half_bytes().div_ceil(64) {
                     S::prefetch(sub.wrapping_add(half * format.half_bytes() + AHEAD + line * 64));
                 }

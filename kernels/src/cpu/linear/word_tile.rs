@@ -30,9 +30,7 @@ impl<const TYPE: u32, const M: usize> Kernel for WordTile<'_, TYPE, M> {
             let blocks = call.columns / BLOCK;
             let mut y = [[S::zero(); 2]; M];
             for block in 0..blocks {
-                let (whole, sub) = (block / format.subs, block % format.subs);
-                let whole = call.panel.add(whole * format.panel_block_bytes());
-                let (sub, head) = (whole.add(sub * format.sub_bytes()), whole.add(format.head_at()));
+                let (sub, head) = format.sub_block(call.panel, block);
                 call.fetch_ahead::<S>(block);
                 for group in 0..format.groups {
                     for half in 0..2 {

@@ -40,6 +40,19 @@ impl Plane {
 }
 
 impl BlockFormat {
+    /// Where 32 columns of a panel lie: their sub-block, and the d and m of its block.
+    ///
+    /// # Safety
+    /// The panel is of this format, and has so many blocks of 32 columns.
+    #[inline(always)]
+    pub(crate) unsafe fn sub_block(self, panel: *const u8, block: usize) -> (*const u8, *const u8) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let whole = panel.add(block / self.subs * self.panel_block_bytes());
+            (whole.add(block % self.subs * self.sub_bytes()), whole.add(self.head_at()))
+        }
+    }
+
     /// The planes of a quant, in order; a plane of no bits is none.
     #[inline(always)]
     pub(crate) const fn planes(self) -> [Plane; 2] {

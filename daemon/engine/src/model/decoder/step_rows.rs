@@ -47,8 +47,9 @@ impl StepRows {
         self.sampled.fill(sampled_rows, 0..plan.samples().len() as u32);
         let mut block_tables = emptied(std::mem::take(&mut self.block_tables));
         block_tables.extend((0..plan.sequences().len()).map(|sequence| plan.block_table(sequence)));
-        let (mut all, mut sampled) = (self.all.batch(&block_tables), self.sampled.batch(&block_tables));
-        (all.best_only, sampled.best_only) = (plan.is_best_only(), plan.is_best_only());
+        let best_only = plan.is_best_only();
+        let all = Batch { best_only, ..self.all.batch(&block_tables) };
+        let sampled = Batch { best_only, ..self.sampled.batch(&block_tables) };
         let result = run(&StepBatch { all, sampled });
         self.block_tables = emptied(block_tables);
         result

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cpu::ahead::Stretch;
-use crate::cpu::block::tests::Random;
+use crate::cpu::block::tests::{Random, scale_places};
 use crate::cpu::digits::{DigitRow, Form, PrepareRow};
 use crate::cpu::head::Head;
 use crate::cpu::isa::Isa;
@@ -52,7 +52,7 @@ impl Row {
 
     fn estimate(&self, matrix: &PackedMatrix) -> f32 {
         let mut largest = 0.0;
-        let function = estimate_function::<Portable>(matrix.weight_type(), 1).unwrap();
+        let function = estimate_function::<Portable>(matrix.weight_type(), 1);
         // SAFETY: the panel is of the function's type, and the row as wide.
         unsafe {
             function(&EstimateCall {
@@ -74,16 +74,6 @@ fn head(weight_type: WeightType, rows: usize, bytes: &[u8], columns: usize) -> H
     Head::pack_estimated(matrix, &mut Cpu::new(Isa::PORTABLE, 1)).unwrap()
 }
 
-/// Where the f16 scale of a block lies, and its minimum.
-fn places(weight_type: WeightType) -> (usize, Option<usize>) {
-    match weight_type {
-        WeightType::Q2_K => (80, Some(82)),
-        WeightType::Q3_K => (108, None),
-        WeightType::Q6_K => (208, None),
-        _ => (0, BlockFormat::of(weight_type).unwrap().has_minimum().then_some(2)),
-    }
-}
-
 #[test]
 fn estimates_are_within_their_reach() {
     const COLUMNS: usize = 768;
@@ -96,7 +86,7 @@ fn estimates_are_within_their_reach() {
                 let mut bytes = random.weights(weight_type, rows * COLUMNS);
                 for block in bytes.chunks_exact_mut(weight_type.block_bytes()) {
                     let Some([d, m]) = numbers.map(|numbers| numbers.map(half::f16::from_f32)) else { break };
-                    let (scale, minimum) = places(weight_type);
+                    let (scale, minimum) = scale_places(weight_type);
                     block[scale..scale + 2].copy_from_slice(&d.to_le_bytes());
                     if let Some(at) = minimum {
                         block[at..at + 2].copy_from_slice(&m.to_le_bytes());

@@ -26,13 +26,11 @@ impl LargestScratch {
         (rows, columns): (usize, usize),
         threads: usize,
     ) -> Result<(), AllocError> {
-        if columns == 0 {
-            return Ok(());
-        }
-        self.estimates.reserve(rows * (columns / BLOCK))?;
-        self.row_lengths.reserve(rows * lengths(columns))?;
-        self.at_least.reserve(rows * threads)?;
-        self.found.reserve(rows * threads)
+        let Sizes { estimates, row_lengths, found } = Sizes::of((rows, columns), threads);
+        self.estimates.reserve(estimates)?;
+        self.row_lengths.reserve(row_lengths)?;
+        self.at_least.reserve(found)?;
+        self.found.reserve(found)
     }
 
     /// What threads do with the head, and as many rows as `room` has.
@@ -56,11 +54,29 @@ impl LargestScratch {
 
     /// What `reserve` takes.
     pub(in crate::cpu::ops) fn bytes_max((rows, columns): (usize, usize), threads: usize) -> usize {
-        if columns == 0 {
-            return 0;
+        let Sizes { estimates, row_lengths, found } = Sizes::of((rows, columns), threads);
+        estimates * size_of::<EstimateBlock>()
+            + (row_lengths + found) * size_of::<f32>()
+            + found * size_of::<Found>()
+    }
+}
+
+/// Numbers of each kind.
+struct Sizes {
+    estimates: usize,
+    row_lengths: usize,
+    /// And of what each row's largest product is at least.
+    found: usize,
+}
+
+impl Sizes {
+    fn of((rows, columns): (usize, usize), threads: usize) -> Self {
+        let rows = if columns == 0 { 0 } else { rows };
+        Self {
+            estimates: rows * (columns / BLOCK),
+            row_lengths: rows * lengths(columns),
+            found: rows * threads,
         }
-        let row = columns / BLOCK * size_of::<EstimateBlock>() + lengths(columns) * size_of::<f32>();
-        rows * (row + threads * (size_of::<f32>() + size_of::<Found>()))
     }
 }
 
