@@ -1,7 +1,7 @@
 //! A tile of a block-wise type: the weights are unpacked once for all rows.
 #![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
 
-use super::tile::{AHEAD, Results, TileCall};
+use super::tile::{AHEAD, LINES_APART, Results, TileCall};
 use crate::cpu::block::{BlockFormat, WeightType, Zero};
 use crate::cpu::digits::{BLOCK, SCALE_BLOCKS};
 use crate::cpu::pack::PANEL_ROWS;
@@ -21,6 +21,13 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
         let steps = i16::MAX as usize / (2 * 128 * ((1 << format_of(TYPE).bits) - 1));
         if steps < group { steps } else { group }
     };
+
+    /// With AVX2 a byte of quants takes more instructions.
+    #[inline(always)]
+    const fn lines_apart<S: Simd16>() -> usize {
+        let is_least = M == 1 && S::HAS_DOTS && S::REGISTERS >= 32;
+        if is_least && Self::FORMAT.subs == 1 && !Self::FORMAT.is_spread() { LINES_APART } else { 1 }
+    }
 
     /// What is fewest instructions.
     #[inline(always)]
@@ -98,9 +105,6 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> Kernel for BlockTile<'_
             while block < blocks {
                 let head = at.add(format.head_at());
                 for _ in 0..format.subs {
-                    for line in 0..if BYTES { 0 } else { format.sub_bytes().div_ceil(64) } {
-                        S::prefetch(at.wrapping_add(AHEAD + line * 64));
-                    }
                     call.fetch_ahead::<S>(block);
                     for group in 0..format.groups {
                         // As many sums as registers hold.
@@ -150,18 +154,17 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
                     }
                 }
             }
-            let lines = sub.add(first * format.half_bytes());
             if format.groups == 1 || group == 0 {
-                self.add_step::<S, H, 0>(lines, block, &mut sums);
-                self.add_step::<S, H, 1>(lines, block, &mut sums);
-                self.add_step::<S, H, 2>(lines, block, &mut sums);
-                self.add_step::<S, H, 3>(lines, block, &mut sums);
+                self.add_step::<S, H, 0>((sub, first), block, &mut sums);
+                self.add_step::<S, H, 1>((sub, first), block, &mut sums);
+                self.add_step::<S, H, 2>((sub, first), block, &mut sums);
+                self.add_step::<S, H, 3>((sub, first), block, &mut sums);
             }
             if format.groups == 1 || group == 1 {
-                self.add_step::<S, H, 4>(lines, block, &mut sums);
-                self.add_step::<S, H, 5>(lines, block, &mut sums);
-                self.add_step::<S, H, 6>(lines, block, &mut sums);
-                self.add_step::<S, H, 7>(lines, block, &mut sums);
+                self.add_step::<S, H, 4>((sub, first), block, &mut sums);
+                self.add_step::<S, H, 5>((sub, first), block, &mut sums);
+                self.add_step::<S, H, 6>((sub, first), block, &mut sums);
+                self.add_step::<S, H, 7>((sub, first), block, &mut sums);
             }
             for h in 0..H {
                 let half = first + h;
@@ -183,16 +186,19 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
     #[inline(always)]
     unsafe fn add_step<S: Simd16, const H: usize, const STEP: usize>(
         &self,
-        lines: *const u8,
+        (sub, first): (*const u8, usize),
         block: usize,
         sums: &mut Sums<S, H, M>,
     ) {
         // SAFETY: as in `run`.
         unsafe {
             let format = Self::FORMAT;
+            if first == 0 {
+                self.fetch_panel::<S, STEP>(sub);
+            }
             let mut w = [S::zero_i(); H];
             for h in 0..H {
-                w[h] = quants::<S>(format, lines.add(h * format.half_bytes()), STEP);
+                w[h] = quants::<S>(format, sub.add((first + h) * format.half_bytes()), STEP);
             }
             for m in 0..M {
                 let x = self.0.digits.row(m).add(block);
@@ -207,6 +213,18 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
                         self.add_digit::<S, H, STEP>([m, h, 1], (w[h], lo), sums);
                     }
                 }
+            }
+        }
+    }
+
+    /// A step's share of the lines that the tile's panel, or the next one, has further on.
+    #[inline(always)]
+    unsafe fn fetch_panel<S: Simd16, const STEP: usize>(&self, sub: *const u8) {
+        let lines = if BYTES { 0 } else { Self::FORMAT.sub_bytes().div_ceil(64) };
+        for line in STEP * lines / 8..(STEP + 1) * lines / 8 {
+            if line.is_multiple_of(Self::lines_apart::<S>()) {
+                // SAFETY: a prefetch never faults.
+                unsafe { S::prefetch(sub.wrapping_add(AHEAD + line * 64)) };
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A tile of dense weights.
 #![allow(clippy::needless_range_loop)] // the loops run over several arrays, and must unroll
 
-use super::tile::{AHEAD, Results, TileCall};
+use super::tile::{AHEAD, LINES_APART, Results, TileCall};
 use crate::cpu::block::WeightType;
 use crate::cpu::pack::PANEL_ROWS;
 use crate::cpu::simd::{Kernel, LANES, Simd16};
@@ -23,8 +23,10 @@ impl<const TYPE: u32, const M: usize> Kernel for DenseTile<'_, TYPE, M> {
             let size = if TYPE == WeightType::F32.ggml_id() { 4 } else { 2 };
             for k in 0..call.columns {
                 let at = call.panel.add(k * PANEL_ROWS * size);
-                for line in 0..PANEL_ROWS * size / 64 {
-                    S::prefetch(at.wrapping_add(AHEAD + line * 64));
+                if M > 1 || k.is_multiple_of(LINES_APART) {
+                    for line in 0..PANEL_ROWS * size / 64 {
+                        S::prefetch(at.wrapping_add(AHEAD + line * 64));
+                    }
                 }
                 let w = [dense::<S, TYPE>(at), dense::<S, TYPE>(at.add(LANES * size))];
                 for m in 0..M {

@@ -13,6 +13,10 @@ use crate::cpu::simd::{LANES, Simd16};
 /// Bytes that the weight stream is fetched ahead.
 pub(super) const AHEAD: usize = 8192;
 
+/// Of so many lines one is asked for, where arithmetic is least. Each takes a place among the first cache's misses; the
+/// processor fetches the others by itself, faster than with all asked for, if that leaves it places.
+pub(super) const LINES_APART: usize = 4;
+
 /// Results of `M` rows, two halves of a panel.
 pub(super) type Results<S, const M: usize> = [[<S as Simd16>::F; 2]; M];
 
