@@ -22,7 +22,7 @@ impl<const TYPE: u32, const BYTES: bool, const M: usize> BlockTile<'_, TYPE, BYT
         if steps < group { steps } else { group }
     };
 
-    /// With AVX2 a byte of quants takes more instructions.
+    /// Of so many lines of a panel one is asked for ahead. With AVX2 a byte of quants takes more instructions.
     #[inline(always)]
     const fn lines_apart<S: Simd16>() -> usize {
         let is_least = M == 1 && S::HAS_DOTS && S::REGISTERS >= 32;
