@@ -151,70 +151,103 @@ impl Kernel for PrepareRow<'_> {
                 x = floats;
             }
             match self.digits {
-                DigitRow::Blocks(blocks, form) => {
-                    let x = x.as_chunks::<BLOCK>().0.chunks(SCALE_BLOCKS);
-                    for (x, blocks) in x.zip(blocks.chunks_mut(SCALE_BLOCKS)) {
-                        quantise::<S>(x, blocks, form);
-                    }
-                }
+                DigitRow::Blocks(blocks, form) => quantise::<S>(x.as_chunks::<BLOCK>().0, blocks, form),
                 DigitRow::Wide(row) => row.put::<S>(x),
             }
         }
     }
 }
 
-/// Takes blocks that share a scale apart.
+/// Takes a row apart.
 ///
 /// # Safety
 /// The processor has the instruction set of `S`.
 #[inline(always)]
-pub(crate) unsafe fn quantise<S: Simd16>(x: &[[f32; BLOCK]], out: &mut [DigitBlock], form: Form) {
+unsafe fn quantise<S: Simd16>(x: &[[f32; BLOCK]], out: &mut [DigitBlock], form: Form) {
+    // What all digits wait for, a long chain of few instructions, goes on for several scales at once.
+    const SCALES: usize = 8;
+    let chunk = SCALES * SCALE_BLOCKS;
+    for (x, out) in x.chunks(chunk).zip(out.chunks_mut(chunk)) {
+        let mut largest = [0.0; SCALES];
+        for (x, largest) in x.chunks(SCALE_BLOCKS).zip(&mut largest) {
+            // SAFETY: the caller's promise.
+            *largest = unsafe { largest_size::<S>(x) };
+        }
+        for ((x, out), largest) in x.chunks(SCALE_BLOCKS).zip(out.chunks_mut(SCALE_BLOCKS)).zip(largest) {
+            // SAFETY: as above.
+            unsafe { put_scaled::<S>(x, largest, (out, form)) };
+        }
+    }
+}
+
+/// The largest of all sizes, NaN if there is one.
+#[inline(always)]
+unsafe fn largest_size<S: Simd16>(x: &[[f32; BLOCK]]) -> f32 {
     // SAFETY: a block has 32 floats; the rest is the caller's promise.
     unsafe {
         // As integers, the bits of positive floats have their order, with NaN on top.
         let sign_off = S::splat_i(i32::MAX);
         let mut sizes = S::zero_i();
-        for x in x {
-            for half in x.as_chunks::<LANES>().0 {
-                sizes = S::max_i(sizes, S::and_i(S::bits(S::load(half.as_ptr())), sign_off));
+        for half in x.as_flattened().as_chunks::<LANES>().0 {
+            sizes = S::max_i(sizes, S::and_i(S::bits(S::load(half.as_ptr())), sign_off));
+        }
+        f32::from_bits(S::reduce_max_i(sizes) as u32)
+    }
+}
+
+/// Takes blocks that share a scale apart.
+#[inline(always)]
+unsafe fn put_scaled<S: Simd16>(x: &[[f32; BLOCK]], largest: f32, (out, form): (&mut [DigitBlock], Form)) {
+    if !(TINY..=f32::MAX).contains(&largest) {
+        let scale = if largest < TINY { 0.0 } else { f32::NAN };
+        out.fill(DigitBlock { scale, ..DigitBlock::ZERO });
+        return;
+    }
+    let scales = (largest / LARGEST, LARGEST / largest);
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (x.as_array(), out.as_mut_array()) {
+            (Some(x), Some(out)) => put_blocks::<S, SCALE_BLOCKS>(x, scales, (out, form)),
+            _ => {
+                for (x, out) in x.iter().zip(out) {
+                    put_blocks::<S, 1>(&[*x], scales, (std::array::from_mut(out), form));
+                }
             }
-        }
-        let largest = f32::from_bits(S::reduce_max_i(sizes) as u32);
-        if !(TINY..=f32::MAX).contains(&largest) {
-            let scale = if largest < TINY { 0.0 } else { f32::NAN };
-            out.fill(DigitBlock { scale, ..DigitBlock::ZERO });
-            return;
-        }
-        for (x, out) in x.iter().zip(out) {
-            out.scale = largest / LARGEST;
-            put_digits::<S>(x, LARGEST / largest, (out, form));
         }
     }
 }
 
-/// The digits of a block, or its words, and their sums.
+/// The scale, the digits or words of blocks that share it, and their sums.
 #[inline(always)]
-unsafe fn put_digits<S: Simd16>(x: &[f32; BLOCK], inverse: f32, (out, form): (&mut DigitBlock, Form)) {
-    // SAFETY: `x` has 32 floats, each row of digits 32 bytes; the rest is the caller's promise.
+unsafe fn put_blocks<S: Simd16, const N: usize>(
+    x: &[[f32; BLOCK]; N],
+    (scale, inverse): (f32, f32),
+    (out, form): (&mut [DigitBlock; N], Form),
+) {
+    // SAFETY: a block has 32 floats, each row of its digits 32 bytes; the rest is the caller's promise.
     unsafe {
         let inverse = S::splat(inverse);
-        let (a, b) = (S::load(x.as_ptr()), S::load(x.as_ptr().add(LANES)));
-        let (a, b) = (S::to_i(S::mul(a, inverse)), S::to_i(S::mul(b, inverse)));
-        match form {
-            Form::Digits => {
-                // X = 256 hi + lo: the low byte, taken as signed, and what is left.
-                let half = S::splat_i(128);
-                let [hi, lo] = &mut out.digits;
-                S::store_low_bytes(hi.as_mut_ptr(), S::sar_i(S::add_i(a, half), 8));
-                S::store_low_bytes(hi.as_mut_ptr().add(LANES), S::sar_i(S::add_i(b, half), 8));
-                S::store_low_bytes(lo.as_mut_ptr(), a);
-                S::store_low_bytes(lo.as_mut_ptr().add(LANES), b);
+        // Halves of up to four blocks.
+        let mut halves = [S::zero_i(); 2 * SCALE_BLOCKS];
+        for i in 0..N {
+            for j in 0..2 {
+                let x = S::load(x[i].as_ptr().add(j * LANES));
+                halves[2 * i + j] = S::to_i(S::mul(x, inverse));
             }
-            Form::Words => put_words::<S>([a, b], &mut out.digits),
+            let [hi, lo] = &mut out[i].digits;
+            let x = [halves[2 * i], halves[2 * i + 1]];
+            match form {
+                Form::Digits => S::store_digits([hi.as_mut_ptr(), lo.as_mut_ptr()], x),
+                Form::Words => put_words::<S>(x, &mut out[i].digits),
+            }
         }
-        let (first, second) = (S::reduce_add_i(a), S::reduce_add_i(b));
-        out.sums = [(first + second) as f32, first as f32, second as f32];
-        out.negative = [-(first + second), -first, -second];
+        let sums = S::sums_i(halves);
+        for i in 0..N {
+            let (first, second) = (sums[2 * i], sums[2 * i + 1]);
+            out[i].scale = scale;
+            out[i].sums = [(first + second) as f32, first as f32, second as f32];
+            out[i].negative = [-(first + second), -first, -second];
+        }
     }
 }
 

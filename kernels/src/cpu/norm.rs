@@ -16,9 +16,17 @@ pub(crate) unsafe fn inverse_rms<S: Simd16>(x: &[f32], eps: f32) -> f32 {
     unsafe {
         let mut sums = [S::zero(); 4];
         let (vectors, rest) = x.as_chunks::<LANES>();
-        for (i, vector) in vectors.iter().enumerate() {
+        // Fours, so that the sums stay in registers.
+        let (fours, others) = vectors.as_chunks::<4>();
+        for four in fours {
+            for i in 0..4 {
+                let v = S::load(four[i].as_ptr());
+                sums[i] = S::fma(v, v, sums[i]);
+            }
+        }
+        for (i, vector) in others.iter().enumerate() {
             let v = S::load(vector.as_ptr());
-            sums[i % 4] = S::fma(v, v, sums[i % 4]);
+            sums[i] = S::fma(v, v, sums[i]);
         }
         if !rest.is_empty() {
             let v = S::load_first(rest.as_ptr(), rest.len());

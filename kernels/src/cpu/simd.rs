@@ -114,6 +114,8 @@ pub trait Simd16: Copy + 'static {
     unsafe fn load_i8(at: *const i8) -> Self::I;
     /// The low byte of each lane: 16 bytes.
     unsafe fn store_low_bytes(at: *mut i8, x: Self::I);
+    /// 32 numbers of at most 127 * 256 + 127 as 256 hi + lo, both signed bytes: 32 of hi, 32 of lo.
+    unsafe fn store_digits(to: [*mut i8; 2], x: [Self::I; 2]);
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
     /// Adds the 64 bytes, wrapping.
     unsafe fn add_bytes(a: Self::I, b: Self::I) -> Self::I;
@@ -126,8 +128,8 @@ pub trait Simd16: Copy + 'static {
     unsafe fn shr_i(x: Self::I, n: u32) -> Self::I;
     /// Right shift of each lane, the sign comes in, n < 32.
     unsafe fn sar_i(x: Self::I, n: u32) -> Self::I;
-    /// Wraps.
-    unsafe fn reduce_add_i(x: Self::I) -> i32;
+    /// The sum of the lanes of each, wrapping.
+    unsafe fn sums_i(x: [Self::I; 8]) -> [i32; 8];
     unsafe fn reduce_max_i(x: Self::I) -> i32;
     /// Adds to each lane the four products of its unsigned bytes in `w` with the signed bytes of `a`,
     /// lowest byte first, exactly.

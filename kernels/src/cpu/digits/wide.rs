@@ -53,28 +53,30 @@ impl WideRow {
                 let blocks = segments.blocks_of(segment);
                 let (scale, inverse) = scale::<S>(&x[blocks.start * BLOCK..blocks.end * BLOCK]);
                 *self.scales.add(segment * GROUP_ROWS + self.row) = scale;
-                for column in (blocks.start * BLOCK..blocks.end * BLOCK).step_by(LANES) {
-                    let whole = S::to_i(S::mul(S::load(x.as_ptr().add(column)), S::splat(inverse)));
-                    let high = S::sar_i(S::add_i(whole, S::splat_i(128)), 8);
-                    self.store::<S>(column, high, whole);
+                for block in blocks {
+                    let mut halves = [S::zero_i(); 2];
+                    for i in 0..2 {
+                        let x = S::load(x.as_ptr().add(block * BLOCK + i * LANES));
+                        halves[i] = S::to_i(S::mul(x, S::splat(inverse)));
+                    }
+                    self.store::<S>(block * BLOCK, halves);
                 }
             }
             if !x.len().is_multiple_of(STEP) {
-                for column in (x.len()..x.len().next_multiple_of(STEP)).step_by(LANES) {
-                    self.store::<S>(column, S::zero_i(), S::zero_i());
-                }
+                // Half a step is left: columns are whole blocks.
+                self.store::<S>(x.len(), [S::zero_i(); 2]);
             }
         }
     }
 
+    /// 32 columns.
     #[inline(always)]
-    unsafe fn store<S: Simd16>(self, column: usize, high: S::I, low: S::I) {
+    unsafe fn store<S: Simd16>(self, column: usize, x: [S::I; 2]) {
         // SAFETY: as in `put`.
         unsafe {
             let tile = self.digits.add(column / STEP * 2 * TILE_BYTES);
             let at = tile.add(self.row * STEP + column % STEP);
-            S::store_low_bytes(at, high);
-            S::store_low_bytes(at.add(TILE_BYTES), low);
+            S::store_digits([at, at.add(TILE_BYTES)], x);
         }
     }
 }

@@ -293,6 +293,23 @@ impl Simd16 for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn store_digits(to: [*mut i8; 2], x: [Self::I; 2]) {
+        unsafe {
+            // Of each half of the lanes four numbers of each of the four vectors, in this order.
+            let (mut hi, mut lo) = ([x[0][0]; 2], [x[0][0]; 2]);
+            for i in 0..2 {
+                let words = _mm256_packs_epi32(x[i][0], x[i][1]);
+                hi[i] = _mm256_srai_epi16::<8>(_mm256_add_epi16(words, _mm256_set1_epi16(128)));
+                lo[i] = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(words));
+            }
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            for (to, [x, y]) in to.into_iter().zip([hi, lo]) {
+                let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(x, y), order);
+                _mm256_storeu_si256(to.cast(), bytes);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I {
         both!(_mm256_add_epi32(a, b))
     }
@@ -334,12 +351,21 @@ impl Simd16 for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn reduce_add_i(x: Self::I) -> i32 {
+    unsafe fn sums_i(x: [Self::I; 8]) -> [i32; 8] {
         unsafe {
-            let x = _mm256_add_epi32(x[0], x[1]);
-            let x = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
-            let x = _mm_add_epi32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x));
-            _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32::<0b10_11_00_01>(x)))
+            let (mut pairs, mut fours) = ([x[0][0]; 4], [x[0][0]; 2]);
+            for i in 0..4 {
+                let [x, y] = [x[2 * i], x[2 * i + 1]];
+                pairs[i] = _mm256_hadd_epi32(_mm256_add_epi32(x[0], x[1]), _mm256_add_epi32(y[0], y[1]));
+            }
+            for i in 0..2 {
+                fours[i] = _mm256_hadd_epi32(pairs[2 * i], pairs[2 * i + 1]);
+            }
+            // Each half has sums over its own lanes.
+            let [x, y] = fours;
+            let low = _mm256_permute2x128_si256::<0x20>(x, y);
+            let sums = _mm256_add_epi32(low, _mm256_permute2x128_si256::<0x31>(x, y));
+            std::mem::transmute::<__m256i, [i32; 8]>(sums)
         }
     }
     #[inline(always)]

@@ -203,6 +203,21 @@ impl Simd16 for Avx512 {
         unsafe { _mm_storeu_si128(at.cast(), _mm512_cvtepi32_epi8(x)) }
     }
     #[inline(always)]
+    unsafe fn store_digits([hi, lo]: [*mut i8; 2], x: [__m512i; 2]) {
+        unsafe {
+            // Plus 128 the high byte is hi, the low one lo with its highest bit turned.
+            let words = _mm512_add_epi16(_mm512_packs_epi32(x[0], x[1]), _mm512_set1_epi16(128));
+            // A quarter of a vector has four numbers of each: the high bytes of the first, of the second, then low ones.
+            let order = _mm_setr_epi8(1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, 14);
+            let bytes = _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(order));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let bytes = _mm512_permutexvar_epi32(order, bytes);
+            _mm256_storeu_si256(hi.cast(), _mm512_castsi512_si256(bytes));
+            let low = _mm256_xor_si256(_mm512_extracti64x4_epi64::<1>(bytes), _mm256_set1_epi8(-128));
+            _mm256_storeu_si256(lo.cast(), low);
+        }
+    }
+    #[inline(always)]
     unsafe fn add_i(a: __m512i, b: __m512i) -> __m512i {
         unsafe { _mm512_add_epi32(a, b) }
     }
@@ -235,8 +250,27 @@ impl Simd16 for Avx512 {
         unsafe { _mm512_srav_epi32(x, _mm512_set1_epi32(n as i32)) }
     }
     #[inline(always)]
-    unsafe fn reduce_add_i(x: __m512i) -> i32 {
-        unsafe { _mm512_reduce_add_epi32(x) }
+    unsafe fn sums_i(x: [__m512i; 8]) -> [i32; 8] {
+        unsafe {
+            let (mut eights, mut fours) = ([x[0]; 4], [x[0]; 2]);
+            for i in 0..4 {
+                let (x, y) = (x[2 * i], x[2 * i + 1]);
+                let first = _mm512_shuffle_i64x2::<0b01_00_01_00>(x, y);
+                eights[i] = _mm512_add_epi32(first, _mm512_shuffle_i64x2::<0b11_10_11_10>(x, y));
+            }
+            // Four lanes of each, one behind the other.
+            for i in 0..2 {
+                let (x, y) = (eights[2 * i], eights[2 * i + 1]);
+                let even = _mm512_shuffle_i64x2::<0b10_00_10_00>(x, y);
+                fours[i] = _mm512_add_epi32(even, _mm512_shuffle_i64x2::<0b11_01_11_01>(x, y));
+            }
+            let [x, y] = fours;
+            let sums = _mm512_add_epi32(_mm512_unpacklo_epi64(x, y), _mm512_unpackhi_epi64(x, y));
+            let sums = _mm512_add_epi32(sums, _mm512_shuffle_epi32::<0b10_11_00_01>(sums));
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 4, 8, 12, 2, 6, 10, 14);
+            let sums = _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, sums));
+            std::mem::transmute::<__m256i, [i32; 8]>(sums)
+        }
     }
     #[inline(always)]
     unsafe fn reduce_max_i(x: __m512i) -> i32 {

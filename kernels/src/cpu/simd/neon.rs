@@ -273,6 +273,16 @@ impl Simd16 for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn store_digits([hi, lo]: [*mut i8; 2], x: [I; 2]) {
+        unsafe {
+            for (i, x) in x.into_iter().enumerate() {
+                let high = each!(vaddq_s32(x, vdupq_n_s32(128)));
+                Self::store_low_bytes(hi.add(i * 16), Self::sar_i(high, 8));
+                Self::store_low_bytes(lo.add(i * 16), x);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn add_i(a: I, b: I) -> I {
         each!(vaddq_s32(a, b))
     }
@@ -310,8 +320,8 @@ impl Simd16 for Neon {
         x.map(|x| unsafe { vshlq_s32(x, vdupq_n_s32(-(n as i32))) })
     }
     #[inline(always)]
-    unsafe fn reduce_add_i(x: I) -> i32 {
-        unsafe { vaddvq_s32(vaddq_s32(vaddq_s32(x[0], x[1]), vaddq_s32(x[2], x[3]))) }
+    unsafe fn sums_i(x: [I; 8]) -> [i32; 8] {
+        x.map(|x| unsafe { vaddvq_s32(vaddq_s32(vaddq_s32(x[0], x[1]), vaddq_s32(x[2], x[3]))) })
     }
     #[inline(always)]
     unsafe fn reduce_max_i(x: I) -> i32 {

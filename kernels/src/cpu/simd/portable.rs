@@ -191,6 +191,16 @@ impl Simd16 for Portable {
         unsafe { at.cast::<[i8; LANES]>().write(x.map(|x| x as i8)) }
     }
     #[inline(always)]
+    unsafe fn store_digits([hi, lo]: [*mut i8; 2], x: [I; 2]) {
+        for (i, x) in x.into_iter().flatten().enumerate() {
+            // The low byte, taken as signed, and what is left.
+            unsafe {
+                hi.add(i).write(((x + 128) >> 8) as i8);
+                lo.add(i).write(x as i8);
+            }
+        }
+    }
+    #[inline(always)]
     unsafe fn add_i(a: I, b: I) -> I {
         zip(a, b, i32::wrapping_add)
     }
@@ -226,8 +236,8 @@ impl Simd16 for Portable {
         x.map(|x| x >> n)
     }
     #[inline(always)]
-    unsafe fn reduce_add_i(x: I) -> i32 {
-        reduce(x, i32::wrapping_add)
+    unsafe fn sums_i(x: [I; 8]) -> [i32; 8] {
+        x.map(|x| reduce(x, i32::wrapping_add))
     }
     #[inline(always)]
     unsafe fn reduce_max_i(x: I) -> i32 {

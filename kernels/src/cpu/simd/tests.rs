@@ -155,10 +155,18 @@ unsafe fn integers<S: Simd16>(e: &Everything, (w, v): (S::I, S::I), r: &mut Resu
                 r.i::<S>(S::dot_words(small, words, a));
             }
         }
-        r.0.push(vec![S::reduce_add_i(w) as u32, S::reduce_max_i(w) as u32]);
+        let sums = S::sums_i([w, v, small, narrow, S::zero_i(), S::max_i(w, v), w, S::splat_i(-1)]);
+        r.0.push(sums.map(|sum| sum as u32).to_vec());
+        r.0.push(vec![S::reduce_max_i(w) as u32]);
         let mut bytes = [0i8; 16];
         S::store_low_bytes(bytes.as_mut_ptr(), w);
         r.0.push(bytes.map(|b| b as u32).to_vec());
+        let (mut hi, mut lo) = ([0i8; 32], [0i8; 32]);
+        // 127 * 256 + 127, as much below 0, and what lies between.
+        for x in [S::sar_i(w, 17), S::splat_i(32639), S::splat_i(-32639), S::splat_i(128), S::splat_i(-129)] {
+            S::store_digits([hi.as_mut_ptr(), lo.as_mut_ptr()], [x, S::sar_i(v, 17)]);
+            r.0.push(hi.into_iter().chain(lo).map(|digit| digit as u32).collect());
+        }
     }
 }
 
