@@ -22,6 +22,7 @@ pub(crate) mod largest;
 pub(crate) mod matrix_unit;
 pub(crate) mod multiply;
 mod runs;
+pub(crate) mod shares;
 pub(crate) mod taken;
 pub(crate) mod tile;
 pub(crate) mod wide;

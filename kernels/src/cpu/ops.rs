@@ -11,6 +11,7 @@ use super::ahead::Ahead;
 use super::attention::scratch::AttentionScratch;
 use super::digits::Activations;
 use super::isa::Isa;
+use super::linear::shares::Shares;
 use super::pool::{Pool, ThreadError};
 use linear::largest::LargestScratch;
 
@@ -22,6 +23,7 @@ pub struct Cpu {
     pub(crate) attention: AttentionScratch,
     ahead: Ahead,
     largest: LargestScratch,
+    shares: Shares,
     /// Of scratch memory; `None` while it grows as it is needed.
     reserved_bytes: Option<usize>,
 }
@@ -36,9 +38,11 @@ impl Cpu {
     }
 
     pub fn try_new(isa: Isa, threads: usize) -> Result<Self, ThreadError> {
+        let pool = Pool::try_new(threads)?;
         Ok(Self {
             isa,
-            pool: Pool::try_new(threads)?,
+            shares: Shares::new(pool.threads()),
+            pool,
             activations: Activations::default(),
             attention: AttentionScratch::default(),
             ahead: Ahead::default(),

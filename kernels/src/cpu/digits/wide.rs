@@ -55,9 +55,9 @@ impl WideRow {
                 *self.scales.add(segment * GROUP_ROWS + self.row) = scale;
                 for block in blocks {
                     let mut halves = [S::zero_i(); 2];
-                    for i in 0..2 {
+                    for (i, half) in halves.iter_mut().enumerate() {
                         let x = S::load(x.as_ptr().add(block * BLOCK + i * LANES));
-                        halves[i] = S::to_i(S::mul(x, S::splat(inverse)));
+                        *half = S::to_i(S::mul(x, S::splat(inverse)));
                     }
                     self.store::<S>(block * BLOCK, halves);
                 }

@@ -1,5 +1,5 @@
-//! One thread's part of a product: its own contiguous panels of weights and all rows of activations, or of many rows its own
-//! and all panels.
+//! One thread's part of a product: panels of weights (`shares`) and all rows of activations, or of many rows its own and
+//! all panels.
 //!
 //! Rows are taken in blocks that all panels pass; inside a block, tile by tile, a part of the panel stays in the
 //! first cache. A matrix unit takes a whole block of rows as one tile.
@@ -11,6 +11,7 @@ use super::expand::Expanded;
 use super::finish::{Store, store, store_gated};
 use super::matrix_unit::MatrixCode;
 use super::runs::column_runs;
+use super::shares::Panels;
 use super::taken::Taken;
 use super::tile::{Strided, TileCall};
 use super::wide::GROUP_ROWS;
@@ -48,8 +49,9 @@ pub(crate) struct Multiply<'a> {
     pub(crate) range: Range<usize>,
     pub(crate) prepared: Prepared,
     pub(crate) out: SharedRows,
-    /// Which of how many shares of the panels; those who have the same one have other rows.
-    pub(crate) share: (usize, usize),
+    /// This thread's, of all that stand side by side. Others who have them have other rows; those that are shared out as
+    /// they are taken are for one block of rows.
+    pub(crate) panels: Panels<'a>,
     /// To be fetched by the tiles.
     pub(crate) ahead: Option<Left<'a>>,
 }
@@ -123,24 +125,16 @@ impl Multiply<'_> {
     ) {
         // SAFETY: as in `run`; results lie inside the matrix' rows, where no other thread writes those of `rows`.
         unsafe {
-            let total: usize = parts.iter().map(|part| part.bytes()).sum();
-            let mine = self.share(total);
             let mut y = MaybeUninit::uninit();
-            let mut bytes_before = 0;
-            let mut column = 0;
-            for part in parts {
-                let size = part.panel_bytes();
-                for panel in starts_in(&mine, bytes_before, size, part.panels()) {
-                    let (first, count) = outputs(part, panel);
-                    let bias = bias.map(|bias| bias[column + first..][..count].as_ptr());
-                    let y = self.panel::<S>(part, panel, &rows, &mut y);
-                    for (m, row) in rows.clone().enumerate() {
-                        let out = self.out.row(self.rows.output(row)).add(column + first);
-                        store::<S>(y.add(m * PANEL_ROWS), count, bias, mode, out);
-                    }
+            for panel in self.panels.clone() {
+                let (part, panel, column) = place(parts, panel);
+                let (first, count) = outputs(part, panel);
+                let bias = bias.map(|bias| bias[column + first..][..count].as_ptr());
+                let y = self.panel::<S>(part, panel, &rows, &mut y);
+                for (m, row) in rows.clone().enumerate() {
+                    let out = self.out.row(self.rows.output(row)).add(column + first);
+                    store::<S>(y.add(m * PANEL_ROWS), count, bias, mode, out);
                 }
-                bytes_before += part.bytes();
-                column += part.rows();
             }
         }
     }
@@ -155,7 +149,7 @@ impl Multiply<'_> {
         // SAFETY: as in `stack`.
         unsafe {
             let (mut g, mut u) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-            for panel in self.share(gate.panels()) {
+            for panel in self.panels.clone() {
                 let (first, count) = outputs(gate, panel);
                 let g = self.panel::<S>(gate, panel, &rows, &mut g);
                 let u = self.panel::<S>(up, panel, &rows, &mut u);
@@ -166,12 +160,6 @@ impl Multiply<'_> {
                 }
             }
         }
-    }
-
-    /// This thread's contiguous share of `0..total`.
-    fn share(&self, total: usize) -> Range<usize> {
-        let (id, shares) = self.share;
-        total * id / shares..total * (id + 1) / shares
     }
 
     /// A block of `rows` times a panel: 32 results a row, in `out`.
@@ -228,8 +216,40 @@ pub(super) fn outputs(matrix: &PackedMatrix, panel: usize) -> (usize, usize) {
     (first, (matrix.rows() - first).min(PANEL_ROWS))
 }
 
-/// The panels of a part whose first byte lies in `mine`, when the part starts at byte `before`.
-fn starts_in(mine: &Range<usize>, before: usize, panel_bytes: usize, panels: usize) -> Range<usize> {
-    let panel = |byte: usize| byte.saturating_sub(before).div_ceil(panel_bytes).min(panels);
-    panel(mine.start)..panel(mine.end)
+/// The matrix that a panel of all panels side by side belongs to, which of its panels it is, and its first output.
+fn place<'a>(parts: &[&'a PackedMatrix], mut panel: usize) -> (&'a PackedMatrix, usize, usize) {
+    let mut column = 0;
+    for part in parts {
+        if panel < part.panels() {
+            return (part, panel, column);
+        }
+        panel -= part.panels();
+        column += part.rows();
+    }
+    unreachable!("a panel of no matrix")
+}
+
+impl Weights<'_> {
+    /// A share of all panels that stand side by side, by their bytes.
+    pub(crate) fn share(self, (id, shares): (usize, usize)) -> Range<usize> {
+        let start = |id: usize| match self {
+            Self::Stack { parts, .. } => {
+                let total: usize = parts.iter().map(|part| part.bytes()).sum();
+                starts_before(parts, total * id / shares)
+            }
+            Self::Gated { gate, .. } => gate.panels() * id / shares,
+        };
+        start(id)..start(id + 1)
+    }
+}
+
+/// Of the panels of all parts those whose first byte lies before `byte`.
+fn starts_before(parts: &[&PackedMatrix], byte: usize) -> usize {
+    let mut before = 0;
+    let mut panels = 0;
+    for part in parts {
+        panels += byte.saturating_sub(before).div_ceil(part.panel_bytes()).min(part.panels());
+        before += part.bytes();
+    }
+    panels
 }

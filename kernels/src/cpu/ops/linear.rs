@@ -6,7 +6,8 @@ use crate::cpu::digits::sizes::{ActivationSizes, PreparedRows};
 use crate::cpu::digits::wide::WideRow;
 use crate::cpu::digits::{Activations, BLOCK, DigitBlock, DigitRow, Form, PrepareRow};
 use crate::cpu::linear::matrix_unit::MatrixCode;
-use crate::cpu::linear::multiply::{Multiply, Prepared, Weights};
+use crate::cpu::linear::multiply::{Multiply, Prepared, ROW_BLOCK, Weights};
+use crate::cpu::linear::shares::Panels;
 use crate::cpu::linear::taken::Taken;
 use crate::cpu::linear::tile::Strided;
 use crate::cpu::memory::Shared;
@@ -144,8 +145,18 @@ impl Cpu {
         let call = Call { input, needs, form, memory: Memory::of(&mut self.activations, width) };
         let (isa, ahead) = (self.isa, &self.ahead);
         let (unit, out) = (isa.matrix_unit(), out.shared());
+        // Fewer rows wait for memory, which is faster for those who still read; of more, each block passes all panels.
+        let is_dealt = cut == Cut::Shared && rows.count <= ROW_BLOCK && wide.count == 0;
+        if is_dealt {
+            self.shares.deal(|id| weights.share((id, threads)));
+        }
+        let shares = Some(&self.shares).filter(|_| is_dealt);
         self.pool.run(&|team| {
             let Part { prepares, first, multiplies, share } = cut.part(team, rows.count);
+            let panels = match shares {
+                Some(shares) => shares.panels(team.id),
+                None => Panels::fixed(weights.share(share)),
+            };
             for i in prepares {
                 // SAFETY: `provide` has made room for all copies; each is written by one thread, and read by others
                 // after the barrier only. No two threads have one id.
@@ -161,11 +172,12 @@ impl Cpu {
             if rows.count > 0 {
                 let ahead = ahead.left(rows.count, (team.id, team.threads));
                 let prepared = call.prepared(first);
-                isa.run(Multiply { weights, rows, range: multiplies, prepared, out, share, ahead });
+                let panels = panels.clone();
+                isa.run(Multiply { weights, rows, range: multiplies, prepared, out, panels, ahead });
             }
             if let Some(code) = unit.filter(|_| wide.count > 0) {
                 let (range, prepared) = (0..wide.count, call.prepared_wide(code));
-                isa.run(Multiply { weights, rows: wide, range, prepared, out, share, ahead: None });
+                isa.run(Multiply { weights, rows: wide, range, prepared, out, panels, ahead: None });
             }
         });
     }

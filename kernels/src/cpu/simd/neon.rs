@@ -276,8 +276,8 @@ impl Simd16 for Neon {
     unsafe fn store_digits([hi, lo]: [*mut i8; 2], x: [I; 2]) {
         unsafe {
             for (i, x) in x.into_iter().enumerate() {
-                let high = each!(vaddq_s32(x, vdupq_n_s32(128)));
-                Self::store_low_bytes(hi.add(i * 16), Self::sar_i(high, 8));
+                let high = Self::sar_i(Self::add_i(x, Self::splat_i(128)), 8);
+                Self::store_low_bytes(hi.add(i * 16), high);
                 Self::store_low_bytes(lo.add(i * 16), x);
             }
         }
