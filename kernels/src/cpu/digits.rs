@@ -171,7 +171,7 @@ unsafe fn quantise<S: Simd16>(x: &[[f32; BLOCK]], out: &mut [DigitBlock], form: 
         let mut largest = [0.0; SCALES];
         for (x, largest) in x.chunks(SCALE_BLOCKS).zip(&mut largest) {
             // SAFETY: the caller's promise.
-            *largest = unsafe { largest_size::<S>(x) };
+            *largest = unsafe { largest_size::<S>(x.as_flattened()) };
         }
         for ((x, out), largest) in x.chunks(SCALE_BLOCKS).zip(out.chunks_mut(SCALE_BLOCKS)).zip(largest) {
             // SAFETY: as above.
@@ -180,16 +180,16 @@ unsafe fn quantise<S: Simd16>(x: &[[f32; BLOCK]], out: &mut [DigitBlock], form: 
     }
 }
 
-/// The largest of all sizes, NaN if there is one.
+/// The largest size of numbers that are whole vectors, NaN if there is one.
 #[inline(always)]
-unsafe fn largest_size<S: Simd16>(x: &[[f32; BLOCK]]) -> f32 {
-    // SAFETY: a block has 32 floats; the rest is the caller's promise.
+unsafe fn largest_size<S: Simd16>(x: &[f32]) -> f32 {
+    // SAFETY: whole vectors; the rest is the caller's promise.
     unsafe {
         // As integers, the bits of positive floats have their order, with NaN on top.
         let sign_off = S::splat_i(i32::MAX);
         let mut sizes = S::zero_i();
-        for half in x.as_flattened().as_chunks::<LANES>().0 {
-            sizes = S::max_i(sizes, S::and_i(S::bits(S::load(half.as_ptr())), sign_off));
+        for x in x.as_chunks::<LANES>().0 {
+            sizes = S::max_i(sizes, S::and_i(S::bits(S::load(x.as_ptr())), sign_off));
         }
         f32::from_bits(S::reduce_max_i(sizes) as u32)
     }

@@ -1,7 +1,7 @@
 //! Activations as integers of 16 bits with one scale a segment, in the tiles that matrix units multiply: of every
 //! group of 16 rows and every 64 columns a tile of high digits, then one of low digits. See `linear::wide`.
 
-use super::{BLOCK, LARGEST, TINY};
+use super::{BLOCK, LARGEST, TINY, largest_size};
 use crate::cpu::linear::wide::{GROUP_ROWS, STEP, Segments, TILE_BYTES};
 use crate::cpu::simd::{LANES, Simd16};
 
@@ -85,20 +85,12 @@ impl WideRow {
 #[inline(always)]
 unsafe fn scale<S: Simd16>(x: &[f32]) -> (f32, f32) {
     // SAFETY: the instruction set is the caller's promise.
-    unsafe {
-        let sign_off = S::splat_i(i32::MAX);
-        let mut sizes = S::zero_i();
-        for x in x.as_chunks::<LANES>().0 {
-            // As integers, the bits of positive floats have their order, with NaN on top.
-            sizes = S::max_i(sizes, S::and_i(S::bits(S::load(x.as_ptr())), sign_off));
-        }
-        let largest = f32::from_bits(S::reduce_max_i(sizes) as u32);
-        if (TINY..=f32::MAX).contains(&largest) {
-            (largest / LARGEST, LARGEST / largest)
-        } else if largest < TINY {
-            (0.0, 0.0)
-        } else {
-            (f32::NAN, 0.0)
-        }
+    let largest = unsafe { largest_size::<S>(x) };
+    if (TINY..=f32::MAX).contains(&largest) {
+        (largest / LARGEST, LARGEST / largest)
+    } else if largest < TINY {
+        (0.0, 0.0)
+    } else {
+        (f32::NAN, 0.0)
     }
 }
