@@ -292,7 +292,11 @@ __device__ __forceinline__ void store(const LinearArgs& a, const Place& place, i
     *out = a.add ? *out + v : v;
 }
 
-// The tree over the slices of one output.
+// A warp's sums of eight rows and a tile: they lie in its ring, which it has no more use for, so that a block fits the
+// shared memory of every GPU since Ampere.
+typedef float TileSums[8][17];
+
+// The tree over the slices of one output; `stride` floats from one warp's to the next one's.
 __device__ __forceinline__ float tree(const float* sums, int stride) {
     float s[SLICES];
     for (int i = 0; i < SLICES; i++) s[i] = sums[i * stride];
@@ -302,7 +306,6 @@ __device__ __forceinline__ float tree(const float* sums, int stride) {
 template <int FORMAT, int NT, bool GATED>
 __device__ __forceinline__ void linear(const LinearArgs& a) {
     constexpr int MT = GATED || NT >= 4 ? 2 : 1;
-    __shared__ float sums[SLICES][MT][8][17];
     EXTERN_SHARED(ring);
     const int count = a.counted ? a.counts->sampled : a.counts->narrow;
     const int slot_first = blockIdx.y * NT * 8;
@@ -325,24 +328,28 @@ __device__ __forceinline__ void linear(const LinearArgs& a) {
     }
     const int lane = threadIdx.x % 32, slice = threadIdx.x / 32, r = lane / 4, q = lane % 4;
     const int tile_count = a.parts[a.part_count - 1].tile_first + (a.parts[a.part_count - 1].rows + 15) / 16;
+    TileSums* const own = reinterpret_cast<TileSums*>(ring + slice * RING_BYTES(NT, MT));
+    const TileSums* const sums = reinterpret_cast<const TileSums*>(ring);
+    // Other lanes have read what came through the ring.
+    __syncwarp();
 #pragma unroll
     for (int nt = 0; nt < NT; nt++) {
         if (slot_first + nt * 8 >= count) return;
 #pragma unroll
         for (int i = 0; i < MT; i++) {
-            sums[slice][i][2 * q][r] = acc[i][nt][0];
-            sums[slice][i][2 * q + 1][r] = acc[i][nt][1];
-            sums[slice][i][2 * q][r + 8] = acc[i][nt][2];
-            sums[slice][i][2 * q + 1][r + 8] = acc[i][nt][3];
+            own[i][2 * q][r] = acc[i][nt][0];
+            own[i][2 * q + 1][r] = acc[i][nt][1];
+            own[i][2 * q][r + 8] = acc[i][nt][2];
+            own[i][2 * q + 1][r + 8] = acc[i][nt][3];
         }
         __syncthreads();
         const int row = threadIdx.x % 16, token = threadIdx.x / 16 % 8, i = threadIdx.x / 128;
         const u32 slot = slot_first + nt * 8 + token;
-        constexpr int STRIDE = MT * 8 * 17;
+        constexpr int STRIDE = RING_BYTES(NT, MT) / sizeof(float);
         if (GATED) {
             if (threadIdx.x < 128) {
-                const float gate = tree(&sums[0][0][token][row], STRIDE) * a.parts[0].scale;
-                const float up = tree(&sums[0][MT - 1][token][row], STRIDE) * a.parts[1].scale;
+                const float gate = tree(&sums[0][token][row], STRIDE) * a.parts[0].scale;
+                const float up = tree(&sums[MT - 1][token][row], STRIDE) * a.parts[1].scale;
                 const int column = blockIdx.x * 16 + row;
                 const float v = column < a.parts[0].rows ? activate(a.activation, gate) * up * a.gated.scale : 0.f;
                 const half hi = to_half(v), lo = to_half(v - __half2float(hi));
@@ -356,7 +363,7 @@ __device__ __forceinline__ void linear(const LinearArgs& a) {
                 }
             }
         } else if (i < MT && static_cast<int>(slot) < count && static_cast<int>(blockIdx.x) * MT + i < tile_count) {
-            store(a, places[i], row, slot, tree(&sums[0][i][token][row], STRIDE));
+            store(a, places[i], row, slot, tree(&sums[i][token][row], STRIDE));
         }
         __syncthreads();
     }

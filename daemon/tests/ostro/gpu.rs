@@ -145,12 +145,6 @@ fn what_cannot_be_used_is_told_and_left() {
         &unusable("Ostro emulated GPU 0 has compute capability 7.5, at least 8.0 is needed"),
     );
     check_left(
-        &[("OSTRO_FAKE_CUDA_CC", "86")],
-        &unusable(
-            "Ostro emulated GPU 0 gives a block 101376 bytes of shared memory, at least 107008 are needed",
-        ),
-    );
-    check_left(
         &[("OSTRO_FAKE_CUDA", "unknown")],
         &unusable("the NVIDIA driver failed: unknown error (CUDA_ERROR_UNKNOWN)"),
     );
@@ -173,6 +167,15 @@ fn gpu_answers_as_the_cpu_does_and_is_named() {
     let by_file = machine.run(&["from-config", "-f", "a.toml", "-v"]);
     assert!(by_file.code == Some(0) && by_file.errors.contains(PLACED), "{by_file:?}");
     assert!(!by_file.errors.contains(GPU), "{by_file:?}");
+}
+
+/// Such GPUs give a block the least shared memory of all that are supported.
+#[test]
+fn gpu_with_little_shared_memory_answers_as_the_cpu_does() {
+    let Some(machine) = Machine::new(&[("OSTRO_FAKE_CUDA_CC", "89")]) else { return };
+    let [gpu, cpu] = [&[][..], &["--cpu"]].map(|flags| machine.answer(flags));
+    assert!(gpu.errors.contains(&format!("{PLACED}\"{GPU}, compute capability 8.9\"")), "{gpu:?}");
+    assert_eq!(gpu.output, cpu.output);
 }
 
 #[test]

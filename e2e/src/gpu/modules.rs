@@ -67,7 +67,7 @@ impl Module {
     /// GPUs that it is assembled for as a check, as `ptxas` names them.
     pub(super) fn assembled_for(&self) -> &'static [&'static str] {
         match self.target {
-            Target::Ampere => &["sm_80", "sm_90"],
+            Target::Ampere => &["sm_80", "sm_89", "sm_90"],
             Target::Hopper => &["sm_90a"],
         }
     }

@@ -4,8 +4,6 @@ use std::fmt;
 
 use cudarc::driver::{CudaContext, DriverError, result, sys};
 
-use super::ops::linear::SHARED_BYTES;
-
 /// CUDA 12.0: what the kernels' PTX asks for.
 const DRIVER_MIN: i32 = 12_000;
 /// Tensor cores with f16 products of 16 x 8 x 16, and asynchronous copies: Ampere.
@@ -63,8 +61,6 @@ pub enum NoGpu {
         capability.0, capability.1, CAPABILITY_MIN.0, CAPABILITY_MIN.1
     )]
     OldDevice { name: String, capability: (i32, i32) },
-    #[error("{name} gives a block {bytes} bytes of shared memory, at least {} are needed", SHARED_BYTES)]
-    LittleShared { name: String, bytes: usize },
     #[error("the NVIDIA driver failed: {0}")]
     Driver(String),
 }
@@ -114,7 +110,6 @@ fn describe(ordinal: usize, driver_version: i32) -> Result<Gpu, NoGpu> {
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR as MAJOR,
         CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR as MINOR,
         CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH as BUS_BITS,
-        CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
         CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE as CLOCK_KHZ,
     };
     let device = result::device::get(ordinal as i32)?;
@@ -124,11 +119,6 @@ fn describe(ordinal: usize, driver_version: i32) -> Result<Gpu, NoGpu> {
     let capability = (attribute(MAJOR)?, attribute(MINOR)?);
     if capability < CAPABILITY_MIN {
         return Err(NoGpu::OldDevice { name, capability });
-    }
-    // The opt-in maximum; static and dynamic memory count.
-    let bytes = attribute(SHARED)?.max(0) as usize;
-    if bytes < SHARED_BYTES {
-        return Err(NoGpu::LittleShared { name, bytes });
     }
     Ok(Gpu {
         ordinal,

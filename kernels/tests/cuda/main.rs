@@ -59,7 +59,8 @@ fn attention_is_that_of_the_keys_and_values_before() {
     }
 }
 
-/// Copies are as late there as they may be: a product, or a step of attention, that does not wait for its own shows.
+/// Copies are as late there as they may be: a product, or a step of attention, that does not wait for its own shows. Blocks
+/// have no more shared memory than on the GPUs that have least.
 #[test]
 fn what_the_emulated_gpu_computes_in_reverse_order_is_the_same() {
     let _turn = TURN.lock();
@@ -71,7 +72,7 @@ fn what_the_emulated_gpu_computes_in_reverse_order_is_the_same() {
         ("products_of_wide_rows_are_those_of_the_dequantised_weights", ["gated_DENSE_1", "linear_Q8_D_8"]),
         ("attention_is_that_of_the_keys_and_values_before", ["attend_8", "prompt_256"]),
     ] {
-        let printed = run_on("80", test, "reverse");
+        let printed = run_on("86", test, "reverse");
         for kernel in kernels {
             assert!(printed.contains(kernel), "{test}: {kernel} was not launched");
         }

@@ -35,7 +35,7 @@ fn no_gpu(reason: &Reason, kernel_driver: &Path) -> NoGpu {
             NoGpu::Unusable(format!("{reason}, though the kernel has NVIDIA's driver"))
         }
         Reason::NoDriver | Reason::NoDevice => NoGpu::Absent(reason.to_string()),
-        Reason::OldDevice { .. } | Reason::LittleShared { .. } => NoGpu::Unfit(reason.to_string()),
+        Reason::OldDevice { .. } => NoGpu::Unfit(reason.to_string()),
         _ => NoGpu::Unusable(reason.to_string()),
     }
 }

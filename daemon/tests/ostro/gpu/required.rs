@@ -18,11 +18,6 @@ fn model_that_needs_a_gpu_is_not_left_to_the_cpu() {
             OTHERS,
         ),
         (
-            ("OSTRO_FAKE_CUDA_CC", "89"),
-            "Ostro emulated GPU 0 gives a block 101376 bytes of shared memory, at least 107008 are needed",
-            OTHERS,
-        ),
-        (
             ("OSTRO_FAKE_CUDA", "unknown"),
             "the NVIDIA driver failed: unknown error (CUDA_ERROR_UNKNOWN)",
             IN_PODS,

@@ -81,11 +81,6 @@ const fn ring_bytes(rows: usize, tiles: usize) -> usize {
     8 * if rows <= 8 && tiles == 1 { 8192 } else { 12_288 }
 }
 
-/// What the PTX declares beside the ring, at most.
-const STATIC_BYTES: usize = 8704;
-/// Shared memory that a block takes at most, of all kernels but wide.rs': those run on Hopper only, which has more.
-pub(crate) const SHARED_BYTES: usize = ring_bytes(usize::MAX, 1) + STATIC_BYTES;
-
 pub(super) fn prepare(device: &mut Device, format: Format) -> Result<(), CudaError> {
     let kernels = kernels(format);
     kernels.linear.into_iter().chain(kernels.gated).try_for_each(|kernel| {
@@ -279,8 +274,12 @@ mod tests {
         }
     }
 
+    /// Compute capability 8.6, 8.9 and 12.x give a block the least of all since 8.0.
+    const SHARED_BYTES: usize = 99 << 10;
+
+    /// Of all kernels but wide.rs': those run on Hopper only, which has more.
     #[test]
-    fn shared_memory_is_what_the_largest_kernel_takes() {
+    fn kernels_fit_the_shared_memory_of_every_gpu() {
         let kernels = MODULES.iter().filter(|module| **module != "wide").flat_map(|module| {
             let sizes = static_bytes(source(module)).into_iter();
             sizes.map(move |(kernel, bytes)| (bytes + dynamic_bytes(module, kernel), kernel))
@@ -288,6 +287,6 @@ mod tests {
         let all: Vec<(usize, &str)> = kernels.collect();
         assert!(all.len() > 80, "{all:?}");
         let (most, kernel) = all.into_iter().max().unwrap();
-        assert_eq!(most, SHARED_BYTES, "{kernel}");
+        assert!(most <= SHARED_BYTES, "{kernel}: {most}");
     }
 }
