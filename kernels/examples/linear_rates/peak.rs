@@ -1,6 +1,7 @@
 //! What the product instructions alone reach, from registers.
 
 use std::hint::black_box;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use ostro_kernels::cpu::isa::Isa;
@@ -41,7 +42,16 @@ impl Kernel for Dots {
 /// Operations a second, 2 a weight and activation: of generated rows (two digits an activation), or of prompts on AMX
 /// (two digits each, three of the four products).
 pub(crate) fn products_peak(isa: Isa, threads: usize) -> f64 {
+    // A thread of its own, pinned: on the processor of a worker, where other programs may leave it, it would wait for that.
+    let best = thread::scope(|scope| scope.spawn(|| best_seconds(isa, threads)).join().expect("no panic"));
+    let (products, a_pair) =
+        if isa.name() == "amx" { (TILES * 16 * 16 * 64, 3.0) } else { (DOTS * 16 * 4, 2.0) };
+    2.0 * (products * threads) as f64 / a_pair / best
+}
+
+fn best_seconds(isa: Isa, threads: usize) -> f64 {
     let mut pool = Pool::new(threads);
+    pool.pin_caller();
     let mut best = f64::MAX;
     let begun = Instant::now();
     while begun.elapsed() < LONG_ENOUGH {
@@ -55,9 +65,7 @@ pub(crate) fn products_peak(isa: Isa, threads: usize) -> f64 {
         });
         best = best.min(start.elapsed().as_secs_f64());
     }
-    let (products, a_pair) =
-        if isa.name() == "amx" { (TILES * 16 * 16 * 64, 3.0) } else { (DOTS * 16 * 4, 2.0) };
-    2.0 * (products * threads) as f64 / a_pair / best
+    best
 }
 
 /// Products of 16 rows x 64 columns x 16 outputs.
