@@ -11,18 +11,19 @@ impl GgufVocabulary {
     pub fn read(metadata: &Metadata) -> Result<Self, MetadataError> {
         let model_key = "tokenizer.ggml.model";
         let missing = || MetadataError::Missing(model_key.to_owned());
+        let model = metadata.str(model_key)?.ok_or_else(missing)?.to_owned();
+        let tokens = strings(metadata, "tokenizer.ggml.tokens")?;
+        let special = |key, default| special_id(metadata, key, (&model, &tokens), default);
         Ok(GgufVocabulary {
-            model: metadata.str(model_key)?.ok_or_else(missing)?.to_owned(),
             pre: pre_tokenizer(metadata)?.map(str::to_owned),
-            tokens: strings(metadata, "tokenizer.ggml.tokens")?,
             scores: metadata.floats("tokenizer.ggml.scores")?.unwrap_or_default(),
             token_types: token_types(metadata)?,
             merges: strings(metadata, "tokenizer.ggml.merges")?,
-            bos: id(metadata, "tokenizer.ggml.bos_token_id")?,
-            eos: id(metadata, "tokenizer.ggml.eos_token_id")?,
+            bos: special("tokenizer.ggml.bos_token_id", (1, "<s>"))?,
+            eos: special("tokenizer.ggml.eos_token_id", (2, "</s>"))?,
             eot: id(metadata, "tokenizer.ggml.eot_token_id")?,
             eom: id(metadata, "tokenizer.ggml.eom_token_id")?,
-            unk: id(metadata, "tokenizer.ggml.unknown_token_id")?,
+            unk: special("tokenizer.ggml.unknown_token_id", (0, "<unk>"))?,
             pad: id(metadata, "tokenizer.ggml.padding_token_id")?,
             // The key is misspelt in the format.
             sep: id(metadata, "tokenizer.ggml.seperator_token_id")?,
@@ -32,6 +33,8 @@ impl GgufVocabulary {
             add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?,
             chat_template: metadata.str(TEMPLATE_KEY)?.map(str::to_owned),
             named_chat_templates: named_templates(metadata)?,
+            model,
+            tokens,
         })
     }
 }
@@ -52,6 +55,18 @@ fn token_types(metadata: &Metadata) -> Result<Vec<u8>, MetadataError> {
     let types = metadata.ints("tokenizer.ggml.token_type")?;
     // A number no token type has is as good as any other such number.
     Ok(types.map(|types| types.map(|value| u8::try_from(value).unwrap_or(0)).collect()).unwrap_or_default())
+}
+
+/// Early files of `llama` vocabularies do not name what all of them have at the same ids.
+fn special_id(
+    metadata: &Metadata,
+    key: &str,
+    (model, tokens): (&str, &[String]),
+    (default, text): (TokenId, &str),
+) -> Result<Option<TokenId>, MetadataError> {
+    let is_named = metadata.keys().any(|named| named == key);
+    let has_default = model == "llama" && tokens.get(default as usize).is_some_and(|token| token == text);
+    if is_named || !has_default { id(metadata, key) } else { Ok(Some(default)) }
 }
 
 /// All ones means that there is none.

@@ -178,6 +178,26 @@ fn an_older_file_of_qwen2_is_cut_as_all_of_them_were() {
 }
 
 #[test]
+fn an_early_file_of_llama_has_the_ids_that_all_of_them_had() {
+    let ids = |metadata: &Metadata| {
+        let read = GgufVocabulary::read(metadata).unwrap();
+        [read.bos, read.eos, read.unk]
+    };
+    let mut metadata = Metadata::default();
+    metadata.insert("tokenizer.ggml.model", "llama");
+    metadata.insert("tokenizer.ggml.tokens", ["<unk>", "<s>", "</s>", "a"].into_iter().collect::<Strings>());
+    assert_eq!(ids(&metadata), [Some(1), Some(2), Some(0)]);
+    metadata.insert("tokenizer.ggml.eos_token_id", 3u32);
+    metadata.insert("tokenizer.ggml.bos_token_id", u32::MAX);
+    assert_eq!(ids(&metadata), [None, Some(3), Some(0)]);
+    metadata.insert("tokenizer.ggml.tokens", ["a", "b", "c", "d"].into_iter().collect::<Strings>());
+    assert_eq!(ids(&metadata), [None, Some(3), None]);
+    metadata.insert("tokenizer.ggml.tokens", ["<unk>", "<s>", "</s>", "a"].into_iter().collect::<Strings>());
+    metadata.insert("tokenizer.ggml.model", "gpt2");
+    assert_eq!(ids(&metadata), [None, Some(3), None]);
+}
+
+#[test]
 fn an_id_that_nothing_uses_need_not_be_there() {
     check(&GgufVocabulary { pad: Some(9), ..byte_level() }, "ab", Special::Keep, &[4]);
 }
