@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
@@ -109,7 +109,7 @@ fn cors(origins: Option<&[String]>) -> Result<CorsLayer, RouterError> {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::DELETE])
         // Clients send headers of their own (x-stainless-…), none of which means anything here.
         .allow_headers(AllowHeaders::mirror_request())
-        .expose_headers([request_id::HEADER]))
+        .expose_headers([request_id::HEADER, header::RETRY_AFTER]))
 }
 
 async fn unknown_route(State(app): State<App>, request: Request) -> ApiError {

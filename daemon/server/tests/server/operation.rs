@@ -293,6 +293,8 @@ async fn browsers_may_call_from_allowed_origins() {
     let any = server.call(preflight("http://a.example")).await;
     assert_eq!(any.header("access-control-allow-origin"), Some("*"));
     assert_eq!(any.header("access-control-allow-headers"), Some("authorization,x-stainless-os"));
+    let seen = server.get("/health").await;
+    assert_eq!(seen.header("access-control-expose-headers"), Some("x-request-id,retry-after"));
     let options = RouterOptions { allowed_origins: Some(vec!["*".into()]), ..RouterOptions::default() };
     let any = Fixture::with(options, 8).await.call(preflight("http://a.example")).await;
     assert_eq!(any.header("access-control-allow-origin"), Some("*"));
