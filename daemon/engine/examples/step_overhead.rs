@@ -78,6 +78,7 @@ fn schedule(sequences: u32, prompt: u32) -> f64 {
         draft_tokens: 0,
         prefix_cache_n: 16,
         sources_apart: false,
+        opening: Vec::new(),
     };
     let mut scheduler = Scheduler::new(options).expect("the options are in range");
     for sequence in 0..sequences {

@@ -16,6 +16,7 @@ use crate::info::DeviceInfo;
 use crate::memory::Memory;
 use crate::model::spec::{Activation, DecoderSpec, Rotary};
 use crate::request::TokenId;
+use crate::schedule::BlockCopy;
 use crate::weights::TensorView;
 
 pub trait Backend {
@@ -83,6 +84,11 @@ pub trait Backend {
     fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary, matrices: &[&TensorView<'_>]) -> u64;
     /// Allocates what steps need beside rows and cache, so that a step allocates nothing. All matrices are loaded.
     fn reserve(&mut self, limits: &StepLimits) -> Result<(), BackendError>;
+
+    /// Whether a block's keys and values are copied sooner than those of some tokens are computed.
+    fn copies_blocks(&self) -> bool;
+    /// Before a step, where `copies_blocks` says that it is done.
+    fn copy_block(&mut self, cache: &mut Self::Cache, copy: BlockCopy);
 
     /// Begins a step. On `Work::Operations` its operations follow; a device that has recorded them already says
     /// `Work::Replayed`, and none follow. `read` ends it.

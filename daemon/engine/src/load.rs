@@ -17,7 +17,7 @@ use ostro_kernels::cpu::kv_cache;
 use ostro_kernels::cpu::memory::give_free_heap_back;
 
 use crate::backend::cpu::CpuBackend;
-use crate::backend::{Backend, BackendError};
+use crate::backend::{Backend, BackendError, KvCacheShape};
 use crate::device;
 use crate::engine::{EngineParts, LoadError};
 use crate::forward::{ForwardError, Logits, Model};
@@ -92,7 +92,10 @@ fn load_on<B: Backend + 'static>(
         blocks: shape.blocks as u32,
         bytes: shape.blocks as u64 * backend.block_bytes(&shape),
     };
-    let promise = options.memory.promise(&memory, model_bytes.saturating_add(cache.bytes));
+    let opening = if backend.copies_blocks() { text.opening() } else { Vec::new() };
+    let shape = KvCacheShape { blocks: shape.blocks + usize::from(!opening.is_empty()), ..shape };
+    let cache_bytes = shape.blocks as u64 * backend.block_bytes(&shape);
+    let promise = options.memory.promise(&memory, model_bytes.saturating_add(cache_bytes));
     let sources_apart = backend.has_sources_apart();
     let step_limit = step_limit(backend.device().kind) * step.all.div_ceil(backend.step_tokens().all) as u32;
     let info = about.into_info(&backend, &weights, &spec, (context_len, cache));
@@ -100,7 +103,7 @@ fn load_on<B: Backend + 'static>(
     give_free_heap_back();
     let model = Decoder::new(backend, spec, weights, &shape, limits)?;
     tell(LoadStage::Ready, 0, 0);
-    let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart));
+    let schedule = schedule(&options.schedule, step, &cache, (context_len, sources_apart), opening);
     Ok(EngineParts {
         model: Box::new(Counted { model, _promise: promise }),
         text: Arc::new(text),

@@ -8,6 +8,7 @@ mod block_hash;
 mod block_pool;
 mod chunks;
 mod kv_blocks;
+mod opening;
 mod options;
 mod prefix_index;
 mod prompt_lookup;
@@ -18,7 +19,7 @@ mod step_plan;
 pub use options::{OptionsError, SchedulerOptions, SchedulerStats};
 pub use scheduler::Scheduler;
 pub use sequence::{Finish, NewSequence, Outcome, SequenceId, SubmitError};
-pub use step_plan::{PlannedSequence, Row, Sample, StepPlan, TokenSource};
+pub use step_plan::{BlockCopy, PlannedSequence, Row, Sample, StepPlan, TokenSource};
 
 #[cfg(test)]
 mod tests;

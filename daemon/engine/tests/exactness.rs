@@ -11,8 +11,10 @@ use std::path::Path;
 
 use models::{QWEN_CODER, RealModel, SMOLLM2, STORIES};
 use ostro_engine::request::TokenId;
+use ostro_engine::text::{GgufVocabulary, TextModel, TextOverrides};
 use ostro_engine::tiny::{TinyFamily, TinyHead, TinyModel};
 use ostro_engine::weights::WeightType;
+use ostro_engine::weights::gguf::GgufFile;
 use ostro_engine::{Isa, ScheduleOptions};
 use recorded::{Rows, Run, Setting, answers, chunks, crowd, lone, run};
 
@@ -176,6 +178,27 @@ fn check_conversations(path: &Path, isa: Isa) {
     assert!(found.stats.prefix_hits_total > 0, "{:?}", found.stats);
 }
 
+/// Conversations that have no more in common than the chat template's start, after one that has computed it.
+fn check_starts(path: &Path, isa: Isa) {
+    let file = GgufFile::open(path).unwrap();
+    let vocabulary = GgufVocabulary::read(file.metadata()).unwrap();
+    let opening = TextModel::from_gguf(&vocabulary, &TextOverrides::default()).unwrap().opening();
+    let after = |tails: &[Vec<TokenId>]| -> Vec<Vec<TokenId>> {
+        let tails = (10..).zip(tails);
+        tails.map(|(first, tail)| [&opening, &[first][..], tail].concat()).collect()
+    };
+    let tails = prompts(100, 300);
+    let (first, others) = (after(&[vec![9; 40]]), after(&tails));
+    for block_size in [16, 32, 64] {
+        let setting = Setting { isa, block_size, ..crowd() };
+        let expected = run(path, &setting, &[&others]);
+        let found = run(path, &sharing(setting), &[&first, &others]);
+        assert_same(&format!("starts, {isa}, blocks of {block_size}"), &found, &expected);
+        assert!(!opening.is_empty() && !opening.len().is_multiple_of(16), "{opening:?}");
+        assert_eq!(found.stats.prefix_hits_total, (tails.len() * opening.len()) as u64, "{opening:?}");
+    }
+}
+
 fn check_tiny(model: &TinyModel) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tiny.gguf");
@@ -197,6 +220,7 @@ fn check_tiny(model: &TinyModel) {
     }
     check(&path, &prompts(300, 300), &settings);
     Isa::supported().into_iter().for_each(|isa| check_conversations(&path, isa));
+    Isa::supported().into_iter().for_each(|isa| check_starts(&path, isa));
     check_drafts(&path, 300, &Isa::supported());
     check_greedy(&path, &prompts(40, 300), &Isa::supported());
 }

@@ -160,7 +160,7 @@ fn seed_of_the_configuration_makes_answers_repeat() {
     let server = Running::start(&home, &["serve", "-m", text(&model), "--seed", "5"]);
     let body = CHAT.replace("\"temperature\":0", "\"temperature\":2");
     let content = |answer: String| {
-        answer.split("\"content\":").nth(1).unwrap().split("\"role\"").next().unwrap().to_owned()
+        answer.split("\"content\":").nth(1).unwrap().split("\"usage\"").next().unwrap().to_owned()
     };
     let answers: Vec<String> =
         (0..4).map(|_| content(server.request("POST", "/v1/chat/completions", &body).1)).collect();

@@ -11,6 +11,8 @@
 //! Attention reads the keys of several blocks at a time, so that every block of a step has a stream of its own.
 //! An extent has all layers: what is in use of a cache lies together, and few pages of memory are touched.
 
+mod copy;
+
 use crate::cpu::memory::{AllocError, HugeBuffer, Shared};
 
 /// What keys and values are stored as.

@@ -25,6 +25,7 @@ use crate::forward::{Best, ForwardError, Logits};
 use crate::info::DeviceInfo;
 use crate::memory::Memory;
 use crate::model::spec::{Activation, DecoderSpec, Rotary, RotaryStyle};
+use crate::schedule::BlockCopy;
 use crate::weights::TensorView;
 
 /// Rows from which it takes less time to find where their largest logits are than to compute all.
@@ -186,6 +187,14 @@ impl Backend for CpuBackend {
         // Not earlier: the threads of loading would inherit it.
         self.cpu.pin_caller();
         Ok(())
+    }
+
+    fn copies_blocks(&self) -> bool {
+        true
+    }
+
+    fn copy_block(&mut self, cache: &mut KvCache, BlockCopy { from, to }: BlockCopy) {
+        cache.copy_block(from, to);
     }
 
     fn begin(&mut self, _: &Batch<'_>) -> Result<Work, ForwardError> {

@@ -16,6 +16,7 @@ use crate::forward::{ForwardError, Logits};
 use crate::info::{DeviceInfo, DeviceKind};
 use crate::memory::{Memory, MemoryOwner};
 use crate::model::spec::{DecoderSpec, Rotary, RotaryStyle};
+use crate::schedule::BlockCopy;
 use crate::weights::TensorView;
 use convert::{activation, device, failed, linear, matrix_shape, normed, not_loaded, rows_use};
 use logits::GpuLogits;
@@ -185,6 +186,15 @@ impl Backend for CudaBackend {
 
     fn allocate_cache(&mut self, shape: &KvCacheShape) -> Result<CudaKvCache, BackendError> {
         self.cuda.allocate_cache(*shape).map_err(device)
+    }
+
+    /// Not tried: some rows more cost a step little.
+    fn copies_blocks(&self) -> bool {
+        false
+    }
+
+    fn copy_block(&mut self, _: &mut CudaKvCache, _: BlockCopy) {
+        unreachable!("nobody keeps a start where blocks are not copied");
     }
 
     fn reserved_bytes(&self, limits: &StepLimits, rotary: &Rotary, matrices: &[&TensorView<'_>]) -> u64 {

@@ -7,6 +7,7 @@ use crate::info::CacheInfo;
 use crate::model::decoder::DecoderLimits;
 use crate::model::spec::DecoderSpec;
 use crate::options::{EngineOptions, ScheduleOptions};
+use crate::request::TokenId;
 use crate::schedule::SchedulerOptions;
 
 /// More are surely a mistake.
@@ -97,6 +98,7 @@ pub(super) fn schedule(
     step: StepTokens,
     cache: &CacheInfo,
     (context_len, sources_apart): (u32, bool),
+    opening: Vec<TokenId>,
 ) -> SchedulerOptions {
     let ScheduleOptions {
         sequences_max,
@@ -117,6 +119,7 @@ pub(super) fn schedule(
         waiting_max,
         prefix_cache_n,
         sources_apart,
+        opening,
     }
 }
 

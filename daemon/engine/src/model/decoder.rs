@@ -173,6 +173,9 @@ impl<B: Backend> Decoder<B> {
 
 impl<B: Backend> Model for Decoder<B> {
     fn forward(&mut self, plan: &StepPlan) -> Result<Logits<'_>, ForwardError> {
+        for copy in plan.copies() {
+            self.backend.copy_block(&mut self.cache, *copy);
+        }
         let mut step = std::mem::take(&mut self.step);
         let begun = step.with_batch(plan, |step| {
             if self.backend.begin(&step.all)? == Work::Operations {

@@ -4,6 +4,8 @@
 //! The free list is intrusive and ordered by what is lost on reuse: blocks without content first, then the least
 //! recently used. Knows block numbers and their hashes, never tokens or sequences.
 
+use std::ops::Range;
+
 use super::block_hash::BlockHash;
 
 pub(super) type BlockId = u32;
@@ -21,7 +23,9 @@ struct Block {
 
 #[derive(Clone, Debug)]
 pub(super) struct BlockPool {
+    /// By number, also those before the pool's first.
     blocks: Vec<Block>,
+    numbers: Range<BlockId>,
     /// Reused first.
     first: u32,
     last: u32,
@@ -30,16 +34,17 @@ pub(super) struct BlockPool {
 }
 
 impl BlockPool {
-    pub(super) fn new(blocks: u32) -> Self {
+    pub(super) fn new(numbers: Range<BlockId>) -> Self {
         let block = Block { references: 0, hash: None, previous: NONE, next: NONE };
+        let blocks = vec![block; numbers.end as usize];
         let mut pool =
-            BlockPool { blocks: vec![block; blocks as usize], first: NONE, last: NONE, free: 0, cached: 0 };
-        (0..blocks).for_each(|block| pool.link_last(block));
+            BlockPool { blocks, numbers: numbers.clone(), first: NONE, last: NONE, free: 0, cached: 0 };
+        numbers.for_each(|block| pool.link_last(block));
         pool
     }
 
     pub(super) fn blocks(&self) -> u32 {
-        self.blocks.len() as u32
+        self.numbers.len() as u32
     }
 
     /// Blocks that `allocate` can still hand out, cached ones included.
@@ -159,6 +164,10 @@ impl BlockPool {
         std::iter::successors(at(self.first), |block| at(next(block))).collect()
     }
 
+    pub(super) fn numbers(&self) -> Range<BlockId> {
+        self.numbers.clone()
+    }
+
     pub(super) fn hash(&self, block: BlockId) -> Option<BlockHash> {
         self.blocks[block as usize].hash
     }
@@ -174,7 +183,7 @@ mod tests {
 
     #[test]
     fn every_block_is_handed_out_once() {
-        let mut pool = BlockPool::new(3);
+        let mut pool = BlockPool::new(0..3);
         let blocks: Vec<_> = std::iter::from_fn(|| pool.allocate()).collect();
         assert_eq!(blocks, [(0, None), (1, None), (2, None)]);
         assert_eq!((pool.free(), pool.cached()), (0, 0));
@@ -182,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_block_is_free_when_its_last_reference_goes() {
-        let mut pool = BlockPool::new(1);
+        let mut pool = BlockPool::new(0..1);
         let (block, _) = pool.allocate().unwrap();
         pool.retain(block);
         pool.release(block);
@@ -193,7 +202,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_content_goes_first_and_empty_blocks_before_it() {
-        let mut pool = BlockPool::new(4);
+        let mut pool = BlockPool::new(0..4);
         while pool.allocate().is_some() {}
         for block in [2, 0, 3] {
             pool.name(block, hash(block.into()));
@@ -214,7 +223,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "released more often")]
     fn releasing_twice_is_noticed() {
-        let mut pool = BlockPool::new(1);
+        let mut pool = BlockPool::new(0..1);
         let (block, _) = pool.allocate().unwrap();
         pool.release(block);
         pool.release(block);

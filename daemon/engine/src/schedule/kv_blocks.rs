@@ -2,6 +2,8 @@
 
 use super::block_hash::BlockHash;
 use super::block_pool::{BlockId, BlockPool};
+use super::opening::Opening;
+use super::options::SchedulerOptions;
 use super::prefix_index::PrefixIndex;
 use super::sequence::Sequence;
 
@@ -9,6 +11,7 @@ use super::sequence::Sequence;
 pub(super) struct KvBlocks {
     pool: BlockPool,
     index: PrefixIndex,
+    opening: Opening,
     block_size: usize,
     dropped: Vec<(BlockHash, BlockId)>,
 }
@@ -17,24 +20,35 @@ pub(super) struct KvBlocks {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct PrefixHit {
     pub(super) blocks: usize,
-    /// Of these, blocks that are free now and would leave the free list.
+    /// Those of the blocks, and of the opening beyond them.
+    pub(super) tokens: usize,
+    /// Of the blocks, blocks that are free now and would leave the free list.
     pub(super) blocks_free: usize,
     /// The name of the first block that is not cached, where a hit on it could be used.
     pub(super) next: Option<BlockHash>,
 }
 
 impl KvBlocks {
-    pub(super) fn new(blocks: u32, block_size: u32, prefix_cache_n: usize) -> Self {
+    pub(super) fn new(options: &SchedulerOptions) -> Self {
+        let SchedulerOptions { blocks, prefix_cache_n, .. } = *options;
+        let block_size = options.block_size as usize;
+        let opening = if prefix_cache_n == 0 { Vec::new() } else { options.opening.clone() };
+        let first = BlockId::from(!opening.is_empty());
         KvBlocks {
-            pool: BlockPool::new(blocks),
+            pool: BlockPool::new(first..first + blocks),
             index: PrefixIndex::new(prefix_cache_n, blocks),
-            block_size: block_size as usize,
+            opening: Opening::new(opening, block_size),
+            block_size,
             dropped: Vec::new(),
         }
     }
 
     pub(super) fn pool(&self) -> &BlockPool {
         &self.pool
+    }
+
+    pub(super) fn opening_mut(&mut self) -> &mut Opening {
+        &mut self.opening
     }
 
     pub(super) fn block_size(&self) -> usize {
@@ -47,7 +61,7 @@ impl KvBlocks {
 
     /// Looks up the start of a sequence. The last token is never looked up: its logits are wanted.
     pub(super) fn look_up(&self, sequence: &mut Sequence) -> PrefixHit {
-        let mut hit = PrefixHit { blocks: 0, blocks_free: 0, next: None };
+        let mut hit = PrefixHit { blocks: 0, tokens: 0, blocks_free: 0, next: None };
         if !self.index.is_enabled() {
             return hit;
         }
@@ -62,6 +76,7 @@ impl KvBlocks {
             hit.blocks += 1;
             hit.blocks_free += usize::from(self.pool.references(block) == 0);
         }
+        hit.tokens = (hit.blocks * self.block_size).max(self.opening.known_of(sequence.prompt(), hit.blocks));
         hit
     }
 
@@ -73,7 +88,8 @@ impl KvBlocks {
             self.pool.retain(block);
             sequence.blocks.push(block);
         }
-        sequence.computed = hit.blocks * self.block_size;
+        sequence.computed = hit.tokens;
+        sequence.takes_opening = hit.tokens > hit.blocks * self.block_size;
         sequence.published = hit.blocks;
         sequence.published_max = sequence.published_max.max(hit.blocks);
     }
@@ -113,7 +129,7 @@ impl KvBlocks {
         while let Some(block) = sequence.blocks.pop() {
             self.pool.release(block);
         }
-        (sequence.computed, sequence.published) = (0, 0);
+        (sequence.computed, sequence.published, sequence.takes_opening) = (0, 0, false);
     }
 
     /// Takes back an ended sequence and keeps its prefix within the bound.
@@ -136,7 +152,7 @@ impl KvBlocks {
         for (hash, block) in self.index.entries() {
             assert_eq!(self.pool.hash(block), Some(hash), "a findable block is named");
         }
-        let named = (0..self.pool.blocks()).filter(|block| self.pool.hash(*block).is_some()).count();
+        let named = self.pool.numbers().filter(|block| self.pool.hash(*block).is_some()).count();
         assert_eq!(named, self.index.entries().count(), "a named block is findable");
     }
 }

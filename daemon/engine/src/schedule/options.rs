@@ -1,5 +1,7 @@
 //! What the scheduler is told once, and what it counts.
 
+use crate::request::TokenId;
+
 #[derive(Clone, Debug)]
 pub struct SchedulerOptions {
     /// Tokens a KV block.
@@ -23,6 +25,9 @@ pub struct SchedulerOptions {
     /// The model computes prompt tokens otherwise than generated ones, in the last bits: only blocks of prompt tokens
     /// are shared.
     pub sources_apart: bool,
+    /// The tokens that the chat template begins all conversations with. If there are any, the cache has one
+    /// block more than `blocks`, the first one, for the last of them.
+    pub opening: Vec<TokenId>,
 }
 
 /// Gauges, and totals since the start.

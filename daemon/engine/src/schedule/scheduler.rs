@@ -15,9 +15,10 @@ use std::collections::VecDeque;
 use super::block_hash::BlockHash;
 use super::chunks::Budget;
 use super::kv_blocks::{KvBlocks, PrefixHit};
+use super::opening;
 use super::options::{OptionsError, SchedulerOptions, SchedulerStats};
 use super::sequence::{NewSequence, Outcome, Sequence, SequenceId, SubmitError};
-use super::step_plan::StepPlan;
+use super::step_plan::{BlockCopy, StepPlan};
 use crate::request::TokenId;
 use crate::sample::History;
 
@@ -47,7 +48,7 @@ impl Scheduler {
             },
             running_max: options.max_seqs.min(options.tokens_per_step),
             len_max: (options.context_len as usize).min(pool_tokens + 1),
-            kv: KvBlocks::new(options.blocks, options.block_size, options.prefix_cache_n),
+            kv: KvBlocks::new(&options),
             running: Vec::new(),
             waiting: VecDeque::new(),
             submitted: 0,
@@ -99,6 +100,7 @@ impl Scheduler {
     pub fn advance(&mut self, plan: &StepPlan, sampled: &[Option<TokenId>], outcomes: &mut Vec<Outcome>) {
         assert_eq!(sampled.len(), plan.samples().len(), "what became of each wanted row");
         outcomes.clear();
+        self.kv.opening_mut().note_step();
         let mut rest = sampled;
         for planned in plan.sequences() {
             let samples;
@@ -119,6 +121,7 @@ impl Scheduler {
             // Of the rows that sampled, the first was of a known token, others of drafts.
             sequence.computed += planned.rows.len() - samples.len() + tokens;
             self.kv.publish(sequence);
+            self.kv.opening_mut().note_computed(sequence.prompt(), sequence.computed, &sequence.blocks);
             self.totals.draft_tokens_total += samples.len().saturating_sub(1) as u64;
             self.totals.accepted_tokens_total += tokens.saturating_sub(1) as u64;
             if outcomes[before..].iter().any(|outcome| outcome.finish.is_some()) {
@@ -236,8 +239,7 @@ impl Scheduler {
             true => usize::MAX,
             false => self.budget.prompt_tokens(self.running.len().min(self.options.tokens_per_step - 1)),
         };
-        let first = hit.blocks * self.kv.block_size();
-        let tokens = sequence.tokens().len().min(first.saturating_add(chunk));
+        let tokens = sequence.tokens().len().min(hit.tokens.saturating_add(chunk));
         let wanted = self.kv.blocks_for(tokens) - hit.blocks + hit.blocks_free;
         wanted + reserved <= self.kv.pool().free() as usize
     }
@@ -270,9 +272,18 @@ impl Scheduler {
         self.waiting.insert(place, sequence);
     }
 
-    fn write(&self, plan: &mut StepPlan) {
-        for sequence in self.running.iter().filter(|sequence| sequence.chunk > 0) {
+    fn write(&mut self, plan: &mut StepPlan) {
+        if !self.running.is_empty()
+            && let Some(copy) = self.kv.opening_mut().copy()
+        {
+            plan.push_copy(copy);
+        }
+        for sequence in self.running.iter_mut().filter(|sequence| sequence.chunk > 0) {
             let end = sequence.computed + sequence.chunk;
+            if std::mem::take(&mut sequence.takes_opening) {
+                let block = sequence.blocks[sequence.computed / self.kv.block_size()];
+                plan.push_copy(BlockCopy { from: opening::KEPT, to: block });
+            }
             let blocks = &sequence.blocks[..self.kv.blocks_for(end)];
             plan.push_sequence(sequence.id, sequence.cached_tokens.unwrap_or(0), blocks);
             let known = sequence.tokens().len();

@@ -81,6 +81,8 @@ pub(super) struct Sequence {
     pub(super) published_max: usize,
     /// Rows given to it in the step being planned.
     pub(super) chunk: usize,
+    /// The last of `computed` are not in `blocks` yet, but in the opening's.
+    pub(super) takes_opening: bool,
     /// Known once it was admitted.
     pub(super) cached_tokens: Option<u32>,
 }
@@ -101,6 +103,7 @@ impl Sequence {
             published: 0,
             published_max: 0,
             chunk: 0,
+            takes_opening: false,
             cached_tokens: None,
         }
     }
@@ -116,6 +119,10 @@ impl Sequence {
     /// Those known, then the draft of the step. Of a sequence that runs.
     pub(super) fn tokens_and_draft(&self) -> &[TokenId] {
         &self.tokens
+    }
+
+    pub(super) fn prompt(&self) -> &[TokenId] {
+        &self.prompt
     }
 
     pub(super) fn prompt_len(&self) -> usize {

@@ -48,6 +48,13 @@ pub struct PlannedSequence {
     blocks: Range<usize>,
 }
 
+/// A block of the cache whose keys and values of all layers become those of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockCopy {
+    pub from: u32,
+    pub to: u32,
+}
+
 /// What the next step computes. Empty when nothing can run.
 #[derive(Clone, Debug, Default)]
 pub struct StepPlan {
@@ -56,6 +63,7 @@ pub struct StepPlan {
     samples: Vec<Sample>,
     blocks: Vec<u32>,
     preempted: Vec<SequenceId>,
+    copies: Vec<BlockCopy>,
     best_only: bool,
 }
 
@@ -100,6 +108,11 @@ impl StepPlan {
         &self.blocks[self.sequences[sequence].blocks.clone()]
     }
 
+    /// To be done one after the other, before the rows.
+    pub fn copies(&self) -> &[BlockCopy] {
+        &self.copies
+    }
+
     /// Sequences that lost their blocks in this step and will be computed again later.
     pub fn preempted(&self) -> &[SequenceId] {
         &self.preempted
@@ -111,11 +124,16 @@ impl StepPlan {
         self.samples.clear();
         self.blocks.clear();
         self.preempted.clear();
+        self.copies.clear();
         self.best_only = false;
     }
 
     pub(super) fn push_preempted(&mut self, id: SequenceId) {
         self.preempted.push(id);
+    }
+
+    pub(super) fn push_copy(&mut self, copy: BlockCopy) {
+        self.copies.push(copy);
     }
 
     pub(super) fn push_sequence(&mut self, id: SequenceId, cached_tokens: u32, blocks: &[u32]) {

@@ -2,6 +2,7 @@
 
 mod drafts;
 mod memory;
+mod opening;
 mod simulation;
 
 use super::*;
@@ -18,6 +19,7 @@ const OPTIONS: SchedulerOptions = SchedulerOptions {
     waiting_max: 100,
     prefix_cache_n: 4,
     sources_apart: false,
+    opening: Vec::new(),
 };
 
 /// A scheduler whose model samples tokens no prompt contains.

@@ -89,6 +89,7 @@ fn step_loop(clock: &Arc<Clock>) -> (SyncSender<Command>, StepLoop) {
         waiting_max: 2,
         prefix_cache_n: 0,
         sources_apart: false,
+        opening: Vec::new(),
     };
     let (commands, receiver) = sync_channel(4);
     let inbox = Inbox {

@@ -5,6 +5,7 @@
 //! `chat_template.jinja`, `tokenizer_config.json`, `chat_template.json`, GGUF metadata.
 
 mod directory;
+mod opening;
 mod turn_marks;
 
 use std::fs;

@@ -35,6 +35,7 @@ pub fn options() -> SchedulerOptions {
         draft_tokens: 7,
         prefix_cache_n: 16,
         sources_apart: false,
+        opening: Vec::new(),
     }
 }
 

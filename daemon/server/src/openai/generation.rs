@@ -56,7 +56,7 @@ pub struct GenerationFields {
     /// The newer name of `max_tokens`.
     pub max_completion_tokens: Option<u64>,
     /// The model's end tokens are not chosen before this many tokens; not above `max_tokens`, nor above what the context
-    /// leaves behind the prompt.
+    /// leaves behind the prompt. Stop strings are looked for in what follows those tokens.
     pub min_tokens: Option<u64>,
     /// One string or up to 64 that end the answer and are not part of it.
     #[schema(value_type = Option<StopSchema>, inline)]
@@ -71,7 +71,7 @@ pub struct GenerationFields {
     pub stream_options: Option<StreamOptions>,
     /// Add `prompt_token_ids` to the answer and `token_ids` to each choice.
     pub return_token_ids: Option<bool>,
-    /// Requests with different salts never share cached prefixes.
+    /// Requests with different salts share no cached prefixes, but for what the chat template begins all conversations with.
     pub cache_salt: Option<String>,
 }
 

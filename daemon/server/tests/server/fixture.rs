@@ -30,10 +30,10 @@ pub const ANSWER_TOKENS: u64 = 29;
 pub const CONTEXT: u32 = 2048;
 const END: u32 = 256;
 const VOCABULARY: u32 = 258;
-const TEMPLATE: &str = "{% for message in messages %}{% if message.content == 'raise' %}\
+const TEMPLATE: &str = "{% if mood != 'silent' %}{% for message in messages %}{% if message.content == 'raise' %}\
     {{ raise_exception('no such conversation') }}{% endif %}{{ message.role }}: {{ message.reasoning_content }}\
     {{ message.content }}\n\
-    {% endfor %}{% if add_generation_prompt %}{{ mood }}>{% endif %}";
+    {% endfor %}{% if add_generation_prompt %}{{ mood }}>{% endif %}{% endif %}";
 
 /// Lets the model's steps through.
 #[derive(Clone, Default)]
@@ -118,6 +118,7 @@ pub fn schedule(waiting_max: usize) -> SchedulerOptions {
         draft_tokens: 7,
         prefix_cache_n: 16,
         sources_apart: false,
+        opening: Vec::new(),
     }
 }
 

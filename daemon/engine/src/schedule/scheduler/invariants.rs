@@ -7,7 +7,7 @@ use super::Scheduler;
 impl Scheduler {
     pub(in crate::schedule) fn assert_consistent(&self) {
         let pool = self.kv.pool();
-        let mut references = vec![0; pool.blocks() as usize];
+        let mut references = vec![0; pool.numbers().end as usize];
         for block in self.running.iter().flat_map(|sequence| &sequence.blocks) {
             references[*block as usize] += 1;
         }
@@ -15,10 +15,12 @@ impl Scheduler {
         let free_set: HashSet<_> = free.iter().collect();
         assert_eq!(free_set.len(), free.len(), "the free list holds a block once");
         assert_eq!(pool.free() as usize, free.len());
-        for (block, owners) in (0..).zip(&references) {
-            assert_eq!(pool.references(block), *owners, "block {block}: references are its owners");
-            assert_eq!(free_set.contains(&block), *owners == 0, "block {block}: free or owned");
+        for block in pool.numbers() {
+            let owners = references[block as usize];
+            assert_eq!(pool.references(block), owners, "block {block}: references are its owners");
+            assert_eq!(free_set.contains(&block), owners == 0, "block {block}: free or owned");
         }
+        assert!(references[..pool.numbers().start as usize].iter().all(|owners| *owners == 0));
         let cached: Vec<_> = free.iter().map(|block| pool.hash(*block).is_some()).collect();
         assert!(cached.is_sorted(), "blocks without content are reused first");
         assert_eq!(cached.iter().filter(|cached| **cached).count(), pool.cached() as usize);

@@ -4,7 +4,9 @@ use super::*;
 use crate::request::TokenId;
 use crate::schedule::TokenSource;
 
-const DRAFTING: SchedulerOptions = SchedulerOptions { draft_tokens: 3, ..OPTIONS };
+fn drafting() -> SchedulerOptions {
+    SchedulerOptions { draft_tokens: 3, ..OPTIONS }
+}
 
 /// Repeats itself, so that 3, 4 is guessed after 0, 1, 2.
 const PROMPT: [TokenId; 9] = [0, 1, 2, 3, 4, 5, 0, 1, 2];
@@ -52,7 +54,7 @@ fn what_followed_a_repetition_is_guessed_for_less_than_its_length() {
 
 #[test]
 fn nothing_counts_behind_a_wrong_guess() {
-    let mut run = Run::new(DRAFTING);
+    let mut run = Run::new(drafting());
     let id = run.submit(PROMPT, 9);
     run.step_sampling(&[3]);
     // The second guess is wrong; what its row and the next one's tell is of another text.
@@ -65,7 +67,7 @@ fn nothing_counts_behind_a_wrong_guess() {
 
 #[test]
 fn history_of_a_sample_ends_with_the_token_of_its_row() {
-    let mut run = Run::new(DRAFTING);
+    let mut run = Run::new(drafting());
     run.submit(PROMPT, 9);
     run.step_sampling(&[3]);
     run.scheduler.plan(&mut run.plan);
@@ -78,7 +80,7 @@ fn history_of_a_sample_ends_with_the_token_of_its_row() {
 
 #[test]
 fn guesses_end_with_the_answer() {
-    let mut run = Run::new(DRAFTING);
+    let mut run = Run::new(drafting());
     let id = run.submit(PROMPT, 4);
     run.step_sampling(&[3]);
     // Three tokens are left, two of them guessed.
@@ -90,7 +92,7 @@ fn guesses_end_with_the_answer() {
 
 #[test]
 fn an_end_token_is_not_guessed() {
-    let mut run = Run::new(DRAFTING);
+    let mut run = Run::new(drafting());
     let id = run.submit([0, 1, 2, 3, 7, 5, 0, 1, 2], 9);
     run.step_sampling(&[3]);
     run.step_sampling(&[7]);
@@ -100,7 +102,7 @@ fn an_end_token_is_not_guessed() {
 
 #[test]
 fn guesses_share_their_rows_and_stand_back_for_prompts() {
-    let mut run = Run::new(SchedulerOptions { tokens_per_step: 32, ..DRAFTING });
+    let mut run = Run::new(SchedulerOptions { tokens_per_step: 32, ..drafting() });
     let ids = [0, 100].map(|first| run.submit(PROMPT.map(|token| token + first), 9));
     run.step_sampling(&[3, 103]);
     run.step_sampling(&[4, 5, 104, 105]);
@@ -127,7 +129,7 @@ fn the_more_sequences_run_the_longer_a_repetition_must_be() {
 #[test]
 fn guesses_take_no_memory_that_tokens_need() {
     // Three blocks hold the prompt and three tokens, the fourth is the next token's.
-    let mut run = Run::new(SchedulerOptions { blocks: 4, ..DRAFTING });
+    let mut run = Run::new(SchedulerOptions { blocks: 4, ..drafting() });
     let id = run.submit(PROMPT, 7);
     run.step_sampling(&[3]);
     run.step_sampling(&[4]);
@@ -137,7 +139,7 @@ fn guesses_take_no_memory_that_tokens_need() {
 /// Of a prompt that was found in the cache but for its last token, say.
 #[test]
 fn last_token_of_a_prompt_may_have_a_draft() {
-    let mut run = Run::new(SchedulerOptions { tokens_per_step: 8, ..DRAFTING });
+    let mut run = Run::new(SchedulerOptions { tokens_per_step: 8, ..drafting() });
     let id = run.submit(PROMPT, 9);
     run.step_sampling(&[]);
     run.step_sampling(&[3, 4, 50]);

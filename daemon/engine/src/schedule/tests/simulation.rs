@@ -43,6 +43,10 @@ fn sampled_after(digest: u64, token: TokenId) -> TokenId {
     }
 }
 
+fn common(prompt: &[TokenId], opening: &[TokenId]) -> usize {
+    prompt.iter().zip(opening).take_while(|(token, opening)| token == opening).count()
+}
+
 /// What one sequence must look like when it ends.
 struct Expected {
     prompt_len: usize,
@@ -56,11 +60,18 @@ struct Expected {
 }
 
 impl Expected {
-    fn new(prompt: &[TokenId], salt: u64, len_max: usize, sources_apart: bool) -> Self {
-        let mut state = digest(salt, 99);
+    /// What is in the cache does not depend on the salt, but only the start that begins as `opening` may be found by others.
+    fn new(prompt: &[TokenId], salt: u64, len_max: usize, options: &SchedulerOptions) -> Self {
+        let SchedulerOptions { opening, sources_apart, .. } = options;
+        let sources_apart = *sources_apart;
+        let common = common(prompt, opening);
+        let mut state = 99;
         let mut digests = Vec::new();
         let mut tokens = prompt.to_vec();
         for position in 0..len_max {
+            if position == common {
+                state = digest(state, salt as TokenId);
+            }
             if position == tokens.len() {
                 tokens.push(sampled_after(state, tokens[position - 1]));
             }
@@ -89,6 +100,7 @@ struct Simulation {
     oldest_waits: usize,
     ended: usize,
     hits: usize,
+    opening_hits: usize,
 }
 
 impl Simulation {
@@ -105,19 +117,24 @@ impl Simulation {
             waiting_max: random.between(1, 30) as usize,
             prefix_cache_n: random.between(0, 5) as usize,
             sources_apart: random.one_in(2),
+            opening: Vec::new(),
         };
         let text = |random: &mut Random| (0..160).map(|_| random.between(10, 40)).collect();
-        let texts = (0..3).map(|_| text(&mut random)).collect();
+        let texts: Vec<Vec<TokenId>> = (0..3).map(|_| text(&mut random)).collect();
+        let opening = texts[0][..random.between(0, 30) as usize].to_vec();
+        let options = SchedulerOptions { opening, ..options };
         Simulation {
             scheduler: Scheduler::new(options.clone()).unwrap(),
             plan: StepPlan::default(),
             outcomes: Vec::new(),
-            slots: vec![0; (options.blocks * options.block_size) as usize],
+            // One block more, for the opening.
+            slots: vec![0; ((options.blocks + 1) * options.block_size) as usize],
             alive: BTreeMap::new(),
             texts,
             oldest_waits: 0,
             ended: 0,
             hits: 0,
+            opening_hits: 0,
             random,
             options,
         }
@@ -133,6 +150,10 @@ impl Simulation {
             _ => self.texts[self.random.between(0, 2) as usize][..shared].to_vec(),
         };
         (0..self.random.between(0, 6)).for_each(|_| prompt.push(self.random.between(10, 40)));
+        // No text has this one: where the salt begins to matter is in the prompt.
+        if !prompt.is_empty() && common(&prompt, &self.options.opening) == prompt.len() {
+            prompt.push(41);
+        }
         let (max_tokens, cache_salt) = (self.random.between(0, 50), self.random.between(0, 1).into());
         let new =
             NewSequence { prompt: prompt.clone().into(), max_tokens, end_tokens: [END].into(), cache_salt };
@@ -144,8 +165,7 @@ impl Simulation {
             Ok(id) => {
                 assert!(fits && room);
                 let len_max = len_max.min(prompt.len() + max_tokens as usize);
-                self.alive
-                    .insert(id, Expected::new(&prompt, cache_salt, len_max, self.options.sources_apart));
+                self.alive.insert(id, Expected::new(&prompt, cache_salt, len_max, &self.options));
             }
             Err(SubmitError::QueueFull { .. }) => assert!(fits && !room),
             Err(_) => assert!(!fits),
@@ -198,7 +218,9 @@ impl Simulation {
                 expected.admitted = true;
                 self.hits += usize::from(planned.cached_tokens > 0);
                 assert!((planned.cached_tokens as usize) < expected.prompt_len);
-                assert_eq!(planned.cached_tokens % self.options.block_size, 0);
+                let of_blocks = planned.cached_tokens.is_multiple_of(self.options.block_size);
+                assert!(of_blocks || planned.cached_tokens as usize <= self.options.opening.len());
+                self.opening_hits += usize::from(!of_blocks);
             }
             let rows = &plan.rows()[planned.rows.clone()];
             let first = rows[0].position;
@@ -240,6 +262,11 @@ impl Simulation {
     }
 
     fn compute(&mut self) -> Vec<Option<TokenId>> {
+        let block_size = self.options.block_size as usize;
+        for BlockCopy { from, to } in self.plan.copies() {
+            let from = *from as usize * block_size;
+            self.slots.copy_within(from..from + block_size, *to as usize * block_size);
+        }
         for index in 0..self.plan.rows().len() {
             self.write_slot(index);
         }
@@ -321,13 +348,14 @@ impl Simulation {
 
 #[test]
 fn random_runs_keep_every_promise() {
-    let (mut ended, mut hits, mut preemptions) = (0, 0, 0);
+    let (mut ended, mut hits, mut opening_hits, mut preemptions) = (0, 0, 0, 0);
     let (mut drafted, mut accepted) = (0, 0);
     for seed in 0..300 {
         let mut simulation = Simulation::new(seed);
         simulation.run(2000);
         ended += simulation.ended;
         hits += simulation.hits;
+        opening_hits += simulation.opening_hits;
         let stats = simulation.scheduler.stats();
         preemptions += stats.preemptions_total;
         drafted += stats.draft_tokens_total;
@@ -335,5 +363,6 @@ fn random_runs_keep_every_promise() {
     }
     // The runs are not trivial.
     assert!(ended > 40_000 && hits > 10_000 && preemptions > 5_000, "{ended} {hits} {preemptions}");
+    assert!(opening_hits > 2_000, "{opening_hits}");
     assert!(accepted > 10_000 && drafted > accepted + 10_000, "{drafted} {accepted}");
 }
