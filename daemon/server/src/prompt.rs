@@ -53,6 +53,9 @@ pub(crate) async fn chat(
         })
     };
     let tokens = Work::Prompt.run_apart(bytes, work).await?;
+    if tokens.is_empty() {
+        return Err(ApiError::invalid("messages", "the chat template makes no tokens of them"));
+    }
     fits(context, &tokens, "messages")?;
     Ok(PreparedPrompt { param: "messages", tokens: tokens.into(), echo: None })
 }
@@ -110,7 +113,7 @@ fn prepared(text: &TextModel, context: u32, prompt: Prompt, echo: bool) -> Resul
             (tokens, echo.then_some(prompt))
         }
         Prompt::Tokens(tokens) => {
-            let echoed = echo.then(|| text.decode(&tokens, SpecialTokens::Skip));
+            let echoed = echo.then(|| text.decode(&tokens, SpecialTokens::Show));
             (tokens, echoed)
         }
     };

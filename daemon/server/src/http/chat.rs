@@ -98,10 +98,11 @@ impl Form for ChatForm {
             role: first.then_some("assistant"),
             content: (first || !piece.text.is_empty()).then_some(piece.text),
         };
+        let logprobs = Some(piece.logprobs).filter(|tokens| !tokens.is_empty());
         let choice = ChatChunkChoice {
             index,
             delta,
-            logprobs: self.logprobs(piece.logprobs),
+            logprobs: logprobs.and_then(|tokens| self.logprobs(tokens)),
             finish_reason: piece.finish,
             token_ids: self.token_ids(piece.token_ids),
         };

@@ -108,7 +108,9 @@ impl Form for CompletionForm {
     type Whole = Completion;
 
     fn event(&mut self, index: usize, piece: Piece, answer: &Answer) -> Completion {
-        let choice = self.choice(index, piece, answer);
+        let has_tokens = !piece.logprobs.is_empty();
+        let mut choice = self.choice(index, piece, answer);
+        choice.logprobs = choice.logprobs.filter(|_| has_tokens);
         self.completion(vec![choice], self.head.usage_so_far(answer))
     }
 

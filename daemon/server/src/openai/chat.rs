@@ -15,7 +15,7 @@ use super::usage::Usage;
 pub struct ChatFields {
     #[schema(value_type = Vec<super::message::Message>, min_items = 1)]
     pub messages: Option<Messages>,
-    /// Report the log probability of each token of the answer.
+    /// Report the log probability of each token of the answer, and of those that ended it and are not in its text.
     pub logprobs: Option<bool>,
     /// With `logprobs`: also of this many likeliest tokens, 0 to 20.
     pub top_logprobs: Option<u64>,

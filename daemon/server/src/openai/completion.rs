@@ -22,9 +22,10 @@ pub const PROMPTS_MAX: usize = 256;
 pub struct CompletionFields {
     #[schema(value_type = PromptSchema)]
     pub prompt: Option<Prompts>,
-    /// Begin the text with the prompt.
+    /// Begin the text with the prompt; special tokens of one that came as tokens are spelled out.
     pub echo: Option<bool>,
-    /// Report the log probability of each token and of this many likeliest ones, 0 to 20.
+    /// Report the log probability of each token, also of those that ended the answer and are not in its text, and of this
+    /// many likeliest ones, 0 to 20.
     pub logprobs: Option<u64>,
     /// Accepted when equal to `n`.
     pub best_of: Option<u64>,

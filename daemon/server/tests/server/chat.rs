@@ -171,6 +171,8 @@ async fn logprobs_come_with_text_and_bytes() {
         .map(|entry| entry["token"].as_str().unwrap().to_owned())
         .collect();
     assert_eq!(tokens, "abc");
+    let last = events.iter().rfind(|event| event["choices"][0]["finish_reason"].is_string()).unwrap();
+    assert_eq!(last["choices"][0]["logprobs"], json!(null), "{last}");
 }
 
 #[tokio::test]

@@ -68,6 +68,8 @@ async fn a_text_whose_tokens_the_model_does_not_have_is_refused() {
 #[tokio::test]
 async fn echo_begins_with_the_prompt() {
     let server = Fixture::new().await;
+    let ended = complete(&server, json!({"prompt": [256, 119], "echo": true})).await;
+    assert_eq!(ended["choices"][0]["text"], "<|end|>wxyz");
     for prompt in [json!("é w"), json!([0xc3, 0xa9, 32, 119])] {
         let body = complete(&server, json!({"prompt": prompt, "echo": true})).await;
         assert_eq!(body["choices"][0]["text"], "é wxyz");

@@ -102,6 +102,13 @@ async fn json_in_private_keys_of_the_parser_is_refused() {
     assert!(answer.status.is_success() || answer.status.is_client_error(), "{}", answer.text);
 }
 
+#[tokio::test]
+async fn a_conversation_that_becomes_no_tokens_is_refused() {
+    let server = Fixture::new().await;
+    let answer = server.chat(json!({ "chat_template_kwargs": { "mood": "silent" } })).await;
+    assert_eq!((answer.status, &error(&answer)["param"]), (StatusCode::BAD_REQUEST, &json!("messages")));
+}
+
 /// Texts beside the content, which a template may write, count too.
 #[tokio::test]
 async fn long_reasoning_is_refused_before_it_is_tokenised() {
