@@ -83,9 +83,12 @@ fn await_rest(cluster: &Cluster) -> Writes {
     before
 }
 
-/// Nobody writes for so long after that; but Kubernetes' own controllers may tell again of what they told before.
+/// Nobody writes for so long after that, but for events that the operator does not tell: Kubernetes' own controllers repeat
+/// themselves.
 fn check_idle(cluster: &Cluster, seconds: u64) {
-    let (before, events_before) = (await_rest(cluster), events(cluster));
+    await_rest(cluster);
+    // Events first: none that is counted is taken for an old one.
+    let (events_before, before) = (events(cluster), writes(cluster));
     std::thread::sleep(Duration::from_secs(seconds));
     let (mut written, events) = (writes(cluster).since(&before), events(cluster));
     let new: Vec<&String> = events.difference(&events_before).collect();
