@@ -1,7 +1,7 @@
 //! Weight matrices in the order the kernels stream them: panels of 32 rows, without loss.
 //!
 //! In a panel the matrix' blocks of columns follow each other, and inside a block the lane of a vector is a
-//! row: no sums across lanes, and a thread reads one range of addresses. `layout` has the bytes.
+//! row: no sums across lanes, and a thread reads few ranges of addresses. `layout` has the bytes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

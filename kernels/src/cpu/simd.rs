@@ -114,7 +114,8 @@ pub trait Simd16: Copy + 'static {
     unsafe fn load_i8(at: *const i8) -> Self::I;
     /// The low byte of each lane: 16 bytes.
     unsafe fn store_low_bytes(at: *mut i8, x: Self::I);
-    /// 32 numbers of at most 127 * 256 + 127 as 256 hi + lo, both signed bytes: 32 of hi, 32 of lo.
+    /// 32 numbers of at most 127 * 256 + 127 as 256 hi + lo, both signed bytes: 32 of hi, 32 of lo; of
+    /// others, some bytes.
     unsafe fn store_digits(to: [*mut i8; 2], x: [Self::I; 2]);
     unsafe fn add_i(a: Self::I, b: Self::I) -> Self::I;
     /// Adds the 64 bytes, wrapping.

@@ -81,8 +81,8 @@ struct Buffer {
 pub(crate) const STACK_BYTES: usize =
     3 * size_of::<Buffer>() + size_of::<Expanded>() + wide_tile::MEMORY_BYTES;
 
-// The rows of `range` are prepared in the forms that the weights need, the output has them, and no other thread has both
-// the same share of the panels and one of these rows: whoever makes the part answers for that.
+// The rows of `range` are prepared in the forms that the weights need, the output has them, and no other thread is
+// given one of these panels for one of these rows: whoever makes the part answers for that.
 impl Kernel for Multiply<'_> {
     type Output = ();
 
@@ -97,6 +97,10 @@ impl Kernel for Multiply<'_> {
                     WIDE_ROW_BLOCK
                 }
             };
+            debug_assert!(
+                !self.panels.is_dealt() || self.range.len() <= block,
+                "later blocks would find none"
+            );
             for first in self.range.clone().step_by(block) {
                 let rows = first..self.range.end.min(first + block);
                 match self.weights {

@@ -32,6 +32,11 @@ enum End {
 }
 
 impl Panels<'_> {
+    /// Each is had once, by one of all clones and threads.
+    pub(crate) fn is_dealt(&self) -> bool {
+        self.more.is_some()
+    }
+
     /// These, and no more. Each clone has them all.
     pub(crate) fn fixed(panels: Range<usize>) -> Self {
         Self { taken: panels, more: None }
@@ -154,10 +159,12 @@ mod tests {
     fn threads_have_every_panel_once_however_many_they_are() {
         for threads in [1, 2, 3, 7] {
             let mut pool = Pool::new(threads);
-            for panels in [0, 1, 5, 40, 1000] {
+            // Of many, some are taken by two at a time.
+            for panels in [0, 1, 5].into_iter().chain([40, 1000].repeat(100)) {
                 let shares = dealt(threads, panels);
                 let taken: Vec<AtomicUsize> = (0..panels).map(|_| AtomicUsize::new(0)).collect();
                 pool.run(&|team| {
+                    team.barrier();
                     for panel in shares.panels(team.id) {
                         taken[panel].fetch_add(1, Relaxed);
                     }

@@ -121,14 +121,16 @@ fn every_type_has_the_same_bits_beside_larger_quants() {
             let matrix = Matrix::random(weight_type, 45, columns, 21).packed;
             let beside = Matrix::random(WeightType::Q8_0, 33, columns, 22).packed;
             let x = random_rows(ROWS, columns, 23);
-            let want = product(&mut Cpu::new(Isa::PORTABLE, 2), &x, &[&matrix, &beside]);
+            let mut alone = Cpu::new(Isa::PORTABLE, 1);
+            let want = [&matrix, &beside].map(|part| product(&mut alone, &x, &[part]));
             for isa in Isa::supported() {
                 let mut cpu = Cpu::new(isa, 2);
                 for rows in [7, 8, 11, ROWS] {
                     let got = product(&mut cpu, &first_rows(&x, rows), &[&matrix, &beside]);
                     for row in 0..rows {
+                        let of_parts = want.each_ref().map(|part| bits(part.row(row))).concat();
                         assert!(
-                            bits(got.row(row)) == bits(want.row(row)),
+                            bits(got.row(row)) == of_parts,
                             "{weight_type} of {columns} columns by {isa}, row {row} of {rows}"
                         );
                     }
@@ -220,16 +222,17 @@ fn results_keep_the_proven_bound_against_f64() {
 
 #[test]
 fn stacked_parts_are_each_part_alone() {
-    let x = random_rows(512, 512, 31);
+    let all = random_rows(512, 512, 31);
     let types =
         [(WeightType::Q4_K, 100), (WeightType::Q6_K, 33), (WeightType::F16, 7), (WeightType::Q8_0, 64)];
     let parts: Vec<_> = types.iter().map(|(t, rows)| Matrix::random(*t, *rows, 512, 32).packed).collect();
-    for threads in [1, 2, 5] {
-        let mut cpu = Cpu::new(Isa::detect(), threads);
+    let cases = [7, 101, 512].into_iter().flat_map(|rows| [1, 2, 5].map(|threads| (rows, threads)));
+    for (rows, threads) in cases {
+        let (x, mut cpu) = (first_rows(&all, rows), Cpu::new(Isa::detect(), threads));
         let together = product(&mut cpu, &x, &parts.iter().collect::<Vec<_>>());
         let mut column = 0;
         for part in &parts {
-            let alone = product(&mut cpu, &x, &[part]);
+            let alone = product(&mut Cpu::new(Isa::detect(), 1), &x, &[part]);
             for i in 0..x.rows() {
                 assert_eq!(bits(&together.row(i)[column..][..part.rows()]), bits(alone.row(i)));
             }
